@@ -1,0 +1,340 @@
+"""Reading: files, PIL images, arrays and tensors become (N, 3, H, W) sRGB in [0, 1].
+
+What a viewer would show is what is read: turned upright by EXIF, converted to sRGB by the color
+profile, composed on white where transparent. What cannot be read faithfully is refused, with the
+reason and a remedy.
+"""
+
+import io
+import logging
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from torch import Tensor
+
+__all__ = ["ImageLike", "Picture", "read_picture"]
+
+ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
+"""What can be read as a picture."""
+
+_logger = logging.getLogger("nst")
+
+_WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, grey only
+_ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+_KEYED_MODES = {"1", "L", "P", "RGB"}  # may name one color or palette entry as transparent
+_OTHER_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave
+# every later warning silenced.
+_warnings_lock = threading.Lock()
+
+
+class Picture(NamedTuple):
+    """A picture as it appears on white, and how opaque its source was.
+
+    Attributes:
+        pixels: (N, 3, H, W), sRGB in [0, 1], transparent parts composed on white.
+        alpha: (N, 1, H, W) in [0, 1], or None where the source is opaque.
+
+    Example:
+        >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
+        >>> pixels.min().item(), alpha.max().item()
+        (1.0, 0.0)
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+
+
+def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
+    """Read a picture from a file, a PIL image, an array or a tensor.
+
+    The result shares no memory with the source and is detached from autograd.
+
+    Args:
+        source: One of
+            a path, read upright (EXIF), in sRGB (ICC profile), first frame only;
+            a PIL image, treated alike (its current frame);
+            an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in [0, 1];
+            a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
+            C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha).
+        name: The caller's argument, for error messages.
+
+    Returns:
+        Pixels (N, 3, H, W) and, where not all opaque, alpha (N, 1, H, W); `float32`, but `float64`
+        for a `float64` tensor, on the tensor's device.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: The path is a folder.
+        PermissionError: The file may not be read.
+        TypeError: The source is of another type, or its numbers are.
+        ValueError: The file is no picture, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
+            shape or values are not as above.
+
+    Example:
+        >>> pixels, alpha = read_picture(Image.new("L", (4, 2), 255))
+        >>> tuple(pixels.shape), pixels.max().item(), alpha
+        ((1, 3, 2, 4), 1.0, None)
+    """
+    what = f"`{name}`"
+    if isinstance(source, Tensor):
+        return _from_tensor(source, what)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, what)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, what)
+    if isinstance(source, str | os.PathLike):
+        return _from_file(Path(source), name)
+    raise TypeError(
+        f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
+        "a PIL image, a numpy array or a torch tensor. PIL.Image.open reads open files and bytes."
+    )
+
+
+def _from_file(path: Path, name: str) -> Picture:
+    what = f"`{name}` is {str(path)!r}, which"
+    _check_file(path, what)
+    with _decoding(what), Image.open(path) as image:
+        upright = _upright(image, what)
+    return _from_upright(upright, what)
+
+
+def _from_pil(image: Image.Image, what: str) -> Picture:
+    limit = Image.MAX_IMAGE_PIXELS
+    with _decoding(what):
+        # An image opened but not yet decoded may still be a bomb: up to twice the limit, Pillow
+        # only warns.
+        if limit is not None and image.width * image.height > limit:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
+        upright = _upright(image, what)
+    return _from_upright(upright, what)
+
+
+def _check_file(path: Path, what: str) -> None:
+    """Raise unless the path is a file with something in it."""
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise FileNotFoundError(
+            f"{what} does not exist. Check the spelling, and that it starts at the folder "
+            f"{str(Path.cwd())!r} if it is relative."
+        ) from err
+    except PermissionError as err:
+        raise PermissionError(f"{what} may not be read. Check its folder's permissions.") from err
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(f"{what} is a folder. Name one picture in it.")
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+        raise ValueError(f"{what} is not a regular file. Save the picture to a file first.")
+    if status.st_size == 0:
+        raise ValueError(f"{what} is empty (0 bytes). Save or copy the picture again.")
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """Silence Pillow's warnings and let its errors name the picture and a remedy."""
+    try:
+        with _warnings_lock, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except PermissionError as err:
+        raise PermissionError(f"{what} may not be read. Check its permissions.") from err
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
+        raise ValueError(
+            f"{what} is too large to be trusted ({str(err).rstrip('.')}). Shrink it, or raise "
+            f"PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS}) if you trust the file."
+        ) from err
+    except UnidentifiedImageError as err:
+        raise ValueError(
+            f"{what} is not a picture that Pillow can read. Save it as PNG or JPEG, or copy it "
+            "again if it was cut short."
+        ) from err
+    except Exception as err:  # Pillow's decoders raise nearly anything on damaged data
+        raise ValueError(
+            f"{what} is truncated or corrupt ({type(err).__name__}: {err}). "
+            "Save or copy the picture again."
+        ) from err
+
+
+def _upright(image: Image.Image, what: str) -> Image.Image:
+    """Decode the image and turn it as its EXIF says."""
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception as err:  # nearly anything, as above
+        _logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
+        return image
+    # `ImageOps.exif_transpose` would also write the EXIF anew, and so fail on any odd tag.
+    method = _UPRIGHT.get(orientation or 1)
+    return image if method is None else image.transpose(method)
+
+
+def _from_upright(image: Image.Image, what: str) -> Picture:
+    if image.mode not in _WIDE_MODES | _ALPHA_MODES | _KEYED_MODES | _OTHER_MODES:
+        raise ValueError(
+            f"{what} has the PIL mode {image.mode!r}, which is not supported. "
+            "Convert it first, e.g. with image.convert('RGB')."
+        )
+    with _decoding(what):
+        array = _wide_array(image, what) if image.mode in _WIDE_MODES else _srgb_array(image, what)
+    if array.dtype == np.int32:  # how Pillow holds some 16-bit files; true 32 bits have no scale
+        if array.size and (array.min() < 0 or array.max() > 65535):
+            raise ValueError(
+                f"{what} has integers from {array.min()} to {array.max()}, but those of mode 'I' "
+                "must lie in 0..65535. Pass an array scaled to [0, 1]."
+            )
+        array = array.astype(np.uint16)
+    return _from_array(array, what)
+
+
+def _wide_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
+    """Return (H, W), or (H, W, 2) with alpha; `uint16`, `int32` or `float32`."""
+    if image.info.get("icc_profile"):
+        _logger.warning("%s has a color profile, unused in mode %s: read as sRGB", what, image.mode)
+    grey, transparent = np.asarray(image), image.info.get("transparency")
+    if image.mode == "F" or not isinstance(transparent, int):
+        return grey
+    return np.dstack((grey, np.where(grey == transparent, 0, 65535).astype(grey.dtype)))
+
+
+def _srgb_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
+    """Return (H, W, 3), or (H, W, 4) with alpha; `uint8`."""
+    color, alpha = _split_alpha(image)
+    array = np.asarray(_to_srgb(color, image.info.get("icc_profile"), what))
+    return array if alpha is None else np.dstack((array, np.asarray(alpha)))
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Split an image into L, RGB, CMYK or LAB, in which its profile speaks, and alpha."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode in _KEYED_MODES | _ALPHA_MODES and image.has_transparency_data:
+        image = image.convert("LA" if grey else "RGBA")
+        return image.convert("L" if grey else "RGB"), image.getchannel("A")
+    if image.mode in ("CMYK", "LAB"):
+        return image, None
+    return image.convert("L" if grey else "RGB"), None
+
+
+def _to_srgb(color: Image.Image, embedded: bytes | None, what: str) -> Image.Image:
+    profiles: list[Any] = [io.BytesIO(embedded)] if embedded else []
+    if color.mode == "LAB":
+        profiles.append(ImageCms.createProfile("LAB"))
+    srgb = ImageCms.createProfile("sRGB")
+    for profile in profiles:
+        try:
+            converted = ImageCms.profileToProfile(color, profile, srgb, outputMode="RGB")
+        except Exception as err:  # a broken profile should not cost the picture
+            _logger.warning("%s has an unusable color profile: read as sRGB (%s)", what, err)
+        else:
+            if converted is not None:  # it is None only where changed in place
+                return converted
+    return color.convert("RGB")
+
+
+def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
+    native = array.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
+        raise TypeError(
+            f"{what} has dtype {array.dtype}, but must be uint8, uint16 or floating in [0, 1]. "
+            "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255."
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
+        hint = "Pass one picture at a time."
+        if array.ndim == 3:
+            hint = "Call array.transpose(1, 2, 0) if the channels come first."
+        raise ValueError(
+            f"{what} has shape {array.shape}, but must be (H, W) or (H, W, C), C from 1 to 4. "
+            f"{hint}"
+        )
+    copy = torch.from_numpy(np.array(array, dtype=native, order="C"))
+    values = copy.to(torch.float32)
+    if native.kind == "u":
+        values /= int(np.iinfo(native).max)
+    else:
+        _check_values(values, what)
+    if values.ndim == 2:
+        values = values[..., None]
+    return _compose(values.permute(2, 0, 1)[None], what)
+
+
+def _from_tensor(tensor: Tensor, what: str) -> Picture:
+    if not tensor.is_floating_point() and tensor.dtype != torch.uint8:
+        raise TypeError(
+            f"{what} has dtype {tensor.dtype}, but must be floating in [0, 1] or uint8. "
+            "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255."
+        )
+    shape, last = tuple(tensor.shape), tensor.ndim - 1
+    if tensor.ndim not in (2, 3, 4) or (tensor.ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
+        hint = "Add or remove axes, e.g. with tensor[None]."
+        if last in (2, 3) and shape[-1] in (1, 3, 4):
+            axes = "2, 0, 1" if last == 2 else "0, 3, 1, 2"
+            hint = f"The channels seem to come last: call tensor.permute({axes})."
+        raise ValueError(
+            f"{what} has shape {shape}, but must be (H, W), (C, H, W) or (N, C, H, W), "
+            f"C from 1 to 4. {hint}"
+        )
+    values = tensor.detach()
+    if values.dtype != torch.float64:
+        values = values.to(torch.float32)
+    if tensor.dtype == torch.uint8:
+        values = values / 255
+    else:
+        _check_values(values, what)
+    batch = shape[0] if last == 3 else 1
+    return _compose(values.reshape(batch, shape[-3] if last > 1 else 1, *shape[-2:]), what)
+
+
+def _compose(values: Tensor, what: str) -> Picture:
+    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own."""
+    if values.numel() == 0:
+        raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
+    color, alpha = values, None
+    if values.shape[1] in (2, 4):
+        color, alpha = values[:, :-1], values[:, -1:].clone()
+        if bool((alpha == 1).all()):
+            alpha = None
+        else:
+            color = color * alpha + (1 - alpha)
+    return Picture(color.repeat(1, 3 // color.shape[1], 1, 1), alpha)
+
+
+def _check_values(values: Tensor, what: str) -> None:
+    """Raise unless all floats are in [0, 1]."""
+    if values.numel() == 0:
+        return
+    if not bool(values.isfinite().all()):
+        found = "NaN" if bool(values.isnan().any()) else "infinite values"
+        raise ValueError(f"{what} has {found}. Replace them, e.g. with torch.nan_to_num.")
+    low, high = values.min().item(), values.max().item()
+    if low >= 0 and high <= 1:
+        return
+    remedy = "Call clamp(0, 1) if they only overshoot."
+    if low < 0:
+        remedy = "Undo a normalization if there was one. " + remedy
+    elif high > 1.5:
+        remedy = f"Divide by {255 if high <= 255 else 65535}?"
+    raise ValueError(
+        f"{what} has values from {low:g} to {high:g}, but floats must lie in [0, 1]. {remedy}"
+    )

@@ -1,0 +1,175 @@
+"""Every formula, once: tensors in, tensors out.
+
+A *statistic* is a weighted sum over positions, so it is linear in its weights: that is what lets
+several styles be blended, regions be masked, and a picture be split into tiles. Features are
+`(N, C, P)`, P positions of C channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where all positions
+weigh the same.
+
+Papers: Gatys, Ecker & Bethge, "Image Style Transfer Using Convolutional Neural Networks" (CVPR
+2016); Johnson, Alahi & Fei-Fei, "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "gram_matrix",
+    "mean",
+    "mean_square_error",
+    "relative_square_error",
+    "second_moment",
+    "total_variation",
+    "uniform_weight",
+]
+
+
+def uniform_weight(feature: Tensor) -> Tensor:
+    """Return the weight under which every position counts the same: `1 / P`.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+
+    Returns:
+        A tensor of shape `(N, 1, 1)`, so that nothing as large as the features is multiplied.
+
+    Example:
+        >>> uniform_weight(torch.ones(2, 3, 4)).flatten().tolist()
+        [0.25, 0.25]
+    """
+    n, _, positions = feature.shape
+    return feature.new_full((n, 1, 1), 1 / positions)
+
+
+def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Return the Gram matrix: which channels respond together.
+
+    $$G_{ij} = \sum_p w_p F_{ip} F_{jp}$$
+
+    With the default weights, \(w_p = 1/P\), it is the *mean* over positions and does not depend on
+    the size of the picture. Gatys et al. sum instead (\(w_p = 1\)); Johnson et al. divide by C as
+    well.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        weight: Weights of the positions, `(N, 1, P)` or `(N, 1, 1)`; `1 / P` each by default.
+
+    Returns:
+        One symmetric matrix for each picture, `(N, C, C)`.
+
+    Example:
+        >>> gram_matrix(torch.tensor([[[1.0, 3.0], [0.0, 2.0]]])).tolist()
+        [[[5.0, 3.0], [3.0, 2.0]]]
+    """
+    weight = uniform_weight(feature) if weight is None else weight
+    if weight.shape[-1] == 1:
+        return weight * (feature @ feature.mT)
+    return (feature * weight) @ feature.mT
+
+
+def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Return the mean response of every channel, \(\mu_i = \sum_p w_p F_{ip}\).
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        weight: Weights of the positions, `(N, 1, P)` or `(N, 1, 1)`; `1 / P` each by default.
+
+    Returns:
+        `(N, C)`.
+
+    Example:
+        >>> mean(torch.tensor([[[1.0, 3.0]]])).tolist()
+        [[2.0]]
+    """
+    weight = uniform_weight(feature) if weight is None else weight
+    if weight.shape[-1] == 1:
+        return weight[..., 0] * feature.sum(-1)
+    return (feature * weight).sum(-1)
+
+
+def second_moment(feature: Tensor, weight: Tensor | None = None) -> Tensor:
+    r"""Return the raw second moment of every channel, \(m_i = \sum_p w_p F_{ip}^2\).
+
+    It is the diagonal of the Gram matrix. Raw moments may be averaged over styles, regions and
+    tiles; a standard deviation may not.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        weight: Weights of the positions, `(N, 1, P)` or `(N, 1, 1)`; `1 / P` each by default.
+
+    Returns:
+        `(N, C)`.
+
+    Example:
+        >>> second_moment(torch.tensor([[[1.0, 3.0]]])).tolist()
+        [[5.0]]
+    """
+    return mean(feature.square(), weight)
+
+
+def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
+    r"""Return the mean of \((x - \hat x)^2\) over everything but the batch.
+
+    Args:
+        value: `(N, ...)`.
+        target: `(N, ...)`, or `(1, ...)` to compare every picture with the same target.
+
+    Returns:
+        One number for each picture, `(N,)`.
+
+    Example:
+        >>> mean_square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
+        [2.0]
+    """
+    return (value - target).square().flatten(1).mean(1)
+
+
+def relative_square_error(value: Tensor, target: Tensor) -> Tensor:
+    r"""Return \(\lVert x - \hat x \rVert^2 / \lVert \hat x \rVert^2\), which has no unit.
+
+    It is 0 at the target and 1 for a value of zero, whatever the network's scale, the layer's
+    number of channels or the picture's size. A target of zeros has no scale of its own and is
+    compared absolutely.
+
+    Args:
+        value: `(N, ...)`.
+        target: `(N, ...)`, or `(1, ...)` to compare every picture with the same target.
+
+    Returns:
+        One number for each picture, `(N,)`.
+
+    Example:
+        >>> relative_square_error(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
+        [1.5625]
+    """
+    size = target.square().flatten(1).sum(1)
+    return (value - target).square().flatten(1).sum(1) / torch.where(size > 0, size, 1)
+
+
+def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
+    r"""Return how much neighboring pixels differ, as a mean over neighbors.
+
+    $$\mathrm{TV} = \overline{|x_{i+1,j} - x_{i,j}|^{p}} + \overline{|x_{i,j+1} - x_{i,j}|^{p}}$$
+
+    Peers sum over pixels, which ties the weight to the size of the picture; the mean does not.
+
+    Args:
+        image: Pixels, `(N, C, H, W)`.
+        power: 1 for the anisotropic total variation of Rudin et al. (1992), 2 for its square.
+
+    Returns:
+        One number for each picture, `(N,)`; 0 for a constant picture.
+
+    Example:
+        >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])).tolist()
+        [1.0]
+    """
+    terms = [
+        difference.abs().pow(power).flatten(1).mean(1)
+        for difference in (image.diff(dim=-2), image.diff(dim=-1))
+        if difference.numel() > 0  # a picture of one row has no vertical neighbors
+    ]
+    return sum(terms, image.new_zeros(len(image)))
