@@ -1,0 +1,360 @@
+"""What a run tells while it goes on, and what may be done with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from PIL import Image
+from torch import Tensor
+
+from nst.images import check_output, save_image, to_pil
+
+__all__ = [
+    "Callback",
+    "CallbackLike",
+    "EarlyStopping",
+    "LossHistory",
+    "ProgressBar",
+    "RunState",
+    "SaveImages",
+    "as_callback",
+]
+
+
+@dataclass
+class RunState:
+    """What the loop knows right now. One object for each run, updated in place."""
+
+    image: Tensor
+    """The pictures as they are after this step, `(N, 3, h, w)` in [0, 1]; `.clone()` to keep.
+    Coarse scales are smaller than the result. In `on_end`, the result."""
+    num_steps: int
+    """How many optimizer steps are planned in all."""
+    num_scales: int = 1
+    """How many scales there are, coarse to fine."""
+    step: int = 0
+    """How many steps are done."""
+    scale: int = 0
+    """The scale being worked at; `num_scales - 1` is the last and finest."""
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    """The losses by name, weighted and detached, as last evaluated in this step; a batch's mean."""
+    stop_reason: str | None = None
+    """Why the run ends; None while it goes on."""
+
+    @property
+    def loss(self) -> float:
+        """The sum of the losses; NaN before the first step. Waits for the device when read."""
+        return float(sum(self.losses.values())) if self.losses else math.nan
+
+    def stop(self, reason: str) -> None:
+        """End the run after this step. The first reason given is kept.
+
+        Args:
+            reason: Becomes `stop_reason` of the result.
+        """
+        self.stop_reason = self.stop_reason or reason
+
+
+class Callback:
+    """Follows a run. Override any of the three; what they return is ignored.
+
+    `on_end` is called whenever `on_start` was, also after an error or Ctrl-C.
+
+    Example:
+        >>> class StopAtLoss(Callback):
+        ...     def __init__(self, loss):
+        ...         self.loss = loss
+        ...     def on_step(self, state):
+        ...         if state.loss < self.loss:
+        ...             state.stop(f"loss below {self.loss}")
+    """
+
+    def on_start(self, state: RunState) -> None:
+        """Called once, before any work; raise here to refuse the run.
+
+        Args:
+            state: `image` is the starting picture.
+        """
+
+    def on_step(self, state: RunState) -> None:
+        """Called after each optimizer step.
+
+        Args:
+            state: As it is after the step.
+        """
+
+    def on_end(self, state: RunState) -> None:
+        """Called once, when the run is over, however it ended.
+
+        Args:
+            state: `image` is the resulting picture, `stop_reason` says why the run ended.
+        """
+
+
+CallbackLike: TypeAlias = "Callback | Callable[[RunState], object]"
+
+
+def as_callback(callback: CallbackLike) -> Callback:
+    """Accept a plain function as `on_step`.
+
+    Args:
+        callback: A `Callback`, or a function of the state.
+
+    Raises:
+        TypeError: Neither; a class that was not instantiated, for example.
+    """
+    if isinstance(callback, Callback):
+        return callback
+    if isinstance(callback, type) or not callable(callback):
+        raise TypeError(
+            f"`callbacks` has {callback!r}; each must be a Callback (an instance) or a function "
+            "that takes the state."
+        )
+    return _FunctionCallback(callback)
+
+
+class _FunctionCallback(Callback):
+    def __init__(self, function: Callable[[RunState], object]) -> None:
+        self.function = function
+
+    def on_step(self, state: RunState) -> None:
+        self.function(state)
+
+
+class LossHistory(Callback):
+    """Keeps every loss of every step.
+
+    Example:
+        >>> history = LossHistory()
+        >>> # transfer.run(content, style, callbacks=[history])
+        >>> history.losses
+        {}
+    """
+
+    losses: dict[str, list[float]]
+    """Loss name to its weighted values, one for each step."""
+
+    def __init__(self) -> None:
+        self.losses = {}
+
+    def on_start(self, state: RunState) -> None:
+        """Begin anew."""
+        self.losses = {}
+
+    def on_step(self, state: RunState) -> None:
+        """Append this step's losses."""
+        for name, value in state.losses.items():
+            self.losses.setdefault(name, []).append(float(value))
+
+    @property
+    def total(self) -> list[float]:
+        """The sum of the losses, for each step."""
+        return [sum(values) for values in zip(*self.losses.values(), strict=True)]
+
+
+class EarlyStopping(Callback):
+    """Ends the run when the loss has ceased to fall.
+
+    The loss may rise for a while, so what counts is the best value of the last `patience` steps
+    against the best before them. Coarse scales run to their end: they are cheap, and a plateau
+    there says nothing about the last one.
+
+    Args:
+        patience: How many steps may pass without improvement; at least 1.
+        min_improvement: The smallest drop that counts, relative to the best loss so far.
+
+    Raises:
+        ValueError: `patience` is below 1, or `min_improvement` is negative.
+
+    Example:
+        >>> EarlyStopping(patience=20, min_improvement=0.01).patience
+        20
+    """
+
+    def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
+        if patience < 1:
+            raise ValueError(f"`patience` is {patience}; it must be at least 1.")
+        if not min_improvement >= 0:
+            raise ValueError(f"`min_improvement` is {min_improvement}; it must not be negative.")
+        self.patience, self.min_improvement = patience, min_improvement
+        self._best, self._waited = math.inf, 0
+
+    def on_start(self, state: RunState) -> None:
+        """Begin anew."""
+        self._best, self._waited = math.inf, 0
+
+    def on_step(self, state: RunState) -> None:
+        """Stop the run on a plateau."""
+        if state.scale < state.num_scales - 1:
+            return
+        loss = state.loss
+        # Nothing to compare with yet: infinity less a share of itself would be NaN.
+        first = not math.isfinite(self._best)
+        if first or loss < self._best - self.min_improvement * abs(self._best):
+            self._best, self._waited = loss, 0
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            state.stop(
+                f"plateau: the loss fell by less than {self.min_improvement:.2%} "
+                f"in {self.patience} steps"
+            )
+
+
+class ProgressBar(Callback):
+    """Shows steps, scale, loss and the time left.
+
+    With tqdm (extra `progress`), also in notebooks; without it, one line on standard error that is
+    kept up to date.
+
+    Example:
+        >>> bar = ProgressBar()
+        >>> # transfer.run(content, style, callbacks=[bar])
+    """
+
+    _bar: Any = None
+
+    def on_start(self, state: RunState) -> None:
+        """Open the bar."""
+        if importlib.util.find_spec("tqdm") is not None:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=state.num_steps, unit="step", dynamic_ncols=True)
+        else:
+            self._bar = _PlainBar(state.num_steps)
+
+    def on_step(self, state: RunState) -> None:
+        """Advance it."""
+        height, width = state.image.shape[-2:]
+        self._bar.set_description(f"{width}x{height}", refresh=False)
+        self._bar.set_postfix(loss=f"{state.loss:.4g}", refresh=False)
+        self._bar.update(1)
+
+    def on_end(self, state: RunState) -> None:
+        """Close it."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _PlainBar:
+    """The few methods of tqdm that `ProgressBar` uses, on one line of standard error."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._start = total, 0, time.monotonic()
+        self._description = self._postfix = ""
+
+    def set_description(self, description: str, refresh: bool) -> None:
+        self._description = description
+
+    def set_postfix(self, loss: str, refresh: bool) -> None:
+        self._postfix = f"loss={loss}"
+
+    def update(self, steps: int) -> None:
+        self._done += steps
+        rate = self._done / max(time.monotonic() - self._start, 1e-9)
+        left = (self._total - self._done) / rate
+        sys.stderr.write(
+            f"\r{self._description}: {self._done}/{self._total} steps, {left:.0f} s left, "
+            f"{self._postfix}  "
+        )
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        sys.stderr.write("\n")
+
+
+class SaveImages(Callback):
+    """Saves the picture every few steps: as files in a folder, or as one animation.
+
+    A path that ends in `.gif` or `.webp` becomes an animation of the transformation; any other is
+    a folder, made if need be, that gets `step-0050.png` and so on. A batch is saved side by side.
+
+    Args:
+        path: The folder or the animation.
+        every: Save after each so many steps, and at the end; at least 1.
+        frame_ms: How long the animation shows each picture, in milliseconds.
+
+    Raises:
+        ValueError: `every` or `frame_ms` is below 1.
+        OSError: When the run starts: the path cannot be written.
+
+    Example:
+        >>> save_steps = SaveImages("steps", every=50)
+        >>> save_animation = SaveImages("evolution.gif", every=5)
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"`every` is {every}; it must be at least 1.")
+        if frame_ms < 1:
+            raise ValueError(f"`frame_ms` is {frame_ms}; it must be at least 1.")
+        self.path, self.every, self.frame_ms = Path(path), every, frame_ms
+        self._animate = self.path.suffix.lower() in {".gif", ".webp"}
+        self._frames: list[Image.Image] = []
+
+    def on_start(self, state: RunState) -> None:
+        """Find out whether the path can be written, before any work."""
+        self._frames = []
+        if self._animate:
+            check_output(self.path)
+            self._add_frame(state)
+        else:
+            if self.path.is_file():
+                raise NotADirectoryError(
+                    f"`path` is {str(self.path)!r}, which is a file. Name a folder, or an "
+                    "animation that ends in .gif or .webp."
+                )
+            self.path.mkdir(parents=True, exist_ok=True)
+            check_output(self.path / "step.png")
+
+    def on_step(self, state: RunState) -> None:
+        """Save the picture if it is due."""
+        if state.step % self.every == 0:
+            self._save(state)
+
+    def on_end(self, state: RunState) -> None:
+        """Save the result, and write the animation."""
+        if self._animate:
+            self._add_frame(state)
+            self._write_animation()
+        elif state.step % self.every != 0:
+            self._save(state)
+
+    def _save(self, state: RunState) -> None:
+        if self._animate:
+            self._add_frame(state)
+        else:
+            save_image(_side_by_side(state.image), self.path / f"step-{state.step:04d}.png")
+
+    def _add_frame(self, state: RunState) -> None:
+        # As 8-bit pictures: a long run keeps many frames.
+        self._frames.append(to_pil(_side_by_side(state.image)))
+
+    def _write_animation(self) -> None:
+        # Frames of coarse scales are brought to the size of the last.
+        size = self._frames[-1].size
+        frames = [frame.resize(size, Image.Resampling.BICUBIC) for frame in self._frames]
+        partial = self.path.with_name(f".{self.path.name}.partial{self.path.suffix}")
+        try:
+            frames[0].save(
+                partial, save_all=True, append_images=frames[1:], duration=self.frame_ms, loop=0
+            )
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
+        self._frames = []
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """Put a batch `(N, 3, H, W)` into one picture `(1, 3, H, N W)`."""
+    return images.detach().permute(1, 2, 0, 3).flatten(2).unsqueeze(0).clamp(0, 1)

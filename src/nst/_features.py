@@ -1,0 +1,176 @@
+"""VGG19 as a feature extractor: pixels in, the feature maps asked for out."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from typing import Any, Literal, cast, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nst._weights import CONVOLUTIONS, Weights, load_weights
+
+__all__ = ["FeatureExtractor"]
+
+Pooling = Literal["max", "average"]
+Padding = Literal["zeros", "replicate"]
+
+
+def _layer_names() -> tuple[str, ...]:
+    """List VGG19's layers in the order in which they are computed."""
+    names: list[str] = []
+    for name, following in zip(CONVOLUTIONS, (*CONVOLUTIONS[1:], "end"), strict=True):
+        names += [name, name.replace("conv", "relu")]
+        if following[:5] != name[:5]:  # the block ends here
+            names.append(f"pool{name[4]}")
+    return tuple(names)
+
+
+class FeatureExtractor(nn.Module):
+    """The pretrained VGG19, frozen, run no further than the deepest layer asked for.
+
+    Layers are named as in the literature: `conv1_1` to `conv5_4` for a convolution's own output,
+    `relu1_1` to `relu5_4` after its ReLU (what papers mostly mean by "conv4_2"), `pool1` to
+    `pool5`. Pixels are normalized inside, the way the weights expect it.
+
+    Args:
+        weights: `"auto"` takes the original network of Simonyan & Zisserman where the extra
+            `offline` is installed, else torchvision's. `"original"`, `"torchvision"`, or the path
+            of a state dict in torchvision's naming chooses.
+        pooling: `"max"` as the network was trained, or `"average"`, which Gatys et al. found to
+            give slightly smoother pictures.
+        padding: What the convolutions see beyond the border: `"zeros"` as trained, or
+            `"replicate"`, which keeps a bright picture from growing a dark rim.
+
+    Raises:
+        ValueError: An unknown choice, or a file that is not a VGG19 state dict.
+        ImportError: `weights="original"` and the extra `offline` is not installed.
+        FileNotFoundError: There is no file at the path.
+
+    Example:
+        >>> from nst.testing import tiny_extractor
+        >>> extractor = tiny_extractor()  # FeatureExtractor(), with few channels
+        >>> features = extractor(torch.rand(1, 3, 32, 24), ["relu1_1", "relu4_2"])
+        >>> {name: tuple(feature.shape[2:]) for name, feature in features.items()}
+        {'image': (32, 24), 'relu1_1': (32, 24), 'relu4_2': (4, 3)}
+    """
+
+    layer_names: tuple[str, ...] = _layer_names()
+    """Every layer that can be asked for, shallowest first."""
+
+    mean: Tensor
+    std: Tensor
+    weights: str
+    """Which weights were loaded: `"original"`, `"torchvision"` or a file's name."""
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | Weights = "auto",
+        *,
+        pooling: Pooling = "max",
+        padding: Padding = "zeros",
+    ) -> None:
+        super().__init__()
+        _check_choice("pooling", pooling, get_args(Pooling))
+        _check_choice("padding", padding, get_args(Padding))
+        loaded = weights if isinstance(weights, Weights) else load_weights(weights)
+        self.weights, self.pooling, self.padding = loaded.name, pooling, padding
+        self.register_buffer("mean", torch.tensor(loaded.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(loaded.std).view(1, 3, 1, 1), persistent=False)
+        for name in CONVOLUTIONS:
+            kernel, bias = loaded.tensors[f"{name}.weight"], loaded.tensors[f"{name}.bias"]
+            self.add_module(name, _convolution(kernel, bias, padding))
+        # On CPUs convolutions run up to 15 % faster in this layout; features inherit it.
+        self.to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Compute feature maps.
+
+        Args:
+            images: `(N, 3, H, W)`, sRGB in [0, 1].
+            layers: The layers' names; `"image"` is always there and need not be named.
+
+        Returns:
+            `"image"` (the images themselves) and each layer's features, `(N, C, h, w)`.
+
+        Raises:
+            ValueError: An unknown layer, images of another shape, or images too small for the
+                deepest layer.
+        """
+        wanted = set(layers) - {"image"}
+        self.check_layers(wanted)
+        last = max((self.layer_names.index(name) for name in wanted), default=-1)
+        names = self.layer_names[: last + 1]
+        _check_images(images, names)
+        features = {"image": images}
+        x = (images - self.mean) / self.std
+        for name in names:
+            if name.startswith("conv"):
+                x = self.get_submodule(name)(x)
+            elif name.startswith("relu"):
+                # In place saves memory, but would overwrite a convolution's output asked for.
+                x = F.relu(x, inplace=name.replace("relu", "conv") not in wanted)
+            else:
+                x = F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
+            if name in wanted:
+                features[name] = x
+        return features
+
+    def check_layers(self, layers: Iterable[str]) -> None:
+        """Raise `ValueError` for a layer that VGG19 does not have, with the nearest name.
+
+        Args:
+            layers: Names of layers.
+        """
+        for layer in layers:
+            if layer not in self.layer_names and layer != "image":
+                guess = difflib.get_close_matches(str(layer), self.layer_names, n=1, cutoff=0)
+                raise ValueError(
+                    f"`layers` has {layer!r}, which VGG19 lacks. Did you mean {guess[0]!r}?"
+                )
+
+    def train(self, mode: bool = True) -> FeatureExtractor:
+        """Stay in evaluation mode: the network is a fixed measuring instrument."""
+        return super().train(False)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this extractor again, for a record of the run."""
+        return {"weights": self.weights, "pooling": self.pooling, "padding": self.padding}
+
+    def extra_repr(self) -> str:
+        """Show the settings in `print(extractor)`."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+
+def _convolution(kernel: Tensor, bias: Tensor, padding: Padding) -> nn.Conv2d:
+    outputs, inputs = kernel.shape[:2]
+    # On "meta" nothing is drawn from the global generator for weights that are replaced anyway.
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding, device="meta")
+    layer.weight, layer.bias = nn.Parameter(kernel), nn.Parameter(bias)
+    return layer
+
+
+def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        allowed = " or ".join(repr(choice) for choice in choices)
+        raise ValueError(f"`{argument}` is {value!r}; it must be {allowed}.")
+
+
+def _check_images(images: Tensor, names: tuple[str, ...]) -> None:
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[1] != 3:
+        raise ValueError(
+            f"`images` has shape {shape}; (N, 3, H, W) is needed. "
+            "Use load_image, or image.unsqueeze(0) for a single picture."
+        )
+    need = cast(int, 2 ** sum(name.startswith("pool") for name in names))
+    if min(shape[2:]) < need:
+        raise ValueError(
+            f"`images` is {shape[2]}x{shape[3]} pixels, but the layer {names[-1]!r} needs at least "
+            f"{need}x{need}. Use a larger picture or a shallower layer."
+        )

@@ -1,0 +1,58 @@
+"""Named recipes: arguments of `StyleTransfer` that go together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nst._builtin_losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
+
+__all__ = ["PRESETS", "preset"]
+
+
+def _default() -> dict[str, Any]:
+    """Return the best picture found for the time, at 512 px."""
+    return {
+        "losses": {"content": ContentLoss(weight=0.02), "style": GramStyleLoss()},
+        "optimizer": "lbfgs",
+        "num_steps": 160,
+        "num_scales": "auto",
+    }
+
+
+def _gatys() -> dict[str, Any]:
+    """Return the recipe of the papers, with the weights of the authors' own code.
+
+    Those weights are for the original network, whose features are of the order of pixels in 0-255.
+    """
+    channels = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
+    style_layers = {name: 1e3 / count**2 for name, count in channels.items()}
+    return {
+        "losses": {
+            "content": ContentLoss(CONTENT_LAYERS, units="mean"),
+            "style": GramStyleLoss(style_layers, units="mean"),
+        },
+        "optimizer": "adam",
+        "num_steps": 500,
+        "num_scales": 1,
+    }
+
+
+PRESETS: Mapping[str, Callable[[], dict[str, Any]]] = {"default": _default, "gatys": _gatys}
+"""Name to what makes the arguments; losses hold targets, so each use makes its own."""
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return the arguments of a named recipe.
+
+    Args:
+        name: One of `PRESETS`.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if name not in PRESETS:
+        raise ValueError(
+            f"`preset` is {name!r}; it must be one of {', '.join(map(repr, PRESETS))}."
+        )
+    return PRESETS[name]()

@@ -1,0 +1,78 @@
+"""What a run returns."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from nst.images import save_image, to_pil
+
+__all__ = ["StyleTransferResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class StyleTransferResult:
+    """What a run ends with: the best picture seen, and how it came about.
+
+    In a notebook it shows itself.
+    """
+
+    image: Tensor = field(repr=False)
+    """`(N, 3, H, W)`, sRGB in [0, 1], on the CPU."""
+    history: dict[str, list[float]] = field(repr=False)
+    """Loss name to its weighted value after each step; a batch's mean."""
+    num_steps: int
+    """How many optimizer steps were taken."""
+    stop_reason: str
+    """`"completed"`, `"interrupted"`, or a sentence that says what ended the run early."""
+    seconds: float
+    """How long the run took."""
+    settings: dict[str, Any] = field(repr=False)
+    """Everything needed to run it again but the pictures; JSON-ready values only."""
+    content: Tensor = field(repr=False)
+    """The photograph at the result's size, `(N, 3, H, W)`, on the CPU."""
+    styles: list[Tensor] = field(repr=False)
+    """The paintings as the last scale saw them, `(1, 3, h, w)` each, on the CPU."""
+    alpha: Tensor | None = field(default=None, repr=False)
+    """The content's transparency, `(N, 1, H, W)`; put back by `to_pil` and `save`."""
+
+    def to_pil(self, index: int = 0) -> Image.Image:
+        """Return one picture of the batch, 8-bit RGB (RGBA if the content had transparency).
+
+        Args:
+            index: Which one.
+        """
+        return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
+
+    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+        """Write the picture; a batch is written to `out-0.png`, `out-1.png` and so on.
+
+        Args:
+            path: The suffix chooses the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. Where
+                the format can hold it, the content's transparency is put back.
+
+        Returns:
+            The files written.
+
+        Raises:
+            ValueError: An unknown suffix.
+            OSError: The file cannot be written. An existing file is then left as it was.
+        """
+        path, count = Path(path), len(self.image)
+        paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
+        alphas = [None] * count if self.alpha is None else list(self.alpha)
+        return [
+            save_image(image, target, alpha=alpha)
+            for image, target, alpha in zip(self.image, paths, alphas, strict=True)
+        ]
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.to_pil().save(buffer, format="PNG")
+        return buffer.getvalue()

@@ -1,0 +1,272 @@
+"""For tests on small tensors: a network with no weights to load, and a check for losses."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nst._features import FeatureExtractor
+from nst._losses import Features, Loss, Statistic, StatisticLoss
+from nst._weights import CONVOLUTIONS, Weights
+
+__all__ = ["check_loss", "tiny_extractor"]
+
+# Channels of each block; VGG19 has 64, 128, 256, 512 and 512.
+_TINY_CHANNELS = (4, 6, 8, 8, 8)
+
+
+def tiny_extractor(seed: int = 0) -> FeatureExtractor:
+    """Return VGG19 with a few channels and random weights: same layers, no file, no time.
+
+    Args:
+        seed: Makes the weights; the same seed gives the same network. No global generator is
+            touched.
+
+    Example:
+        >>> features = tiny_extractor()(torch.rand(1, 3, 16, 16), ["relu1_1", "relu5_1"])
+        >>> tuple(features["relu5_1"].shape)
+        (1, 8, 1, 1)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    tensors, inputs = {}, 3
+    for name in CONVOLUTIONS:
+        outputs = _TINY_CHANNELS[int(name[4]) - 1]
+        # He et al. (2015): keeps the size of the features from layer to layer.
+        deviation = (2 / (9 * inputs)) ** 0.5
+        kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * deviation
+        tensors[f"{name}.weight"] = kernel
+        tensors[f"{name}.bias"] = torch.rand(outputs, generator=generator) * 0.1
+        inputs = outputs
+    return FeatureExtractor(Weights(tensors, f"tiny, seed {seed}"))
+
+
+def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
+    """Check that a loss keeps the promises of its kind; call it in your own tests.
+
+    For every loss: a finite scalar; no target in `state_dict()`; zero gradient nowhere but at rest;
+    a batch is the mean of its pictures; it follows `.to()` to other types and devices. If it has a
+    reference, it is zero at its own target with a finite gradient. For a `StatisticLoss`: **the
+    statistic is linear in its weights**, which blending, regions and tiles stand on.
+
+    The loss itself is not changed.
+
+    Args:
+        loss: The loss, captured or not.
+        extractor: Where its features come from, if not from layers named as in VGG19.
+
+    Raises:
+        AssertionError: A promise is broken; the message says which.
+
+    Example:
+        >>> from nst import GramStyleLoss
+        >>> check_loss(GramStyleLoss(["relu1_1", "relu3_1"]))
+    """
+    extractor = (tiny_extractor() if extractor is None else copy.deepcopy(extractor)).double()
+    generator = torch.Generator().manual_seed(0)
+    pictures, other = (
+        torch.rand(2, 3, 32, 32, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
+    checked = _Checked(copy.deepcopy(loss).double(), extractor)
+    if isinstance(loss, StatisticLoss):
+        checked.check_linear(pictures)
+    checked.check_value_and_gradient(pictures[:1], other[:1])
+    checked.check_batch(pictures, other)
+    checked.check_blend(pictures, other)
+    checked.check_own_target(other[:1])
+    checked.check_moves(pictures[:1].float(), other[:1].float())
+
+
+class _Checked:
+    """A loss under examination, and the network that feeds it."""
+
+    def __init__(self, loss: Loss, extractor: nn.Module) -> None:
+        self.loss, self.extractor, self.name = loss, extractor, type(loss).__name__
+
+    def features(self, image: Tensor) -> Features:
+        features: Features = self.extractor(image, [n for n in self.loss.layers if n != "image"])
+        return features
+
+    def captured(self, *references: Tensor, blend: Sequence[float] | None = None) -> Loss:
+        loss = copy.deepcopy(self.loss)
+        if loss.reference is not None:
+            loss.capture([self.features(image) for image in references], blend)
+        return loss
+
+    def require(self, condition: bool | Tensor, promise: str) -> None:
+        if not condition:
+            raise AssertionError(f"{self.name}: {promise}")
+
+    def check_linear(self, pictures: Tensor) -> None:
+        law = "a statistic must be linear in its weights"
+        assert isinstance(self.loss, StatisticLoss)
+        for layer, raw in self.features(pictures).items():
+            if layer not in self.loss.layers:
+                continue
+            feature = raw.flatten(2)
+            n, _, positions = feature.shape
+            some = torch.linspace(0, 1, positions, dtype=feature.dtype).expand(n, 1, -1)
+            rest = 1 - some
+            whole = self.loss.statistic(feature, some + rest)
+            a, b = self.loss.statistic(feature, some), self.loss.statistic(feature, rest)
+            self.require(
+                _close(whole, _combine(a, b, 1, 1)),
+                f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
+                f"{layer!r}. Return raw moments and compute what is not linear, such as a "
+                "standard deviation, in `distance`.",
+            )
+            self.require(
+                _close(self.loss.statistic(feature, 3 * some), _combine(a, a, 3, 0)),
+                f"{law}: statistic(f, 3 w) differs from 3 statistic(f, w) at {layer!r}. Multiply "
+                "each position by `weight` exactly once and do not normalize by it.",
+            )
+            half = max(positions // 2, 1)
+            tiles = (
+                _combine(
+                    self.loss.statistic(feature[..., :half], some[..., :half]),
+                    self.loss.statistic(feature[..., half:], some[..., half:]),
+                    1,
+                    1,
+                )
+                if half < positions
+                else a
+            )
+            self.require(
+                _close(a, tiles),
+                f"{law}: the statistic of a picture differs from the sum over its tiles at "
+                f"{layer!r}. Let each position contribute by itself.",
+            )
+            number = torch.full((n, 1, 1), 1 / positions, dtype=feature.dtype)
+            self.require(
+                _close(
+                    self.loss.statistic(feature, number),
+                    self.loss.statistic(feature, number.expand(-1, -1, positions)),
+                ),
+                f"equal weights given as one number, (N, 1, 1), must count as that number at every "
+                f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
+            )
+
+    def check_value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
+        loss = self.captured(other)
+        image = picture.clone().requires_grad_()
+        value = loss(self.features(image))
+        self.require(
+            value.ndim == 0, f"forward must return a scalar, not shape {tuple(value.shape)}."
+        )
+        self.require(value.isfinite(), f"the loss of a random picture is {float(value.detach())}.")
+        self.require(
+            value.requires_grad, "the loss must depend on the picture; it has no gradient."
+        )
+        (gradient,) = torch.autograd.grad(value, image)
+        self.require(gradient.isfinite().all(), "the gradient must be finite everywhere.")
+        self.require(gradient.any(), "the gradient is zero everywhere for a random picture.")
+        self.check_gradient_numerically(loss, picture, gradient)
+        added = loss.state_dict().keys() - self.loss.state_dict().keys()
+        self.require(
+            not added,
+            f"state_dict() must not hold targets, but capture added {sorted(added)}. Register "
+            "them with persistent=False.",
+        )
+
+    def check_gradient_numerically(self, loss: Loss, picture: Tensor, gradient: Tensor) -> None:
+        # Along the gradient itself: a sum over all pixels is well above rounding.
+        direction = gradient / gradient.norm()
+        eps = 1e-6
+        with torch.no_grad():
+            after = loss(self.features(picture + eps * direction))
+            before = loss(self.features(picture - eps * direction))
+        slope, promised = float((after - before) / (2 * eps)), float(gradient.norm())
+        self.require(
+            abs(slope - promised) <= 1e-3 * promised,
+            f"the gradient promises a slope of {promised:.6g}; the loss changes by {slope:.6g}.",
+        )
+
+    def check_batch(self, pictures: Tensor, references: Tensor) -> None:
+        together = self.captured(references) if self.loss.reference == "content" else None
+        together = together or self.captured(references[:1])
+        alone = []
+        for picture, reference in zip(_each(pictures), _each(references), strict=True):
+            own = reference if self.loss.reference == "content" else references[:1]
+            alone.append(self.captured(own)(self.features(picture)))
+        self.require(
+            _close(together(self.features(pictures)), torch.stack(alone).mean()),
+            "the loss of a batch must be the mean of its pictures' losses. Reduce over everything "
+            "but the batch first.",
+        )
+
+    def check_blend(self, pictures: Tensor, references: Tensor) -> None:
+        if not isinstance(self.loss, StatisticLoss):
+            return
+        features = self.features(pictures[:1])
+        one, same = references[:1], references[1:]
+        self.require(
+            _close(
+                self.captured(one, one, blend=[0.3, 0.7])(features), self.captured(one)(features)
+            ),
+            "a blend of two equal styles must equal that style.",
+        )
+        self.require(
+            _close(
+                self.captured(one, same, blend=[1.0, 0.0])(features), self.captured(one)(features)
+            ),
+            "a style of weight 0 must not change a blend.",
+        )
+
+    def check_own_target(self, picture: Tensor) -> None:
+        if self.loss.reference is None:
+            return
+        image = picture.clone().requires_grad_()
+        value = self.captured(picture)(self.features(image))
+        self.require(
+            abs(float(value.detach())) <= 1e-9,
+            f"the loss must be zero at its own target; it is {float(value.detach()):.3g}.",
+        )
+        (gradient,) = torch.autograd.grad(value, image)
+        self.require(gradient.isfinite().all(), "the gradient at its own target must be finite.")
+
+    def check_moves(self, picture: Tensor, other: Tensor) -> None:
+        exact = self.captured(other.double())(self.features(picture.double()))
+        moved = self.captured(other.double()).float()
+        single = _Checked(self.loss, copy.deepcopy(self.extractor).float())
+        for device in _devices():
+            single.extractor.to(device)
+            value = moved.to(device)(single.features(picture.to(device)))
+            self.require(
+                value.device.type == device and value.dtype == torch.float32,
+                f"on {device} in float32 the loss is {value.dtype} on {value.device}; targets "
+                "must be buffers, so that .to() moves them.",
+            )
+            self.require(
+                torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5),
+                f"the loss in float32 on {device} is {float(value):.6g}, in float64 "
+                f"{float(exact):.6g}.",
+            )
+
+
+def _each(pictures: Tensor) -> list[Tensor]:
+    return [pictures[i : i + 1] for i in range(len(pictures))]
+
+
+def _devices() -> list[str]:
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices.append("cuda")
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return devices
+
+
+def _combine(a: Statistic, b: Statistic, x: float, y: float) -> Statistic:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return tuple(x * p + y * q for p, q in zip(a, b, strict=True))
+    assert isinstance(a, Tensor) and isinstance(b, Tensor)
+    return x * a + y * b
+
+
+def _close(a: Statistic, b: Statistic) -> bool:
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_close, a, b))
+    assert isinstance(a, Tensor) and isinstance(b, Tensor)
+    return bool(torch.allclose(a, b, rtol=1e-9, atol=1e-12))

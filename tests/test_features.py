@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nst import FeatureExtractor
+from nst._weights import CONVOLUTIONS, Weights
+from nst.testing import tiny_extractor
+
+
+def plain_vgg(
+    extractor: FeatureExtractor, image: Tensor, pool: object = F.max_pool2d
+) -> dict[str, Tensor]:
+    """VGG19 written down once more, without a thought for speed or memory."""
+    features, x = {}, (image - extractor.mean) / extractor.std
+    blocks = {"1": 2, "2": 2, "3": 4, "4": 4, "5": 4}
+    for block, count in blocks.items():
+        for i in range(1, count + 1):
+            layer = extractor.get_submodule(f"conv{block}_{i}")
+            assert isinstance(layer, torch.nn.Conv2d)
+            x = F.conv2d(x, layer.weight, layer.bias, padding=1)
+            features[f"conv{block}_{i}"] = x
+            x = x.clamp(min=0)
+            features[f"relu{block}_{i}"] = x
+        assert callable(pool)
+        x = pool(x, 2)
+        features[f"pool{block}"] = x
+    return features
+
+
+@pytest.mark.parametrize(("pooling", "pool"), [("max", F.max_pool2d), ("average", F.avg_pool2d)])
+def test_every_layer_is_what_its_name_says(pooling: str, pool: object, photo: Tensor) -> None:
+    extractor = tiny_extractor()
+    extractor.pooling = pooling  # type: ignore[assignment]
+    expected = plain_vgg(extractor, photo, pool)
+    assert tuple(expected) == extractor.layer_names
+    found = extractor(photo, extractor.layer_names)
+    for layer, feature in expected.items():
+        torch.testing.assert_close(found[layer], feature, msg=layer)
+    assert found["image"] is photo
+
+
+@pytest.mark.parametrize("layer", FeatureExtractor.layer_names)
+def test_a_layer_is_the_same_alone_and_among_others(layer: str, photo: Tensor) -> None:
+    # In-place ReLUs must not reach what was asked for.
+    extractor = tiny_extractor()
+    together = extractor(photo, extractor.layer_names)[layer]
+    assert torch.equal(extractor(photo, [layer])[layer], together)
+
+
+def test_the_network_runs_no_further_than_the_deepest_layer(photo: Tensor) -> None:
+    extractor, ran = tiny_extractor(), []
+    for name in CONVOLUTIONS:
+        extractor.get_submodule(name).register_forward_hook(
+            lambda module, args, output, name=name: ran.append(name)
+        )
+    assert set(extractor(photo, ["relu2_1", "relu1_1"])) == {"image", "relu1_1", "relu2_1"}
+    assert ran == ["conv1_1", "conv1_2", "conv2_1"]
+    ran.clear()
+    assert set(extractor(photo, [])) == {"image"}
+    assert ran == []
+
+
+def test_it_is_frozen_and_stays_in_evaluation_mode(photo: Tensor) -> None:
+    extractor = tiny_extractor().train()
+    assert not extractor.training
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+    image = photo.clone().requires_grad_()
+    extractor(image, ["relu3_1"])["relu3_1"].sum().backward()
+    assert image.grad is not None and bool(image.grad.any())
+
+
+def test_replicate_padding_sees_a_constant_picture_as_constant(
+    extractor: FeatureExtractor,
+) -> None:
+    tensors = {
+        f"{name}.{kind}": getattr(extractor.get_submodule(name), kind).data
+        for name in CONVOLUTIONS
+        for kind in ("weight", "bias")
+    }
+    constant = torch.full((1, 3, 32, 32), 0.7)
+    replicate = FeatureExtractor(Weights(tensors, "tiny"), padding="replicate")
+    feature = replicate(constant, ["relu4_1"])["relu4_1"]
+    torch.testing.assert_close(feature, feature[..., :1, :1].expand_as(feature))
+    zeros = FeatureExtractor(Weights(tensors, "tiny"))(constant, ["relu4_1"])["relu4_1"]
+    assert not torch.allclose(zeros, zeros[..., :1, :1].expand_as(zeros))
+
+
+def test_a_nearly_right_layer_name_is_corrected(photo: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"`layers` has 'relu4-2', .* Did you mean 'relu4_2'\?"):
+        tiny_extractor()(photo, ["relu4-2"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 32, 32), r"`images` has shape \(3, 32, 32\); \(N, 3, H, W\) is needed"),
+        ((1, 1, 32, 32), r"`images` has shape \(1, 1, 32, 32\)"),
+        ((1, 3, 15, 40), "15x40 pixels, but the layer 'relu5_1' needs at least 16x16"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_extractor()(torch.zeros(shape), ["relu5_1"])
+
+
+def test_the_smallest_picture_that_fits_is_taken() -> None:
+    feature = tiny_extractor()(torch.zeros(1, 3, 16, 16), ["relu5_1"])["relu5_1"]
+    assert feature.shape[2:] == (1, 1)
+
+
+@pytest.mark.parametrize("argument", ["pooling", "padding"])
+def test_an_unknown_choice_is_named(argument: str) -> None:
+    with pytest.raises(ValueError, match=f"`{argument}` is 'mirror'; it must be"):
+        FeatureExtractor(**{argument: "mirror"})  # type: ignore[arg-type]
+
+
+def test_the_tiny_network_depends_on_its_seed_alone(photo: Tensor) -> None:
+    state = torch.get_rng_state()
+    first, again, other = (tiny_extractor(seed)(photo, ["relu2_1"]) for seed in (0, 0, 1))
+    assert torch.equal(first["relu2_1"], again["relu2_1"])
+    assert not torch.equal(first["relu2_1"], other["relu2_1"])
+    assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,156 @@
+"""Each formula against an independent one, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nst import functional
+
+
+@pytest.fixture
+def feature() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, 7, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def weight() -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    weight = torch.rand(2, 1, 7, generator=generator, dtype=torch.float64)
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def test_gram_matrix_agrees_with_naive_loops(feature: Tensor, weight: Tensor) -> None:
+    expected = torch.zeros(2, 3, 3, dtype=torch.float64)
+    for n in range(2):
+        for i in range(3):
+            for j in range(3):
+                for p in range(7):
+                    expected[n, i, j] += weight[n, 0, p] * feature[n, i, p] * feature[n, j, p]
+    torch.testing.assert_close(functional.gram_matrix(feature, weight), expected)
+
+
+def test_gram_matrix_of_equal_weights_is_the_mean_outer_product(feature: Tensor) -> None:
+    array = feature.numpy()
+    expected = np.stack([a @ a.T / a.shape[1] for a in array])
+    np.testing.assert_allclose(functional.gram_matrix(feature).numpy(), expected, rtol=1e-12)
+
+
+def test_moments_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
+    array, weights = feature.numpy(), weight.numpy()[:, 0]
+    for n in range(2):
+        mean = np.average(array[n], axis=1, weights=weights[n])
+        second = np.average(array[n] ** 2, axis=1, weights=weights[n])
+        np.testing.assert_allclose(functional.mean(feature, weight)[n], mean, rtol=1e-12)
+        np.testing.assert_allclose(functional.second_moment(feature, weight)[n], second, rtol=1e-12)
+
+
+def test_second_moment_is_the_diagonal_of_the_gram_matrix(feature: Tensor, weight: Tensor) -> None:
+    diagonal = functional.gram_matrix(feature, weight).diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(functional.second_moment(feature, weight), diagonal)
+
+
+@pytest.mark.parametrize("name", ["gram_matrix", "mean", "second_moment"])
+def test_a_statistic_ignores_the_order_of_positions(feature: Tensor, name: str) -> None:
+    statistic = getattr(functional, name)
+    shuffled = feature[..., torch.randperm(7, generator=torch.Generator().manual_seed(0))]
+    torch.testing.assert_close(statistic(shuffled), statistic(feature))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    positions=st.integers(2, 40),
+    channels=st.integers(1, 5),
+    cut=st.floats(0.1, 0.9),
+    seed=st.integers(0, 1000),
+)
+@pytest.mark.parametrize("name", ["gram_matrix", "mean", "second_moment"])
+def test_a_statistic_is_the_sum_over_its_tiles(
+    name: str, positions: int, channels: int, cut: float, seed: int
+) -> None:
+    statistic = getattr(functional, name)
+    generator = torch.Generator().manual_seed(seed)
+    feature = torch.randn(1, channels, positions, generator=generator, dtype=torch.float64)
+    weight = torch.rand(1, 1, positions, generator=generator, dtype=torch.float64)
+    at = min(max(1, int(cut * positions)), positions - 1)
+    tiles = statistic(feature[..., :at], weight[..., :at])
+    tiles = tiles + statistic(feature[..., at:], weight[..., at:])
+    torch.testing.assert_close(tiles, statistic(feature, weight))
+
+
+def test_errors_agree_with_numpy(feature: Tensor) -> None:
+    target = feature.roll(1, dims=-1)
+    squared = (feature.numpy() - target.numpy()) ** 2
+    np.testing.assert_allclose(
+        functional.mean_square_error(feature, target), squared.mean((1, 2)), rtol=1e-12
+    )
+    np.testing.assert_allclose(
+        functional.relative_square_error(feature, target),
+        squared.sum((1, 2)) / (target.numpy() ** 2).sum((1, 2)),
+        rtol=1e-12,
+    )
+
+
+def test_a_relative_error_has_no_unit(feature: Tensor) -> None:
+    target = feature.flip(-1)
+    error = functional.relative_square_error(feature, target)
+    torch.testing.assert_close(functional.relative_square_error(50 * feature, 50 * target), error)
+
+
+def test_a_target_of_zeros_is_compared_absolutely(feature: Tensor) -> None:
+    error = functional.relative_square_error(feature, torch.zeros_like(feature))
+    torch.testing.assert_close(error, feature.square().sum((1, 2)))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_total_variation_agrees_with_naive_loops(power: Literal[1, 2]) -> None:
+    image = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for n in range(2):
+        pixels = image[n].numpy()
+        down = [
+            abs(pixels[c, i + 1, j] - pixels[c, i, j]) ** power
+            for c in range(3)
+            for i in range(3)
+            for j in range(5)
+        ]
+        right = [
+            abs(pixels[c, i, j + 1] - pixels[c, i, j]) ** power
+            for c in range(3)
+            for i in range(4)
+            for j in range(4)
+        ]
+        expected = np.mean(down) + np.mean(right)
+        found = functional.total_variation(image, power=power)[n]
+        assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+def test_total_variation_of_a_single_row_or_pixel_is_defined() -> None:
+    row = torch.tensor([[[[0.0, 1.0, 1.0]]]])
+    assert functional.total_variation(row).tolist() == [0.5]
+    assert functional.total_variation(row[..., :1]).tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        functional.gram_matrix,
+        functional.mean,
+        functional.second_moment,
+        lambda x: functional.mean_square_error(x, torch.ones_like(x)),
+        lambda x: functional.relative_square_error(x, torch.ones_like(x)),
+        lambda x: functional.total_variation(x.unsqueeze(1)),
+        lambda x: functional.total_variation(x.unsqueeze(1), power=1),
+    ],
+)
+def test_every_formula_passes_gradcheck(
+    feature: Tensor, formula: Callable[[Tensor], Tensor]
+) -> None:
+    assert torch.autograd.gradcheck(formula, feature.requires_grad_())

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nst
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Loss,
+    MomentStyleLoss,
+    PointwiseLoss,
+    StatisticLoss,
+    StyleTransfer,
+    TotalVariationLoss,
+    functional,
+)
+from nst.testing import check_loss
+
+BUILT_IN = [
+    value
+    for name in nst.__all__
+    if inspect.isclass(value := getattr(nst, name))
+    and issubclass(value, Loss)
+    and not inspect.isabstract(value)
+]
+
+
+class MeanLoss(StatisticLoss):
+    """A user's whole new style loss."""
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return (feature * weight).sum(-1)
+
+
+def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        layer: torch.randn(n, 3, size, size, generator=generator, dtype=torch.float64)
+        for layer in ("a", "b")
+    }
+
+
+@pytest.mark.parametrize("loss", BUILT_IN)
+def test_every_built_in_loss_keeps_the_promises_of_its_kind(loss: type[Loss]) -> None:
+    units = inspect.signature(loss).parameters.get("units")
+    if units is None:
+        check_loss(loss())
+        return
+    for choice in getattr(loss, "known_units", ("relative", "mean", "gatys")):
+        check_loss(loss(units=choice))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("loss", BUILT_IN)
+def test_every_built_in_loss_can_be_made_again_from_its_settings(loss: type[Loss]) -> None:
+    original = loss(weight=0.5)
+    assert type(original)(**original.settings()).settings() == original.settings()
+
+
+def test_the_layers_are_weighted_and_summed() -> None:
+    loss = MeanLoss({"a": 2.0, "b": 0.5})
+    loss.capture(features(0))
+    other = features(1)
+    expected = sum(
+        weight * (other[layer].mean((-2, -1)) - features(0)[layer].mean((-2, -1))).square().mean()
+        for layer, weight in {"a": 2.0, "b": 0.5}.items()
+    )
+    torch.testing.assert_close(loss(other), expected)
+
+
+def test_names_alone_share_a_weight_of_one() -> None:
+    assert MeanLoss(["a", "b"]).layer_weights == {"a": 0.5, "b": 0.5}
+    assert MeanLoss("relu4_2").layer_weights == {"relu4_2": 1.0}
+
+
+def test_the_weight_of_a_loss_is_left_to_the_loop() -> None:
+    light, heavy = MeanLoss(["a"]), MeanLoss(["a"], weight=100.0)
+    for loss in (light, heavy):
+        loss.capture(features(0))
+    assert torch.equal(light(features(1)), heavy(features(1)))
+
+
+@pytest.mark.parametrize(("units", "factor"), [("relative", None), ("mean", 1.0), ("gatys", 0.25)])
+def test_gram_units_are_those_of_the_papers(units: str, factor: float | None) -> None:
+    loss = GramStyleLoss({"a": 1.0}, units=units)  # type: ignore[arg-type]
+    loss.capture(features(0))
+    gram, target = (
+        torch.einsum("cij,dij->cd", f, f) / 16 for f in (features(1)["a"][0], features(0)["a"][0])
+    )
+    squared = (gram - target).square().sum()
+    expected = squared / target.square().sum() if factor is None else factor * squared / 9
+    torch.testing.assert_close(loss(features(1)), expected)
+
+
+def test_gatys_units_are_the_papers_sums_for_pictures_of_one_size() -> None:
+    # Eq. 3 and 4 of the paper: N channels, M positions, G and A are sums.
+    loss = GramStyleLoss({"a": 1.0}, units="gatys")
+    loss.capture(features(0))
+    f, p = features(1)["a"][0].flatten(1), features(0)["a"][0].flatten(1)
+    expected = (f @ f.T - p @ p.T).square().sum() / (4 * 3**2 * 16**2)
+    torch.testing.assert_close(loss(features(1)), expected)
+
+
+@pytest.mark.parametrize("units", ["relative", "mean", "gatys"])
+def test_content_units_are_those_of_the_papers(units: str) -> None:
+    loss = ContentLoss({"a": 1.0}, units=units)  # type: ignore[arg-type]
+    loss.capture(features(0))
+    target = features(0)["a"]
+    squared = (features(1)["a"] - target).square().sum()
+    expected = {
+        "relative": squared / target.square().sum(),
+        "mean": squared / target.numel(),
+        "gatys": squared / 2,
+    }[units]
+    torch.testing.assert_close(loss(features(1)), expected)
+
+
+def test_moments_are_compared_by_mean_and_second_moment() -> None:
+    loss = MomentStyleLoss({"a": 1.0})
+    loss.capture(features(0))
+    terms = []
+    for power in (1, 2):
+        value, target = (features(seed)["a"].pow(power).mean((-2, -1)) for seed in (1, 0))
+        terms.append((value - target).square().sum() / target.square().sum())
+    torch.testing.assert_close(loss(features(1)), (terms[0] + terms[1]) / 2)
+
+
+def test_styles_are_blended_as_raw_statistics() -> None:
+    loss = GramStyleLoss(["a"], units="mean")
+    loss.capture([features(0), features(1, size=6)], [3, 1])
+    grams = [
+        functional.gram_matrix(features(s, size=z)["a"].flatten(2)) for s, z in [(0, 4), (1, 6)]
+    ]
+    blended = 0.75 * grams[0] + 0.25 * grams[1]
+    value = functional.gram_matrix(features(2)["a"].flatten(2))
+    torch.testing.assert_close(loss(features(2)), (value - blended).square().mean())
+
+
+def test_a_new_style_loss_of_five_lines_blends_batches_and_runs(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    check_loss(MeanLoss({"relu1_1": 1.0, "relu3_1": 0.5}))
+    losses = {"content": ContentLoss(weight=0.1), "mean": MeanLoss({"relu1_1": 1.0})}
+    transfer = StyleTransfer(extractor, losses, num_steps=5)
+    batch = torch.cat([photo, photo.flip(-1)])
+    result = transfer.run(batch, [nst.Style(painting, weight=0.7), nst.Style(photo, weight=0.3)])
+    assert result.history["mean"][-1] < result.history["mean"][0]
+
+
+@pytest.mark.parametrize("loss", [MeanLoss(["a"]), ContentLoss(["a"])])
+def test_a_loss_used_before_capture_says_what_to_call(loss: Loss) -> None:
+    name = type(loss).__name__
+    with pytest.raises(RuntimeError, match=f"{name} has no target for 'a': call {name}.capture"):
+        loss(features(0))
+
+
+@pytest.mark.parametrize("loss", [MeanLoss(["a"]), ContentLoss(["a"])])
+def test_targets_move_with_the_loss_and_stay_out_of_checkpoints(loss: Loss) -> None:
+    loss.capture(features(0))
+    assert loss.state_dict() == {}
+    single = {layer: value.float() for layer, value in features(1).items()}
+    assert loss.float()(single).dtype == torch.float32
+
+
+def test_features_that_do_not_fit_the_target_are_refused() -> None:
+    content, style = ContentLoss(["a"]), GramStyleLoss(["a"])
+    for loss in (content, style):
+        loss.capture(features(0, n=2))
+    with pytest.raises(ValueError, match=r"ContentLoss captured \(2, 3, 4, 4\) at 'a'"):
+        content(features(0, n=3))
+    with pytest.raises(ValueError, match=r"is given \(2, 3, 5, 5\)"):
+        content(features(0, n=2, size=5))
+    with pytest.raises(ValueError, match=r"GramStyleLoss captured \(2, 3, 3\) at 'a'"):
+        style(features(0, n=3))
+
+
+def test_a_pointwise_loss_takes_one_reference() -> None:
+    with pytest.raises(ValueError, match="`references` has 2 pictures, but ContentLoss compares"):
+        ContentLoss(["a"]).capture([features(0), features(1)])
+
+
+@pytest.mark.parametrize(
+    ("blend", "message"),
+    [
+        ([1.0], "`blend` has 1 weights for 2 references"),
+        ([1.0, -0.5], "`blend` is -0.5; it must be finite and not negative"),
+        ([0.0, 0.0], "`blend` is all zero"),
+        ([1.0, float("nan")], "`blend` is nan"),
+    ],
+)
+def test_blend_weights_that_make_no_sense_are_refused(blend: list[float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MeanLoss(["a"]).capture([features(0), features(1)], blend)
+
+
+def test_capture_needs_a_reference() -> None:
+    with pytest.raises(ValueError, match="`references` is empty"):
+        MeanLoss(["a"]).capture([])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({}, "`layers` is empty"),
+        ([], "`layers` is empty"),
+        ({"a": -1.0}, r"`layers\['a'\]` is -1.0; it must be finite and not negative"),
+        ({"a": 0.0, "b": 0.0}, "at least one weight must be positive"),
+    ],
+)
+def test_layers_that_make_no_sense_are_refused(layers: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ContentLoss(layers)
+
+
+def test_bad_weights_and_choices_are_refused() -> None:
+    with pytest.raises(ValueError, match="`weight` is -1"):
+        TotalVariationLoss(weight=-1)
+    with pytest.raises(TypeError, match="`weight` is '3'; a number is needed"):
+        ContentLoss(weight="3")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`units` is 'percent'; it must be one of 'relative'"):
+        GramStyleLoss(units="percent")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`power` is 3"):
+        TotalVariationLoss(power=3)  # type: ignore[arg-type]
+
+
+def test_layers_of_other_networks_may_have_dots_in_their_names() -> None:
+    loss = MeanLoss(["features.3"])
+    loss.capture({"features.3": torch.zeros(1, 2, 3, 3)})
+    assert float(loss({"features.3": torch.ones(1, 2, 3, 3)})) == 1.0
+
+
+def test_a_pointwise_loss_may_leave_the_channels_or_reduce_them() -> None:
+    class Reduced(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).square().mean(1)
+
+    reduced, whole = Reduced(["a"]), ContentLoss(["a"], units="mean")
+    for loss in (reduced, whole):
+        loss.capture(features(0))
+    torch.testing.assert_close(reduced(features(1)), whole(features(1)))
+
+
+def test_the_losses_train_a_network_in_an_ordinary_loop(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Conv2d(3, 3, 3, padding=1)
+    content, style = ContentLoss(["relu2_1"]), GramStyleLoss(["relu1_1", "relu2_1"])
+    layers = {*content.layers, *style.layers}
+    style.capture(extractor(painting, layers))
+    optimizer, losses = torch.optim.Adam(network.parameters(), lr=0.01), []
+    batch = torch.cat([photo, photo.flip(-1)])
+    for _ in range(30):
+        content.capture(extractor(batch, layers))
+        found = extractor(network(batch), layers)
+        loss = 0.1 * content(found) + style(found)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from nst import BoundedLBFGS
+from nst._optimizers import optimizer_factory
+
+Function = Callable[[Tensor], Tensor]
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """Badly conditioned, with its minimum partly outside the box."""
+    scales = torch.logspace(0, 3, x.numel(), dtype=x.dtype)
+    goal = torch.linspace(-0.5, 1.5, x.numel(), dtype=x.dtype)
+    return (scales * (x - goal).square()).sum()
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    return (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
+
+
+def minimized(
+    function: Function, x: Tensor, steps: int, bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> tuple[float, int, BoundedLBFGS]:
+    evaluations = 0
+    optimizer = BoundedLBFGS([x.requires_grad_()], bounds=bounds)
+
+    def closure() -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        loss = function(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    loss = torch.tensor(torch.inf)
+    for _ in range(steps):
+        loss = optimizer.step(closure)
+        if bounds is not None:
+            assert bool(((x >= bounds[0]) & (x <= bounds[1])).all())
+    return float(loss), evaluations, optimizer
+
+
+@pytest.mark.parametrize("function", [quadratic, rosenbrock])
+def test_the_minimum_within_bounds_is_that_of_scipy(function: Function) -> None:
+    start = np.full(20, 0.5)
+
+    def value_and_gradient(array: np.ndarray) -> tuple[float, np.ndarray]:
+        x = torch.tensor(array, requires_grad=True)
+        loss = function(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        return float(loss.detach()), x.grad.numpy()
+
+    expected = minimize(
+        value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=[(0, 0.9)] * 20
+    )
+    x = torch.tensor(start)
+    loss, _, _ = minimized(function, x, 200, bounds=(0.0, 0.9))
+    assert loss == pytest.approx(expected.fun, rel=1e-6)
+    np.testing.assert_allclose(x.detach().numpy(), expected.x, atol=2e-3)
+
+
+def test_without_bounds_it_is_plain_lbfgs() -> None:
+    x = torch.full((6,), 0.5, dtype=torch.float64)
+    loss, _, _ = minimized(rosenbrock, x, 200, bounds=None)
+    assert loss < 1e-10
+    torch.testing.assert_close(x.detach(), torch.ones(6, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_a_step_costs_one_evaluation_in_the_usual_case() -> None:
+    x = torch.full((50,), 0.5, dtype=torch.float64)
+    _, evaluations, _ = minimized(quadratic, x, 40)
+    assert evaluations <= 1.3 * 40 + 1
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_the_path_does_not_depend_on_the_scale_of_the_loss(scale: float) -> None:
+    plain, scaled = (torch.full((20,), 0.5, dtype=torch.float64) for _ in range(2))
+    minimized(quadratic, plain, 10)
+    minimized(lambda x: scale * quadratic(x), scaled, 10)
+    torch.testing.assert_close(plain.detach(), scaled.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_the_loss_never_rises() -> None:
+    x = torch.full((8,), 0.1, dtype=torch.float64)
+    losses = []
+    optimizer = BoundedLBFGS([x.requires_grad_()], bounds=(-2, 2))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(60):
+        losses.append(float(optimizer.step(closure)))
+    assert all(after <= before for before, after in itertools.pairwise(losses))
+
+
+def test_at_the_minimum_it_says_that_it_has_stalled_and_stays() -> None:
+    x = torch.tensor([0.25, 1.0])
+    _, _, optimizer = minimized(lambda x: (x - torch.tensor([0.25, 2.0])).square().sum(), x, 3)
+    assert optimizer.stop_reason == "the loss cannot be lowered any further"
+    assert x.tolist() == [0.25, 1.0]
+
+
+def test_infinite_losses_on_the_way_are_stepped_back_from() -> None:
+    def walled(x: Tensor) -> Tensor:
+        return torch.where(x < 0.6, (x - 0.59).square(), torch.inf).sum()
+
+    x = torch.full((4,), 0.1, dtype=torch.float64)
+    loss, _, _ = minimized(walled, x, 30)
+    assert loss < 1e-6
+
+
+def test_parameters_moved_by_somebody_else_are_evaluated_anew() -> None:
+    x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = BoundedLBFGS([x])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = x.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        x.fill_(0.9)
+    assert float(optimizer.step(closure)) < 4 * 0.9**2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bounds": (1.0, 0.0)}, "`bounds` is"),
+        ({"history_size": 0}, "`history_size` is 0"),
+        ({"first_step": 0.0}, "`first_step` is 0.0"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BoundedLBFGS([torch.zeros(1)], **arguments)  # type: ignore[arg-type]
+
+
+def test_optimizers_are_chosen_by_name_or_factory() -> None:
+    params = [torch.zeros(1, requires_grad=True)]
+    assert isinstance(optimizer_factory("lbfgs")(params), BoundedLBFGS)
+    assert isinstance(optimizer_factory("adam")(params), torch.optim.Adam)
+    sgd = optimizer_factory(lambda params: torch.optim.SGD(params, lr=0.1))(params)
+    assert isinstance(sgd, torch.optim.SGD)
+    with pytest.raises(ValueError, match="`optimizer` is 'adm'; it must be 'lbfgs' or 'adam'"):
+        optimizer_factory("adm")
+    with pytest.raises(TypeError, match="`optimizer` is a int"):
+        optimizer_factory(3)  # type: ignore[arg-type]
