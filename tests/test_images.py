@@ -692,7 +692,7 @@ def test_bad_size_is_refused_before_reading() -> None:
 def test_fit_keeps_the_proportion_and_never_enlarges(
     height: int, width: int, size: int, expected: tuple[int, int]
 ) -> None:
-    assert fit(height, width, size) == expected
+    assert fit((height, width), size) == expected
     assert tuple(resize(torch.rand(1, 1, height, width), size).shape[-2:]) == expected
 
 

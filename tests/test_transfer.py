@@ -260,6 +260,41 @@ def test_a_loss_that_becomes_nan_ends_the_run_with_the_best_picture(
         assert float(result.image.mean()) < float(photo.mean())
 
 
+def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, tmp_path: Any
+) -> None:
+    class Fragile(Loss):
+        def forward(self, features: Features) -> Tensor:
+            mean = features["image"].mean()
+            return torch.where(mean > 0.9, torch.nan, mean)
+
+    transfer = small(extractor, losses={"a": Fragile()}, optimizer="adam", num_scales=2)
+    batch = torch.cat([photo, torch.ones_like(photo)])
+    save = nst.SaveImages(tmp_path / "steps", every=1)
+    result = transfer.run(batch, painting, callbacks=[save])
+    assert result.stop_reason == "picture 0: completed; picture 1: diverged: loss 'a' became nan"
+    torch.testing.assert_close(result.image[1], batch[1])
+    assert torch.equal(result.image[0], transfer.run(photo, painting).image[0])
+
+
+def test_after_an_error_callbacks_end_with_the_best_picture_and_the_reason(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    ended: list[tuple[str | None, Tensor]] = []
+
+    class Last(nst.Callback):
+        def on_end(self, state: RunState) -> None:
+            ended.append((state.stop_reason, state.image))
+
+    def fail(state: RunState) -> None:
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        small(extractor).run(photo, painting, callbacks=[Last(), fail])
+    assert ended[0][0] == "failed: ZeroDivisionError"
+    assert ended[0][1].shape == photo.shape
+
+
 def test_ctrl_c_returns_the_best_so_far(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
@@ -400,7 +435,8 @@ def test_bad_arguments_are_named_before_any_work(
     [
         ({"content": "missing.jpg"}, FileNotFoundError, "`content` is 'missing.jpg'"),
         ({"content": torch.full((1, 3, 32, 32), torch.nan)}, ValueError, "`content` has NaN"),
-        ({"content": torch.zeros(1, 3, 8, 32)}, ValueError, "needs at least 16x16"),
+        ({"content": torch.zeros(1, 3, 8, 32)}, ValueError, "`content` is 8x32 .* at least 16x16"),
+        ({"style": [torch.zeros(3, 32, 9)]}, ValueError, r"`style\[0\]` is 32x9 pixels"),
         ({"style": []}, ValueError, "`style` is empty"),
         ({"style": ["missing.jpg"]}, FileNotFoundError, r"`style\[0\]` is 'missing.jpg'"),
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
@@ -418,11 +454,16 @@ def test_bad_input_to_a_run_is_named_before_any_step(
     message: str,
 ) -> None:
     given = {"content": photo, "style": painting, **arguments}
-    steps: list[int] = []
-    given["callbacks"] = [*given.get("callbacks", []), lambda state: steps.append(state.step)]
+    started: list[RunState] = []
+
+    class Started(nst.Callback):
+        def on_start(self, state: RunState) -> None:
+            started.append(state)
+
+    given["callbacks"] = [*given.get("callbacks", []), Started()]
     with pytest.raises(error, match=message):
         small(tiny_extractor()).run(**given)
-    assert steps == []
+    assert started == []
 
 
 def test_style_weights_are_checked(painting: Tensor) -> None:

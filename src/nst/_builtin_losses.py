@@ -53,7 +53,7 @@ class ContentLoss(PointwiseLoss):
     Raises:
         ValueError: No layers, bad weights, or unknown units.
 
-    Example:
+    Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})
         >>> loss.capture({"relu4_2": torch.full((1, 8, 4, 4), 2.0)})
         >>> float(loss({"relu4_2": torch.full((1, 8, 4, 4), 3.0)}))
@@ -126,6 +126,9 @@ class GramStyleLoss(_UnitsStyleLoss):
     | `"mean"` | \(\lVert G - \hat G \rVert^2 / C^2\); Johnson et al. (2016), eq. 4 |
     | `"gatys"` | \(\lVert G - \hat G \rVert^2 / (4 C^2)\); Gatys et al. (2016), eq. 4 |
 
+    The paper sums over positions and divides by their number squared, which is the same where
+    picture and painting have equally many.
+
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
         weight: What the loop multiplies the loss with; non-negative.
@@ -134,7 +137,7 @@ class GramStyleLoss(_UnitsStyleLoss):
     Raises:
         ValueError: No layers, bad weights, or unknown units.
 
-    Example:
+    Examples:
         >>> loss = GramStyleLoss(["relu1_1"])
         >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 2.0)})
         >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 0.0)}))
@@ -165,7 +168,7 @@ class MomentStyleLoss(_UnitsStyleLoss):
     Raises:
         ValueError: No layers, bad weights, or unknown units.
 
-    Example:
+    Examples:
         >>> loss = MomentStyleLoss(["relu1_1"], units="mean")
         >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
         >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 2.0)}))  # (1**2 + 3**2) / 2
@@ -187,7 +190,7 @@ class TotalVariationLoss(Loss):
     Raises:
         ValueError: A bad weight or power.
 
-    Example:
+    Examples:
         >>> float(TotalVariationLoss()({"image": torch.ones(1, 3, 4, 4)}))
         0.0
     """

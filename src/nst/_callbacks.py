@@ -68,7 +68,7 @@ class Callback:
 
     `on_end` is called whenever `on_start` was, also after an error or Ctrl-C.
 
-    Example:
+    Examples:
         >>> class StopAtLoss(Callback):
         ...     def __init__(self, loss):
         ...         self.loss = loss
@@ -95,7 +95,8 @@ class Callback:
         """Called once, when the run is over, however it ended.
 
         Args:
-            state: `image` is the resulting picture, `stop_reason` says why the run ended.
+            state: `image` is the resulting picture, `stop_reason` says why the run ended;
+                after an error, the best picture so far and `"failed: "` with the error's name.
         """
 
 
@@ -132,7 +133,7 @@ class _FunctionCallback(Callback):
 class LossHistory(Callback):
     """Keeps every loss of every step.
 
-    Example:
+    Examples:
         >>> history = LossHistory()
         >>> # transfer.run(content, style, callbacks=[history])
         >>> history.losses
@@ -163,8 +164,8 @@ class LossHistory(Callback):
 class EarlyStopping(Callback):
     """Ends the run when the loss has ceased to fall.
 
-    The loss may rise for a while, so what counts is the best value of the last `patience` steps
-    against the best before them. Coarse scales run to their end: they are cheap, and a plateau
+    The loss may rise for a while, so what counts is whether the best so far was improved upon
+    within the last `patience` steps. Coarse scales run to their end: they are cheap, and a plateau
     there says nothing about the last one.
 
     Args:
@@ -174,7 +175,7 @@ class EarlyStopping(Callback):
     Raises:
         ValueError: `patience` is below 1, or `min_improvement` is negative.
 
-    Example:
+    Examples:
         >>> EarlyStopping(patience=20, min_improvement=0.01).patience
         20
     """
@@ -215,7 +216,7 @@ class ProgressBar(Callback):
     With tqdm (extra `progress`), also in notebooks; without it, one line on standard error that is
     kept up to date.
 
-    Example:
+    Examples:
         >>> bar = ProgressBar()
         >>> # transfer.run(content, style, callbacks=[bar])
     """
@@ -283,10 +284,10 @@ class SaveImages(Callback):
         frame_ms: How long the animation shows each picture, in milliseconds.
 
     Raises:
-        ValueError: `every` or `frame_ms` is below 1.
+        ValueError: `every` or `frame_ms` is below 1, or the path ends like another kind of picture.
         OSError: When the run starts: the path cannot be written.
 
-    Example:
+    Examples:
         >>> save_steps = SaveImages("steps", every=50)
         >>> save_animation = SaveImages("evolution.gif", every=5)
     """
@@ -300,6 +301,11 @@ class SaveImages(Callback):
             raise ValueError(f"`frame_ms` is {frame_ms}; it must be at least 1.")
         self.path, self.every, self.frame_ms = Path(path), every, frame_ms
         self._animate = self.path.suffix.lower() in {".gif", ".webp"}
+        if not self._animate and self.path.suffix.lower() in Image.registered_extensions():
+            raise ValueError(
+                f"`path` is {str(path)!r}, which is neither a folder nor an animation. Name a "
+                "folder for single pictures, or a file that ends in .gif or .webp."
+            )
         self._frames: list[Image.Image] = []
 
     def on_start(self, state: RunState) -> None:
@@ -323,7 +329,9 @@ class SaveImages(Callback):
             self._save(state)
 
     def on_end(self, state: RunState) -> None:
-        """Save the result, and write the animation."""
+        """Save the result, and write the animation; nothing if there was no step."""
+        if state.step == 0:
+            return
         if self._animate:
             self._add_frame(state)
             self._write_animation()

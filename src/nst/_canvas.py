@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nst._objective import Objective
 from nst._optimizers import OptimizerFactory
-from nst.images import resize
+from nst.images import fit, resize
 
 __all__ = ["Canvas"]
 
@@ -42,16 +42,18 @@ class Canvas:
         return self.failure is None and self.stall is None
 
     def start_scale(
-        self, objective: Objective, shape: tuple[int, int], make_optimizer: OptimizerFactory
+        self, objective: Objective, size: int, make_optimizer: OptimizerFactory
     ) -> None:
         """Go on from the best picture so far, at another size.
 
         Args:
             objective: Holds the styles' targets; this canvas alone uses it.
-            shape: Height and width.
+            size: The longer side, in pixels.
             make_optimizer: From the list of parameters.
         """
+        shape = fit(self._content.shape[-2:], size)
         if self.failure is not None:
+            self.pixels = resize(self.best, shape)
             return
         objective.capture("content", [resize(self._content, shape)])
         self._objective = objective
@@ -70,6 +72,8 @@ class Canvas:
         if not math.isfinite(float(total)):
             name = next((n for n, v in self.losses.items() if not v.isfinite()), "total")
             self.failure = f"diverged: loss {name!r} became {float(total)}"
+            with torch.no_grad():
+                self.pixels.copy_(self.best)  # callbacks may want to save what they are shown
         self.stall = getattr(self._optimizer, "stop_reason", None)
         if self.stall is not None and before:
             self.losses = before  # the last evaluation was a trial that was not accepted

@@ -57,7 +57,7 @@ class Picture(NamedTuple):
         pixels: (N, 3, H, W), sRGB in [0, 1], transparent parts composed on white.
         alpha: (N, 1, H, W) in [0, 1], or None where the source is opaque.
 
-    Example:
+    Examples:
         >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
         >>> pixels.min().item(), alpha.max().item()
         (1.0, 0.0)
@@ -93,7 +93,7 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
         ValueError: The file is no picture, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
             shape or values are not as above.
 
-    Example:
+    Examples:
         >>> pixels, alpha = read_picture(Image.new("L", (4, 2), 255))
         >>> tuple(pixels.shape), pixels.max().item(), alpha
         ((1, 3, 2, 4), 1.0, None)

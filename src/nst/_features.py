@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class FeatureExtractor(nn.Module):
         ImportError: `weights="original"` and the extra `offline` is not installed.
         FileNotFoundError: There is no file at the path.
 
-    Example:
+    Examples:
         >>> from nst.testing import tiny_extractor
         >>> extractor = tiny_extractor()  # FeatureExtractor(), with few channels
         >>> features = extractor(torch.rand(1, 3, 32, 24), ["relu1_1", "relu4_2"])
@@ -103,10 +103,14 @@ class FeatureExtractor(nn.Module):
                 deepest layer.
         """
         wanted = set(layers) - {"image"}
-        self.check_layers(wanted)
-        last = max((self.layer_names.index(name) for name in wanted), default=-1)
-        names = self.layer_names[: last + 1]
-        _check_images(images, names)
+        shape = tuple(images.shape)
+        if images.ndim != 4 or shape[1] != 3:
+            raise ValueError(
+                f"`images` has shape {shape}; (N, 3, H, W) is needed. "
+                "Use load_image, or image.unsqueeze(0) for a single picture."
+            )
+        self.check_size(shape[2], shape[3], wanted)
+        names = self._needed(wanted)
         features = {"image": images}
         x = (images - self.mean) / self.std
         for name in names:
@@ -134,6 +138,32 @@ class FeatureExtractor(nn.Module):
                     f"`layers` has {layer!r}, which VGG19 lacks. Did you mean {guess[0]!r}?"
                 )
 
+    def check_size(
+        self, height: int, width: int, layers: Iterable[str], *, name: str = "images"
+    ) -> None:
+        """Raise `ValueError` for pictures of which a layer's features would have no pixel left.
+
+        Args:
+            height: Of the pictures, in pixels.
+            width: Of the pictures, in pixels.
+            layers: Names of layers, which are checked as well.
+            name: What the pictures are called in the message.
+        """
+        needed = self._needed(layers)
+        smallest = 2 ** sum(layer.startswith("pool") for layer in needed)
+        if needed and min(height, width) < smallest:
+            raise ValueError(
+                f"`{name}` is {height}x{width} pixels, but the layer {needed[-1]!r} needs at least "
+                f"{smallest}x{smallest}. Use a larger picture or a shallower layer."
+            )
+
+    def _needed(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """Return the layers to be computed, down to the deepest of those named."""
+        wanted = set(layers) - {"image"}
+        self.check_layers(wanted)
+        last = max((self.layer_names.index(layer) for layer in wanted), default=-1)
+        return self.layer_names[: last + 1]
+
     def train(self, mode: bool = True) -> FeatureExtractor:
         """Stay in evaluation mode: the network is a fixed measuring instrument."""
         return super().train(False)
@@ -159,18 +189,3 @@ def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> Non
     if value not in choices:
         allowed = " or ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{argument}` is {value!r}; it must be {allowed}.")
-
-
-def _check_images(images: Tensor, names: tuple[str, ...]) -> None:
-    shape = tuple(images.shape)
-    if images.ndim != 4 or shape[1] != 3:
-        raise ValueError(
-            f"`images` has shape {shape}; (N, 3, H, W) is needed. "
-            "Use load_image, or image.unsqueeze(0) for a single picture."
-        )
-    need = cast(int, 2 ** sum(name.startswith("pool") for name in names))
-    if min(shape[2:]) < need:
-        raise ValueError(
-            f"`images` is {shape[2]}x{shape[3]} pixels, but the layer {names[-1]!r} needs at least "
-            f"{need}x{need}. Use a larger picture or a shallower layer."
-        )

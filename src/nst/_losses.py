@@ -49,7 +49,7 @@ class Loss(nn.Module, ABC):
     Raises:
         ValueError: The weight is negative or not finite.
 
-    Example:
+    Examples:
         >>> class RednessLoss(Loss):
         ...     layers = ("image",)
         ...     def forward(self, features):
@@ -133,7 +133,7 @@ class StatisticLoss(_LayerLoss):
 
     A subclass says what the statistic is, and gets blending of styles and batches for nothing. The
     one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
-    deviation is not, and belongs into `distance`, computed from blended moments.
+    deviation is not, and belongs in `distance`, computed from blended moments.
     `nst.testing.check_loss` proves the law.
 
     Args:
@@ -143,7 +143,7 @@ class StatisticLoss(_LayerLoss):
     Raises:
         ValueError: No layers, or weights that are negative, not finite or all zero.
 
-    Example:
+    Examples:
         >>> class MeanLoss(StatisticLoss):
         ...     def statistic(self, feature, weight):
         ...         return (feature * weight).sum(-1)
@@ -223,6 +223,11 @@ class StatisticLoss(_LayerLoss):
             else:
                 target = self._fitting(layer, statistic, 0)
             terms[layer] = self.distance(statistic, target)
+            if terms[layer].ndim != 0:
+                raise ValueError(
+                    f"{type(self).__name__}.distance returned shape {tuple(terms[layer].shape)}; "
+                    "a scalar is needed. Reduce it, for example with .mean()."
+                )
         return self._weighted_sum(terms)
 
     def _summarize(self, feature: Tensor) -> Statistic:
@@ -245,7 +250,7 @@ class PointwiseLoss(_LayerLoss):
     Raises:
         ValueError: No layers, or weights that are negative, not finite or all zero.
 
-    Example:
+    Examples:
         >>> class AbsoluteLoss(PointwiseLoss):
         ...     def error(self, feature, target):
         ...         return (feature - target).abs()
@@ -344,7 +349,7 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
         ValueError: No references, a different number of weights, a negative or non-finite weight,
             or nothing but zeros.
 
-    Example:
+    Examples:
         >>> normalized_blend([3, 1], 2)
         [0.75, 0.25]
     """

@@ -44,7 +44,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
     Raises:
         ValueError: The bounds are not increasing, or a number is not positive.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([0.5, 0.5], requires_grad=True)
         >>> optimizer = BoundedLBFGS([x])
         >>> def closure():

@@ -21,9 +21,11 @@ def _default() -> dict[str, Any]:
 
 
 def _gatys() -> dict[str, Any]:
-    """Return the recipe of the papers, with the weights of the authors' own code.
+    """Return the recipe of Gatys et al. (2016), with the weights of the authors' own code.
 
     Those weights are for the original network, whose features are of the order of pixels in 0-255.
+    The paper's pictures were made with L-BFGS, mostly from noise, and with average pooling; Adam
+    from a clone of the content is what most implementations since have used.
     """
     channels = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
     style_layers = {name: 1e3 / count**2 for name, count in channels.items()}

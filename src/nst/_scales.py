@@ -12,7 +12,7 @@ __all__ = ["NumScales", "Scale", "plan_scales"]
 
 NumScales: TypeAlias = int | Literal["auto"]
 
-# Below this, measured at 512 px, the content is erased: from 64 px little of it is left.
+# Scales much below this erase the content: of a picture begun at 64 px little is recognizable.
 _SMALLEST = 256
 # Each scale gets this share of the steps of the scale before it, which cost a quarter as much.
 _STEP_RATIO = 0.6
@@ -39,7 +39,7 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
         The scales, coarse to fine. There are fewer than asked for where there are not enough steps
         or pixels for all of them.
 
-    Example:
+    Examples:
         >>> plan_scales(512, 160)
         [Scale(size=256, num_steps=100), Scale(size=512, num_steps=60)]
         >>> plan_scales(300, 160)

@@ -23,7 +23,7 @@ class Style:
     Raises:
         ValueError: The weight is negative or not finite.
 
-    Example:
+    Examples:
         >>> from PIL import Image
         >>> waves = Style(Image.new("RGB", (64, 64), "navy"), weight=0.7)
         >>> waves.weight

@@ -55,7 +55,7 @@ class StyleTransfer:
             that all weigh 0.
         TypeError: A loss is not a `Loss`, or an argument is of a wrong type.
 
-    Example:
+    Examples:
         >>> from nst.testing import tiny_extractor
         >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
         >>> photo, painting = torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40)
@@ -97,16 +97,16 @@ class StyleTransfer:
 
         Args:
             name: `"default"`, the best picture found for the time, or `"gatys"`, the recipe of
-                Gatys et al.: relu4_2 and relu1_1 to relu5_1, Gram matrices in absolute units, Adam
-                from a clone of the content, one scale, 500 steps. The weights are those of the
-                authors' own code, for the original network.
+                Gatys et al. (2016): relu4_2 and relu1_1 to relu5_1, Gram matrices in absolute
+                units, one scale; with 500 steps of Adam from a clone of the content. The weights
+                are those of the authors' own code, for the original network.
             extractor: As in `StyleTransfer`.
             **changes: Arguments of `StyleTransfer` that replace the preset's.
 
         Raises:
             ValueError: An unknown preset.
 
-        Example:
+        Examples:
             >>> from nst.testing import tiny_extractor
             >>> StyleTransfer.from_preset("gatys", tiny_extractor(), num_steps=300).num_steps
             300
@@ -151,16 +151,18 @@ class StyleTransfer:
         photo = self._read(content, "content")
         styles = as_styles(style)
         paintings = self._read_styles(styles)
-        height, width = photo.pixels.shape[-2:]
-        size = max(height, width) if self.size is None else min(self.size, max(height, width))
+        longer = max(photo.pixels.shape[-2:])
+        size = longer if self.size is None else min(self.size, longer)
+        final = fit(photo.pixels.shape[-2:], size)
         scales = plan_scales(size, self.num_steps, self.num_scales)
+        self._check_sizes(photo.pixels, paintings, scales[0].size)
         first = self._first_picture(init, photo.pixels, paintings[0], seed)
         canvases = [
             Canvas(picture[None], beginning[None])
             for picture, beginning in zip(photo.pixels, first, strict=True)
         ]
         state = RunState(
-            image=resize(first, fit(height, width, scales[0].size)),
+            image=resize(first, fit(first.shape[-2:], scales[0].size)),
             num_steps=self.num_steps,
             num_scales=len(scales),
         )
@@ -170,16 +172,19 @@ class StyleTransfer:
                 stack.callback(callback.on_end, state)
             try:
                 for state.scale, scale in enumerate(scales):
-                    objective = self._style_objective(paintings, styles, scale.size)
-                    shape = fit(height, width, scale.size)
-                    for canvas in canvases:
-                        canvas.start_scale(objective.copy(), shape, self._factory)
-                    self._optimize(canvases, scale.num_steps, state, followers)
+                    if state.stop_reason is None:
+                        objective = self._style_objective(paintings, styles, scale.size)
+                        for canvas in canvases:
+                            canvas.start_scale(objective.copy(), scale.size, self._factory)
+                        self._optimize(canvases, scale.num_steps, state, followers)
             except KeyboardInterrupt:
                 state.stop("interrupted")
-            state.stop(_join_reasons(canvases))
-            final = fit(height, width, size)
-            state.image = torch.cat([resize(canvas.best, final) for canvas in canvases])
+            except Exception as error:
+                state.stop(f"failed: {type(error).__name__}")
+                raise
+            finally:
+                state.stop(_join_reasons(canvases))
+                state.image = torch.cat([resize(canvas.best, final) for canvas in canvases])
         assert state.stop_reason is not None
         logger.info("%s after %d steps", state.stop_reason, state.step)
         return StyleTransferResult(
@@ -215,6 +220,16 @@ class StyleTransfer:
                 callback.on_step(state)
         for canvas in canvases:
             canvas.finish_scale()
+
+    def _check_sizes(self, content: Tensor, paintings: Sequence[Tensor], size: int) -> None:
+        """Refuse pictures that are too small for the network before anything is begun."""
+        if isinstance(self.extractor, FeatureExtractor):
+            layers = {layer for loss in self.losses.values() for layer in loss.layers}
+            pictures = {"content": content}
+            pictures |= {f"style[{i}]": painting for i, painting in enumerate(paintings)}
+            for name, picture in pictures.items():
+                height, width = fit(picture.shape[-2:], size)
+                self.extractor.check_size(height, width, layers, name=name)
 
     def _style_objective(
         self, paintings: Sequence[Tensor], styles: Sequence[Style], size: int
@@ -275,9 +290,7 @@ class StyleTransfer:
             "extractor": _describe(self.extractor),
             "losses": {name: _describe(loss) for name, loss in self.losses.items()},
             "styles": [{"weight": style.weight} for style in styles],
-            "optimizer": self.optimizer
-            if isinstance(self.optimizer, str)
-            else repr(self.optimizer),
+            "optimizer": _optimizer_name(self.optimizer),
             "size": self.size,
             "num_steps": self.num_steps,
             "num_scales": self.num_scales,
@@ -358,6 +371,10 @@ def _join_reasons(canvases: Sequence[Canvas]) -> str:
     if len(set(reasons)) == 1:
         return reasons[0]
     return "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
+
+
+def _optimizer_name(optimizer: OptimizerLike) -> str:
+    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
 
 
 def _describe(part: nn.Module) -> dict[str, Any]:

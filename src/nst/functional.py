@@ -1,7 +1,7 @@
 """Every formula, once: tensors in, tensors out.
 
 A *statistic* is a weighted sum over positions, so it is linear in its weights: that is what lets
-several styles be blended, regions be masked, and a picture be split into tiles. Features are
+several styles be blended. Features are
 `(N, C, P)`, P positions of C channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where all positions
 weigh the same.
 
@@ -36,7 +36,7 @@ def uniform_weight(feature: Tensor) -> Tensor:
     Returns:
         A tensor of shape `(N, 1, 1)`, so that nothing as large as the features is multiplied.
 
-    Example:
+    Examples:
         >>> uniform_weight(torch.ones(2, 3, 4)).flatten().tolist()
         [0.25, 0.25]
     """
@@ -60,7 +60,7 @@ def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     Returns:
         One symmetric matrix for each picture, `(N, C, C)`.
 
-    Example:
+    Examples:
         >>> gram_matrix(torch.tensor([[[1.0, 3.0], [0.0, 2.0]]])).tolist()
         [[[5.0, 3.0], [3.0, 2.0]]]
     """
@@ -80,7 +80,7 @@ def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     Returns:
         `(N, C)`.
 
-    Example:
+    Examples:
         >>> mean(torch.tensor([[[1.0, 3.0]]])).tolist()
         [[2.0]]
     """
@@ -93,8 +93,8 @@ def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:
 def second_moment(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Return the raw second moment of every channel, \(m_i = \sum_p w_p F_{ip}^2\).
 
-    It is the diagonal of the Gram matrix. Raw moments may be averaged over styles, regions and
-    tiles; a standard deviation may not.
+    It is the diagonal of the Gram matrix. Raw moments may be averaged over styles; a
+    standard deviation may not.
 
     Args:
         feature: Features, `(N, C, P)`.
@@ -103,7 +103,7 @@ def second_moment(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     Returns:
         `(N, C)`.
 
-    Example:
+    Examples:
         >>> second_moment(torch.tensor([[[1.0, 3.0]]])).tolist()
         [[5.0]]
     """
@@ -120,7 +120,7 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
     Returns:
         One number for each picture, `(N,)`.
 
-    Example:
+    Examples:
         >>> mean_square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
         [2.0]
     """
@@ -141,7 +141,7 @@ def relative_square_error(value: Tensor, target: Tensor) -> Tensor:
     Returns:
         One number for each picture, `(N,)`.
 
-    Example:
+    Examples:
         >>> relative_square_error(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
         [1.5625]
     """
@@ -163,7 +163,7 @@ def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
     Returns:
         One number for each picture, `(N,)`; 0 for a constant picture.
 
-    Example:
+    Examples:
         >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])).tolist()
         [1.0]
     """

@@ -1,9 +1,10 @@
-"""Pictures in and out: load, resize, convert, save; reading itself is in `_decode`."""
+"""Pictures in and out: load, resize, convert, save."""
 
 import io
 import operator
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ _SAVE_OPTIONS: dict[str, dict[str, int]] = {
 
 
 def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
-    """Read a picture and, if asked, shrinks it.
+    """Read a picture and, if asked, shrink it.
 
     Args:
         source: As in `read_picture`.
@@ -51,7 +52,7 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
         TypeError: As in `read_picture`.
         ValueError: As in `read_picture`, or `size` is below 1.
 
-    Example:
+    Examples:
         >>> tuple(load_image(Image.new("RGB", (40, 20)), size=10).shape)
         (1, 3, 5, 10)
     """
@@ -61,22 +62,22 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
     return pixels if size is None else resize(pixels, size)
 
 
-def fit(height: int, width: int, size: int) -> tuple[int, int]:
+def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
     """Return the height and width whose longer side is at most `size`, in the same proportion.
 
     Args:
-        height: Pixels, at least 1.
-        width: Pixels, at least 1.
+        shape: Height and width in pixels, at least 1 each.
         size: Longest side in pixels.
 
     Raises:
         TypeError: `size` is not an integer.
         ValueError: `size` is below 1.
 
-    Example:
-        >>> fit(300, 400, 200), fit(30, 40, 200)
+    Examples:
+        >>> fit((300, 400), 200), fit((30, 40), 200)
         ((150, 200), (30, 40))
     """
+    height, width = shape
     size, longer = _check_side(size), max(height, width)
     if longer <= size:
         return height, width
@@ -98,7 +99,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         TypeError: `size` is neither an integer nor a pair of integers.
         ValueError: `image` is not (N, C, H, W), or a side is below 1.
 
-    Example:
+    Examples:
         >>> image = torch.rand(1, 3, 30, 40)
         >>> tuple(resize(image, 20).shape), tuple(resize(image, (60, 50)).shape)
         ((1, 3, 15, 20), (1, 3, 60, 50))
@@ -114,7 +115,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
             raise TypeError(f"`size` is {size!r}, but must be an integer or (height, width).")
         target = _check_side(size[0]), _check_side(size[1])
     else:
-        target = fit(height, width, size)
+        target = fit((height, width), size)
     if target == (height, width):
         return image
     resized = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False)
@@ -138,7 +139,7 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
         TypeError: The values are not floating.
         ValueError: The shape is another, or a value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> to_pil(torch.full((3, 1, 1), 254.9 / 255)).getpixel((0, 0))
         (255, 255, 255)
     """
@@ -175,7 +176,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, alpha: Tensor | N
         TypeError: As in `to_pil`.
         ValueError: As in `check_output` and `to_pil`.
 
-    Example:
+    Examples:
         >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
         PosixPath('noise.png')
     """
@@ -211,7 +212,7 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         PermissionError: The folder or the existing file may not be written.
         ValueError: The suffix names no format that can hold the picture.
 
-    Example:
+    Examples:
         >>> check_output("result.png").name
         'result.png'
     """

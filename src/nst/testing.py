@@ -25,7 +25,7 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
         seed: Makes the weights; the same seed gives the same network. No global generator is
             touched.
 
-    Example:
+    Examples:
         >>> features = tiny_extractor()(torch.rand(1, 3, 16, 16), ["relu1_1", "relu5_1"])
         >>> tuple(features["relu5_1"].shape)
         (1, 8, 1, 1)
@@ -46,10 +46,11 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
 def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     """Check that a loss keeps the promises of its kind; call it in your own tests.
 
-    For every loss: a finite scalar; no target in `state_dict()`; zero gradient nowhere but at rest;
-    a batch is the mean of its pictures; it follows `.to()` to other types and devices. If it has a
-    reference, it is zero at its own target with a finite gradient. For a `StatisticLoss`: **the
-    statistic is linear in its weights**, which blending, regions and tiles stand on.
+    For every loss: a finite scalar; a finite gradient that is not zero and that agrees with finite
+    differences; no target in `state_dict()`; a batch counts as the mean of its pictures; it follows
+    `.to()` to other types and devices. If it has a reference, it is zero at its own target, with a
+    finite gradient. For a `StatisticLoss`: **the statistic is linear in its weights**, which
+    blending stands on.
 
     The loss itself is not changed.
 
@@ -60,7 +61,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     Raises:
         AssertionError: A promise is broken; the message says which.
 
-    Example:
+    Examples:
         >>> from nst import GramStyleLoss
         >>> check_loss(GramStyleLoss(["relu1_1", "relu3_1"]))
     """

@@ -1,0 +1,199 @@
+"""Pictures of a run: a live display, the comparison, the loss curves. Needs the extra `plot`.
+
+Figures are returned: in a notebook one shows itself; in a
+script call `matplotlib.pyplot.show()`, or its `savefig`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nst._callbacks import Callback, RunState
+from nst._result import StyleTransferResult
+from nst.images import resize, to_pil
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["LiveDisplay", "plot_losses", "show_transfer"]
+
+_INCHES = 4.0  # the side of one picture
+
+
+def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
+    """Put content, style and result side by side.
+
+    Args:
+        result: What `StyleTransfer.run` returned.
+        index: Which picture of a batch.
+
+    Returns:
+        A matplotlib figure with one axes for the content, each style, and the result.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Examples:
+        >>> import torch
+        >>> from nst import StyleTransfer
+        >>> from nst.testing import tiny_extractor
+        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> result = StyleTransfer(tiny_extractor(), num_steps=2).run(photo, painting)
+        >>> [axes.get_title() for axes in show_transfer(result).axes]
+        ['content', 'style', 'result']
+    """
+    pictures = [("content", result.content[index])]
+    pictures += [("style", style[0]) for style in result.styles]
+    pictures += [("result", result.image[index])]
+    figure = _pyplot().figure(figsize=(_INCHES * len(pictures), _INCHES), layout="constrained")
+    every_axes = figure.subplots(1, len(pictures))
+    for axes, (title, picture) in zip(every_axes, pictures, strict=True):
+        axes.imshow(to_pil(picture))
+        axes.set_title(title)
+        axes.set_axis_off()
+    return _handed_over(figure)
+
+
+def plot_losses(result: StyleTransferResult) -> Figure:
+    """Draw every loss against the step, on a logarithmic scale.
+
+    A jump upward in the middle is the beginning of a finer scale.
+
+    Args:
+        result: What `StyleTransfer.run` returned.
+
+    Returns:
+        A matplotlib figure with one curve for each loss, and their sum if there are several.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+
+    Examples:
+        >>> import torch
+        >>> from nst import StyleTransfer
+        >>> from nst.testing import tiny_extractor
+        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> result = StyleTransfer(tiny_extractor(), num_steps=3).run(photo, painting)
+        >>> [line.get_label() for line in plot_losses(result).axes[0].lines]
+        ['content', 'style', 'total']
+    """
+    figure = _pyplot().figure(figsize=(1.6 * _INCHES, _INCHES), layout="constrained")
+    axes = figure.subplots()
+    curves = dict(result.history)
+    if len(curves) > 1:
+        curves["total"] = [sum(values) for values in zip(*result.history.values(), strict=True)]
+    for name, values in curves.items():
+        axes.plot(range(1, len(values) + 1), values, label=name)
+    if any(value > 0 for values in curves.values() for value in values):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("weighted loss")
+    if curves:  # none if the run was interrupted before its first step
+        axes.legend()
+    return _handed_over(figure)
+
+
+class LiveDisplay(Callback):
+    """Shows the evolving picture while the run goes on, in a notebook or a window.
+
+    Without either (no notebook, no window system) the figure is drawn all the same and kept in
+    `figure`. A batch is shown side by side.
+
+    Args:
+        every: Show the picture after each so many steps; at least 1.
+
+    Raises:
+        ValueError: `every` is below 1.
+        ImportError: When the run starts: matplotlib is not installed.
+
+    Examples:
+        >>> display = LiveDisplay(every=5)
+        >>> # transfer.run(content, style, callbacks=[display])
+    """
+
+    figure: Figure | None = None
+    """What is shown; None before the first run."""
+
+    def __init__(self, every: int = 10) -> None:
+        if every < 1:
+            raise ValueError(f"`every` is {every}; it must be at least 1.")
+        self.every = every
+        self._handle: Any = None  # of the notebook's output that is being replaced
+
+    def on_start(self, state: RunState) -> None:
+        """Open the display with the starting picture."""
+        self.figure = _pyplot().figure(figsize=(1.5 * _INCHES, 1.5 * _INCHES), layout="constrained")
+        self._axes = self.figure.subplots()
+        self._axes.set_axis_off()
+        self._draw(state)
+        if _in_notebook():
+            from IPython.display import display
+
+            _pyplot().close(self.figure)  # or the notebook would show it once more at the end
+            self._handle = display(self.figure, display_id=True)
+        elif _has_window(self.figure):
+            _pyplot().show(block=False)
+
+    def on_step(self, state: RunState) -> None:
+        """Show the picture if it is due."""
+        if state.step % self.every == 0:
+            self._refresh(state)
+
+    def on_end(self, state: RunState) -> None:
+        """Show the result."""
+        if self.figure is not None:
+            self._refresh(state)
+            if not _in_notebook() and not _has_window(self.figure):
+                _pyplot().close(self.figure)
+
+    def _refresh(self, state: RunState) -> None:
+        assert self.figure is not None
+        self._draw(state)
+        if self._handle is not None:
+            self._handle.update(self.figure)
+        elif _has_window(self.figure):
+            self.figure.canvas.draw_idle()
+            self.figure.canvas.flush_events()
+
+    def _draw(self, state: RunState) -> None:
+        for shown in list(self._axes.images):  # scales differ in size: a new picture each time
+            shown.remove()
+        self._axes.imshow(to_pil(_row(state.image)))
+        loss = f", loss {state.loss:.4g}" if state.losses else ""
+        self._axes.set_title(f"step {state.step}{loss}")
+
+
+def _row(images: Tensor) -> Tensor:
+    return torch.cat(list(resize(images.detach(), 1024)), dim=-1)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            "`nst.plotting` needs matplotlib, which is not installed. "
+            "Run `pip install 'nst[plot]'`."
+        ) from error
+    return plt
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return hasattr(shell, "kernel")
+
+
+def _has_window(figure: Figure) -> bool:
+    return getattr(figure.canvas, "required_interactive_framework", None) is not None
+
+
+def _handed_over(figure: Figure) -> Figure:
+    """Leave showing to whoever gets the figure; a notebook would otherwise show it twice."""
+    if not _has_window(figure):
+        _pyplot().close(figure)
+    return figure

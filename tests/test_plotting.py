@@ -1,0 +1,271 @@
+"""Figures of a run, in a script and in a notebook."""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import nst.plotting
+from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
+from nst.plotting import LiveDisplay, plot_losses, show_transfer
+
+
+@pytest.fixture(autouse=True)
+def no_figure_left_open() -> Iterator[None]:
+    yield
+    assert plt.get_fignums() == []
+
+
+@pytest.fixture
+def transfer(extractor: FeatureExtractor) -> StyleTransfer:
+    return StyleTransfer(extractor, num_steps=5)
+
+
+@pytest.fixture
+def result(transfer: StyleTransfer, photo: Tensor, painting: Tensor) -> StyleTransferResult:
+    return transfer.run(photo, [painting, 1 - photo])
+
+
+def shown(axes: Any) -> Tensor:
+    """Give the picture of an axes as (3, H, W) in [0, 1]."""
+    (image,) = axes.images
+    return torch.tensor(image.get_array() / 255, dtype=torch.float32).permute(2, 0, 1)
+
+
+def test_show_transfer_puts_content_styles_and_result_side_by_side(
+    result: StyleTransferResult, tmp_path: Path
+) -> None:
+    figure = show_transfer(result)
+    assert isinstance(figure, Figure)
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["content", "style", "style", "result"]
+    pictures = [result.content, *result.styles, result.image]
+    for axes, picture in zip(figure.axes, pictures, strict=True):
+        assert torch.allclose(shown(axes), picture[0], atol=0.51 / 255)
+        assert not axes.axison
+    figure.savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 0
+
+
+def test_show_transfer_chooses_from_a_batch(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    result = transfer.run(torch.cat([photo, 1 - photo]), painting)
+    content, _, picture = show_transfer(result, index=1).axes
+    assert torch.allclose(shown(content), result.content[1], atol=0.51 / 255)
+    assert torch.allclose(shown(picture), result.image[1], atol=0.51 / 255)
+
+
+def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult) -> None:
+    (axes,) = plot_losses(result).axes
+    curves: dict[Any, Any] = {line.get_label(): line for line in axes.lines}
+    assert list(curves) == ["content", "style", "total"]
+    for name, values in result.history.items():
+        assert list(curves[name].get_xdata()) == [1, 2, 3, 4, 5]
+        assert list(curves[name].get_ydata()) == values
+    total = [a + b for a, b in zip(*result.history.values(), strict=True)]
+    assert list(curves["total"].get_ydata()) == pytest.approx(total)
+    assert (axes.get_xlabel(), axes.get_yscale()) == ("step", "log")
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(curves)
+
+
+def test_plot_losses_needs_no_sum_of_one_and_no_logarithm_of_zero(
+    result: StyleTransferResult,
+) -> None:
+    result.history.clear()
+    result.history["style"] = [0.0, 0.0]
+    (axes,) = plot_losses(result).axes
+    assert [line.get_label() for line in axes.lines] == ["style"]
+    assert axes.get_yscale() == "linear"
+
+
+def test_plot_losses_of_a_run_without_steps_is_empty(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    class Stop(LiveDisplay):
+        def on_start(self, state: RunState) -> None:
+            state.stop("not today")
+
+    result = transfer.run(photo, painting, callbacks=[Stop()])
+    assert len(plot_losses(result).axes[0].lines) == 0
+
+
+def test_live_display_shows_every_few_steps_and_the_result(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    titles: list[str] = []
+    display = LiveDisplay(every=2)
+    assert display.figure is None
+
+    def note(state: RunState) -> None:
+        assert display.figure is not None
+        titles.append(display.figure.axes[0].get_title().split(",")[0])
+
+    result = transfer.run(photo, painting, callbacks=[display, note])
+    assert titles == ["step 0", "step 2", "step 2", "step 4", "step 4"]
+    assert display.figure is not None
+    (axes,) = display.figure.axes
+    assert axes.get_title().startswith("step 5, loss 0.")
+    assert torch.allclose(shown(axes), result.image[0], atol=0.51 / 255)
+
+
+def test_live_display_follows_the_scales_and_shows_a_batch_side_by_side(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    shapes: list[tuple[int, ...]] = []
+    display = LiveDisplay(every=1)
+
+    def note(state: RunState) -> None:
+        assert display.figure is not None
+        shapes.append(tuple(shown(display.figure.axes[0]).shape))
+
+    transfer = StyleTransfer(extractor, num_steps=2, num_scales=2)
+    transfer.run(torch.cat([photo, photo]), painting, callbacks=[display, note])
+    assert shapes == [(3, 16, 40), (3, 32, 80)]
+
+
+def test_live_display_closes_its_figure_when_the_run_fails(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    def fail(state: RunState) -> None:
+        raise ArithmeticError("mine")
+
+    with pytest.raises(ArithmeticError, match="mine"):
+        transfer.run(photo, painting, callbacks=[LiveDisplay(), fail])
+
+
+def test_live_display_opens_a_window_once_and_leaves_it_open(
+    transfer: StyleTransfer,
+    photo: Tensor,
+    painting: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(nst.plotting, "_has_window", lambda figure: True)
+    monkeypatch.setattr(plt, "show", lambda *, block: calls.append(("show", block)))
+    monkeypatch.setattr(FigureCanvasAgg, "draw_idle", lambda self: calls.append("draw"))
+    monkeypatch.setattr(FigureCanvasAgg, "flush_events", lambda self: calls.append("flush"))
+    display = LiveDisplay(every=2)
+    transfer.run(photo, painting, callbacks=[display])
+    calls = calls[calls.index(("show", False)) :]  # making a figure draws too
+    assert [call for call in calls if call != "draw"] == [("show", False), *["flush"] * 3]
+    assert "draw" in calls
+    (number,) = plt.get_fignums()
+    assert plt.figure(number) is display.figure
+    plt.close(number)
+
+
+class Handle:
+    """Stands in for what IPython's `display` returns."""
+
+    def __init__(self) -> None:
+        self.updates: list[object] = []
+
+    def update(self, figure: object) -> None:
+        self.updates.append(figure)
+
+
+@pytest.fixture
+def displays(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, Handle]]:
+    """Pretend to be in a notebook; what is displayed there, and its handles."""
+    made: list[tuple[object, Handle]] = []
+
+    def display(figure: object, *, display_id: bool) -> Handle:
+        assert display_id
+        made.append((figure, Handle()))
+        return made[-1][1]
+
+    module = ModuleType("IPython.display")
+    module.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setattr(nst.plotting, "_in_notebook", lambda: True)
+    return made
+
+
+def test_live_display_replaces_one_output_of_a_notebook(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor, displays: list[tuple[object, Handle]]
+) -> None:
+    display = LiveDisplay(every=2)
+    transfer.run(photo, painting, callbacks=[display])
+    ((figure, handle),) = displays
+    assert figure is display.figure
+    assert handle.updates == [figure] * 3  # steps 2 and 4, result
+
+
+def test_live_display_opens_a_new_output_for_each_run(
+    transfer: StyleTransfer, photo: Tensor, painting: Tensor, displays: list[tuple[object, Handle]]
+) -> None:
+    display = LiveDisplay(every=5)
+    for _ in range(2):
+        transfer.run(photo, painting, callbacks=[display])
+    (first, first_handle), (second, second_handle) = displays
+    assert first is not second
+    assert first_handle.updates == [first] * 2
+    assert second_handle.updates == [second] * 2
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [(None, False), (SimpleNamespace(), False), (SimpleNamespace(kernel=object()), True)],
+)
+def test_a_notebook_is_an_ipython_with_a_kernel(
+    monkeypatch: pytest.MonkeyPatch, shell: object, expected: bool
+) -> None:
+    module = ModuleType("IPython")
+    module.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", module)
+    assert nst.plotting._in_notebook() is expected
+
+
+def test_without_ipython_there_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert nst.plotting._in_notebook() is False
+
+
+@pytest.mark.parametrize("draw", [show_transfer, plot_losses])
+def test_without_matplotlib_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+    result: StyleTransferResult,
+    draw: Callable[[StyleTransferResult], object],
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.pyplot", None)
+        with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
+            draw(result)
+
+
+def test_without_matplotlib_a_live_display_refuses_the_run_before_any_step(
+    monkeypatch: pytest.MonkeyPatch, transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    steps: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib.pyplot", None)
+        with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
+            transfer.run(
+                photo,
+                painting,
+                callbacks=[lambda state: steps.append(state.step), LiveDisplay()],
+            )
+    assert steps == []
+
+
+def test_matplotlib_is_imported_only_when_something_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "matplotlib", None)
+        patch.setitem(sys.modules, "matplotlib.pyplot", None)
+        patch.delitem(sys.modules, "nst.plotting")
+        patch.setattr(nst, "plotting", nst.plotting)  # the import sets it; put it back
+        importlib.import_module("nst.plotting")
