@@ -1,0 +1,439 @@
+"""The command line: every option arrives, and bad input costs one line."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst
+import nst.cli
+from nst import Callback, RunState, StyleTransfer, StyleTransferResult, load_image, save_image
+from nst._features import FeatureExtractor
+from nst.testing import tiny_extractor
+
+needs_skimage = pytest.mark.skipif(
+    importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
+)
+
+
+class Run:
+    """One call of `StyleTransfer.run`: what it was asked for, and what came of it."""
+
+    def __init__(self, transfer: StyleTransfer, arguments: dict[str, Any]) -> None:
+        self.transfer, self.arguments = transfer, arguments
+        self.result: StyleTransferResult
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.result.settings
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """The runs that the command line started."""
+    seen: list[Run] = []
+    run = StyleTransfer.run
+
+    def recorded(
+        self: StyleTransfer, content: Any, style: Any, **options: Any
+    ) -> StyleTransferResult:
+        seen.append(Run(self, {"content": content, "style": style, **options}))
+        seen[-1].result = run(self, content, style, **options)
+        return seen[-1].result
+
+    monkeypatch.setattr(StyleTransfer, "run", recorded)
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The weights asked for; a tiny network takes their place."""
+    asked: list[str] = []
+
+    def load(weights: str) -> FeatureExtractor:
+        asked.append(weights)
+        return tiny_extractor()
+
+    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+) -> Path:
+    """The working folder, with a photograph and a painting."""
+    monkeypatch.chdir(tmp_path)
+    save_image(photo, "photo.png")
+    save_image(painting, "painting.png")
+    return tmp_path
+
+
+def nst_command(line: str) -> int:
+    """Run a command line and give its exit status."""
+    try:
+        return nst.cli.main(line.split())
+    except SystemExit as exit_:  # argparse's own way out
+        assert isinstance(exit_.code, int)
+        return exit_.code
+
+
+def stylize(options: str = "", steps: int = 2) -> int:
+    return nst_command(f"stylize photo.png painting.png -o out.png --steps {steps} {options}")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# The picture
+
+
+def test_stylize_writes_the_picture_and_says_where(
+    folder: Path, runs: list[Run], loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize() == 0
+    (run,) = runs
+    assert torch.allclose(load_image("out.png"), run.result.image, atol=0.51 / 255)
+    assert names(folder) == ["out.png", "painting.png", "photo.png"]
+    out, err = capsys.readouterr()
+    summary, path = out.splitlines()
+    assert summary.startswith("40x32 pixels, 2 steps in ")
+    assert summary.endswith(" s (completed), VGG19 weights: tiny, seed 0")
+    assert path == str(folder / "out.png")
+    assert "2/2" in err.split("\r")[-1]
+    assert loaded == ["auto"]
+
+
+def test_several_styles_are_blended(runs: list[Run]) -> None:
+    assert nst_command("stylize photo.png painting.png photo.png -o out.jpg --steps 1") == 0
+    assert runs[0].settings["styles"] == [{"weight": 1.0}, {"weight": 1.0}]
+    assert len(runs[0].result.styles) == 2
+
+
+def test_the_command_line_is_the_library(runs: list[Run]) -> None:
+    assert stylize() == 0
+    transfer = StyleTransfer(tiny_extractor(), num_steps=2)
+    result = transfer.run("photo.png", "painting.png")
+    assert torch.equal(runs[0].result.image, result.image)
+    assert runs[0].settings == result.settings
+
+
+@pytest.mark.parametrize(
+    ("option", "keys", "expected"),
+    [
+        ("--size 24", ["size"], 24),
+        ("", ["size"], 512),
+        ("--preset gatys", ["optimizer"], "adam"),
+        ("--preset gatys", ["num_scales"], 1),
+        ("--preset gatys --optimizer lbfgs", ["optimizer"], "lbfgs"),
+        ("--optimizer adam", ["optimizer"], "adam"),
+        ("--content-weight 0.5", ["losses", "content", "weight"], 0.5),
+        ("--content-weight 0", ["losses", "content", "weight"], 0.0),
+        ("--style-weight 1e3", ["losses", "style", "weight"], 1000.0),
+        ("--content-layers relu3_1", ["losses", "content", "layers"], {"relu3_1": 1.0}),
+        (
+            "--style-layers relu1_1,relu2_1",
+            ["losses", "style", "layers"],
+            {"relu1_1": 0.5, "relu2_1": 0.5},
+        ),
+        ("--init noise", ["init"], "noise"),
+        ("--init painting.png", ["init"], "picture"),
+        ("--seed 5", ["seed"], 5),
+        ("--device cpu", ["device"], "cpu"),
+    ],
+)
+def test_an_option_arrives_in_the_run(
+    runs: list[Run], option: str, keys: list[str], expected: object
+) -> None:
+    assert stylize(option, steps=1) == 0
+    value: Any = runs[0].settings
+    for key in keys:
+        value = value[key]
+    assert value == expected
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--size 24",
+        "--preset gatys",
+        "--optimizer adam",
+        "--content-weight 100",
+        "--style-weight 100",
+        "--content-layers relu1_1",
+        "--style-layers relu1_1",
+        "--init noise",
+        "--init style",
+        "--init painting.png",
+    ],
+)
+def test_an_option_changes_the_picture(folder: Path, option: str) -> None:
+    assert stylize() == 0
+    before = (folder / "out.png").read_bytes()
+    assert stylize(option) == 0
+    assert (folder / "out.png").read_bytes() != before
+
+
+def test_the_seed_makes_the_noise(folder: Path) -> None:
+    written = []
+    for seed in (1, 1, 2):
+        assert stylize(f"--init noise --seed {seed}", steps=1) == 0
+        written.append((folder / "out.png").read_bytes())
+    assert written[0] == written[1] != written[2]
+
+
+def test_steps_are_taken(runs: list[Run]) -> None:
+    assert stylize(steps=3) == 0
+    assert runs[0].result.num_steps == 3
+
+
+def test_without_options_the_preset_decides(
+    runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Callback):
+        def on_step(self, state: RunState) -> None:
+            state.stop("enough")
+
+    monkeypatch.setattr(nst.cli, "ProgressBar", Stop)
+    for preset in ("default", "gatys"):
+        assert nst_command(f"stylize photo.png painting.png -o out.png --preset {preset}") == 0
+        expected = StyleTransfer.from_preset(preset, tiny_extractor())
+        assert runs[-1].settings["num_steps"] == expected.num_steps
+        assert str(runs[-1].transfer) == str(expected)
+
+
+def test_weights_are_asked_for(loaded: list[str]) -> None:
+    assert stylize("--weights my-vgg19.pth", steps=1) == 0
+    assert loaded == ["my-vgg19.pth"]
+
+
+def test_save_every_keeps_pictures_in_a_folder_beside_the_output(folder: Path) -> None:
+    assert stylize("--save-every 2", steps=3) == 0
+    assert names(folder) == ["out-steps", "out.png", "painting.png", "photo.png"]
+    assert names(folder / "out-steps") == ["step-0002.png", "step-0003.png"]
+
+
+def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stylize("--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert (folder / "out.png").exists()
+
+
+# Bad input
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """Give the one line that says what was wrong."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    assert err.startswith("nst")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", ["required: COMMAND", "nst --help"]),
+        ("paint", ["'paint'", "stylize"]),
+        ("stylize photo.png -o out.png", ["STYLE", "nst stylize --help"]),
+        ("stylize photo.png painting.png", ["-o/--output", "nst stylize --help"]),
+        ("stylize nowhere.png painting.png -o out.png", ["`content`", "'nowhere.png'", "Check"]),
+        ("stylize photo.png nowhere.png -o out.png", ["`style[0]`", "'nowhere.png'", "Check"]),
+        ("stylize notes.txt painting.png -o out.png", ["`content`", "'notes.txt'"]),
+        ("stylize photo.png painting.png -o out.xyz", ["`--output`", "'.xyz'", "Use .png"]),
+        ("stylize photo.png painting.png -o out", ["`--output`", "no suffix", "Use .png"]),
+        ("stylize photo.png painting.png -o no/out.png", ["`--output`", "does not exist. Create"]),
+        ("stylize photo.png painting.png -o .", ["`--output`", "folder. Add a file name"]),
+    ],
+)
+def test_a_bad_command_line_is_refused_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], line: str, said: list[str]
+) -> None:
+    (folder / "notes.txt").write_text("no picture")
+    before = names(folder)
+    assert nst_command(line) == 2
+    err = refusal(capsys)
+    assert [words for words in said if words not in err] == []
+    assert names(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--style-layers relu9_1", ["'relu9_1'", "Did you mean 'relu"]),
+        ("--content-layers conv4_9", ["'conv4_9'", "Did you mean 'conv4_"]),
+        ("--content-layers ,", ["`layers` is empty", "such as"]),
+        ("--steps 0", ["0", "at least 1"]),
+        ("--steps many", ["--steps", "'many'"]),
+        ("--size 0", ["`size`", "at least 1"]),
+        ("--style-weight -1", ["`weight` is -1.0", "not negative"]),
+        ("--style-weight nan", ["`weight` is nan", "finite"]),
+        ("--content-weight heavy", ["--content-weight", "'heavy'"]),
+        ("--content-weight 0 --style-weight 0", ["at least one loss"]),
+        ("--device quantum", ["`device` is 'quantum'", "Use 'auto' or 'cpu'"]),
+        ("--preset monet", ["'monet'", "default", "gatys"]),
+        ("--optimizer sgd", ["'sgd'", "lbfgs", "adam"]),
+        ("--init nowhere.png", ["`init`", "'nowhere.png'", "Check"]),
+        ("--save-every 0", ["`every` is 0", "at least 1"]),
+        ("--brushes 3", ["--brushes", "--help"]),
+    ],
+)
+def test_a_bad_option_is_refused_in_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], option: str, said: list[str]
+) -> None:
+    before = names(folder)
+    assert nst_command(f"stylize photo.png painting.png -o out.png {option}") == 2
+    err = refusal(capsys)
+    assert [words for words in said if words not in err] == []
+    assert names(folder) == before
+
+
+def test_a_file_in_the_way_of_the_steps_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "out-steps").write_text("mine")
+    assert stylize("--quiet --save-every 1") == 2
+    assert "'out-steps', which is a file. Name a folder" in refusal(capsys)
+    assert "out.png" not in names(folder)
+
+
+def test_a_picture_too_small_for_the_network_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize("--quiet --size 8") == 2
+    assert "Use a larger picture or a shallower layer." in refusal(capsys)
+    assert "out.png" not in names(folder)
+
+
+@pytest.mark.parametrize(
+    "command", ["stylize photo.png painting.png", pytest.param("demo", marks=needs_skimage)]
+)
+def test_the_output_is_checked_before_any_work(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    loaded: list[str],
+    command: str,
+) -> None:
+    def paint() -> None:
+        raise AssertionError("painted first")
+
+    monkeypatch.setattr(nst.cli, "paint", paint)
+    assert nst_command(f"{command} -o nowhere/out.png") == 2
+    assert "`--output`" in refusal(capsys)
+    assert loaded == []
+
+
+def test_a_message_of_several_lines_becomes_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(weights: str) -> None:
+        raise OSError("no network\n  so no weights")
+
+    monkeypatch.setattr(nst.cli, "FeatureExtractor", fail)
+    assert stylize() == 2
+    assert refusal(capsys) == "nst: error: no network so no weights\n"
+
+
+# Ctrl-C
+
+
+def interrupting(step: int) -> Callable[[], Callback]:
+    class Interrupt(Callback):
+        def on_step(self, state: RunState) -> None:
+            if state.step == step:
+                raise KeyboardInterrupt
+
+    return Interrupt
+
+
+def test_ctrl_c_during_the_run_saves_the_best_so_far(
+    runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "ProgressBar", interrupting(2))
+    assert stylize(steps=9) == 0
+    result = runs[0].result
+    assert (result.num_steps, result.stop_reason) == (2, "interrupted")
+    assert torch.allclose(load_image("out.png"), result.image, atol=0.51 / 255)
+    assert "2 steps" in (out := capsys.readouterr().out) and "(interrupted)" in out
+
+
+def test_ctrl_c_before_there_is_a_picture_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(weights: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nst.cli, "FeatureExtractor", interrupt)
+    assert stylize() == 130
+    assert capsys.readouterr() == ("", "")
+    assert "out.png" not in names(folder)
+
+
+# The demo
+
+
+@needs_skimage
+@pytest.mark.parametrize(("option", "name"), [("", "nst-demo.png"), ("-o cat.jpg", "cat.jpg")])
+def test_demo_needs_no_files(
+    folder: Path,
+    runs: list[Run],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    name: str,
+) -> None:
+    monkeypatch.setattr(nst.cli, "paint", lambda: Image.new("RGB", (32, 24), "navy"))
+    assert nst_command(f"demo --size 48 --steps 2 {option}") == 0
+    with Image.open(folder / name) as image:
+        assert max(image.size) == 48
+    assert runs[0].result.num_steps == 2
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
+    assert names(folder) == sorted([name, "painting.png", "photo.png"])
+
+
+def test_demo_without_skimage_says_what_to_install(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert nst_command("demo") == 2
+    assert "Run `pip install 'nst[demo]'`." in refusal(capsys)
+    assert "nst-demo.png" not in names(folder)
+
+
+@needs_skimage
+def test_the_demo_photograph_is_a_color_picture() -> None:
+    photograph = nst.cli._demo_photograph()
+    assert isinstance(photograph, np.ndarray)
+    assert photograph.dtype == np.uint8 and photograph.ndim == 3
+
+
+# Help and version
+
+
+@pytest.mark.parametrize("line", ["--help", "stylize --help", "demo --help"])
+def test_help_is_no_error(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    assert nst_command(line) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: nst") and err == ""
+
+
+def test_python_m_nst_is_the_command() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "nst", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    assert (ran.stdout, ran.stderr) == (f"nst {nst.__version__}\n", "")
