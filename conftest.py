@@ -1,0 +1,84 @@
+"""Runs the examples of README.md and docs/, as they stand there.
+
+Blocks of Python are executed; in blocks of shell the `nst` lines are. Each page has a folder of its
+own with three small pictures, a network of a few channels in place of VGG19, and runs of few steps:
+no weights are needed, and a page takes moments.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from PIL import Image
+from sybil import Example, Sybil
+from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+from nst import cli
+from nst._scales import NumScales, Scale, plan_scales
+from nst._weights import Weights
+from nst.testing import tiny_extractor
+
+_MOST_STEPS = 6
+_HEIGHT, _WIDTH = 36, 48
+_cleanup = ExitStack()
+
+
+def _prepare(namespace: dict[str, Any]) -> None:
+    """Make the world in which a page's examples run."""
+    folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
+    for seed, name in enumerate(("photo.jpg", "painting.jpg", "other.jpg")):
+        _smooth_picture(seed).save(folder / name)
+    _cleanup.callback(os.chdir, Path.cwd())
+    os.chdir(folder)
+    # So small a network is faster on one thread than on several.
+    _cleanup.callback(torch.set_num_threads, torch.get_num_threads())
+    torch.set_num_threads(1)
+    tiny = Weights(tiny_extractor().state_dict(), "tiny")
+    for replacement in (
+        patch.dict(os.environ, {"MPLBACKEND": "agg"}),
+        patch("nst._features.load_weights", lambda source="auto": tiny),
+        patch("nst._transfer.plan_scales", _plan_few_steps),
+        patch("nst.cli.paint", lambda: _smooth_picture(1)),
+    ):
+        _cleanup.enter_context(replacement)
+
+
+def _undo(namespace: dict[str, Any]) -> None:
+    _cleanup.close()
+
+
+def _smooth_picture(seed: int) -> Image.Image:
+    generator = torch.Generator().manual_seed(seed)
+    blocks = torch.randint(0, 256, (4, 5, 3), generator=generator, dtype=torch.uint8)
+    return Image.fromarray(blocks.numpy()).resize((_WIDTH, _HEIGHT), Image.Resampling.BICUBIC)
+
+
+def _plan_few_steps(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:
+    return plan_scales(size, min(num_steps, _MOST_STEPS), num_scales)
+
+
+def _run_shell(example: Example) -> None:
+    """Run the lines of a shell block that call `nst`."""
+    for line in str(example.parsed).replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line, comments=True) or [""]
+        if program == "nst":
+            try:
+                status: object = cli.main(arguments)
+            except SystemExit as end:  # --help, --version, and what argparse refuses
+                status = end.code
+            assert not status, f"{line!r} ended with status {status}"
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), CodeBlockParser("bash", _run_shell), SkipParser()],
+    patterns=["README.md", "docs/*.md"],
+    setup=_prepare,
+    teardown=_undo,
+).pytest()
