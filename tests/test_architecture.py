@@ -15,25 +15,31 @@ ALL = {path.stem for path in ROOT.glob("*.py")}
 # Features, losses and callbacks do not know each other; nobody imports the loop but those who
 # start it.
 MAY_IMPORT: dict[str, set[str]] = {
+    "_checks": set(),
+    "_device": set(),
     "functional": set(),
     "_weights": set(),
-    "_features": {"_weights"},
-    "_losses": {"functional"},
-    "_builtin_losses": {"functional", "_losses"},
+    "_features": {"_checks", "_device", "_weights"},
+    "_losses": {"_checks", "functional"},
+    "_builtin_losses": {"_checks", "functional", "_losses"},
     "_decode": set(),
     "images": {"_decode"},
-    "_style": {"_losses", "images"},
-    "_callbacks": {"images"},
+    "_style": {"_checks", "images"},
+    "_callbacks": {"_checks", "images"},
     "_objective": {"_losses"},
-    "_optimizers": set(),
+    "_optimizers": {"_checks"},
     "_scales": set(),
     "_canvas": {"_objective", "_optimizers", "images"},
-    "_presets": {"_builtin_losses"},
+    "_loop": {"_callbacks", "_canvas"},
+    "_presets": {"_builtin_losses", "_checks"},
     "_result": {"images"},
     "_transfer": {
         "_callbacks",
         "_canvas",
+        "_checks",
+        "_device",
         "_features",
+        "_loop",
         "_losses",
         "_objective",
         "_optimizers",
@@ -44,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "images",
     },
     "_painting": set(),
-    "plotting": {"_callbacks", "_result", "images"},
+    "color": set(),
+    "plotting": {"_callbacks", "_checks", "_result", "images"},
     "testing": {"_features", "_losses", "_weights"},
     "cli": ALL,
     "__main__": {"cli"},
@@ -61,6 +68,8 @@ def imports(path: Path) -> set[str]:
                 found |= {alias.name for alias in node.names if alias.name in ALL}
             elif node.module.startswith("nst."):
                 found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("nst") for alias in node.names)
     return found
 
 

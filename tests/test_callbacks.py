@@ -1,9 +1,13 @@
 """What callbacks are told, when, and what they can do to a run."""
 
+from __future__ import annotations
+
 import importlib.util
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -26,7 +30,7 @@ from nst import (
     SaveImages,
     StyleTransfer,
 )
-from nst._callbacks import as_callback
+from nst._callbacks import as_callbacks
 from nst._losses import Features
 
 
@@ -144,7 +148,7 @@ def test_what_is_no_callback_is_refused_before_any_work(
 
 def test_a_callback_stays_itself() -> None:
     recorder = Recorder()
-    assert as_callback(recorder) is recorder
+    assert as_callbacks(recorder) == as_callbacks([recorder]) == [recorder]
 
 
 # Ends
@@ -197,7 +201,9 @@ def test_every_started_callback_ends_when_another_raises(
     failing = Callback()
     monkeypatch.setattr(failing, hook, fail)
     recorders = [Recorder("a ", calls), Recorder("b ", calls)]
-    with pytest.raises(ArithmeticError, match="mine"):
+    # A run that is over is not lost because somebody could not end well.
+    expected = nullcontext() if hook == "on_end" else pytest.raises(ArithmeticError, match="mine")
+    with expected:
         transfer.run(photo, painting, callbacks=[recorders[0], failing, recorders[1]])
     assert calls.count("a end") == 1
     assert calls.count("b end") == calls.count("b start") == (hook != "on_start")
@@ -537,13 +543,13 @@ def test_a_failed_animation_leaves_the_old_one_and_no_partial_file(
     path = tmp_path / "evolution.gif"
     path.write_bytes(b"old")
 
-    def fail(self: Image.Image, fp: Path, **options: object) -> None:
-        fp.write_bytes(b"half")
+    def fail(self: Image.Image, fp: io.BytesIO, **options: object) -> None:
+        fp.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        transfer.run(photo, painting, callbacks=[SaveImages(path)])
+    result = transfer.run(photo, painting, callbacks=[SaveImages(path)])
+    assert result.stop_reason == "completed"
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["evolution.gif"]
 
@@ -557,7 +563,7 @@ def test_a_failed_animation_leaves_the_old_one_and_no_partial_file(
         (lambda: EarlyStopping(patience=0), "`patience` is 0; it must be at least 1."),
         (
             lambda: EarlyStopping(min_improvement=-0.1),
-            "`min_improvement` is -0.1; it must not be negative.",
+            "`min_improvement` is -0.1; it must be finite and not negative.",
         ),
         (lambda: EarlyStopping(min_improvement=math.nan), "`min_improvement` is nan"),
         (lambda: SaveImages(every=0), "`every` is 0; it must be at least 1."),

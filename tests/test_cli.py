@@ -312,7 +312,7 @@ def test_a_picture_too_small_for_the_network_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stylize("--quiet --size 8") == 2
-    assert "Use a larger picture or a shallower layer." in refusal(capsys)
+    assert "Use a larger picture or size, or a shallower layer." in refusal(capsys)
     assert "out.png" not in names(folder)
 
 

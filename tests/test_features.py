@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -115,6 +117,18 @@ def test_the_smallest_picture_that_fits_is_taken() -> None:
 def test_an_unknown_choice_is_named(argument: str) -> None:
     with pytest.raises(ValueError, match=f"`{argument}` is 'mirror'; it must be"):
         FeatureExtractor(**{argument: "mirror"})  # type: ignore[arg-type]
+
+
+def test_a_saved_extractor_keeps_its_normalization(tmp_path: Path, photo: Tensor) -> None:
+    extractor = tiny_extractor()
+    extractor.std.fill_(0.004)
+    state = extractor.state_dict()
+    assert {"mean", "std"} <= set(state)
+    other = tiny_extractor(seed=1)
+    other.load_state_dict(state)
+    assert torch.equal(
+        other(photo, ["relu2_1"])["relu2_1"], extractor(photo, ["relu2_1"])["relu2_1"]
+    )
 
 
 def test_the_tiny_network_depends_on_its_seed_alone(photo: Tensor) -> None:

@@ -956,9 +956,11 @@ def test_check_output_refuses_folders(tmp_path: Path) -> None:
 
 def test_check_output_asks_for_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_image(torch.rand(3, 4, 4), tmp_path / "a.png")
-    monkeypatch.setattr(os, "access", lambda where, mode: Path(where) != tmp_path)
-    with pytest.raises(PermissionError, match="whose folder may not be written"):
-        check_output(path)
+    with monkeypatch.context() as patched:
+        # What the file system says counts, not `os.access`, which tells an administrator yes.
+        patched.setattr(Path, "open", lambda *args: (_ for _ in ()).throw(OSError(30, "read-only")))
+        with pytest.raises(PermissionError, match=r"may not be written \(read-only\)"):
+            check_output(path)
     monkeypatch.setattr(os, "access", lambda where, mode: Path(where) == tmp_path)
     with pytest.raises(
         PermissionError, match=r"exists and may not be written\. Choose another name"
@@ -974,6 +976,12 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path) -> None:
             check_output(tmp_path / "a.png")
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_check_output_refuses_what_is_no_regular_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match="which is not a regular file"):
+        check_output(tmp_path / "pipe.png")
 
 
 def test_check_output_makes_nothing(tmp_path: Path) -> None:

@@ -81,12 +81,53 @@ def test_a_step_costs_one_evaluation_in_the_usual_case() -> None:
     assert evaluations <= 1.3 * 40 + 1
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
-def test_the_path_does_not_depend_on_the_scale_of_the_loss(scale: float) -> None:
-    plain, scaled = (torch.full((20,), 0.5, dtype=torch.float64) for _ in range(2))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20, 2.0**30])
+def test_the_path_does_not_depend_on_the_scale_of_the_loss(
+    scale: float, dtype: torch.dtype
+) -> None:
+    plain, scaled = (torch.full((20,), 0.5, dtype=dtype) for _ in range(2))
     minimized(quadratic, plain, 10)
-    minimized(lambda x: scale * quadratic(x), scaled, 10)
-    torch.testing.assert_close(plain.detach(), scaled.detach(), rtol=1e-6, atol=1e-9)
+    _, _, optimizer = minimized(lambda x: scale * quadratic(x), scaled, 10)
+    torch.testing.assert_close(plain.detach(), scaled.detach(), rtol=1e-5, atol=1e-6)
+    assert len(optimizer.state_dict()["state"][0]["pairs"]) >= 8
+
+
+def test_a_copy_and_a_reloaded_state_go_on_as_the_original_would() -> None:
+    x = torch.full((20,), 0.5, dtype=torch.float64)
+    _, _, optimizer = minimized(quadratic, x, 5)
+    copied = x.detach().clone().requires_grad_()
+    other = BoundedLBFGS([copied])
+    other.load_state_dict(optimizer.state_dict())
+    for params, each in ((x, optimizer), (copied, other)):
+
+        def closure(params: Tensor = params) -> Tensor:
+            params.grad = None
+            loss = quadratic(params)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        for _ in range(5):
+            each.step(closure)
+    assert torch.equal(x, copied)
+
+
+def test_after_a_stall_moved_parameters_are_worked_on_again() -> None:
+    x = torch.tensor([0.25, 1.0])
+    goal = torch.tensor([0.25, 2.0])
+    _, _, optimizer = minimized(lambda x: (x - goal).square().sum(), x, 3)
+    with torch.no_grad():
+        x.fill_(0.9)
+
+    def closure() -> Tensor:
+        x.grad = None
+        loss = (x - goal).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)
+    torch.testing.assert_close(x.detach(), torch.tensor([0.25, 1.0]), atol=1e-3, rtol=0)
 
 
 def test_the_loss_never_rises() -> None:

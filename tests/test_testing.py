@@ -100,7 +100,7 @@ def test_equal_weights_must_count_as_one_number() -> None:
 def test_a_batch_that_is_mixed_is_caught() -> None:
     class Summed(PointwiseLoss):
         def error(self, feature: Tensor, target: Tensor) -> Tensor:
-            return (feature - target).square().sum(0, keepdim=True)
+            return (feature - target).square().sum(0, keepdim=True).expand_as(feature)
 
     with pytest.raises(AssertionError, match="the loss of a batch must be the mean"):
         check_loss(Summed(LAYERS))
@@ -155,6 +155,15 @@ def test_a_target_that_does_not_move_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="targets must be buffers"):
         check_loss(Stuck(LAYERS))
+
+
+def test_a_capture_that_forgets_the_blend_is_caught() -> None:
+    class FirstOnly(GramStyleLoss):
+        def capture(self, references, blend=None):  # type: ignore[no-untyped-def]
+            super().capture(references if isinstance(references, dict) else references[0])
+
+    with pytest.raises(AssertionError, match="`capture` must use every reference"):
+        check_loss(FirstOnly(LAYERS))
 
 
 def test_the_loss_itself_is_left_as_it_was() -> None:

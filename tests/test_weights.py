@@ -82,6 +82,20 @@ def test_layers_may_also_be_called_by_our_names(tmp_path: Path) -> None:
     assert load_weights(tmp_path / "mine.pth").tensors.keys() == state.keys()
 
 
+def test_what_an_extractor_saved_keeps_the_normalization_it_needs(tmp_path: Path) -> None:
+    state = dict(
+        zip(
+            [f"{n}.{k}" for n in CONVOLUTIONS for k in ("weight", "bias")],
+            a_state_dict().values(),
+            strict=True,
+        )
+    )
+    state["mean"], state["std"] = torch.full((1, 3, 1, 1), 0.25), torch.full((1, 3, 1, 1), 0.5)
+    torch.save(state, tmp_path / "saved.pth")
+    loaded = load_weights(tmp_path / "saved.pth")
+    assert (loaded.mean, loaded.std) == ((0.25,) * 3, (0.5,) * 3)
+
+
 @pytest.mark.usefixtures("no_original")
 def test_torchvisions_file_is_taken_from_its_cache(hub: Path) -> None:
     torch.save(a_state_dict(0.25), hub)

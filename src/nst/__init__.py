@@ -1,5 +1,7 @@
 """Neural style transfer: repaint a photograph in the manner of a painting."""
 
+import logging
+
 from nst._builtin_losses import (
     CONTENT_LAYERS,
     STYLE_LAYERS,
@@ -17,7 +19,7 @@ from nst._callbacks import (
     SaveImages,
 )
 from nst._features import FeatureExtractor
-from nst._losses import Loss, PointwiseLoss, StatisticLoss
+from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
 from nst._optimizers import BoundedLBFGS
 from nst._result import StyleTransferResult
 from nst._style import Style
@@ -26,14 +28,17 @@ from nst.images import load_image, save_image
 
 __version__ = "0.1.0"
 
+# Silent unless the application listens.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
 __all__ = [
-    "CONTENT_LAYERS",
-    "STYLE_LAYERS",
     "BoundedLBFGS",
+    "CONTENT_LAYERS",
     "Callback",
     "ContentLoss",
     "EarlyStopping",
     "FeatureExtractor",
+    "Features",
     "GramStyleLoss",
     "Loss",
     "LossHistory",
@@ -41,7 +46,9 @@ __all__ = [
     "PointwiseLoss",
     "ProgressBar",
     "RunState",
+    "STYLE_LAYERS",
     "SaveImages",
+    "Statistic",
     "StatisticLoss",
     "Style",
     "StyleTransfer",

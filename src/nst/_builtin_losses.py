@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nst import functional
+from nst._checks import one_of
 from nst._losses import (
     Features,
     Layers,
@@ -68,7 +70,7 @@ class ContentLoss(PointwiseLoss):
         units: Units = "relative",
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.units = _check_units(units, ("relative", "mean", "gatys"))
+        self.units = one_of("units", units, get_args(Units))
 
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the squared difference, `(N, C, P)`."""
@@ -100,14 +102,13 @@ class _UnitsStyleLoss(StatisticLoss):
         units: Units = "relative",
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.units = _check_units(units, self.known_units)
+        self.units = one_of("units", units, self.known_units)
 
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         """Compare a statistic with its target in the chosen units."""
         if self.units == "relative":
             return mean_over_parts(functional.relative_square_error, statistic, target)
-        error = mean_over_parts(functional.mean_square_error, statistic, target)
-        return error / 4 if self.units == "gatys" else error
+        return mean_over_parts(functional.mean_square_error, statistic, target)
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
@@ -149,6 +150,11 @@ class GramStyleLoss(_UnitsStyleLoss):
     def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
         """Return the Gram matrix, `(N, C, C)`."""
         return functional.gram_matrix(feature, weight)
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        distance = super().distance(statistic, target)
+        return distance / 4 if self.units == "gatys" else distance
 
 
 class MomentStyleLoss(_UnitsStyleLoss):
@@ -197,9 +203,7 @@ class TotalVariationLoss(Loss):
 
     def __init__(self, *, weight: float = 1.0, power: Literal[1, 2] = 2) -> None:
         super().__init__(weight=weight)
-        if power not in (1, 2):
-            raise ValueError(f"`power` is {power!r}; it must be 1 or 2.")
-        self.power: Literal[1, 2] = power
+        self.power: Literal[1, 2] = one_of("power", power, (1, 2))
 
     def forward(self, features: Features) -> Tensor:
         """Return the total variation of `features["image"]`, a scalar."""
@@ -208,9 +212,3 @@ class TotalVariationLoss(Loss):
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
         return {**super().settings(), "power": self.power}
-
-
-def _check_units(units: Units, known: tuple[str, ...]) -> Units:
-    if units not in known:
-        raise ValueError(f"`units` is {units!r}; it must be one of {', '.join(map(repr, known))}.")
-    return units

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +16,8 @@ from typing import Any, TypeAlias
 from PIL import Image
 from torch import Tensor
 
-from nst.images import check_output, save_image, to_pil
+from nst._checks import at_least, non_negative
+from nst.images import check_output, save_image, side_by_side, to_pil, write_whole
 
 __all__ = [
     "Callback",
@@ -25,7 +27,7 @@ __all__ = [
     "ProgressBar",
     "RunState",
     "SaveImages",
-    "as_callback",
+    "as_callbacks",
 ]
 
 
@@ -60,7 +62,7 @@ class RunState:
         Args:
             reason: Becomes `stop_reason` of the result.
         """
-        self.stop_reason = self.stop_reason or reason
+        self.stop_reason = self.stop_reason or reason or "stopped by a callback"
 
 
 class Callback:
@@ -100,18 +102,24 @@ class Callback:
         """
 
 
-CallbackLike: TypeAlias = "Callback | Callable[[RunState], object]"
+CallbackLike: TypeAlias = Callback | Callable[[RunState], object]
 
 
-def as_callback(callback: CallbackLike) -> Callback:
-    """Accept a plain function as `on_step`.
+def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike]) -> list[Callback]:
+    """Bring one callback or several to one form; a plain function becomes `on_step`.
 
     Args:
-        callback: A `Callback`, or a function of the state.
+        callbacks: `Callback` objects, or functions of the state.
 
     Raises:
         TypeError: Neither; a class that was not instantiated, for example.
     """
+    if isinstance(callbacks, Iterable):
+        return [_as_callback(callback) for callback in callbacks]
+    return [_as_callback(callbacks)]
+
+
+def _as_callback(callback: CallbackLike) -> Callback:
     if isinstance(callback, Callback):
         return callback
     if isinstance(callback, type) or not callable(callback):
@@ -181,11 +189,8 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
-        if patience < 1:
-            raise ValueError(f"`patience` is {patience}; it must be at least 1.")
-        if not min_improvement >= 0:
-            raise ValueError(f"`min_improvement` is {min_improvement}; it must not be negative.")
-        self.patience, self.min_improvement = patience, min_improvement
+        self.patience = at_least("patience", patience, 1)
+        self.min_improvement = non_negative("min_improvement", min_improvement)
         self._best, self._waited = math.inf, 0
 
     def on_start(self, state: RunState) -> None:
@@ -295,11 +300,8 @@ class SaveImages(Callback):
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
     ) -> None:
-        if every < 1:
-            raise ValueError(f"`every` is {every}; it must be at least 1.")
-        if frame_ms < 1:
-            raise ValueError(f"`frame_ms` is {frame_ms}; it must be at least 1.")
-        self.path, self.every, self.frame_ms = Path(path), every, frame_ms
+        self.path, self.every = Path(path), at_least("every", every, 1)
+        self.frame_ms = at_least("frame_ms", frame_ms, 1)
         self._animate = self.path.suffix.lower() in {".gif", ".webp"}
         if not self._animate and self.path.suffix.lower() in Image.registered_extensions():
             raise ValueError(
@@ -332,37 +334,33 @@ class SaveImages(Callback):
         """Save the result, and write the animation; nothing if there was no step."""
         if state.step == 0:
             return
+        self._save(state)
         if self._animate:
-            self._add_frame(state)
             self._write_animation()
-        elif state.step % self.every != 0:
-            self._save(state)
 
     def _save(self, state: RunState) -> None:
         if self._animate:
             self._add_frame(state)
         else:
-            save_image(_side_by_side(state.image), self.path / f"step-{state.step:04d}.png")
+            save_image(side_by_side(state.image), self.path / f"step-{state.step:04d}.png")
 
     def _add_frame(self, state: RunState) -> None:
         # As 8-bit pictures: a long run keeps many frames.
-        self._frames.append(to_pil(_side_by_side(state.image)))
+        self._frames.append(to_pil(side_by_side(state.image)))
 
     def _write_animation(self) -> None:
         # Frames of coarse scales are brought to the size of the last.
         size = self._frames[-1].size
         frames = [frame.resize(size, Image.Resampling.BICUBIC) for frame in self._frames]
-        partial = self.path.with_name(f".{self.path.name}.partial{self.path.suffix}")
-        try:
-            frames[0].save(
-                partial, save_all=True, append_images=frames[1:], duration=self.frame_ms, loop=0
-            )
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        frames[0].save(
+            buffer,
+            format=self.path.suffix[1:],
+            save_all=True,
+            append_images=frames[1:],
+            duration=self.frame_ms,
+            loop=0,
+            quality=95,  # of WebP, as for single pictures
+        )
+        write_whole(self.path, buffer.getbuffer())
         self._frames = []
-
-
-def _side_by_side(images: Tensor) -> Tensor:
-    """Put a batch `(N, 3, H, W)` into one picture `(1, 3, H, N W)`."""
-    return images.detach().permute(1, 2, 0, 3).flatten(2).unsqueeze(0).clamp(0, 1)

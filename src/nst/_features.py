@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nst._checks import one_of
+from nst._device import resolve_device
 from nst._weights import CONVOLUTIONS, Weights, load_weights
 
 __all__ = ["FeatureExtractor"]
@@ -44,11 +46,14 @@ class FeatureExtractor(nn.Module):
             give slightly smoother pictures.
         padding: What the convolutions see beyond the border: `"zeros"` as trained, or
             `"replicate"`, which keeps a bright picture from growing a dark rim.
+        device: Where it lies at first; `"auto"` is CUDA, else MPS, else the CPU. `StyleTransfer`
+            moves it to its own.
 
     Raises:
         ValueError: An unknown choice, or a file that is not a VGG19 state dict.
         ImportError: `weights="original"` and the extra `offline` is not installed.
         FileNotFoundError: There is no file at the path.
+        OSError: torchvision's weights are needed and cannot be downloaded.
 
     Examples:
         >>> from nst.testing import tiny_extractor
@@ -72,19 +77,21 @@ class FeatureExtractor(nn.Module):
         *,
         pooling: Pooling = "max",
         padding: Padding = "zeros",
+        device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
-        _check_choice("pooling", pooling, get_args(Pooling))
-        _check_choice("padding", padding, get_args(Padding))
+        one_of("pooling", pooling, get_args(Pooling))
+        one_of("padding", padding, get_args(Padding))
         loaded = weights if isinstance(weights, Weights) else load_weights(weights)
         self.weights, self.pooling, self.padding = loaded.name, pooling, padding
-        self.register_buffer("mean", torch.tensor(loaded.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(loaded.std).view(1, 3, 1, 1), persistent=False)
+        # Kept in the state dict: they belong to the weights.
+        for name, values in (("mean", loaded.mean), ("std", loaded.std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
         for name in CONVOLUTIONS:
             kernel, bias = loaded.tensors[f"{name}.weight"], loaded.tensors[f"{name}.bias"]
             self.add_module(name, _convolution(kernel, bias, padding))
         # On CPUs convolutions run up to 15 % faster in this layout; features inherit it.
-        self.to(memory_format=torch.channels_last)
+        self.to(resolve_device(device)).to(memory_format=torch.channels_last)
         self.requires_grad_(False)
         self.eval()
 
@@ -102,7 +109,7 @@ class FeatureExtractor(nn.Module):
             ValueError: An unknown layer, images of another shape, or images too small for the
                 deepest layer.
         """
-        wanted = set(layers) - {"image"}
+        wanted = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
         shape = tuple(images.shape)
         if images.ndim != 4 or shape[1] != 3:
             raise ValueError(
@@ -154,7 +161,7 @@ class FeatureExtractor(nn.Module):
         if needed and min(height, width) < smallest:
             raise ValueError(
                 f"`{name}` is {height}x{width} pixels, but the layer {needed[-1]!r} needs at least "
-                f"{smallest}x{smallest}. Use a larger picture or a shallower layer."
+                f"{smallest}x{smallest}. Use a larger picture or size, or a shallower layer."
             )
 
     def _needed(self, layers: Iterable[str]) -> tuple[str, ...]:
@@ -183,9 +190,3 @@ def _convolution(kernel: Tensor, bias: Tensor, padding: Padding) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding, device="meta")
     layer.weight, layer.bias = nn.Parameter(kernel), nn.Parameter(bias)
     return layer
-
-
-def _check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        allowed = " or ".join(repr(choice) for choice in choices)
-        raise ValueError(f"`{argument}` is {value!r}; it must be {allowed}.")

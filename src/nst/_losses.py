@@ -7,16 +7,15 @@ know neither the network nor the loop, so they serve any training loop as well.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Real
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from nst import functional
+from nst._checks import non_negative, normalized_blend
 
 __all__ = [
     "Features",
@@ -26,12 +25,11 @@ __all__ = [
     "Statistic",
     "StatisticLoss",
     "mean_over_parts",
-    "normalized_blend",
 ]
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`."""
-Statistic: TypeAlias = "Tensor | tuple[Tensor, ...]"
+Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
 """What summarizes a feature map; the first dimension of each tensor is the batch."""
 Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
 
@@ -65,7 +63,7 @@ class Loss(nn.Module, ABC):
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
-        self.weight = _non_negative("weight", weight)
+        self.weight = non_negative("weight", weight)
 
     def capture(
         self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
@@ -194,13 +192,10 @@ class StatisticLoss(_LayerLoss):
         """
         references = [references] if isinstance(references, Mapping) else list(references)
         shares = normalized_blend(blend, len(references))
+        summaries = [self._summarize(features) for features in references]
         for layer in self.layers:
-            statistics = [_parts(self._summarize(features[layer])) for features in references]
-            blended = tuple(
-                sum(share * part for share, part in zip(shares, parts, strict=True))
-                for parts in zip(*statistics, strict=True)
-            )
-            self._keep(layer, blended)
+            parts = zip(*(_parts(summary[layer]) for summary in summaries), strict=True)
+            self._keep(layer, tuple(_weighted_sum(shares, part) for part in parts))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' distances, a scalar.
@@ -212,16 +207,25 @@ class StatisticLoss(_LayerLoss):
             RuntimeError: `capture` has not been called.
             ValueError: The features do not fit the captured ones.
         """
-        terms = {}
         for layer in self.layers:
-            self._target(layer)  # refuses at once where nothing was captured
-            statistic = self._summarize(features[layer])
-            if isinstance(statistic, tuple):
-                target: Statistic = tuple(
-                    self._fitting(layer, part, i) for i, part in enumerate(statistic)
-                )
-            else:
-                target = self._fitting(layer, statistic, 0)
+            self._target(layer)  # refuses before anything is computed
+        return self._compare(self._summarize(features))
+
+    def _summarize(self, features: Features) -> dict[str, Statistic]:
+        summary = {}
+        for layer in self.layers:
+            feature = _feature(self, layer, features).flatten(2)  # (N, C, P)
+            summary[layer] = self.statistic(feature, functional.uniform_weight(feature))
+        return summary
+
+    def _compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+        terms = {}
+        for layer, statistic in summary.items():
+            targets = tuple(
+                _check_fit(self, layer, part, self._target(layer, i))
+                for i, part in enumerate(_parts(statistic))
+            )
+            target = targets if isinstance(statistic, tuple) else targets[0]
             terms[layer] = self.distance(statistic, target)
             if terms[layer].ndim != 0:
                 raise ValueError(
@@ -229,13 +233,6 @@ class StatisticLoss(_LayerLoss):
                     "a scalar is needed. Reduce it, for example with .mean()."
                 )
         return self._weighted_sum(terms)
-
-    def _summarize(self, feature: Tensor) -> Statistic:
-        feature = feature.flatten(2)  # (N, C, P)
-        return self.statistic(feature, functional.uniform_weight(feature))
-
-    def _fitting(self, layer: str, statistic: Tensor, part: int) -> Tensor:
-        return _check_fit(self, layer, statistic, self._target(layer, part))
 
 
 class PointwiseLoss(_LayerLoss):
@@ -303,7 +300,7 @@ class PointwiseLoss(_LayerLoss):
                 "position by position and takes one. Pass a single one, or use a StatisticLoss."
             )
         for layer in self.layers:
-            target = references[0][layer]
+            target = _feature(self, layer, references[0])
             self._keep(layer, (target.clone(), self.scale(target.flatten(2))))
 
     def forward(self, features: Features) -> Tensor:
@@ -318,8 +315,14 @@ class PointwiseLoss(_LayerLoss):
         """
         terms = {}
         for layer in self.layers:
-            target = _check_fit(self, layer, features[layer], self._target(layer))
-            error = self.error(features[layer].flatten(2), target.flatten(2))
+            feature = _feature(self, layer, features)
+            target = _check_fit(self, layer, feature, self._target(layer))
+            error = self.error(feature.flatten(2), target.flatten(2))
+            if error.ndim < 2 or len(error) != len(feature):
+                raise ValueError(
+                    f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
+                    f"for each position is needed, (N, P) or (N, C, P) with N = {len(feature)}."
+                )
             terms[layer] = (error.flatten(1).mean(1) / self._target(layer, 1)).mean()
         return self._weighted_sum(terms)
 
@@ -338,41 +341,13 @@ def mean_over_parts(
     return torch.stack([error(value, goal).mean() for value, goal in pairs]).mean()
 
 
-def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
-    """Return one weight for each reference, summing to one.
-
-    Args:
-        blend: Weights of any sum, or None for equal ones.
-        count: How many references there are.
-
-    Raises:
-        ValueError: No references, a different number of weights, a negative or non-finite weight,
-            or nothing but zeros.
-
-    Examples:
-        >>> normalized_blend([3, 1], 2)
-        [0.75, 0.25]
-    """
-    if count == 0:
-        raise ValueError("`references` is empty; at least one picture is needed.")
-    weights = [1.0] * count if blend is None else [_non_negative("blend", b) for b in blend]
-    if len(weights) != count:
-        raise ValueError(
-            f"`blend` has {len(weights)} weights for {count} references. Give one for each."
-        )
-    total = sum(weights)
-    if total <= 0:
-        raise ValueError("`blend` is all zero; at least one weight must be positive.")
-    return [weight / total for weight in weights]
-
-
 def _layer_weights(layers: Layers) -> dict[str, float]:
     if isinstance(layers, str):
         layers = [layers]
     if not isinstance(layers, Mapping):
         names = list(layers)
         layers = {name: 1 / len(names) for name in names}
-    weights = {str(name): _non_negative(f"layers[{name!r}]", w) for name, w in layers.items()}
+    weights = {str(name): non_negative(f"layers[{name!r}]", w) for name, w in layers.items()}
     if not weights:
         raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
     if not any(weights.values()):
@@ -380,12 +355,13 @@ def _layer_weights(layers: Layers) -> dict[str, float]:
     return weights
 
 
-def _non_negative(argument: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"`{argument}` is {value!r}; it must be finite and not negative.")
-    return float(value)
+def _feature(loss: Loss, layer: str, features: Features) -> Tensor:
+    if layer not in features:
+        raise ValueError(
+            f"`features` has no {layer!r}, which {type(loss).__name__} reads; it has "
+            f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
+        )
+    return features[layer]
 
 
 def _check_fit(loss: Loss, layer: str, value: Tensor, target: Tensor) -> Tensor:
@@ -396,6 +372,11 @@ def _check_fit(loss: Loss, layer: str, value: Tensor, target: Tensor) -> Tensor:
             f"{tuple(value.shape)}. Capture again from references that fit."
         )
     return target
+
+
+def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
+    terms = [weight * part for weight, part in zip(weights, parts, strict=True)]
+    return torch.stack(terms).sum(0)
 
 
 def _parts(statistic: Statistic) -> tuple[Tensor, ...]:

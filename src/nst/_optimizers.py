@@ -9,21 +9,23 @@ by a bound.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from nst._checks import at_least
+
 __all__ = ["BoundedLBFGS", "OptimizerLike", "optimizer_factory"]
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
-OptimizerLike: TypeAlias = "str | OptimizerFactory"
+OptimizerLike: TypeAlias = str | OptimizerFactory
 
 # Sufficient decrease, as a share of what the gradient promises (Nocedal & Wright, section 3.1).
 _ARMIJO = 1e-4
 _MAX_TRIALS = 12
+_STALLED = "the loss cannot be lowered any further"
 
 
 class BoundedLBFGS(torch.optim.Optimizer):
@@ -58,9 +60,6 @@ class BoundedLBFGS(torch.optim.Optimizer):
         [0.25, 1.0]
     """
 
-    stop_reason: str | None = None
-    """Why further steps would change nothing; None while they might."""
-
     def __init__(
         self,
         params: Iterable[Tensor],
@@ -69,22 +68,31 @@ class BoundedLBFGS(torch.optim.Optimizer):
         history_size: int = 20,
         first_step: float = 0.02,
     ) -> None:
-        if bounds is not None and not bounds[0] < bounds[1]:
+        lower, upper = bounds if bounds is not None else (-math.inf, math.inf)
+        if not lower < upper:
             raise ValueError(f"`bounds` is {bounds}; the first must be below the second.")
-        if history_size < 1:
-            raise ValueError(f"`history_size` is {history_size}; it must be at least 1.")
         if not first_step > 0:
             raise ValueError(f"`first_step` is {first_step}; it must be positive.")
-        super().__init__(params, {})
+        options = {
+            "lower": lower,
+            "upper": upper,
+            "history_size": at_least("history_size", history_size, 1),
+            "first_step": first_step,
+        }
+        super().__init__(params, options)
         if len(self.param_groups) != 1:
             raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
-        self._params: list[Tensor] = self.param_groups[0]["params"]
-        self._lower, self._upper = bounds if bounds is not None else (-math.inf, math.inf)
-        self._first_step = first_step
-        self._pairs: deque[tuple[Tensor, Tensor]] = deque(maxlen=history_size)
-        self._loss: Tensor | None = None  # at the point where the last step ended
-        self._gradient = torch.empty(0)
-        self._versions: list[int] = []
+        self._versions: list[int] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a saved state; the parameters are then as they were when it was saved."""
+        super().__setstate__(state)
+        self._versions = None
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why further steps would change nothing; None while they might."""
+        return _STALLED if self._state.get("stalled") else None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -97,38 +105,51 @@ class BoundedLBFGS(torch.optim.Optimizer):
             The loss at the point where the parameters are left.
         """
         closure = torch.enable_grad()(closure)
-        if self._loss is None or self._versions != [p._version for p in self._params]:
+        state, versions = self._state, [p._version for p in self._params]
+        moved = self._versions is not None and self._versions != versions
+        if "loss" not in state or moved:
             # The first step, or somebody else has moved the parameters.
-            self._pairs.clear()
             self._move(self._point())
-            self._loss, self._gradient = closure().detach(), self._read_gradient()
-        if self.stop_reason is None and not self._iterate(closure):
-            self.stop_reason = "the loss cannot be lowered any further"
+            loss = closure().detach()
+            state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
+        if not state["stalled"]:
+            state["stalled"] = not self._iterate(closure)
         self._versions = [p._version for p in self._params]
-        return self._loss
+        loss_here: Tensor = state["loss"]
+        return loss_here
+
+    @property
+    def _params(self) -> list[Tensor]:
+        params: list[Tensor] = self.param_groups[0]["params"]
+        return params
+
+    @property
+    def _state(self) -> dict[str, Any]:
+        # Kept where torch looks for it, so that state_dict() and copies hold all there is.
+        state: dict[str, Any] = self.state[self._params[0]]
+        return state
 
     def _iterate(self, closure: Callable[[], Tensor]) -> bool:
         """Move to a better point; return False where there is none."""
-        point = self._point()
+        state, point = self._state, self._point()
         free = self._free(point)
-        gradient = self._gradient * free
+        gradient = state["gradient"] * free
         if not gradient.any() or not gradient.isfinite().all():
             return False
         while True:
-            direction = self._direction(gradient, free)
-            if self._search(closure, point, direction):
+            if self._search(closure, point, self._direction(gradient, free)):
                 return True
-            if not self._pairs:
+            if not state["pairs"]:
                 self._move(point)
                 return False
-            self._pairs.clear()  # start again from the steepest descent
+            state["pairs"] = []  # start again from the steepest descent
 
     def _search(self, closure: Callable[[], Tensor], point: Tensor, direction: Tensor) -> bool:
         """Go along the direction, bent at the bounds, until the loss has dropped enough."""
-        assert self._loss is not None
-        loss, gradient, length = float(self._loss), self._gradient, 1.0
+        state, group, length = self._state, self.param_groups[0], 1.0
+        loss, gradient = float(state["loss"]), state["gradient"]
         for _ in range(_MAX_TRIALS):
-            trial = (point + length * direction).clamp_(self._lower, self._upper)
+            trial = (point + length * direction).clamp_(group["lower"], group["upper"])
             change = trial - point
             slope = float(gradient @ change)
             if not slope < 0:
@@ -138,24 +159,25 @@ class BoundedLBFGS(torch.optim.Optimizer):
             if float(new_loss) <= loss + _ARMIJO * slope:
                 new_gradient = self._read_gradient()
                 self._remember(change, new_gradient - gradient)
-                self._loss, self._gradient = new_loss, new_gradient
+                state.update(loss=new_loss, gradient=new_gradient)
                 return True
             length *= _shorter(slope, float(new_loss) - loss)
         return False
 
     def _direction(self, gradient: Tensor, free: Tensor) -> Tensor:
         """Return the L-BFGS direction over the free values (the two-loop recursion)."""
-        direction = -gradient
+        direction: Tensor = -gradient
         used = []
-        for change, gradient_change in reversed(self._pairs):
+        for change, gradient_change in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # what bounds hold has no say
             curvature = gradient_change @ change
-            if curvature > 0:
+            if _curves_up(change, gradient_change):
                 share = (change @ direction) / curvature
                 direction -= share * gradient_change
                 used.append((change, gradient_change, curvature, share))
         if not used:
-            return direction * (self._first_step / gradient.square().mean().sqrt())
+            first_step: float = self.param_groups[0]["first_step"]
+            return direction * (first_step / gradient.square().mean().sqrt())
         _, gradient_change, curvature, _ = used[0]
         direction *= curvature / (gradient_change @ gradient_change)
         for change, gradient_change, curvature, share in reversed(used):
@@ -164,19 +186,21 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def _free(self, point: Tensor) -> Tensor:
         """Return 1 where a small step against the gradient stays within the bounds, else 0."""
-        held_low = (point <= self._lower) & (self._gradient > 0)
-        held_high = (point >= self._upper) & (self._gradient < 0)
-        return (~(held_low | held_high)).to(point.dtype)
+        # Bertsekas asks for a margin around the bounds; on pictures it made no difference.
+        gradient, group = self._state["gradient"], self.param_groups[0]
+        held_low = (point <= group["lower"]) & (gradient > 0)
+        held_high = (point >= group["upper"]) & (gradient < 0)
+        free: Tensor = ~(held_low | held_high)
+        return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        # A pair without positive curvature would spoil the metric (Nocedal & Wright, eq. 7.29).
-        eps = torch.finfo(change.dtype).eps
-        if change @ gradient_change > eps * (gradient_change @ gradient_change):
-            self._pairs.append((change, gradient_change))
+        if _curves_up(change, gradient_change):
+            pairs = [*self._state["pairs"], (change, gradient_change)]
+            self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
     def _point(self) -> Tensor:
         flat = torch.cat([p.detach().flatten() for p in self._params])
-        return flat.clamp_(self._lower, self._upper)
+        return flat.clamp_(self.param_groups[0]["lower"], self.param_groups[0]["upper"])
 
     def _read_gradient(self) -> Tensor:
         return torch.cat(
@@ -188,6 +212,13 @@ class BoundedLBFGS(torch.optim.Optimizer):
         for p in self._params:
             p.copy_(point[start : start + p.numel()].view_as(p))
             start += p.numel()
+
+
+def _curves_up(change: Tensor, gradient_change: Tensor) -> bool:
+    """Tell whether a pair has positive curvature, without which it would spoil the metric."""
+    # The angle decides, not the size: the test must not depend on the loss's scale.
+    smallest = torch.finfo(change.dtype).eps * change.norm() * gradient_change.norm()
+    return bool(change @ gradient_change > smallest)
 
 
 def _shorter(slope: float, rise: float) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nst._builtin_losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
+from nst._checks import one_of
 
 __all__ = ["PRESETS", "preset"]
 
@@ -53,8 +54,4 @@ def preset(name: str) -> dict[str, Any]:
     Raises:
         ValueError: An unknown name.
     """
-    if name not in PRESETS:
-        raise ValueError(
-            f"`preset` is {name!r}; it must be one of {', '.join(map(repr, PRESETS))}."
-        )
-    return PRESETS[name]()
+    return PRESETS[one_of("preset", name, PRESETS)]()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from nst._losses import normalized_blend
+from nst._checks import non_negative
 from nst.images import ImageLike
 
 __all__ = ["Style", "StyleLike", "as_styles"]
@@ -34,8 +34,8 @@ class Style:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.weight != 0:  # zero is fine as long as another style has some weight
-            normalized_blend([self.weight], 1)
+        # Zero is fine as long as another style has some weight.
+        object.__setattr__(self, "weight", non_negative("weight", self.weight))
 
 
 StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]

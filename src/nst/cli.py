@@ -94,9 +94,11 @@ def _changed(loss: Loss, layers: str | None, weight: float | None) -> Loss:
 
 
 def _callbacks(output: Path, arguments: argparse.Namespace) -> list[Callback]:
-    callbacks: list[Callback] = [] if arguments.quiet else [ProgressBar()]
+    callbacks: list[Callback] = []
     if arguments.save_every is not None:
         callbacks.append(SaveImages(output.with_name(f"{output.stem}-steps"), arguments.save_every))
+    if not arguments.quiet:  # last: what the others refuse should not follow a progress bar
+        callbacks.append(ProgressBar())
     return callbacks
 
 
@@ -125,7 +127,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, where argparse prints the usage as well."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_BAD_INPUT, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+        line = " ".join(message.split())
+        self.exit(_BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -158,7 +158,8 @@ def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
 
     Args:
         image: Pixels, `(N, C, H, W)`.
-        power: 1 for the anisotropic total variation of Rudin et al. (1992), 2 for its square.
+        power: 1 for the anisotropic form (Esedoglu & Osher 2004) of the total variation of Rudin et
+            al. (1992), 2 for squared differences.
 
     Returns:
         One number for each picture, `(N,)`; 0 for a constant picture.

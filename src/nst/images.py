@@ -26,7 +26,9 @@ __all__ = [
     "read_picture",
     "resize",
     "save_image",
+    "side_by_side",
     "to_pil",
+    "write_whole",
 ]
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
@@ -118,6 +120,8 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         target = fit((height, width), size)
     if target == (height, width):
         return image
+    if image.device.type == "mps":  # where the antialiased filter does not exist
+        return resize(image.cpu(), target).to(image)
     resized = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False)
     return resized.clamp(0, 1)  # bicubic overshoots at edges
 
@@ -191,7 +195,7 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, alpha: Tensor | N
             f"`path` is {str(path)!r}, but Pillow could not encode {picture.width} x "
             f"{picture.height} pixels as {format_name} ({err}). Try .png or a smaller picture."
         ) from err
-    _replace(path.resolve(), buffer.getbuffer())  # a link stays a link
+    write_whole(path, buffer.getbuffer())
     return path
 
 
@@ -232,10 +236,17 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         raise FileNotFoundError(f"{what}, whose folder does not exist. Create {str(folder)!r}.")
     if not folder.is_dir():
         raise NotADirectoryError(f"{what}, but {str(folder)!r} is not a folder. Choose another.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(f"{what}, whose folder may not be written. Choose another folder.")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{what}, which is not a regular file. Choose another name.")
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
+    try:
+        # Asking for permission would not do: an administrator is always told yes.
+        _temporary(path.resolve()).unlink()
+    except OSError as err:
+        raise PermissionError(
+            f"{what}, whose folder may not be written ({err.strerror}). Choose another folder."
+        ) from err
     return path
 
 
@@ -275,12 +286,33 @@ def _to_bytes(values: Tensor) -> npt.NDArray[Any]:
     return array
 
 
-def _replace(path: Path, content: memoryview) -> None:
-    """Write a file that appears whole or not at all."""
-    # `tempfile` would make it unreadable for others; "x" never follows a link laid in the way.
-    temporary = path.with_name(f".nst-{secrets.token_hex(8)}.tmp")
+def side_by_side(images: Tensor) -> Tensor:
+    """Put a batch `(N, 3, H, W)` into one picture `(1, 3, H, N W)`.
+
+    Args:
+        images: sRGB in [0, 1].
+
+    Examples:
+        >>> tuple(side_by_side(torch.rand(2, 3, 4, 5)).shape)
+        (1, 3, 4, 10)
+    """
+    return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
+
+
+def write_whole(path: Path, content: memoryview) -> None:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        path: Where to; a symbolic link stays one, and what it points to is replaced.
+        content: The bytes.
+
+    Raises:
+        OSError: The file cannot be written. An existing one is then left as it was.
+    """
+    path = path.resolve()
+    temporary = _temporary(path)
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the new name and no content
@@ -288,3 +320,11 @@ def _replace(path: Path, content: memoryview) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> Path:
+    """Make an empty file beside the path."""
+    # `tempfile` would make it unreadable for others; "x" never follows a link laid in the way.
+    temporary = path.with_name(f".nst-{secrets.token_hex(8)}.tmp")
+    temporary.open("xb").close()
+    return temporary

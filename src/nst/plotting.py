@@ -9,12 +9,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from nst._callbacks import Callback, RunState
+from nst._checks import at_least
 from nst._result import StyleTransferResult
-from nst.images import resize, to_pil
+from nst.images import side_by_side, to_pil
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,9 +117,7 @@ class LiveDisplay(Callback):
     """What is shown; None before the first run."""
 
     def __init__(self, every: int = 10) -> None:
-        if every < 1:
-            raise ValueError(f"`every` is {every}; it must be at least 1.")
-        self.every = every
+        self.every = at_least("every", every, 1)
         self._handle: Any = None  # of the notebook's output that is being replaced
 
     def on_start(self, state: RunState) -> None:
@@ -162,13 +158,9 @@ class LiveDisplay(Callback):
     def _draw(self, state: RunState) -> None:
         for shown in list(self._axes.images):  # scales differ in size: a new picture each time
             shown.remove()
-        self._axes.imshow(to_pil(_row(state.image)))
+        self._axes.imshow(to_pil(side_by_side(state.image)))
         loss = f", loss {state.loss:.4g}" if state.losses else ""
         self._axes.set_title(f"step {state.step}{loss}")
-
-
-def _row(images: Tensor) -> Tensor:
-    return torch.cat(list(resize(images.detach(), 1024)), dim=-1)
 
 
 def _pyplot() -> Any:

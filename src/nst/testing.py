@@ -201,7 +201,7 @@ class _Checked:
         if not isinstance(self.loss, StatisticLoss):
             return
         features = self.features(pictures[:1])
-        one, same = references[:1], references[1:]
+        one, other = references[:1], references[1:]
         self.require(
             _close(
                 self.captured(one, one, blend=[0.3, 0.7])(features), self.captured(one)(features)
@@ -210,9 +210,11 @@ class _Checked:
         )
         self.require(
             _close(
-                self.captured(one, same, blend=[1.0, 0.0])(features), self.captured(one)(features)
+                self.captured(one, other, blend=[0.0, 1.0])(features),
+                self.captured(other)(features),
             ),
-            "a style of weight 0 must not change a blend.",
+            "a style of weight 0 must not change a blend; `capture` must use every reference and "
+            "its weight.",
         )
 
     def check_own_target(self, picture: Tensor) -> None:
@@ -233,7 +235,7 @@ class _Checked:
         single = _Checked(self.loss, copy.deepcopy(self.extractor).float())
         for device in _devices():
             single.extractor.to(device)
-            value = moved.to(device)(single.features(picture.to(device)))
+            value = moved.to(device)(single.features(picture.to(device))).detach()
             self.require(
                 value.device.type == device and value.dtype == torch.float32,
                 f"on {device} in float32 the loss is {value.dtype} on {value.device}; targets "

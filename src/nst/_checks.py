@@ -1,0 +1,88 @@
+"""The rules that arguments have in common, each with its message."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any, TypeVar
+
+__all__ = ["at_least", "non_negative", "normalized_blend", "one_of"]
+
+T = TypeVar("T")
+
+
+def at_least(argument: str, value: Any, lowest: int) -> int:
+    """Return a whole number that is not below the lowest allowed.
+
+    Raises:
+        TypeError: It is not a whole number.
+        ValueError: It is too low.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; a whole number is needed.") from None
+    if isinstance(value, bool):
+        raise TypeError(f"`{argument}` is {value!r}; a whole number is needed.")
+    if number < lowest:
+        raise ValueError(f"`{argument}` is {number}; it must be at least {lowest}.")
+    return number
+
+
+def non_negative(argument: str, value: Any) -> float:
+    """Return a finite number that is not negative.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is negative, infinite or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"`{argument}` is {value!r}; it must be finite and not negative.")
+    return number
+
+
+def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
+    """Return one weight for each reference, summing to one.
+
+    Args:
+        blend: Weights of any sum, or None for equal ones.
+        count: How many references there are.
+
+    Raises:
+        ValueError: No references, a different number of weights, a negative or non-finite weight,
+            or nothing but zeros.
+
+    Examples:
+        >>> normalized_blend([3, 1], 2)
+        [0.75, 0.25]
+    """
+    if count == 0:
+        raise ValueError("`references` is empty; at least one picture is needed.")
+    weights = [1.0] * count if blend is None else [non_negative("blend", b) for b in blend]
+    if len(weights) != count:
+        raise ValueError(
+            f"`blend` has {len(weights)} weights for {count} references. Give one for each."
+        )
+    total = sum(weights)
+    if total <= 0:
+        raise ValueError("`blend` is all zero; at least one weight must be positive.")
+    return [weight / total for weight in weights]
+
+
+def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
+    """Return a value that is among the choices.
+
+    Raises:
+        ValueError: It is not.
+    """
+    known = list(choices)
+    if value not in known:
+        raise ValueError(
+            f"`{argument}` is {value!r}; it must be one of {', '.join(map(repr, known))}."
+        )
+    return value

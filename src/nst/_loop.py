@@ -1,0 +1,59 @@
+"""The loop: steps, callbacks, and why it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nst._callbacks import Callback, RunState
+from nst._canvas import Canvas
+
+__all__ = ["end", "join_reasons", "optimize"]
+
+logger = logging.getLogger("nst")
+
+
+def optimize(
+    canvases: Sequence[Canvas], num_steps: int, state: RunState, callbacks: Sequence[Callback]
+) -> None:
+    """Take the steps of one scale."""
+    for _ in range(num_steps):
+        active = [canvas for canvas in canvases if canvas.active]
+        if state.stop_reason is not None or not active:
+            break
+        for canvas in active:
+            canvas.step()
+        state.step += 1
+        state.losses = _mean_losses(canvases)
+        state.image = torch.cat([canvas.pixels.detach() for canvas in canvases])
+        for callback in callbacks:
+            callback.on_step(state)
+    for canvas in canvases:
+        canvas.finish_scale()
+
+
+def end(callback: Callback, state: RunState) -> None:
+    """End a callback. A picture that took minutes is not lost because a file could not be saved."""
+    try:
+        callback.on_end(state)
+    except Exception:
+        logger.exception("%s failed at the end of the run", type(callback).__name__)
+
+
+def _mean_losses(canvases: Sequence[Canvas]) -> dict[str, Tensor]:
+    """Return each loss's mean over the batch; a failed picture counts with its best."""
+    every = [canvas.losses for canvas in canvases]
+    sound = [losses for losses in every if losses and all(v.isfinite() for v in losses.values())]
+    every = sound or every
+    return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
+
+
+def join_reasons(canvases: Sequence[Canvas]) -> str:
+    """Say why a run that nobody stopped is over."""
+    reasons = [canvas.failure or canvas.stall or "completed" for canvas in canvases]
+    if len(set(reasons)) == 1:
+        return reasons[0]
+    return "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
