@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "images",
     },
     "_painting": set(),
-    "color": set(),
+    "color": {"_checks"},
     "plotting": {"_callbacks", "_checks", "_result", "images"},
     "testing": {"_features", "_losses", "_weights"},
     "cli": ALL,

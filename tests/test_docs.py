@@ -70,7 +70,7 @@ def test_the_api_reference_documents_every_public_name(site: Path, name: str) ->
     assert f'id="nst.{name}"' in api
 
 
-@pytest.mark.parametrize("module", ["functional", "images", "plotting", "testing"])
+@pytest.mark.parametrize("module", ["color", "functional", "images", "plotting", "testing"])
 def test_the_api_reference_documents_every_public_module(site: Path, module: str) -> None:
     api = "".join(html_of(site, page) for page in PAGES if page.startswith("api/"))
     assert f'id="nst.{module}.' in api

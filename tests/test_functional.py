@@ -154,3 +154,4 @@ def test_every_formula_passes_gradcheck(
     feature: Tensor, formula: Callable[[Tensor], Tensor]
 ) -> None:
     assert torch.autograd.gradcheck(formula, feature.requires_grad_())
+    assert torch.autograd.gradgradcheck(formula, feature)

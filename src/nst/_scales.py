@@ -13,7 +13,7 @@ __all__ = ["NumScales", "Scale", "plan_scales"]
 NumScales: TypeAlias = int | Literal["auto"]
 
 # Scales much below this erase the content: of a picture begun at 64 px little is recognizable.
-_SMALLEST = 192
+_SMALLEST = 256
 # Each scale gets this share of the steps of the scale before it, which cost a quarter as much.
 _STEP_RATIO = 0.6
 
@@ -33,7 +33,7 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
     Args:
         size: The longer side of the result, in pixels.
         num_steps: The number of steps of the whole run.
-        num_scales: How many scales; `"auto"` adds coarser ones of 192 px or more.
+        num_scales: How many scales; `"auto"` adds coarser ones of 256 px or more.
 
     Returns:
         The scales, coarse to fine. There are fewer than asked for where there are not enough steps

@@ -63,7 +63,7 @@ class StyleTransfer:
         size: The longer side of the result in pixels; a smaller photograph keeps its own size.
             None keeps every size.
         num_steps: Optimizer steps over all scales.
-        num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 192
+        num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 256
             pixels or more.
         device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
 

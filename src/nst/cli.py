@@ -69,7 +69,11 @@ def _stylize(
 
 def _transfer(arguments: argparse.Namespace) -> StyleTransfer:
     recipe = preset(arguments.preset)
-    asked = {"optimizer": arguments.optimizer, "num_steps": arguments.steps}
+    asked = {
+        "optimizer": arguments.optimizer,
+        "num_steps": arguments.steps,
+        "num_scales": arguments.scales,
+    }
     recipe.update({name: value for name, value in asked.items() if value is not None})
     recipe["losses"] = {
         "content": _changed(
@@ -156,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (stylize, demo):
         _add_options(command)
+    # A small picture of a face: begun coarse for the strokes, with more weight on the content.
+    demo.set_defaults(scales=2, content_weight=0.05)
     return parser
 
 
@@ -164,6 +170,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, default=512, help="the longer side in pixels, at most (default: 512)")
     add("--preset", choices=list(PRESETS), default="default", help="the recipe (default: default)")
     add("--steps", type=int, help="optimizer steps over all scales (default: the preset's)")
+    add("--scales", type=int, metavar="N", help="how many scales (default: the preset's)")
     add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
     add("--content-weight", type=float, metavar="X", help="default: the preset's")
     add("--style-weight", type=float, metavar="X", help="default: the preset's")

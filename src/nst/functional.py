@@ -11,7 +11,7 @@ Papers: Gatys, Ecker & Bethge, "Image Style Transfer Using Convolutional Neural 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -66,8 +66,24 @@ def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     """
     weight = uniform_weight(feature) if weight is None else weight
     if weight.shape[-1] == 1:
-        return weight * (feature @ feature.mT)
+        product: Tensor = _OwnProduct.apply(feature)
+        return weight * product
     return (feature * weight) @ feature.mT
+
+
+class _OwnProduct(torch.autograd.Function):
+    """`feature @ feature.mT`, whose gradient takes one product where autograd would take two."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        ctx.save_for_backward(feature)
+        return feature @ feature.mT
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (feature,) = ctx.saved_tensors
+        product: Tensor = (gradient + gradient.mT) @ feature
+        return product
 
 
 def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:

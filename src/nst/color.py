@@ -1,0 +1,296 @@
+"""Color preservation: the painting's brushwork, the photograph's colors.
+
+Pure functions from pictures to pictures: `(N, 3, H, W)`, sRGB, floating in [0, 1], each of a batch
+treated alone; a reference may be one for all. What is not floating is refused with `TypeError`,
+another shape or range with `ValueError`. `preserve_color` recolors the style picture *before* the
+transfer, which then paints with it as usual, or the result *after* it:
+
+| method | before: the style picture | after: the result |
+|---|---|---|
+| `"luminance"` | turns grey, with the mean and deviation of the content's luminance | \
+keeps its luminance and gets the content's chrominance, pixel by pixel |
+| `"cholesky"`, `"pca"`, `"symmetric"` | gets the content's mean and covariance | the same |
+| `"histogram"` | gets the content's histogram in each channel | the same |
+
+With `"luminance"` the colors come back only after: before alone leads to a grey result, and Gatys
+et al. do both. Of the other methods one moment is enough: before leaves the last word to the
+transfer, after to the content. Statistics are computed in float64, without gradient, and met only
+nearly where the result is clamped to [0, 1]. Colors that vary less than by rounding to 8 bits are
+scaled as if they varied that much: noise is not blown up, a constant picture gets the mean.
+
+Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style Transfer"
+(2016); Hertzmann et al., "Image Analogies" (SIGGRAPH 2001). Background: Reinhard et al., "Color
+Transfer between Images" (2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nst._checks import one_of
+
+__all__ = [
+    "COLOR_METHODS",
+    "ColorMethod",
+    "luminance",
+    "match_covariance",
+    "match_histogram",
+    "match_luminance",
+    "preserve_color",
+    "with_luminance",
+]
+
+_LINEAR: tuple[Literal["cholesky", "pca", "symmetric"], ...] = ("cholesky", "pca", "symmetric")
+_FLAT = (1 / 255) ** 2 / 12  # the variance of rounding to 8 bits; stretching less shows noise
+
+
+def luminance(image: Tensor) -> Tensor:
+    r"""Return the luminance, \(Y = 0.299 R + 0.587 G + 0.114 B\), as `(N, 1, H, W)` in [0, 1].
+
+    That is the Y of YIQ and YCbCr (ITU-R BT.601), of sRGB values as they are, not linearized.
+
+    Args:
+        image: `(N, 3, H, W)`.
+
+    Examples:
+        >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item(), 3)
+        0.299
+    """
+    return _luminance(_check(image, "image"))
+
+
+def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
+    r"""Replace the luminance and keep the chrominance: \(x' = x + (Y' - Y)\) in every channel.
+
+    This equals replacing Y in YIQ or YCbCr, as their other two coordinates depend on differences
+    of channels alone, and the weights of Y sum to 1. A color too vivid for its new Y is clipped.
+
+    Args:
+        image: `(N, 3, H, W)`.
+        luminance: `(N, 1, H, W)` or `(1, 1, H, W)`, in [0, 1].
+
+    Examples:
+        >>> blue = torch.tensor([0.25, 0.25, 0.5]).reshape(1, 3, 1, 1)
+        >>> with_luminance(blue, luminance(blue) + 0.25).flatten().tolist()
+        [0.5, 0.5, 0.75]
+    """
+    _check_pair(image, luminance, "luminance", channels=1, paired=True)
+    return (image + (luminance.to(image.dtype) - _luminance(image))).clamp(0, 1)
+
+
+def match_luminance(image: Tensor, reference: Tensor) -> Tensor:
+    r"""Give the luminance the reference's mean and deviation, and keep the chrominance.
+
+    $$Y' = \frac{\sigma_r}{\sigma}(Y - \mu) + \mu_r$$
+
+    Args:
+        image: `(N, 3, H, W)`.
+        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
+
+    Examples:
+        >>> image = torch.rand(1, 3, 8, 8) / 4 + 0.4
+        >>> torch.allclose(match_luminance(image, image - 0.1), image - 0.1)
+        True
+    """
+    pixels, target = _pixels(image, reference)
+    y = _luminance(pixels)
+    (mu, variance), (target_mu, wanted) = _moments(y), _moments(_luminance(target))
+    matched = pixels + (wanted / variance.clamp_min(_FLAT)).sqrt() * (y - mu) + target_mu - y
+    return matched.reshape(image.shape).to(image).clamp(0, 1)
+
+
+def match_covariance(
+    image: Tensor,
+    reference: Tensor,
+    *,
+    method: Literal["cholesky", "pca", "symmetric"] = "symmetric",
+) -> Tensor:
+    r"""Map the colors linearly so that their mean and covariance become the reference's.
+
+    $$x' = A (x - \mu) + \mu_r, \qquad A \Sigma A^\top = \Sigma_r$$
+
+    Many \(A\) do that; they differ in which color becomes which.
+
+    - `"cholesky"`: \(A = L_r L^{-1}\), \(L L^\top = \Sigma\); the new red depends on red alone.
+    - `"pca"`: \(A = \Sigma_r^{1/2} \Sigma^{-1/2}\), of *Image Analogies*.
+    - `"symmetric"`: \(A = \Sigma^{-1/2} (\Sigma^{1/2} \Sigma_r \Sigma^{1/2})^{1/2}
+      \Sigma^{-1/2}\), optimal transport between Gaussians: it moves the colors least.
+
+    Args:
+        image: `(N, 3, H, W)`.
+        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
+        method: Which map.
+
+    Examples:
+        >>> image, reference = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 7) / 4 + 0.4
+        >>> torch.allclose(match_covariance(image, reference).mean(), reference.mean(), atol=1e-5)
+        True
+    """
+    one_of("method", method, _LINEAR)
+    pixels, target = _pixels(image, reference)
+    (mu, covariance), (target_mu, wanted) = _moments(pixels), _moments(target)
+    root, inverse = _power(covariance, 0.5, _FLAT), _power(covariance, -0.5, _FLAT)
+    if method == "cholesky":
+        linear = _triangle(_power(wanted, 0.5)) @ torch.inverse(_triangle(root))
+    elif method == "pca":
+        linear = _power(wanted, 0.5) @ inverse
+    else:
+        linear = inverse @ _power(root @ wanted @ root, 0.5) @ inverse
+    matched = linear @ (pixels - mu) + target_mu
+    return matched.reshape(image.shape).to(image).clamp(0, 1)
+
+
+def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
+    """Give each channel the reference's histogram, exactly where no two values are equal.
+
+    Of P pixels, the one of rank k gets the mean of the reference's sorted values between the
+    quantiles k/P and (k+1)/P. Equal values get the mean over their ranks and so stay equal; the
+    mean of a channel always becomes the reference's. As channels do not know of each other, colors
+    may come up that neither picture has, most in flat areas; the linear maps are safer.
+
+    Args:
+        image: `(N, 3, H, W)`.
+        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
+
+    Examples:
+        >>> image = torch.tensor([0.1, 0.2, 0.3]).expand(1, 3, 1, 3)
+        >>> reference = torch.tensor([0.75, 0.25, 0.5]).expand(1, 3, 1, 3)
+        >>> match_histogram(image, reference)[0, 0].tolist()
+        [[0.25, 0.5, 0.75]]
+    """
+    pixels, target = (x.detach() for x in _pixels(image, reference))
+    pairs = zip(pixels.flatten(0, 1), target.expand(len(image), -1, -1).flatten(0, 1), strict=True)
+    matched = torch.stack([_match_channel(*pair) for pair in pairs])
+    return matched.reshape(image.shape).to(image).clamp(0, 1)
+
+
+def preserve_color(
+    image: Tensor, content_image: Tensor, method: str, *, when: Literal["before", "after"] = "after"
+) -> Tensor:
+    """Give a picture the colors of the content, as the table of `nst.color` says.
+
+    Args:
+        image: `(N, 3, H, W)`: the style picture before the transfer, the result after it.
+        content_image: `(N, 3, h, w)` or `(1, 3, h, w)`; `"luminance"` after needs `image`'s size.
+        method: A key of `COLOR_METHODS`.
+        when: Which moment. Only `"luminance"` acts differently in the two.
+
+    Examples:
+        >>> photo, painting = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 7)
+        >>> tuple(preserve_color(painting, photo, "symmetric", when="before").shape)
+        (1, 3, 9, 7)
+    """
+    one_of("method", method, COLOR_METHODS)
+    one_of("when", when, ColorMethod._fields)
+    paired = method == "luminance" and when == "after"
+    _check_pair(image, content_image, "content_image", paired=paired)
+    recolor: Callable[[Tensor, Tensor], Tensor] = getattr(COLOR_METHODS[method], when)
+    return recolor(image, content_image)
+
+
+class ColorMethod(NamedTuple):
+    """What a method does: two functions of `(image, content_image)` that recolor the image."""
+
+    before: Callable[[Tensor, Tensor], Tensor]
+    after: Callable[[Tensor, Tensor], Tensor]
+
+
+def _turn_grey(image: Tensor, content_image: Tensor) -> Tensor:
+    return match_luminance(luminance(image).expand_as(image), content_image)
+
+
+def _take_chrominance(image: Tensor, content_image: Tensor) -> Tensor:
+    return with_luminance(content_image.to(image.dtype).expand_as(image), luminance(image))
+
+
+_linear = {name: partial(match_covariance, method=name) for name in _LINEAR}
+COLOR_METHODS: Mapping[str, ColorMethod] = {
+    "luminance": ColorMethod(_turn_grey, _take_chrominance),
+    **{name: ColorMethod(recolor, recolor) for name, recolor in _linear.items()},
+    "histogram": ColorMethod(match_histogram, match_histogram),
+}
+"""The methods of `preserve_color` by name."""
+
+
+def _luminance(image: Tensor) -> Tensor:
+    y = 0.299 * image[:, :1] + 0.587 * image[:, 1:2] + 0.114 * image[:, 2:]
+    return y.clamp(0, 1)  # fused multiplications may round white to above 1
+
+
+def _pixels(image: Tensor, reference: Tensor) -> list[Tensor]:
+    """Check two pictures and return their pixels, (N, 3, P) in float64, which MPS lacks."""
+    _check_pair(image, reference, "reference")
+    return [(x.cpu() if x.is_mps else x).flatten(2).double() for x in (image, reference)]
+
+
+def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (N, C, 1) and covariance (N, C, C) over the positions of (N, C, P)."""
+    mu = pixels.detach().mean(2, keepdim=True)
+    centered = pixels.detach() - mu
+    return mu, centered @ centered.mT / pixels.shape[2]
+
+
+def _power(matrix: Tensor, exponent: float, lowest: float = 0.0) -> Tensor:
+    """Return a power of symmetric matrices, their eigenvalues first raised to `lowest`."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return torch.matmul(vectors * values.clamp_min(lowest).pow(exponent)[:, None], vectors.mT)
+
+
+def _triangle(root: Tensor) -> Tensor:
+    # The Cholesky factor of root @ root; torch.linalg.cholesky refuses singular (grey) ones.
+    factor: Tensor = torch.linalg.qr(root).R.mT
+    diagonal = factor.diagonal(dim1=1, dim2=2)[:, None]
+    return factor * torch.ones_like(diagonal).copysign(diagonal)
+
+
+def _match_channel(channel: Tensor, target: Tensor) -> Tensor:
+    """Match the values of (P,) to those of (M,): an optimal transport that splits no ties."""
+    size, total = len(channel), len(target)
+    _, inverse, counts = torch.unique(channel, return_inverse=True, return_counts=True)
+    ordered = target.sort().values
+    sums = torch.cat((ordered.new_zeros(1), ordered.cumsum(0)))  # (M + 1,)
+    # The integral of the quantile function up to each value's last rank; integers lose nothing.
+    ends = torch.cat((counts.new_zeros(1), counts.cumsum(0))) * total
+    whole, part = ends // size, (ends % size).double() / size
+    integral = sums[whole] + part * ordered[whole.clamp_max(total - 1)]
+    return torch.take(integral.diff() / counts * (size / total), inverse)
+
+
+def _check(picture: Tensor, name: str, channels: int = 3) -> Tensor:
+    if not picture.is_floating_point():
+        raise TypeError(f"`{name}` has dtype {picture.dtype}, but must be floating. Divide by 255?")
+    shape = tuple(picture.shape)
+    if len(shape) != 4 or shape[1] != channels or 0 in shape:
+        raise ValueError(
+            f"`{name}` has shape {shape}, but must be (N, {channels}, H, W), none of them 0. "
+            f"Add the batch axis with {name}[None], or permute channels that come last."
+        )
+    low, high = (value.item() for value in picture.detach().aminmax())
+    if not (low >= 0 and high <= 1):  # which NaN is not, either
+        raise ValueError(
+            f"`{name}` has values from {low:g} to {high:g}, but floats must lie in [0, 1]. "
+            "Call clamp(0, 1) if they only overshoot, torch.nan_to_num if they are NaN."
+        )
+    return picture
+
+
+def _check_pair(
+    image: Tensor, other: Tensor, name: str, *, channels: int = 3, paired: bool = False
+) -> None:
+    _check(image, "image")
+    _check(other, name, channels)
+    if len(other) not in (1, len(image)):
+        raise ValueError(
+            f"`{name}` has {len(other)} pictures for {len(image)} of `image`. Pass 1 or as many."
+        )
+    size, wanted = tuple(other.shape[2:]), tuple(image.shape[2:])
+    if paired and size != wanted:
+        raise ValueError(
+            f"`{name}` is {size} in size, but `image` is {wanted}, and their pixels are paired. "
+            f"Call nst.images.resize({name}, {wanted})."
+        )
