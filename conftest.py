@@ -44,7 +44,7 @@ def _prepare(namespace: dict[str, Any]) -> None:
     for replacement in (
         patch.dict(os.environ, {"MPLBACKEND": "agg"}),
         patch("nst._features.load_weights", lambda source="auto": tiny),
-        patch("nst._transfer.plan_scales", _plan_few_steps),
+        patch("nst._job.plan_scales", _plan_few_steps),
         patch("nst.cli.paint", lambda: _smooth_picture(1)),
     ):
         _cleanup.enter_context(replacement)

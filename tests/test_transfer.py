@@ -474,7 +474,7 @@ def test_bad_input_to_a_run_is_named_before_any_step(
 def test_style_weights_are_checked(painting: Tensor) -> None:
     with pytest.raises(ValueError, match="`weight` is -1; it must be finite and not negative"):
         Style(painting, weight=-1)
-    with pytest.raises(ValueError, match="`style` has only weights of 0"):
+    with pytest.raises(ValueError, match="`style` has only weights of 0 in a region"):
         small(tiny_extractor()).run(painting, Style(painting, weight=0))
 
 

@@ -60,7 +60,7 @@ class Canvas:
         if self.failure is not None:
             self.pixels = resize(self.best, shape)
             return
-        objective.capture("content", [resize(self._content, shape)])
+        objective.capture_content(resize(self._content, shape))
         self._objective = objective
         self.pixels = resize(self.best, shape).clone().requires_grad_()
         self.best, self._best_total = self.pixels.detach().clone(), math.inf

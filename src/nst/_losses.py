@@ -28,7 +28,10 @@ __all__ = [
 ]
 
 Features: TypeAlias = Mapping[str, Tensor]
-"""Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`."""
+"""Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
+
+Where only a part of the picture counts, `"mask"` says how much each pixel does, `(N, 1, H, W)` or
+`(1, 1, H, W)`; a `StatisticLoss` heeds it in `capture` and `forward`."""
 Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
 """What summarizes a feature map; the first dimension of each tensor is the batch."""
 Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
@@ -129,7 +132,8 @@ class _LayerLoss(Loss):
 class StatisticLoss(_LayerLoss):
     """Compares one statistic of each layer with that of the styles.
 
-    A subclass says what the statistic is, and gets blending of styles and batches for nothing. The
+    A subclass says what the statistic is, and gets blending of styles, regions and batches for
+    nothing. The
     one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
     deviation is not, and belongs in `distance`, computed from blended moments.
     `nst.testing.check_loss` proves the law.
@@ -214,8 +218,13 @@ class StatisticLoss(_LayerLoss):
     def _summarize(self, features: Features) -> dict[str, Statistic]:
         summary = {}
         for layer in self.layers:
-            feature = _feature(self, layer, features).flatten(2)  # (N, C, P)
-            summary[layer] = self.statistic(feature, functional.uniform_weight(feature))
+            feature = _feature(self, layer, features)
+            flat = feature.flatten(2)  # (N, C, P)
+            if "mask" in features:
+                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
+            else:
+                weight = functional.uniform_weight(flat)
+            summary[layer] = self.statistic(flat, weight)
         return summary
 
     def _compare(self, summary: Mapping[str, Statistic]) -> Tensor:

@@ -6,45 +6,29 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nst._callbacks import Callback, CallbackLike, LossHistory, RunState, as_callbacks
-from nst._canvas import Canvas
+from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
 from nst._checks import at_least, one_of
 from nst._device import resolve_device
 from nst._features import FeatureExtractor
+from nst._job import INITS, Job
 from nst._loop import end, join_reasons, optimize
 from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
 from nst._result import StyleTransferResult
-from nst._scales import NumScales, Scale, plan_scales
-from nst._style import Style, StyleLike, as_styles
-from nst.images import ImageLike, Picture, fit, read_picture, resize
+from nst._scales import NumScales
+from nst._style import Style, StyleLike
+from nst.images import ImageLike, resize
 
 __all__ = ["StyleTransfer"]
 
 logger = logging.getLogger("nst")
-
-_INITS = ("content", "noise", "style")
-
-
-@dataclass
-class _Job:
-    """What one run works with."""
-
-    photo: Picture
-    styles: list[Style]
-    paintings: list[Tensor]  # (1, 3, H, W) each, as large as they came
-    shape: tuple[int, int]  # of the result
-    scales: list[Scale]
-    canvases: list[Canvas]
-    state: RunState
 
 
 class StyleTransfer:
@@ -180,7 +164,19 @@ class StyleTransfer:
         """
         start, history = time.perf_counter(), LossHistory()
         followers = [history, *as_callbacks(callbacks)]
-        job = self._prepare(content, style, init, at_least("seed", seed, 0))
+        _check_losses(self.losses)  # their weights may have been changed
+        job = Job.prepare(
+            content,
+            style,
+            init,
+            at_least("seed", seed, 0),
+            extractor=self.extractor,
+            losses=self.losses,
+            device=self.device,
+            size=self.size,
+            num_steps=self.num_steps,
+            num_scales=self.num_scales,
+        )
         state = job.state
         with ExitStack() as stack:
             try:
@@ -206,122 +202,21 @@ class StyleTransfer:
             seconds=time.perf_counter() - start,
             settings=self._settings(job.styles, init, seed),
             content=resize(job.photo.pixels, job.shape).cpu(),
-            styles=[resize(painting, size).cpu() for painting in job.paintings],
+            styles=[painting.cpu() for painting in job.paintings_at(size)],
             alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
         )
 
-    def _prepare(self, content: ImageLike, style: StyleLike, init: ImageLike, seed: int) -> _Job:
-        """Read and check everything that a run is given, before any work is done."""
-        _check_losses(self.losses)  # their weights may have been changed
-        photo = self._read(content, "content")
-        styles = as_styles(style)
-        paintings = self._read_styles(styles)
-        longer = max(photo.pixels.shape[-2:])
-        size = longer if self.size is None else min(self.size, longer)
-        self._check_sizes(photo.pixels, paintings, size)
-        scales = self._plan_scales(photo.pixels, paintings, size)
-        shape = fit(photo.pixels.shape[-2:], scales[0].size)
-        first = self._first_picture(init, photo.pixels, paintings[0], shape, seed)
-        return _Job(
-            photo=photo,
-            styles=styles,
-            paintings=paintings,
-            shape=fit(photo.pixels.shape[-2:], size),
-            scales=scales,
-            canvases=[
-                Canvas(picture[None], beginning[None])
-                for picture, beginning in zip(photo.pixels, first, strict=True)
-            ],
-            state=RunState(
-                image=resize(first, shape).clone(), num_steps=self.num_steps, num_scales=len(scales)
-            ),
-        )
-
-    def _paint(self, job: _Job, callbacks: Sequence[Callback]) -> None:
+    def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
         state = job.state
         for state.scale, scale in enumerate(job.scales):
             if state.stop_reason is not None:
                 return
-            objective = self._style_objective(job, scale.size)
+            objective = Objective(self.extractor, self.losses)
+            objective.capture_styles(job.regions_at(scale.size))
             for canvas in job.canvases:
                 canvas.start_scale(objective.copy(), scale.size, optimizer_factory(self.optimizer))
             optimize(job.canvases, scale.num_steps, state, callbacks)
-
-    def _style_objective(self, job: _Job, size: int) -> Objective:
-        """Make the objective of one scale, with the styles captured and the content still open."""
-        objective = Objective(self.extractor, self.losses)
-        images = [resize(painting, size) for painting in job.paintings]
-        objective.capture("style", images, [style.weight for style in job.styles])
-        return objective
-
-    def _plan_scales(self, content: Tensor, paintings: Sequence[Tensor], size: int) -> list[Scale]:
-        """Plan the scales, without those at which a picture is too small for the network."""
-        scales = plan_scales(size, self.num_steps, self.num_scales)
-        while len(scales) > 1:
-            try:
-                self._check_sizes(content, paintings, scales[0].size)
-            except ValueError:
-                scales = plan_scales(size, self.num_steps, len(scales) - 1)
-            else:
-                break
-        return scales
-
-    def _check_sizes(self, content: Tensor, paintings: Sequence[Tensor], size: int) -> None:
-        if isinstance(self.extractor, FeatureExtractor):
-            layers = {layer for loss in self.losses.values() for layer in loss.layers}
-            pictures = {"content": content}
-            pictures |= {f"style[{i}]": painting for i, painting in enumerate(paintings)}
-            for name, picture in pictures.items():
-                height, width = fit(picture.shape[-2:], size)
-                self.extractor.check_size(height, width, layers, name=name)
-
-    def _read(self, source: ImageLike, name: str) -> Picture:
-        picture = read_picture(source, name=name)
-        parameter = next(self.extractor.parameters(), torch.empty(0))
-        pixels = picture.pixels.to(self.device, parameter.dtype)
-        return Picture(pixels, None if picture.alpha is None else picture.alpha.to(pixels))
-
-    def _read_styles(self, styles: Sequence[Style]) -> list[Tensor]:
-        paintings = [self._read(s.image, f"style[{i}]").pixels for i, s in enumerate(styles)]
-        for i, painting in enumerate(paintings):
-            if len(painting) != 1:
-                raise ValueError(
-                    f"`style[{i}]` is a batch of {len(painting)} pictures; a style is one picture. "
-                    "Pass a list to blend several, for example list(images.split(1))."
-                )
-        return paintings
-
-    def _first_picture(
-        self,
-        init: ImageLike,
-        content: Tensor,
-        painting: Tensor,
-        shape: tuple[int, int],
-        seed: int,
-    ) -> Tensor:
-        if isinstance(init, str) and init == "content":
-            return content
-        if isinstance(init, str) and init == "noise":
-            # Drawn at the first scale's size, as shrinking would average it away; on the CPU and
-            # once for all: a picture depends on neither the device nor the rest of its batch.
-            generator = torch.Generator().manual_seed(seed)
-            noise = torch.rand(1, 3, *shape, generator=generator)
-            return noise.to(content).expand(len(content), -1, -1, -1)
-        if isinstance(init, str) and init == "style":
-            picture = painting
-        else:
-            try:
-                picture = self._read(init, "init").pixels
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"{error} Or use 'content', 'noise' or 'style'.") from error
-        if len(picture) not in (1, len(content)):
-            raise ValueError(
-                f"`init` has {len(picture)} pictures for {len(content)} contents. "
-                "Pass one, or one for each."
-            )
-        height, width = content.shape[-2:]
-        return resize(picture, (height, width)).expand_as(content)
 
     def _settings(self, styles: Sequence[Style], init: ImageLike, seed: int) -> dict[str, Any]:
         from nst import __version__
@@ -331,12 +226,12 @@ class StyleTransfer:
             "torch": torch.__version__,
             "extractor": _describe(self.extractor),
             "losses": {name: _describe(loss) for name, loss in self.losses.items()},
-            "styles": [{"weight": style.weight} for style in styles],
+            "styles": [_describe_style(style, styles) for style in styles],
             "optimizer": _optimizer_name(self.optimizer),
             "size": self.size,
             "num_steps": self.num_steps,
             "num_scales": self.num_scales,
-            "init": init if isinstance(init, str) and init in _INITS else "picture",
+            "init": init if isinstance(init, str) and init in INITS else "picture",
             "seed": seed,
             "device": str(self.device),
             "num_threads": torch.get_num_threads(),
@@ -374,6 +269,21 @@ def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
             "`losses` has nothing to optimize; at least one loss must weigh more than 0."
         )
     return dict(losses)
+
+
+def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
+    """Return what is not as usual about a style, and its weight; regions are numbered."""
+    described: dict[str, Any] = {"weight": style.weight}
+    if style.region is not None:
+        keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
+        described["region"] = keys.index(style.region_key)
+    if style.mask is not None:
+        described["mask"] = True
+    if style.scale != 1:
+        described["scale"] = style.scale
+    if style.rotation != 0:
+        described["rotation"] = style.rotation
+    return described
 
 
 def _optimizer_name(optimizer: OptimizerLike) -> str:

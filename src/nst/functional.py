@@ -1,7 +1,7 @@
 """Every formula, once: tensors in, tensors out.
 
 A *statistic* is a weighted sum over positions, so it is linear in its weights: that is what lets
-several styles be blended. Features are
+several styles be blended and regions be masked. Features are
 `(N, C, P)`, P positions of C channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where all positions
 weigh the same.
 
@@ -11,13 +11,16 @@ Papers: Gatys, Ecker & Bethge, "Image Style Transfer Using Convolutional Neural 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = [
     "gram_matrix",
+    "mask_weight",
     "mean",
     "mean_square_error",
     "relative_square_error",
@@ -42,6 +45,28 @@ def uniform_weight(feature: Tensor) -> Tensor:
     """
     n, _, positions = feature.shape
     return feature.new_full((n, 1, 1), 1 / positions)
+
+
+def mask_weight(mask: Tensor, shape: Sequence[int]) -> Tensor:
+    r"""Return the weights of a layer's positions under a mask of the picture's pixels.
+
+    The mask is averaged over the pixels that belong to each position, then divided by its sum, so
+    that a small region counts as fully as a large one. Gatys et al., "Controlling Perceptual
+    Factors in Neural Style Transfer" (CVPR 2017), normalize their guidance channels likewise.
+
+    Args:
+        mask: `(N, 1, H, W)`, non-negative, not all zero.
+        shape: Height and width of the layer's features.
+
+    Returns:
+        Weights that sum to one, `(N, 1, P)`.
+
+    Examples:
+        >>> mask_weight(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 2)).flatten().tolist()
+        [0.6666666865348816, 0.3333333432674408]
+    """
+    share = F.interpolate(mask, tuple(shape), mode="area").flatten(2)
+    return share / share.sum(-1, keepdim=True)
 
 
 def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
