@@ -213,6 +213,15 @@ def test_without_options_the_preset_decides(
         assert str(runs[-1].transfer) == str(expected)
 
 
+@pytest.mark.parametrize("pair", ["missing.png painting.png", "photo.png missing.png"])
+def test_a_missing_picture_is_found_before_the_network_is_loaded(
+    loaded: list[str], capsys: pytest.CaptureFixture[str], pair: str
+) -> None:
+    assert nst_command(f"stylize {pair} -o out.png") == 2
+    assert "is 'missing.png', which does not exist" in capsys.readouterr().err
+    assert loaded == []
+
+
 def test_weights_are_asked_for(loaded: list[str]) -> None:
     assert stylize("--weights my-vgg19.pth", steps=1) == 0
     assert loaded == ["my-vgg19.pth"]

@@ -108,6 +108,11 @@ def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str
         tiny_extractor()(torch.zeros(shape), ["relu5_1"])
 
 
+def test_integers_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"`images` has dtype torch\.uint8; floating in"):
+        tiny_extractor()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ["relu1_1"])
+
+
 def test_the_smallest_picture_that_fits_is_taken() -> None:
     feature = tiny_extractor()(torch.zeros(1, 3, 16, 16), ["relu5_1"])["relu5_1"]
     assert feature.shape[2:] == (1, 1)

@@ -978,6 +978,11 @@ def test_check_output_refuses_a_read_only_folder(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+def test_only_tensors_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="`image` is a Image, but must be a tensor"):
+        save_image(Image.new("RGB", (4, 4)), tmp_path / "a.png")  # type: ignore[arg-type]
+
+
 def test_check_output_refuses_what_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match="which is not a regular file"):

@@ -166,6 +166,11 @@ def test_a_capture_that_forgets_the_blend_is_caught() -> None:
         check_loss(FirstOnly(LAYERS))
 
 
+def test_a_class_is_not_a_loss() -> None:
+    with pytest.raises(TypeError, match=r"`loss` is <class .* must be an nst\.Loss"):
+        check_loss(GramStyleLoss)  # type: ignore[arg-type]
+
+
 def test_the_loss_itself_is_left_as_it_was() -> None:
     loss = GramStyleLoss(LAYERS)
     check_loss(loss)

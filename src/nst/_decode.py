@@ -22,7 +22,7 @@ import torch
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["ImageLike", "Picture", "read_picture"]
+__all__ = ["ImageLike", "Picture", "check_input", "read_picture"]
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """What can be read as a picture."""
@@ -115,7 +115,7 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
 def _from_file(path: Path, name: str) -> Picture:
     what = f"`{name}` is {str(path)!r}, which"
-    _check_file(path, what)
+    check_input(path, name=name)
     with _decoding(what), Image.open(path) as image:
         upright = _upright(image, what)
     return _from_upright(upright, what)
@@ -132,8 +132,19 @@ def _from_pil(image: Image.Image, what: str) -> Picture:
     return _from_upright(upright, what)
 
 
-def _check_file(path: Path, what: str) -> None:
-    """Raise unless the path is a file with something in it."""
+def check_input(path: str | os.PathLike[str], *, name: str) -> None:
+    """Raise unless the path is a file with something in it, without reading it.
+
+    Args:
+        path: Where a picture is expected.
+        name: The caller's argument, for error messages.
+
+    Raises:
+        OSError: There is no such file, it is a folder, or it may not be read.
+        ValueError: It is no regular file, or empty.
+    """
+    path = Path(path)
+    what = f"`{name}` is {str(path)!r}, which"
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as err:

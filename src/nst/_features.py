@@ -108,8 +108,14 @@ class FeatureExtractor(nn.Module):
         Raises:
             ValueError: An unknown layer, images of another shape, or images too small for the
                 deepest layer.
+            TypeError: The images are not floating.
         """
         wanted = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
+        if not images.is_floating_point():
+            raise TypeError(
+                f"`images` has dtype {images.dtype}; floating in [0, 1] is needed. "
+                "Use load_image, or images / 255."
+            )
         shape = tuple(images.shape)
         if images.ndim != 4 or shape[1] != 3:
             raise ValueError(

@@ -15,7 +15,7 @@ from nst._painting import paint
 from nst._presets import PRESETS, preset
 from nst._result import StyleTransferResult
 from nst._transfer import StyleTransfer
-from nst.images import ImageLike, check_output
+from nst.images import ImageLike, check_input, check_output
 
 __all__ = ["main"]
 
@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             styles: list[ImageLike] = [paint()]
         else:
             content, styles = arguments.content, arguments.style
+            # Before the network is loaded, which may mean a download.
+            for name, path in _files(arguments):
+                check_input(path, name=name)
         _stylize(content, styles, output, arguments)
     except (ValueError, TypeError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
@@ -49,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 0
+
+
+def _files(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    styles = [(f"style[{i}]", path) for i, path in enumerate(arguments.style)]
+    return [("content", arguments.content), *styles]
 
 
 def _stylize(

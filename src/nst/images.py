@@ -15,11 +15,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst._decode import ImageLike, Picture, read_picture
+from nst._decode import ImageLike, Picture, check_input, read_picture
 
 __all__ = [
     "ImageLike",
     "Picture",
+    "check_input",
     "check_output",
     "fit",
     "load_image",
@@ -262,6 +263,10 @@ def _check_side(side: int) -> int:
 
 def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
     """Return (channels, H, W), clamped, on the CPU."""
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"`{name}` is a {type(image).__name__}, but must be a tensor. load_image makes one."
+        )
     shape = tuple(image.shape)
     if not image.is_floating_point():
         raise TypeError(f"`{name}` has dtype {image.dtype}, but must be floating in [0, 1].")

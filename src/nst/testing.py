@@ -60,11 +60,14 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
 
     Raises:
         AssertionError: A promise is broken; the message says which.
+        TypeError: It is no loss; a class that was not instantiated, for example.
 
     Examples:
         >>> from nst import GramStyleLoss
         >>> check_loss(GramStyleLoss(["relu1_1", "relu3_1"]))
     """
+    if not isinstance(loss, Loss):
+        raise TypeError(f"`loss` is {loss!r}; it must be an nst.Loss (an instance).")
     extractor = (tiny_extractor() if extractor is None else copy.deepcopy(extractor)).double()
     generator = torch.Generator().manual_seed(0)
     pictures, other = (
@@ -87,8 +90,8 @@ class _Checked:
         self.loss, self.extractor, self.name = loss, extractor, type(loss).__name__
 
     def features(self, image: Tensor) -> Features:
-        features: Features = self.extractor(image, [n for n in self.loss.layers if n != "image"])
-        return features
+        layers = [layer for layer in self.loss.layers if layer != "image"]
+        return {**self.extractor(image, layers), "image": image}
 
     def captured(self, *references: Tensor, blend: Sequence[float] | None = None) -> Loss:
         loss = copy.deepcopy(self.loss)
