@@ -162,13 +162,24 @@ class FeatureExtractor(nn.Module):
             layers: Names of layers, which are checked as well.
             name: What the pictures are called in the message.
         """
-        needed = self._needed(layers)
-        smallest = 2 ** sum(layer.startswith("pool") for layer in needed)
+        needed, smallest = self._needed(layers), self.smallest_side(layers)
         if needed and min(height, width) < smallest:
             raise ValueError(
                 f"`{name}` is {height}x{width} pixels, but the layer {needed[-1]!r} needs at least "
                 f"{smallest}x{smallest}. Use a larger picture or size, or a shallower layer."
             )
+
+    def smallest_side(self, layers: Iterable[str]) -> int:
+        """Return how many pixels high and wide a picture must be for all of these layers.
+
+        Args:
+            layers: Names of layers.
+
+        Raises:
+            ValueError: An unknown layer.
+        """
+        smallest: int = 2 ** sum(layer.startswith("pool") for layer in self._needed(layers))
+        return smallest
 
     def _needed(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return the layers to be computed, down to the deepest of those named."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,12 @@ class Job:
         scales = plan_scales(final, num_steps, num_scales)
         if isinstance(extractor, FeatureExtractor):
             layers = {layer for loss in losses.values() for layer in loss.layers}
-            _check_sizes(extractor, layers, photo.pixels, styles, paintings, final)
-            while len(scales) > 1 and not _all_fit(
-                extractor, layers, photo.pixels, styles, paintings, scales[0].size
+            for name, (height, width) in _shapes(photo, styles, paintings, final).items():
+                extractor.check_size(height, width, layers, name=name)
+            # Scales at which a picture would be too small for the network are left out.
+            smallest = extractor.smallest_side(layers)
+            while len(scales) > 1 and smallest > min(
+                chain.from_iterable(_shapes(photo, styles, paintings, scales[0].size).values())
             ):
                 scales = plan_scales(final, num_steps, len(scales) - 1)
         shape = fit(photo.pixels.shape[-2:], scales[0].size)
@@ -199,35 +203,14 @@ def _check_masks(
             )
 
 
-def _check_sizes(
-    extractor: FeatureExtractor,
-    layers: set[str],
-    content: Tensor,
-    styles: Sequence[Style],
-    paintings: Sequence[Painting],
-    size: int,
-) -> None:
-    """Refuse pictures that are too small for the network."""
-    shapes = {"content": fit(content.shape[-2:], size)}
+def _shapes(
+    photo: Picture, styles: Sequence[Style], paintings: Sequence[Painting], size: int
+) -> dict[str, tuple[int, int]]:
+    """Return the height and width of every picture at a scale, by the argument's name."""
+    shapes = {"content": fit(photo.pixels.shape[-2:], size)}
     for i, (style, painting) in enumerate(zip(styles, paintings, strict=True)):
         shapes[f"style[{i}]"] = fit(painting.pixels.shape[-2:], _scaled(size, style))
-    for name, (height, width) in shapes.items():
-        extractor.check_size(height, width, layers, name=name)
-
-
-def _all_fit(
-    extractor: FeatureExtractor,
-    layers: set[str],
-    content: Tensor,
-    styles: Sequence[Style],
-    paintings: Sequence[Painting],
-    size: int,
-) -> bool:
-    try:
-        _check_sizes(extractor, layers, content, styles, paintings, size)
-    except ValueError:
-        return False
-    return True
+    return shapes
 
 
 def _scaled(size: int, style: Style) -> int:

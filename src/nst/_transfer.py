@@ -193,18 +193,8 @@ class StyleTransfer:
                 state.stop(join_reasons(job.canvases))
                 state.image = torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases])
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        size, alpha = max(job.shape), job.photo.alpha
-        return StyleTransferResult(
-            image=torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases]).cpu(),
-            history=history.losses,
-            num_steps=state.step,
-            stop_reason=str(state.stop_reason),
-            seconds=time.perf_counter() - start,
-            settings=self._settings(job.styles, init, seed),
-            content=resize(job.photo.pixels, job.shape).cpu(),
-            styles=[painting.cpu() for painting in job.paintings_at(size)],
-            alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
-        )
+        settings = self._settings(job.styles, init, seed)
+        return _result(job, history, settings, time.perf_counter() - start)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
@@ -246,6 +236,23 @@ class StyleTransfer:
             f"num_scales={self.num_scales!r}, device={str(self.device)!r}",
         ]
         return "StyleTransfer(\n  " + ",\n  ".join(lines) + ",\n)"
+
+
+def _result(
+    job: Job, history: LossHistory, settings: dict[str, Any], seconds: float
+) -> StyleTransferResult:
+    alpha = job.photo.alpha
+    return StyleTransferResult(
+        image=torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases]).cpu(),
+        history=history.losses,
+        num_steps=job.state.step,
+        stop_reason=str(job.state.stop_reason),
+        seconds=seconds,
+        settings=settings,
+        content=resize(job.photo.pixels, job.shape).cpu(),
+        styles=[painting.cpu() for painting in job.paintings_at(max(job.shape))],
+        alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
+    )
 
 
 def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
