@@ -87,14 +87,18 @@ class Job:
         result_shape = fit(photo.pixels.shape[-2:], final)
         return cls(photo, styles, paintings, regions, result_shape, scales, canvases, state)
 
-    def paintings_at(self, size: int) -> list[Tensor]:
-        """Return the styles' pictures as they are used for a picture of this size.
+    def best(self) -> Tensor:
+        """Return a copy of the best pictures so far, at the result's size: `(N, 3, H, W)`."""
+        return torch.cat([resize(canvas.best, self.shape) for canvas in self.canvases])
+
+    def paintings_at(self, size: int) -> list[Painting]:
+        """Return the styles as they are used for a picture of this size.
 
         Args:
             size: The longer side of the picture, in pixels.
         """
         pairs = zip(self.styles, self.paintings, strict=True)
-        return [painting.resized(_scaled(size, style)).pixels for style, painting in pairs]
+        return [painting.resized(_scaled(size, style)) for style, painting in pairs]
 
     def regions_at(self, size: int) -> list[Region]:
         """Return the regions and their styles for a picture of this size.
@@ -102,13 +106,9 @@ class Job:
         Args:
             size: The longer side of the picture, in pixels.
         """
-        regions = []
+        regions, pairs = [], list(zip(self.styles, self.paintings_at(size), strict=True))
         for key, mask in self.regions.items():
-            members = [
-                (style, painting.resized(_scaled(size, style)))
-                for style, painting in zip(self.styles, self.paintings, strict=True)
-                if style.region_key == key
-            ]
+            members = [(style, painting) for style, painting in pairs if style.region_key == key]
             regions.append(
                 Region(
                     mask=None if mask is None else resize(mask, size),

@@ -112,8 +112,7 @@ class _LayerLoss(Loss):
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
 
     def _keep(self, layer: str, target: Statistic) -> None:
-        parts = target if isinstance(target, tuple) else (target,)
-        for i, part in enumerate(parts):
+        for i, part in enumerate(_parts(target)):
             # Buffers follow `.to()`; a target is no part of what a checkpoint should hold.
             self.register_buffer(self._buffer(layer, i), part.detach(), persistent=False)
 
@@ -133,9 +132,8 @@ class StatisticLoss(_LayerLoss):
     """Compares one statistic of each layer with that of the styles.
 
     A subclass says what the statistic is, and gets blending of styles, regions and batches for
-    nothing. The
-    one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
-    deviation is not, and belongs in `distance`, computed from blended moments.
+    nothing. The one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a
+    standard deviation is not, and belongs in `distance`, computed from blended moments.
     `nst.testing.check_loss` proves the law.
 
     Args:

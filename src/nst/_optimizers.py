@@ -171,7 +171,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         for change, gradient_change in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # what bounds hold has no say
             curvature = gradient_change @ change
-            if _curves_up(change, gradient_change):
+            if _curves_up(curvature, change, gradient_change):
                 share = (change @ direction) / curvature
                 direction -= share * gradient_change
                 used.append((change, gradient_change, curvature, share))
@@ -194,7 +194,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        if _curves_up(change, gradient_change):
+        if _curves_up(gradient_change @ change, change, gradient_change):
             pairs = [*self._state["pairs"], (change, gradient_change)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
@@ -214,11 +214,11 @@ class BoundedLBFGS(torch.optim.Optimizer):
             start += p.numel()
 
 
-def _curves_up(change: Tensor, gradient_change: Tensor) -> bool:
+def _curves_up(curvature: Tensor, change: Tensor, gradient_change: Tensor) -> bool:
     """Tell whether a pair has positive curvature, without which it would spoil the metric."""
     # The angle decides, not the size: the test must not depend on the loss's scale.
     smallest = torch.finfo(change.dtype).eps * change.norm() * gradient_change.norm()
-    return bool(change @ gradient_change > smallest)
+    return bool(curvature > smallest)
 
 
 def _shorter(slope: float, rise: float) -> float:

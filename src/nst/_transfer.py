@@ -191,7 +191,7 @@ class StyleTransfer:
                 raise
             finally:
                 state.stop(join_reasons(job.canvases))
-                state.image = torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases])
+                state.image = job.best()
         logger.info("%s after %d steps", state.stop_reason, state.step)
         settings = self._settings(job.styles, init, seed)
         return _result(job, history, settings, time.perf_counter() - start)
@@ -243,14 +243,14 @@ def _result(
 ) -> StyleTransferResult:
     alpha = job.photo.alpha
     return StyleTransferResult(
-        image=torch.cat([resize(canvas.best, job.shape) for canvas in job.canvases]).cpu(),
+        image=job.best().cpu(),  # not the one shown to callbacks, which is theirs to change
         history=history.losses,
         num_steps=job.state.step,
         stop_reason=str(job.state.stop_reason),
         seconds=seconds,
         settings=settings,
         content=resize(job.photo.pixels, job.shape).cpu(),
-        styles=[painting.cpu() for painting in job.paintings_at(max(job.shape))],
+        styles=[painting.pixels.cpu() for painting in job.paintings_at(max(job.shape))],
         alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
     )
 

@@ -1,9 +1,8 @@
 """Every formula, once: tensors in, tensors out.
 
 A *statistic* is a weighted sum over positions, so it is linear in its weights: that is what lets
-several styles be blended and regions be masked. Features are
-`(N, C, P)`, P positions of C channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where all positions
-weigh the same.
+several styles be blended and regions be masked. Features are `(N, C, P)`, P positions of C
+channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where all positions weigh the same.
 
 Papers: Gatys, Ecker & Bethge, "Image Style Transfer Using Convolutional Neural Networks" (CVPR
 2016); Johnson, Alahi & Fei-Fei, "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
