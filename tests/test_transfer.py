@@ -443,7 +443,7 @@ def test_bad_arguments_are_named_before_any_work(
         ({"style": []}, ValueError, "`style` is empty"),
         ({"style": ["missing.jpg"]}, FileNotFoundError, r"`style\[0\]` is 'missing.jpg'"),
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
-        ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'content', 'noise' or"),
+        ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'pink-noise' or 'gray'"),
         ({"seed": 1.5}, TypeError, "`seed` is 1.5; a whole number is needed"),
         ({"seed": -1}, ValueError, "`seed` is -1; it must be at least 0"),
         ({"init": torch.zeros(2, 3, 9, 9)}, ValueError, "`init` has 2 pictures for 1 contents"),

@@ -23,23 +23,40 @@ class Canvas:
     Args:
         content: The photograph, `(1, 3, H, W)`.
         beginning: What the picture starts as, of the same proportions.
+        where: What may change, `(1, 1, H, W)`; the rest is the photograph's. None for all of it.
+        detail: How much of the photograph's fine detail a finer scale starts with, from 0 to 1.
+        average: 0, or the decay of an exponential moving average over the steps of a scale, which
+            then is the best picture (Polyak & Juditsky 1992).
     """
 
     pixels: Tensor
     """The picture being optimized, `(1, 3, h, w)`; the leaf that gradients go to."""
     losses: dict[str, Tensor]
     """The weighted losses of the last accepted evaluation, detached."""
-    best: Tensor
-    """The picture with the lowest total at this scale that can be saved as it is."""
     failure: str | None
     """Why this picture cannot be worked on any more, at any scale."""
     stall: str | None
     """Why further steps at this scale would change nothing."""
 
-    def __init__(self, content: Tensor, beginning: Tensor) -> None:
-        self.best, self.losses = beginning, {}
+    def __init__(
+        self,
+        content: Tensor,
+        beginning: Tensor,
+        *,
+        where: Tensor | None = None,
+        detail: float = 0.0,
+        average: float = 0.0,
+    ) -> None:
+        self._best, self.losses = beginning, {}
         self.failure = self.stall = None
-        self._content = content
+        self._content, self._where, self._detail = content, where, detail
+        self._decay, self._average = average, _Average(average)
+        self._size: int | None = None
+
+    @property
+    def best(self) -> Tensor:
+        """The picture with the lowest total at this scale that can be saved; or the average."""
+        return self._best if self._average.value is None else self._average.value
 
     @property
     def active(self) -> bool:
@@ -60,10 +77,16 @@ class Canvas:
         if self.failure is not None:
             self.pixels = resize(self.best, shape)
             return
-        objective.capture_content(resize(self._content, shape))
+        content = resize(self._content, shape)
+        objective.capture_content(content)
         self._objective = objective
-        self.pixels = resize(self.best, shape).clone().requires_grad_()
-        self.best, self._best_total = self.pixels.detach().clone(), math.inf
+        pixels = self._enlarged(content)
+        self._free = None if self._where is None else (resize(self._where, shape) > 0)
+        if self._free is not None:
+            pixels = torch.where(self._free, pixels, content)
+        self.pixels = pixels.clone().requires_grad_()
+        self._size, self._average = size, _Average(self._decay)
+        self._best, self._best_total = self.pixels.detach().clone(), math.inf
         self._best_losses: dict[str, Tensor] = {}
         self.stall = None
         self._trouble: str | None = None  # with the last evaluation
@@ -74,6 +97,15 @@ class Canvas:
                 f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
             )
 
+    def _enlarged(self, content: Tensor) -> Tensor:
+        """Return the best picture so far at the content's size, with detail of the content."""
+        shape = (content.shape[-2], content.shape[-1])
+        enlarged = resize(self.best, shape)
+        if self._size is None or self._detail == 0:
+            return enlarged
+        coarse = resize(resize(self._content, self._size), shape)
+        return torch.lerp(enlarged, content + (enlarged - coarse), self._detail).clamp(0, 1)
+
     def step(self) -> None:
         """Take one step of the optimizer."""
         # torch's annotation says float; what its optimizers pass through is the tensor.
@@ -82,10 +114,12 @@ class Canvas:
         if self._trouble is not None and (self.stall or not self._moved_on()):
             self.failure = f"diverged: {self._trouble}"
             with torch.no_grad():
-                self.pixels.copy_(self.best)  # callbacks may want to save what they are shown
+                self.pixels.copy_(self._best)  # callbacks may want to save what they are shown
         if not self.active and self._best_losses:
             self.losses = self._best_losses  # what was evaluated last is not what the picture is
         self._project()
+        if self._trouble is None:
+            self._average.add(self.pixels.detach())
 
     def finish_scale(self) -> None:
         """See whether the last update, which nothing has scored yet, is the best picture."""
@@ -97,6 +131,8 @@ class Canvas:
 
     def _evaluate(self) -> Tensor:
         losses, gradient = self._objective.evaluate(self.pixels)
+        if self._free is not None:
+            gradient = gradient * self._free
         self.pixels.grad = gradient
         self._note(losses)
         if self._trouble is None and not bool(gradient.isfinite().all()):
@@ -114,7 +150,7 @@ class Canvas:
         total = sum(values.values())
         # NaN compares false. Pixels out of range are not what would be saved.
         if total < self._best_total and not self._out_of_range():
-            self.best, self._best_total = self.pixels.detach().clone(), total
+            self._best, self._best_total = self.pixels.detach().clone(), total
             self._best_losses = losses
 
     def _moved_on(self) -> bool:
@@ -131,3 +167,19 @@ class Canvas:
     def _out_of_range(self) -> bool:
         low, high = self.pixels.detach().aminmax()
         return bool((low < 0) | (high > 1))
+
+
+class _Average:
+    """An exponential moving average without a bias towards its beginning."""
+
+    def __init__(self, decay: float) -> None:
+        self._decay, self._count = decay, 0
+        self.value: Tensor | None = None
+
+    def add(self, picture: Tensor) -> None:
+        if self._decay == 0:
+            return
+        self._count += 1
+        share = (1 - self._decay) / (1 - self._decay**self._count)
+        # The first share is 1; lerp is then the picture itself.
+        self.value = picture.clone() if self.value is None else self.value.lerp(picture, share)

@@ -193,8 +193,23 @@ class StatisticLoss(_LayerLoss):
             ValueError: No references, or weights that do not match them, are negative or all zero.
         """
         references = [references] if isinstance(references, Mapping) else list(references)
-        shares = normalized_blend(blend, len(references))
-        summaries = [self._summarize(features) for features in references]
+        normalized_blend(blend, len(references))  # refuses before anything is computed
+        self.capture_summaries([self.summarize(features) for features in references], blend)
+
+    @torch.no_grad()
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the blended statistics of references that were summarized before.
+
+        Args:
+            summaries: What `summarize` returned for each reference.
+            blend: A weight for each reference, of any sum; equal by default.
+
+        Raises:
+            ValueError: As `capture`.
+        """
+        shares = normalized_blend(blend, len(summaries))
         for layer in self.layers:
             parts = zip(*(_parts(summary[layer]) for summary in summaries), strict=True)
             self._keep(layer, tuple(_weighted_sum(shares, part) for part in parts))
@@ -211,9 +226,17 @@ class StatisticLoss(_LayerLoss):
         """
         for layer in self.layers:
             self._target(layer)  # refuses before anything is computed
-        return self._compare(self._summarize(features))
+        return self._compare(self.summarize(features))
 
-    def _summarize(self, features: Features) -> dict[str, Statistic]:
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        """Return each layer's statistic; under `features["mask"]`, of that part alone.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            ValueError: A layer is missing.
+        """
         summary = {}
         for layer in self.layers:
             feature = _feature(self, layer, features)

@@ -13,11 +13,26 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from nst._losses import Features, Loss
+from nst._losses import Features, Loss, Statistic, StatisticLoss
 
-__all__ = ["Extractor", "Objective", "Region"]
+__all__ = ["Extractor", "Objective", "Reference", "Region"]
 
 Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
+
+# How fast the styles' share grows with the strength: in equal steps of strength, the picture
+# changes in about equal steps.
+_STRENGTH_POWER = 4
+
+
+class Reference(NamedTuple):
+    """A style as the losses see it: a picture, or what was kept of one."""
+
+    image: Tensor | None = None
+    """`(1, 3, h, w)`."""
+    mask: Tensor | None = None
+    """Which part of the picture counts, `(1, 1, h, w)`; None for all of it."""
+    summaries: Callable[[StatisticLoss], Mapping[str, Statistic]] | None = None
+    """Without a picture: the statistics that a loss would have made of it."""
 
 
 class Region(NamedTuple):
@@ -25,10 +40,8 @@ class Region(NamedTuple):
 
     mask: Tensor | None
     """Where on the content, `(1, 1, H, W)`; None for everywhere."""
-    images: Sequence[Tensor]
-    """The styles' pictures, `(1, 3, h, w)` each, of any sizes."""
-    masks: Sequence[Tensor | None]
-    """Which part of each style counts, `(1, 1, h, w)`; None for all of it."""
+    references: Sequence[Reference]
+    """The styles, of any sizes."""
     blend: Sequence[float]
     """The styles' weights."""
 
@@ -52,13 +65,25 @@ class Objective:
         extractor: Maps images `(N, 3, H, W)` and layers to features; `FeatureExtractor` or a
             module of its form.
         losses: Name to loss.
+        strength: How strongly the style shows, against the content: 0 leaves out every loss that
+            does not refer to the content, 1 changes nothing.
+        normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
     """
 
-    def __init__(self, extractor: Extractor, losses: Mapping[str, Loss]) -> None:
-        self._extractor = extractor
-        self._terms = {
-            name: [_Term(copy.deepcopy(loss))] for name, loss in losses.items() if loss.weight > 0
-        }
+    def __init__(
+        self,
+        extractor: Extractor,
+        losses: Mapping[str, Loss],
+        *,
+        strength: float = 1.0,
+        normalize_gradients: bool = False,
+    ) -> None:
+        self._extractor, self._normalize = extractor, normalize_gradients
+        self._terms = {}
+        for name, loss in losses.items():
+            share = 1.0 if loss.reference == "content" else strength**_STRENGTH_POWER
+            if loss.weight * share > 0:
+                self._terms[name] = [_Term(copy.deepcopy(loss), share=share)]
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
@@ -79,21 +104,42 @@ class Objective:
 
         Args:
             regions: At least one. All losses are moved to the device and type of their pictures.
+
+        Raises:
+            ValueError: A loss needs the picture of a style of which only statistics were kept.
         """
-        self._to(regions[0].images[0])
-        chosen = {n: ts[0].loss for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
+        for region in regions:
+            for reference in region.references:
+                if reference.image is not None:
+                    self._to(reference.image)
+        chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
         for name in chosen:
             self._terms[name] = []
+        layers = _union(term.loss for term in chosen.values())
         for region in regions:
-            references = [
-                _masked(self._features(image, _union(chosen.values())), mask)
-                for image, mask in zip(region.images, region.masks, strict=True)
-            ]
-            share = 1.0 if region.mask is None else float(region.mask.mean())
-            for name, loss in chosen.items():
-                own = copy.deepcopy(loss)
-                own.capture(references, region.blend)
-                self._terms[name].append(_Term(own, region.mask, share))
+            seen = [self._look_at(reference, layers) for reference in region.references]
+            area = 1.0 if region.mask is None else float(region.mask.mean())
+            for name, term in chosen.items():
+                own = copy.deepcopy(term.loss)
+                _capture(own, seen, region.blend)
+                self._terms[name].append(_Term(own, region.mask, term.share * area))
+
+    @torch.no_grad()
+    def summarize(self, reference: Reference) -> dict[str, Mapping[str, Statistic]]:
+        """Return the statistics of a style by the name of the loss that made them.
+
+        Args:
+            reference: Has a picture. All losses are moved to its device and type.
+        """
+        assert reference.image is not None
+        self._to(reference.image)
+        chosen = {
+            name: terms[0].loss
+            for name, terms in self._terms.items()
+            if isinstance(terms[0].loss, StatisticLoss) and terms[0].loss.reference == "style"
+        }
+        features = self._features(reference.image, _union(chosen.values()))
+        return {n: x.summarize(_masked(features, reference.mask)) for n, x in chosen.items()}
 
     def score(self, image: Tensor) -> dict[str, Tensor]:
         """Return the losses by name, each a scalar times its weight.
@@ -127,8 +173,9 @@ class Objective:
         with torch.enable_grad():
             losses = self.score(image)
             total = torch.stack(list(losses.values())).sum()
-        # Not `backward`: an extractor of the user's may have parameters that want gradients.
-        gradient = _gradient(total, image)
+        gradient = (
+            self._normalized_gradient(losses, image) if self._normalize else _gradient(total, image)
+        )
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
@@ -137,6 +184,19 @@ class Objective:
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
         return {n: value.detach() for n, value in losses.items()}, gradient.contiguous()
+
+    def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
+        """Return the sum of the losses' gradients, each first given its loss's weight as length."""
+        total = None
+        for name, value in losses.items():
+            gradient = _gradient(value, image, retain_graph=True)
+            if gradient is None:
+                continue
+            length = gradient.abs().mean()
+            weight = sum(term.share * term.loss.weight for term in self._terms[name])
+            gradient = gradient * (weight / torch.where(length > 0, length, 1))
+            total = gradient if total is None else total + gradient
+        return total
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite.
@@ -154,7 +214,7 @@ class Objective:
 
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
-        twin = Objective(self._extractor, {})
+        twin = Objective(self._extractor, {}, normalize_gradients=self._normalize)
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
             for name, terms in self._terms.items()
@@ -169,6 +229,11 @@ class Objective:
         for term in self._all_terms():
             term.loss.to(image)
 
+    def _look_at(self, reference: Reference, layers: frozenset[str]) -> Features | Reference:
+        if reference.image is None:
+            return reference
+        return _masked(self._features(reference.image, layers), reference.mask)
+
     def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
         wanted = layers - {"image"}
         found = self._extractor(image, sorted(wanted)) if wanted else {}
@@ -179,6 +244,27 @@ class Objective:
                 "return every layer asked for."
             )
         return {**found, "image": image}
+
+
+def _capture(loss: Loss, seen: Sequence[Features | Reference], blend: Sequence[float]) -> None:
+    """Let a loss keep what it is to compare with; only statistics can do without a picture."""
+    features = [each for each in seen if not isinstance(each, Reference)]
+    if len(features) == len(seen):
+        loss.capture(features, blend)
+        return
+    if not isinstance(loss, StatisticLoss):
+        raise ValueError(
+            f"`style` is one of which only statistics were kept, but {type(loss).__name__} "
+            "compares with the painting itself. Use the painting, or a StatisticLoss."
+        )
+    loss.capture_summaries([_summary(loss, each) for each in seen], blend)
+
+
+def _summary(loss: StatisticLoss, seen: Features | Reference) -> Mapping[str, Statistic]:
+    if not isinstance(seen, Reference):
+        return loss.summarize(seen)
+    assert seen.summaries is not None
+    return seen.summaries(loss)
 
 
 def _value(name: str, term: _Term, features: Features) -> Tensor:
@@ -196,10 +282,11 @@ def _masked(features: Features, mask: Tensor | None) -> Features:
     return features if mask is None else {**features, "mask": mask}
 
 
-def _gradient(value: Tensor, image: Tensor) -> Tensor | None:
+def _gradient(value: Tensor, image: Tensor, *, retain_graph: bool = False) -> Tensor | None:
     if not value.requires_grad:
         return None
-    return torch.autograd.grad(value, image, allow_unused=True)[0]
+    # Not `backward`: an extractor of the user's may have parameters that want gradients.
+    return torch.autograd.grad(value, image, allow_unused=True, retain_graph=retain_graph)[0]
 
 
 def _union(losses: Iterable[Loss]) -> frozenset[str]:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
 import torch
@@ -14,6 +15,7 @@ import torchvision.transforms.functional as TF
 from torch import Tensor
 
 from nst._checks import non_negative
+from nst._statistics import StyleStatistics
 from nst.images import ImageLike, read_picture, resize
 
 __all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
@@ -26,8 +28,12 @@ class Style:
     Masks are pictures, too: white counts, black does not, grey counts in part. They may have any
     size in the proportions of their picture. `"alpha"` takes the picture's own transparency.
 
+    Instead of the picture, statistics of it will do that `StyleTransfer.capture` has made: they can
+    be saved, and used without the painting for any number of photographs. What mask, scale and
+    rotation say is then already part of them.
+
     Args:
-        image: A path, PIL image, array or tensor; see `nst.load_image`.
+        image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
         weight: Its share among the styles of its region; only the ratio matters.
         region: Where on the *content* it goes; None for everywhere. Styles of the same region (the
             same path or object) are blended there. Where regions overlap, both have their say;
@@ -38,7 +44,8 @@ class Style:
         rotation: By how many degrees it is turned, counterclockwise, and its strokes with it.
 
     Raises:
-        ValueError: The weight is negative, the scale not positive, or a number not finite.
+        ValueError: The weight is negative, the scale not positive, or a number not finite; a
+            mask, scale or rotation of captured statistics.
         TypeError: A number is none.
 
     Examples:
@@ -48,7 +55,7 @@ class Style:
         0.7
     """
 
-    image: ImageLike
+    image: ImageLike | StyleStatistics
     weight: float = 1.0
     region: ImageLike | None = None
     mask: ImageLike | None = None
@@ -65,6 +72,75 @@ class Style:
             raise TypeError(f"`rotation` is {self.rotation!r}; a number of degrees is needed.")
         if not math.isfinite(self.rotation):
             raise ValueError(f"`rotation` is {self.rotation!r}; it must be finite.")
+        if isinstance(self.image, StyleStatistics):
+            for name, usual in (("mask", None), ("scale", 1.0), ("rotation", 0.0)):
+                if getattr(self, name) != usual:
+                    raise ValueError(
+                        f"`{name}` cannot be changed in a style that is captured. Capture the "
+                        f"painting with it: transfer.capture(Style(painting, {name}=...))."
+                    )
+
+    def size_at(self, size: int) -> int:
+        """Return at most how many pixels long the longer side is used.
+
+        Args:
+            size: The longer side of the picture being painted.
+        """
+        return max(1, round(size * self.scale))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the captured statistics to a file; about a megabyte for each size.
+
+        Weight and region are not part of it.
+
+        Args:
+            path: Where to; the suffix is yours to choose, `.nst` by custom.
+
+        Returns:
+            The file written.
+
+        Raises:
+            ValueError: The style has not been captured.
+            OSError: The file cannot be written. An existing one is then left as it was.
+
+        Examples:
+            >>> from nst import StyleTransfer
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor())
+            >>> captured = transfer.capture(torch.rand(1, 3, 40, 40))
+            >>> path = captured.save("waves.nst")
+            >>> result = transfer.run(torch.rand(1, 3, 500, 400), Style.load("waves.nst"))
+        """
+        if not isinstance(self.image, StyleStatistics):
+            raise ValueError(
+                "`style` is a picture, of which no statistics are known yet. Capture it first: "
+                "transfer.capture(style).save(path)."
+            )
+        return self.image.save(path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weight: float = 1.0,
+        region: ImageLike | None = None,
+    ) -> Style:
+        """Read a style that `save` wrote.
+
+        It serves transfers with the network, the kinds of style loss and the layers that it was
+        captured with; others refuse it before the run.
+
+        Args:
+            path: The file.
+            weight: As in `Style`.
+            region: As in `Style`.
+
+        Raises:
+            FileNotFoundError: There is no file.
+            ValueError: It is no style file, of another version, or damaged.
+        """
+        return cls(StyleStatistics.load(path), weight=weight, region=region)
 
     @property
     def region_key(self) -> Hashable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,18 +12,21 @@ import torch
 from torch import nn
 
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
-from nst._checks import at_least, one_of
+from nst._capture import capture_style
+from nst._checks import at_least, non_negative, one_of
 from nst._device import resolve_device
 from nst._features import FeatureExtractor
-from nst._job import INITS, Job
+from nst._job import ColorWhen, Handles, Job, Recipe
 from nst._loop import end, join_reasons, optimize
 from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
+from nst._reader import INITS
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
-from nst._style import Style, StyleLike
+from nst._statistics import StyleStatistics
+from nst._style import Painting, Style, StyleLike
 from nst.images import ImageLike, resize
 
 __all__ = ["StyleTransfer"]
@@ -49,6 +52,12 @@ class StyleTransfer:
         num_steps: Optimizer steps over all scales.
         num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 256
             pixels or more.
+        average: The decay, below 1, of an exponential moving average over the steps of a scale,
+            which then is the result: calmer than any single step, for optimizers that wander.
+            0.99 suits Adam; 0 takes the best picture seen.
+        normalize_gradients: Whether each loss's gradient, in every step, is first brought to the
+            mean absolute value of its weight, so that weights say how strongly each loss pulls
+            rather than what it counts. That is the gradient of no function: L-BFGS refuses it.
         device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
 
     Raises:
@@ -74,6 +83,8 @@ class StyleTransfer:
         size: int | None = 512,
         num_steps: int = 160,
         num_scales: NumScales = "auto",
+        average: float = 0.0,
+        normalize_gradients: bool = False,
         device: str | torch.device = "auto",
     ) -> None:
         self.optimizer = optimizer
@@ -85,6 +96,15 @@ class StyleTransfer:
         else:
             num_scales = at_least("num_scales", num_scales, 1)
         self.num_scales = num_scales
+        self.average = non_negative("average", average)
+        if self.average >= 1:
+            raise ValueError(f"`average` is {average!r}; it must be below 1. 0.99 is usual.")
+        self.normalize_gradients = bool(normalize_gradients)
+        if self.normalize_gradients and optimizer == "lbfgs":
+            raise ValueError(
+                "`normalize_gradients` is True, which leaves no function for L-BFGS to follow. "
+                "Use optimizer='adam'."
+            )
         self.device = resolve_device(device)
         self.losses = _check_losses(preset("default")["losses"] if losses is None else losses)
         extractor = FeatureExtractor() if extractor is None else extractor
@@ -134,6 +154,10 @@ class StyleTransfer:
         content: ImageLike,
         style: StyleLike,
         *,
+        strength: float = 1.0,
+        preserve_color: str | None = None,
+        color_when: ColorWhen = "after",
+        where: ImageLike | None = None,
         init: ImageLike = "content",
         seed: int = 0,
         callbacks: CallbackLike | Iterable[CallbackLike] = (),
@@ -146,8 +170,19 @@ class StyleTransfer:
             content: The photograph: a path, PIL image, array or tensor (see `load_image`). The
                 pictures of a batch `(N, 3, H, W)` are stylized together, each as if alone.
             style: The painting, a `Style`, or a list of either to blend.
-            init: What the picture starts as: `"content"`, `"style"` (the first), `"noise"`, or a
-                picture, which is brought to the content's size.
+            strength: How strongly the style shows: 0 is the photograph, 1 what the losses' weights
+                say, more is more. All losses that do not refer to the content are multiplied by
+                its fourth power, and below 1 finer scales start with some of the photograph's
+                detail.
+            preserve_color: The way to keep the photograph's colors, a key of
+                `nst.color.COLOR_METHODS`; None paints with the style's.
+            color_when: Whether the styles get the photograph's colors `"before"` the run, the
+                result `"after"` it, or `"both"`. Callbacks are shown what is being optimized.
+            where: A picture whose white parts are repainted and whose black parts are left as they
+                are, grey in part; `"alpha"` leaves the transparent part alone. None repaints all.
+            init: What the picture starts as: `"content"`, `"style"` (the first), `"noise"` or
+                `"pink-noise"` (1/f) in the style's colors, `"gray"`, or a picture, which is brought
+                to the content's size.
             seed: Makes the noise; no global generator is touched.
             callbacks: `Callback` objects, or functions of the state that are called each step; one
                 or several.
@@ -159,25 +194,105 @@ class StyleTransfer:
         Raises:
             FileNotFoundError: There is no file at a path.
             ValueError: A picture cannot be read, has a wrong shape or range, or is too small for
-                the deepest layer.
+                the deepest layer; a number is out of range, a name unknown; a captured style does
+                not fit the transfer.
             TypeError: A picture, style or callback is of a wrong type.
         """
-        start, history = time.perf_counter(), LossHistory()
-        followers = [history, *as_callbacks(callbacks)]
+        start = time.perf_counter()
+        handles = Handles(init, seed, strength, preserve_color, color_when, where)
         _check_losses(self.losses)  # their weights may have been changed
-        job = Job.prepare(
-            content,
-            style,
-            init,
-            at_least("seed", seed, 0),
-            extractor=self.extractor,
-            losses=self.losses,
-            device=self.device,
-            size=self.size,
-            num_steps=self.num_steps,
-            num_scales=self.num_scales,
+        followers = as_callbacks(callbacks)
+        job = Job.prepare(content, style, handles, self._recipe())
+        return self._follow(job, followers, start)
+
+    @torch.inference_mode(False)
+    def synthesize(
+        self,
+        style: StyleLike,
+        shape: Sequence[int] | None = None,
+        *,
+        init: ImageLike = "pink-noise",
+        seed: int = 0,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+    ) -> StyleTransferResult:
+        """Make a texture: the style with no content (Gatys et al. 2015).
+
+        Losses that refer to the content are left out.
+
+        Args:
+            style: As in `run`, but without regions.
+            shape: Height and width in pixels; by default the first style's proportions at the
+                transfer's `size`.
+            init: As in `run`, except `"content"`.
+            seed: Makes the noise; another seed makes another texture.
+            callbacks: As in `run`.
+
+        Returns:
+            As `run`.
+
+        Raises:
+            FileNotFoundError: There is no file at a path.
+            ValueError: As in `run`; there is no style loss; `shape` is needed.
+            TypeError: A style or callback is of a wrong type.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> tuple(transfer.synthesize(torch.rand(1, 3, 40, 40), (32, 64)).image.shape)
+            (1, 3, 32, 64)
+        """
+        start = time.perf_counter()
+        if isinstance(init, str) and init == "content":
+            raise ValueError("`init` is 'content', but a texture has none. Use 'pink-noise'.")
+        _check_losses(self.losses)
+        followers = as_callbacks(callbacks)
+        job = Job.prepare_texture(style, shape, Handles(init, seed), self._recipe(texture=True))
+        return self._follow(job, followers, start)
+
+    @torch.inference_mode(False)
+    def capture(self, style: Style | ImageLike, sizes: Sequence[int] | None = None) -> Style:
+        """Keep of a style what the losses compare with, so that it need not be computed again.
+
+        What comes back takes the style's place in `run`, with the same result to the bit, and can
+        be saved to a file (`Style.save`) without the painting.
+
+        Args:
+            style: The painting, or a `Style`.
+            sizes: For pictures of which longer sides in pixels, at each scale; others use the
+                nearest, at most a factor of 1.41 away. By default the scales of a photograph as
+                large as the transfer's `size`.
+
+        Raises:
+            ValueError: A style loss is not a `StatisticLoss`; `sizes` is needed as `size` is None;
+                the painting is too small; or as `load_image`.
+            TypeError: The style is of a wrong type.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> captured = transfer.capture(torch.rand(1, 3, 40, 40), sizes=[32])
+            >>> tuple(transfer.run(torch.rand(1, 3, 32, 24), captured).image.shape)
+            (1, 3, 32, 24)
+        """
+        style = style if isinstance(style, Style) else Style(style)
+        return capture_style(style, sizes, self._recipe())
+
+    def _recipe(self, *, texture: bool = False) -> Recipe:
+        losses = {n: x for n, x in self.losses.items() if not texture or x.reference != "content"}
+        return Recipe(
+            self.extractor,
+            losses,
+            self.device,
+            self.size,
+            self.num_steps,
+            self.num_scales,
+            self.average,
         )
-        state = job.state
+
+    def _follow(self, job: Job, callbacks: Sequence[Callback], start: float) -> StyleTransferResult:
+        """Do the job, followed by callbacks."""
+        history, state = LossHistory(), job.state
+        followers = [history, *callbacks]
         with ExitStack() as stack:
             try:
                 for callback in followers:
@@ -193,8 +308,7 @@ class StyleTransfer:
                 state.stop(join_reasons(job.canvases))
                 state.image = job.best()
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        settings = self._settings(job.styles, init, seed)
-        return _result(job, history, settings, time.perf_counter() - start)
+        return _result(job, history, self._settings(job), time.perf_counter() - start)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
@@ -202,27 +316,46 @@ class StyleTransfer:
         for state.scale, scale in enumerate(job.scales):
             if state.stop_reason is not None:
                 return
-            objective = Objective(self.extractor, self.losses)
-            objective.capture_styles(job.regions_at(scale.size))
-            for canvas in job.canvases:
-                canvas.start_scale(objective.copy(), scale.size, optimizer_factory(self.optimizer))
+            objectives = self._objectives(job, scale.size)
+            for canvas, objective in zip(job.canvases, objectives, strict=True):
+                canvas.start_scale(objective, scale.size, optimizer_factory(self.optimizer))
             optimize(job.canvases, scale.num_steps, state, callbacks)
 
-    def _settings(self, styles: Sequence[Style], init: ImageLike, seed: int) -> dict[str, Any]:
+    def _objectives(self, job: Job, size: int) -> Iterator[Objective]:
+        """Make an objective for each picture; styles are captured once if all have the same."""
+        for picture in range(len(job.canvases)):
+            if picture < len(job.materials):
+                objective = Objective(
+                    self.extractor,
+                    job.losses,
+                    strength=job.handles.strength,
+                    normalize_gradients=self.normalize_gradients,
+                )
+                objective.capture_styles(job.regions_at(size, picture))
+            yield objective.copy()
+
+    def _settings(self, job: Job) -> dict[str, Any]:
         from nst import __version__
 
+        handles = job.handles
         return {
             "nst": __version__,
             "torch": torch.__version__,
             "extractor": _describe(self.extractor),
-            "losses": {name: _describe(loss) for name, loss in self.losses.items()},
-            "styles": [_describe_style(style, styles) for style in styles],
+            "losses": {name: _describe(loss) for name, loss in job.losses.items()},
+            "styles": [_describe_style(style, job.styles) for style in job.styles],
             "optimizer": _optimizer_name(self.optimizer),
             "size": self.size,
             "num_steps": self.num_steps,
             "num_scales": self.num_scales,
-            "init": init if isinstance(init, str) and init in INITS else "picture",
-            "seed": seed,
+            "average": self.average,
+            "normalize_gradients": self.normalize_gradients,
+            "strength": handles.strength,
+            "preserve_color": handles.preserve_color,
+            "color_when": handles.color_when,
+            "where": handles.where is not None,
+            "init": _name_of(handles.init),
+            "seed": handles.seed,
             "device": str(self.device),
             "num_threads": torch.get_num_threads(),
         }
@@ -250,7 +383,11 @@ def _result(
         seconds=seconds,
         settings=settings,
         content=resize(job.photo.pixels, job.shape).cpu(),
-        styles=[painting.pixels.cpu() for painting in job.paintings_at(max(job.shape))],
+        styles=[
+            painting.pixels.cpu()
+            for painting in job.paintings_at(max(job.shape))
+            if isinstance(painting, Painting)
+        ],
         alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
     )
 
@@ -284,6 +421,8 @@ def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
     if style.region is not None:
         keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
         described["region"] = keys.index(style.region_key)
+    if isinstance(style.image, StyleStatistics):
+        described["captured"] = style.image.sizes
     if style.mask is not None:
         described["mask"] = True
     if style.scale != 1:
@@ -291,6 +430,10 @@ def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
     if style.rotation != 0:
         described["rotation"] = style.rotation
     return described
+
+
+def _name_of(init: ImageLike) -> str:
+    return init if isinstance(init, str) and init in INITS else "picture"
 
 
 def _optimizer_name(optimizer: OptimizerLike) -> str:

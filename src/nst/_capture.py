@@ -1,0 +1,75 @@
+"""Captures a style: what the losses compare with, without the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from nst._checks import at_least
+from nst._features import FeatureExtractor
+from nst._hashes import hash_network
+from nst._job import Recipe
+from nst._losses import StatisticLoss
+from nst._noise import color_moments
+from nst._objective import Objective, Reference
+from nst._scales import plan_scales
+from nst._statistics import Entry, StyleStatistics, loss_identity
+from nst._style import Painting, Style
+
+__all__ = ["capture_style"]
+
+
+def capture_style(style: Style, sizes: Sequence[int] | None, recipe: Recipe) -> Style:
+    """Do what `StyleTransfer.capture` says; see there for the arguments."""
+    losses = _style_losses(recipe)
+    sizes = _sizes(sizes, recipe)
+    painting = recipe.reader.read_style(style, "style")
+    if not isinstance(painting, Painting):
+        raise ValueError("`style` is captured already. Pass the painting, or use it as it is.")
+    scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
+    if isinstance(recipe.extractor, FeatureExtractor):
+        layers = {layer for loss in losses.values() for layer in loss.layers}
+        height, width = scaled[sizes[0]].pixels.shape[-2:]
+        recipe.extractor.check_size(height, width, layers, name="style")
+    objective, entries = Objective(recipe.extractor, losses), []
+    for size, each in scaled.items():
+        for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
+            parts = {n: (s,) if isinstance(s, Tensor) else s for n, s in summary.items()}
+            entries.append(Entry(loss_identity(losses[name]), size, parts))
+    colors = color_moments(painting.pixels, painting.mask)
+    statistics = StyleStatistics(hash_network(recipe.extractor), entries, *colors)
+    return Style(statistics, weight=style.weight, region=style.region)
+
+
+def _style_losses(recipe: Recipe) -> dict[str, StatisticLoss]:
+    losses = {}
+    for name, loss in recipe.losses.items():
+        if loss.reference != "style" or loss.weight == 0:
+            continue
+        if not isinstance(loss, StatisticLoss):
+            raise ValueError(
+                f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
+                "of which no statistics can be kept. Use a StatisticLoss, or the painting."
+            )
+        losses[name] = loss
+    if not losses:
+        raise ValueError(
+            "`losses` has no style loss of positive weight, so there is nothing to capture. "
+            "Add a StatisticLoss, such as GramStyleLoss()."
+        )
+    return losses
+
+
+def _sizes(sizes: Sequence[int] | None, recipe: Recipe) -> list[int]:
+    if sizes is None:
+        if recipe.size is None:
+            raise ValueError(
+                "`sizes` is needed, as the transfer's `size` is None. Pass e.g. sizes=[256, 512]."
+            )
+        plan = plan_scales(recipe.size, recipe.num_steps, recipe.num_scales)
+        return [scale.size for scale in plan]
+    found = sorted({at_least("sizes", size, 1) for size in sizes})
+    if not found:
+        raise ValueError("`sizes` is empty; name at least one, such as sizes=[512].")
+    return found
