@@ -21,7 +21,7 @@ Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 
 # How fast the styles' share grows with the strength: in equal steps of strength, the picture
 # changes in about equal steps.
-_STRENGTH_POWER = 4
+_STRENGTH_POWER = 3
 
 
 class Reference(NamedTuple):

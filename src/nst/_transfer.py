@@ -172,7 +172,7 @@ class StyleTransfer:
             style: The painting, a `Style`, or a list of either to blend.
             strength: How strongly the style shows: 0 is the photograph, 1 what the losses' weights
                 say, more is more. All losses that do not refer to the content are multiplied by
-                its fourth power, and below 1 finer scales start with some of the photograph's
+                its third power, and below 1 finer scales start with some of the photograph's
                 detail.
             preserve_color: The way to keep the photograph's colors, a key of
                 `nst.color.COLOR_METHODS`; None paints with the style's.
