@@ -7,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -155,3 +157,94 @@ def test_every_formula_passes_gradcheck(
 ) -> None:
     assert torch.autograd.gradcheck(formula, feature.requires_grad_())
     assert torch.autograd.gradgradcheck(formula, feature)
+
+
+def test_covariance_and_deviation_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
+    mean, gram = functional.mean(feature, weight), functional.gram_matrix(feature, weight)
+    found = functional.covariance(gram, mean)
+    second = functional.second_moment(feature, weight)
+    deviation = functional.standard_deviation(mean, second, 0.0)
+    for n in range(2):
+        expected = np.cov(feature[n].numpy(), aweights=weight[n, 0].numpy(), ddof=0)
+        np.testing.assert_allclose(found[n], expected, rtol=1e-10)
+        np.testing.assert_allclose(deviation[n], np.sqrt(np.diag(expected)), rtol=1e-10)
+
+
+def test_cross_gram_of_a_layer_with_itself_is_its_gram(feature: Tensor, weight: Tensor) -> None:
+    for w in (weight, None):
+        gram = functional.gram_matrix(feature, w)
+        torch.testing.assert_close(functional.cross_gram(feature, feature, w), gram)
+
+
+def test_cross_gram_agrees_with_naive_loops(feature: Tensor, weight: Tensor) -> None:
+    other = feature[:, :2].flip(-1)
+    expected = torch.zeros(2, 3, 2, dtype=torch.float64)
+    for p in range(7):
+        pairs = feature[:, :, None, p] * other[:, None, :, p]
+        expected += weight[:, :, p, None] * pairs
+    torch.testing.assert_close(functional.cross_gram(feature, other, weight), expected)
+
+
+@pytest.fixture
+def covariances() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    factors = torch.randn(2, 2, 4, 6, generator=generator, dtype=torch.float64)
+    one, other = factors @ factors.mT
+    return one, other
+
+
+def test_a_square_root_squared_is_the_matrix(covariances: tuple[Tensor, Tensor]) -> None:
+    root = functional.square_root(covariances[0])
+    torch.testing.assert_close(root @ root, covariances[0])
+    torch.testing.assert_close(root, root.mT)
+
+
+def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]) -> None:
+    one, other = covariances
+    found = functional.squared_bures(one, functional.square_root(functional.regularized(other)))
+    for n in range(2):
+        a, b = functional.regularized(other)[n].numpy(), other[n].numpy()
+        s = one[n].numpy() + (a - b)  # by the same amount
+        root = scipy.linalg.sqrtm(a)
+        expected = np.trace(s + a - 2 * scipy.linalg.sqrtm(root @ s @ root)).real
+        assert float(found[n]) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_bures_distance_has_the_gradient_of_a_difference_quotient(
+    covariances: tuple[Tensor, Tensor],
+) -> None:
+    one, other = covariances
+    root = functional.square_root(functional.regularized(other))
+    assert torch.autograd.gradcheck(
+        lambda x: functional.squared_bures((x + x.mT) / 2, root), one.requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1, 4])
+def test_equal_covariances_are_no_distance_apart_and_pull_nowhere(rank: int) -> None:
+    generator = torch.Generator().manual_seed(4)
+    factor = torch.randn(1, 4, rank, generator=generator, dtype=torch.float64)
+    matrix = (factor @ factor.mT).requires_grad_()
+    root = functional.square_root(functional.regularized(matrix))
+    distance = functional.squared_bures(matrix, root).sum()
+    (gradient,) = torch.autograd.grad(distance, matrix)
+    assert abs(float(distance.detach())) < 1e-10
+    # Where nothing varies there is no direction; along what does, no pull.
+    assert float((gradient @ factor).abs().max() if rank else 0) < 1e-4
+    assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_the_laplacian_agrees_with_scipy(pool: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    image = torch.rand(1, 1, 13, 11, generator=generator, dtype=torch.float64)
+    rows, columns = 13 // pool, 11 // pool
+    cells = image[0, 0, : rows * pool, : columns * pool].numpy()
+    cells = cells.reshape(rows, pool, columns, pool).mean((1, 3))
+    expected = scipy.ndimage.laplace(cells)[1:-1, 1:-1]
+    np.testing.assert_allclose(functional.laplacian(image, pool)[0, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (4, 3)])
+def test_a_picture_of_too_few_cells_has_no_lines(shape: tuple[int, int]) -> None:
+    assert functional.laplacian(torch.rand(1, 3, *shape), 4).numel() == 0

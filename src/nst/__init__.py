@@ -2,14 +2,6 @@
 
 import logging
 
-from nst._builtin_losses import (
-    CONTENT_LAYERS,
-    STYLE_LAYERS,
-    ContentLoss,
-    GramStyleLoss,
-    MomentStyleLoss,
-    TotalVariationLoss,
-)
 from nst._callbacks import (
     Callback,
     EarlyStopping,
@@ -18,11 +10,32 @@ from nst._callbacks import (
     RunState,
     SaveImages,
 )
+from nst._content_losses import (
+    CONTENT_LAYERS,
+    ContentLoss,
+    LaplacianLoss,
+    SelfSimilarityLoss,
+    TotalVariationLoss,
+)
 from nst._features import FeatureExtractor
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
+from nst._matching_losses import (
+    HistogramStyleLoss,
+    NearestNeighborStyleLoss,
+    RelaxedTransportStyleLoss,
+    SlicedWassersteinStyleLoss,
+)
 from nst._optimizers import BoundedLBFGS
 from nst._result import StyleTransferResult
 from nst._style import Style
+from nst._style_losses import (
+    STYLE_LAYERS,
+    CrossLayerGramStyleLoss,
+    GramStyleLoss,
+    MeanStdStyleLoss,
+    MomentStyleLoss,
+    WassersteinStyleLoss,
+)
 from nst._transfer import StyleTransfer
 from nst.images import load_image, save_image
 
@@ -36,24 +49,33 @@ __all__ = [
     "CONTENT_LAYERS",
     "Callback",
     "ContentLoss",
+    "CrossLayerGramStyleLoss",
     "EarlyStopping",
     "FeatureExtractor",
     "Features",
     "GramStyleLoss",
+    "HistogramStyleLoss",
+    "LaplacianLoss",
     "Loss",
     "LossHistory",
+    "MeanStdStyleLoss",
     "MomentStyleLoss",
+    "NearestNeighborStyleLoss",
     "PointwiseLoss",
     "ProgressBar",
+    "RelaxedTransportStyleLoss",
     "RunState",
     "STYLE_LAYERS",
     "SaveImages",
+    "SelfSimilarityLoss",
+    "SlicedWassersteinStyleLoss",
     "Statistic",
     "StatisticLoss",
     "Style",
     "StyleTransfer",
     "StyleTransferResult",
     "TotalVariationLoss",
+    "WassersteinStyleLoss",
     "load_image",
     "save_image",
 ]

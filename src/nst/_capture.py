@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from nst._checks import at_least
 from nst._features import FeatureExtractor
 from nst._hashes import hash_network
 from nst._job import Recipe
-from nst._losses import StatisticLoss
+from nst._losses import SummaryLoss
 from nst._noise import color_moments
 from nst._objective import Objective, Reference
 from nst._scales import plan_scales
@@ -35,19 +33,18 @@ def capture_style(style: Style, sizes: Sequence[int] | None, recipe: Recipe) -> 
     objective, entries = Objective(recipe.extractor, losses), []
     for size, each in scaled.items():
         for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
-            parts = {n: (s,) if isinstance(s, Tensor) else s for n, s in summary.items()}
-            entries.append(Entry(loss_identity(losses[name]), size, parts))
+            entries.append(Entry(loss_identity(losses[name]), size, summary))
     colors = color_moments(painting.pixels, painting.mask)
     statistics = StyleStatistics(hash_network(recipe.extractor), entries, *colors)
     return Style(statistics, weight=style.weight, region=style.region)
 
 
-def _style_losses(recipe: Recipe) -> dict[str, StatisticLoss]:
+def _style_losses(recipe: Recipe) -> dict[str, SummaryLoss]:
     losses = {}
     for name, loss in recipe.losses.items():
         if loss.reference != "style" or loss.weight == 0:
             continue
-        if not isinstance(loss, StatisticLoss):
+        if not isinstance(loss, SummaryLoss):
             raise ValueError(
                 f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
                 "of which no statistics can be kept. Use a StatisticLoss, or the painting."

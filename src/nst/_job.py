@@ -17,7 +17,7 @@ from nst._canvas import Canvas
 from nst._checks import at_least, non_negative, one_of
 from nst._features import FeatureExtractor
 from nst._hashes import hash_network
-from nst._losses import Loss, StatisticLoss
+from nst._losses import Loss, SummaryLoss
 from nst._objective import Reference, Region
 from nst._reader import Material, Reader
 from nst._scales import NumScales, Scale, plan_scales
@@ -338,7 +338,7 @@ def _check_masks(
     if all(mask is None for mask in [*masks, *regions.values()]):
         return
     for name, loss in losses.items():
-        if loss.reference == "style" and not isinstance(loss, StatisticLoss):
+        if loss.reference == "style" and not isinstance(loss, SummaryLoss):
             raise ValueError(
                 f"`style` has a region, a mask or a rotation, or `where` is given, but the loss "
                 f"{name!r} ({type(loss).__name__}) is not a mean over positions that could be "
@@ -362,7 +362,7 @@ def _check_captured(
         for name, loss in recipe.losses.items():
             if loss.reference != "style" or loss.weight == 0:
                 continue
-            if not isinstance(loss, StatisticLoss):
+            if not isinstance(loss, SummaryLoss):
                 raise ValueError(
                     f"`style` is one of which only statistics were kept, but the loss {name!r} "
                     f"({type(loss).__name__}) compares with the painting itself. Use the painting, "

@@ -13,17 +13,20 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nst import functional
 from nst._checks import non_negative, normalized_blend
 
 __all__ = [
     "Features",
+    "LayerLoss",
     "Layers",
     "Loss",
     "PointwiseLoss",
     "Statistic",
     "StatisticLoss",
+    "SummaryLoss",
     "mean_over_parts",
 ]
 
@@ -95,7 +98,7 @@ class Loss(nn.Module, ABC):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
-class _LayerLoss(Loss):
+class LayerLoss(Loss):
     """A weighted sum over layers of a comparison with a captured target."""
 
     layer_weights: dict[str, float]
@@ -123,50 +126,48 @@ class _LayerLoss(Loss):
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
         return target
 
+    def _feature(self, layer: str, features: Features) -> Tensor:
+        if layer not in features:
+            raise ValueError(
+                f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "
+                f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
+            )
+        return features[layer]
+
+    def _fitting(self, layer: str, value: Tensor, target: Tensor) -> Tensor:
+        # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
+        if value.shape[1:] != target.shape[1:] or len(target) not in (1, len(value)):
+            raise ValueError(
+                f"{type(self).__name__} captured {tuple(target.shape)} at {layer!r} and is given "
+                f"{tuple(value.shape)}. Capture again from references that fit."
+            )
+        return target
+
+    def _only(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None
+    ) -> Features:
+        """Return the one reference of a loss that cannot blend several."""
+        references = [references] if isinstance(references, Mapping) else list(references)
+        normalized_blend(blend, len(references))
+        if len(references) > 1:
+            raise ValueError(
+                f"`references` has {len(references)} pictures, but {type(self).__name__} compares "
+                "position by position and takes one. Pass a single one, or use a StatisticLoss."
+            )
+        return references[0]
+
     def _buffer(self, layer: str, part: int) -> str:
         # By number: a layer of another network may be called "features.3", which no buffer may.
         return f"_target_{self.layers.index(layer)}_{part}"
 
 
-class StatisticLoss(_LayerLoss):
-    """Compares one statistic of each layer with that of the styles.
+class SummaryLoss(LayerLoss):
+    """Compares summaries of layers, means over positions, with the styles' blended ones.
 
-    A subclass says what the statistic is, and gets blending of styles, regions and batches for
-    nothing. The one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a
-    standard deviation is not, and belongs in `distance`, computed from blended moments.
-    `nst.testing.check_loss` proves the law.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-
-    Raises:
-        ValueError: No layers, or weights that are negative, not finite or all zero.
-
-    Examples:
-        >>> class MeanLoss(StatisticLoss):
-        ...     def statistic(self, feature, weight):
-        ...         return (feature * weight).sum(-1)
-        >>> loss = MeanLoss({"relu1_1": 1.0})
-        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
-        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
-        1.0
+    What `StatisticLoss` is made of; a subclass says how features are summarized.
     """
 
     reference = "style"
-
-    @abstractmethod
-    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
-        """Summarize one layer's features, linearly in the weights.
-
-        Args:
-            feature: `(N, C, P)`, P positions.
-            weight: Non-negative, summing to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
-                where all positions weigh the same.
-
-        Returns:
-            A tensor, or a tuple of tensors, with the batch first.
-        """
 
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         """Compare a statistic with its target: a scalar, 0 where they agree.
@@ -175,7 +176,7 @@ class StatisticLoss(_LayerLoss):
 
         Args:
             statistic: Of the picture.
-            target: Of the styles, blended.
+            target: What `prepare` returned.
         """
         return mean_over_parts(functional.mean_square_error, statistic, target)
 
@@ -207,12 +208,13 @@ class StatisticLoss(_LayerLoss):
             blend: A weight for each reference, of any sum; equal by default.
 
         Raises:
-            ValueError: As `capture`.
+            ValueError: As in `capture`.
         """
         shares = normalized_blend(blend, len(summaries))
-        for layer in self.layers:
+        for layer, first in summaries[0].items():
             parts = zip(*(_parts(summary[layer]) for summary in summaries), strict=True)
-            self._keep(layer, tuple(_weighted_sum(shares, part) for part in parts))
+            blended = tuple(_weighted_sum(shares, part) for part in parts)
+            self._keep(layer, self.prepare(blended if isinstance(first, tuple) else blended[0]))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' distances, a scalar.
@@ -224,10 +226,10 @@ class StatisticLoss(_LayerLoss):
             RuntimeError: `capture` has not been called.
             ValueError: The features do not fit the captured ones.
         """
-        for layer in self.layers:
-            self._target(layer)  # refuses before anything is computed
+        self._target(self.layers[-1])  # refuses before anything is computed
         return self._compare(self.summarize(features))
 
+    @abstractmethod
     def summarize(self, features: Features) -> dict[str, Statistic]:
         """Return each layer's statistic; under `features["mask"]`, of that part alone.
 
@@ -237,22 +239,22 @@ class StatisticLoss(_LayerLoss):
         Raises:
             ValueError: A layer is missing.
         """
-        summary = {}
-        for layer in self.layers:
-            feature = _feature(self, layer, features)
-            flat = feature.flatten(2)  # (N, C, P)
-            if "mask" in features:
-                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
-            else:
-                weight = functional.uniform_weight(flat)
-            summary[layer] = self.statistic(flat, weight)
-        return summary
+
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return what is kept of a layer's blended statistic, in the same shapes; itself here.
+
+        Override it for what `distance` would else compute from the target each time.
+
+        Args:
+            statistic: Of the styles, blended.
+        """
+        return statistic
 
     def _compare(self, summary: Mapping[str, Statistic]) -> Tensor:
         terms = {}
         for layer, statistic in summary.items():
             targets = tuple(
-                _check_fit(self, layer, part, self._target(layer, i))
+                self._fitting(layer, part, self._target(layer, i))
                 for i, part in enumerate(_parts(statistic))
             )
             target = targets if isinstance(statistic, tuple) else targets[0]
@@ -265,7 +267,59 @@ class StatisticLoss(_LayerLoss):
         return self._weighted_sum(terms)
 
 
-class PointwiseLoss(_LayerLoss):
+class StatisticLoss(SummaryLoss):
+    """Compares one statistic of each layer with that of the styles.
+
+    A subclass says what the statistic is, and gets blending of styles, regions and batches for
+    nothing. The one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a
+    standard deviation is not, and belongs in `distance`, computed from blended moments.
+    `nst.testing.check_loss` proves the law.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+
+    Raises:
+        ValueError: No layers, or weights that are negative, not finite or all zero.
+
+    Examples:
+        >>> class MeanLoss(StatisticLoss):
+        ...     def statistic(self, feature, weight):
+        ...         return (feature * weight).sum(-1)
+        >>> loss = MeanLoss({"relu1_1": 1.0})
+        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
+        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
+        1.0
+    """
+
+    @abstractmethod
+    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
+        """Summarize one layer's features, linearly in the weights.
+
+        Args:
+            feature: `(N, C, P)`, P positions.
+            weight: Non-negative, summing to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+                where all positions weigh the same.
+
+        Returns:
+            A tensor, or a tuple of tensors, with the batch first.
+        """
+
+    @override
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        summary = {}
+        for layer in self.layers:
+            feature = self._feature(layer, features)
+            flat = feature.flatten(2)  # (N, C, P)
+            if "mask" in features:
+                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
+            else:
+                weight = functional.uniform_weight(flat)
+            summary[layer] = self.statistic(flat, weight)
+        return summary
+
+
+class PointwiseLoss(LayerLoss):
     """Compares features position by position with those of the content.
 
     A subclass says what the error at a position is; the base class takes the mean.
@@ -322,15 +376,9 @@ class PointwiseLoss(_LayerLoss):
         Raises:
             ValueError: More than one reference.
         """
-        references = [references] if isinstance(references, Mapping) else list(references)
-        normalized_blend(blend, len(references))
-        if len(references) > 1:
-            raise ValueError(
-                f"`references` has {len(references)} pictures, but {type(self).__name__} compares "
-                "position by position and takes one. Pass a single one, or use a StatisticLoss."
-            )
+        features = self._only(references, blend)
         for layer in self.layers:
-            target = _feature(self, layer, references[0])
+            target = self._feature(layer, features)
             self._keep(layer, (target.clone(), self.scale(target.flatten(2))))
 
     def forward(self, features: Features) -> Tensor:
@@ -345,8 +393,8 @@ class PointwiseLoss(_LayerLoss):
         """
         terms = {}
         for layer in self.layers:
-            feature = _feature(self, layer, features)
-            target = _check_fit(self, layer, feature, self._target(layer))
+            feature = self._feature(layer, features)
+            target = self._fitting(layer, feature, self._target(layer))
             error = self.error(feature.flatten(2), target.flatten(2))
             if error.ndim < 2 or len(error) != len(feature):
                 raise ValueError(
@@ -383,25 +431,6 @@ def _layer_weights(layers: Layers) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError(f"`layers` is {weights}; at least one weight must be positive.")
     return weights
-
-
-def _feature(loss: Loss, layer: str, features: Features) -> Tensor:
-    if layer not in features:
-        raise ValueError(
-            f"`features` has no {layer!r}, which {type(loss).__name__} reads; it has "
-            f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
-        )
-    return features[layer]
-
-
-def _check_fit(loss: Loss, layer: str, value: Tensor, target: Tensor) -> Tensor:
-    # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
-    if value.shape[1:] != target.shape[1:] or len(target) not in (1, len(value)):
-        raise ValueError(
-            f"{type(loss).__name__} captured {tuple(target.shape)} at {layer!r} and is given "
-            f"{tuple(value.shape)}. Capture again from references that fit."
-        )
-    return target
 
 
 def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from nst._losses import Features, Loss, Statistic, StatisticLoss
+from nst._losses import Features, Loss, Statistic, SummaryLoss
 
 __all__ = ["Extractor", "Objective", "Reference", "Region"]
 
@@ -31,7 +31,7 @@ class Reference(NamedTuple):
     """`(1, 3, h, w)`."""
     mask: Tensor | None = None
     """Which part of the picture counts, `(1, 1, h, w)`; None for all of it."""
-    summaries: Callable[[StatisticLoss], Mapping[str, Statistic]] | None = None
+    summaries: Callable[[SummaryLoss], Mapping[str, Statistic]] | None = None
     """Without a picture: the statistics that a loss would have made of it."""
 
 
@@ -136,7 +136,7 @@ class Objective:
         chosen = {
             name: terms[0].loss
             for name, terms in self._terms.items()
-            if isinstance(terms[0].loss, StatisticLoss) and terms[0].loss.reference == "style"
+            if isinstance(terms[0].loss, SummaryLoss) and terms[0].loss.reference == "style"
         }
         features = self._features(reference.image, _union(chosen.values()))
         return {n: x.summarize(_masked(features, reference.mask)) for n, x in chosen.items()}
@@ -252,7 +252,7 @@ def _capture(loss: Loss, seen: Sequence[Features | Reference], blend: Sequence[f
     if len(features) == len(seen):
         loss.capture(features, blend)
         return
-    if not isinstance(loss, StatisticLoss):
+    if not isinstance(loss, SummaryLoss):
         raise ValueError(
             f"`style` is one of which only statistics were kept, but {type(loss).__name__} "
             "compares with the painting itself. Use the painting, or a StatisticLoss."
@@ -260,7 +260,7 @@ def _capture(loss: Loss, seen: Sequence[Features | Reference], blend: Sequence[f
     loss.capture_summaries([_summary(loss, each) for each in seen], blend)
 
 
-def _summary(loss: StatisticLoss, seen: Features | Reference) -> Mapping[str, Statistic]:
+def _summary(loss: SummaryLoss, seen: Features | Reference) -> Mapping[str, Statistic]:
     if not isinstance(seen, Reference):
         return loss.summarize(seen)
     assert seen.summaries is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nst._builtin_losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
 from nst._checks import one_of
+from nst._content_losses import CONTENT_LAYERS, ContentLoss
+from nst._style_losses import GramStyleLoss
 
 __all__ = ["PRESETS", "preset"]
 

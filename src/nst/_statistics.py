@@ -9,7 +9,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nst._losses import Statistic, StatisticLoss
+from nst._losses import Statistic, SummaryLoss
 from nst.images import write_whole
 
 __all__ = ["Entry", "StyleStatistics", "loss_identity"]
@@ -36,8 +36,8 @@ class Entry(NamedTuple):
     """What tells losses apart whose statistics differ; see `loss_identity`."""
     size: int
     """The longer side of the pictures that it was made for, in pixels."""
-    statistics: Mapping[str, tuple[Tensor, ...]]
-    """Layer to the parts of its statistic, `(1, ...)` each."""
+    statistics: Mapping[str, Statistic]
+    """Layer to its statistic, `(1, ...)`, or its parts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +63,15 @@ class StyleStatistics:
         entries = [
             entry._replace(
                 statistics={
-                    layer: tuple(part.to(device, dtype) for part in parts)
-                    for layer, parts in entry.statistics.items()
+                    layer: _each_part(lambda part: part.to(device, dtype), statistic)
+                    for layer, statistic in entry.statistics.items()
                 }
             )
             for entry in self.entries
         ]
         return StyleStatistics(self.network, entries, self.color_mean, self.color_covariance)
 
-    def find(self, loss: StatisticLoss, size: int) -> Mapping[str, Statistic]:
+    def find(self, loss: SummaryLoss, size: int) -> Mapping[str, Statistic]:
         """Return the statistics for a loss, captured for the nearest size.
 
         Args:
@@ -121,8 +121,8 @@ class StyleStatistics:
                     "loss": dict(entry.loss),
                     "size": entry.size,
                     "statistics": {
-                        layer: [_pack(part, arrays) for part in parts]
-                        for layer, parts in entry.statistics.items()
+                        layer: _each_part(lambda part: _pack(part, arrays), statistic)
+                        for layer, statistic in entry.statistics.items()
                     },
                 }
                 for entry in self.entries
@@ -170,7 +170,7 @@ class StyleStatistics:
             ) from error
 
 
-def loss_identity(loss: StatisticLoss) -> dict[str, Any]:
+def loss_identity(loss: SummaryLoss) -> dict[str, Any]:
     """Return what tells apart two losses whose statistics of the same features differ.
 
     Neither weights nor the units of the distance are part of a statistic.
@@ -182,6 +182,12 @@ def loss_identity(loss: StatisticLoss) -> dict[str, Any]:
     }
     identity: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return {"type": type(loss).__name__, **identity}
+
+
+def _each_part(convert: Callable[[Tensor], Any], statistic: Statistic) -> Any:
+    if isinstance(statistic, tuple):
+        return tuple(convert(part) for part in statistic)
+    return convert(statistic)
 
 
 def _pack(part: Tensor, arrays: list[Tensor]) -> dict[str, Any]:
@@ -213,8 +219,10 @@ def _unpack(raw: Mapping[str, Any], file: Mapping[str, Any]) -> Tensor:
 
 def _entry(raw: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
     statistics = {
-        str(layer): tuple(_unpack(part, file) for part in parts)
-        for layer, parts in raw["statistics"].items()
+        str(layer): tuple(_unpack(part, file) for part in statistic)
+        if isinstance(statistic, list)
+        else _unpack(statistic, file)
+        for layer, statistic in raw["statistics"].items()
     }
     size = int(raw["size"])
     if size < 1 or "type" not in raw["loss"]:

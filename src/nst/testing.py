@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nst._features import FeatureExtractor
-from nst._losses import Features, Loss, Statistic, StatisticLoss
+from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 from nst._weights import CONVOLUTIONS, Weights
 
 __all__ = ["check_loss", "tiny_extractor"]
@@ -76,6 +76,8 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     checked = _Checked(copy.deepcopy(loss).double(), extractor)
     if isinstance(loss, StatisticLoss):
         checked.check_linear(pictures)
+    if isinstance(loss, SummaryLoss):
+        checked.check_parts(pictures)
     checked.check_value_and_gradient(pictures[:1], other[:1])
     checked.check_batch(pictures, other)
     checked.check_blend(pictures, other)
@@ -152,6 +154,20 @@ class _Checked:
                 f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
             )
 
+    def check_parts(self, pictures: Tensor) -> None:
+        assert isinstance(self.loss, SummaryLoss)
+        features = self.features(pictures)
+        mask = torch.zeros_like(pictures[:1, :1])
+        mask[..., : mask.shape[-1] // 2] = 1
+        whole = self.loss.summarize(features)
+        left = self.loss.summarize({**features, "mask": mask})
+        right = self.loss.summarize({**features, "mask": 1 - mask})
+        for layer, summary in whole.items():
+            self.require(
+                _close(summary, _combine(left[layer], right[layer], 0.5, 0.5)),
+                f"a picture's summary must be the mean of its halves'; it is not at {layer!r}.",
+            )
+
     def check_value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
@@ -201,7 +217,7 @@ class _Checked:
         )
 
     def check_blend(self, pictures: Tensor, references: Tensor) -> None:
-        if not isinstance(self.loss, StatisticLoss):
+        if not isinstance(self.loss, SummaryLoss):
             return
         features = self.features(pictures[:1])
         one, other = references[:1], references[1:]

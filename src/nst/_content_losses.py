@@ -1,0 +1,265 @@
+"""What keeps the photograph recognizable, and the picture smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+
+from nst import functional
+from nst._checks import at_least, normalized_blend, one_of
+from nst._losses import Features, LayerLoss, Layers, Loss, PointwiseLoss
+
+__all__ = [
+    "CONTENT_LAYERS",
+    "ContentLoss",
+    "LaplacianLoss",
+    "SelfSimilarityLoss",
+    "TotalVariationLoss",
+    "Units",
+]
+
+Units: TypeAlias = Literal["relative", "mean", "gatys"]
+
+CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
+"""The content layer of Gatys et al. (2016)."""
+
+
+class ContentLoss(PointwiseLoss):
+    r"""Keeps what is depicted: the features of the picture against those of the photograph.
+
+    | `units` | the loss of a layer, C channels at P positions |
+    |---|---|
+    | `"relative"` | \(\lVert F - \hat F \rVert^2 / \lVert \hat F \rVert^2\); has no unit |
+    | `"mean"` | \(\lVert F - \hat F \rVert^2 / (C P)\); Johnson et al. (2016), eq. 2 |
+    | `"gatys"` | \(\lVert F - \hat F \rVert^2 / 2\); Gatys et al. (2016), eq. 1 |
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the difference is normalized, see above.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = ContentLoss({"relu4_2": 1.0})
+        >>> loss.capture({"relu4_2": torch.full((1, 8, 4, 4), 2.0)})
+        >>> float(loss({"relu4_2": torch.full((1, 8, 4, 4), 3.0)}))
+        0.25
+    """
+
+    def __init__(
+        self,
+        layers: Layers = tuple(CONTENT_LAYERS),
+        *,
+        weight: float = 1.0,
+        units: Units = "relative",
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.units = one_of("units", units, get_args(Units))
+
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        """Return the squared difference, `(N, C, P)`."""
+        return (feature - target).square()
+
+    def scale(self, target: Tensor) -> Tensor:
+        """Return what the mean square is divided by, for the chosen units, `(N,)`."""
+        if self.units == "relative":
+            size = target.square().flatten(1).mean(1)
+            return torch.where(size > 0, size, 1)  # a target of zeros is compared absolutely
+        values = 1 if self.units == "mean" else target[0].numel() / 2
+        return target.new_full((len(target),), 1 / values)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "units": self.units}
+
+
+class SelfSimilarityLoss(LayerLoss):
+    r"""Keeps which parts of the photograph look alike, whatever they look like.
+
+    \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
+    by its sum; the loss is \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), between 0 and 2. Kolkin et
+    al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019), eq. 8.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        max_positions: On at most how many positions of each layer, drawn once; memory grows with
+            its square.
+        seed: Draws the positions. No global generator is touched.
+
+    Raises:
+        ValueError: No layers, bad weights, or fewer than 2 positions.
+
+    Examples:
+        >>> loss = SelfSimilarityLoss(["relu3_1"])
+        >>> photo = {"relu3_1": torch.rand(1, 8, 4, 4)}
+        >>> loss.capture(photo)
+        >>> float(loss(photo))
+        0.0
+    """
+
+    reference = "content"
+
+    def __init__(
+        self,
+        layers: Layers = ("relu3_1", "relu4_1"),
+        *,
+        weight: float = 1.0,
+        max_positions: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.max_positions = at_least("max_positions", max_positions, 2)
+        self.seed = at_least("seed", seed, 0)
+
+    @torch.no_grad()
+    def capture(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the photograph's distances.
+
+        Args:
+            references: The features of one picture (or batch of pictures).
+            blend: At most one weight.
+
+        Raises:
+            ValueError: More than one reference.
+        """
+        features = self._only(references, blend)
+        for layer in self.layers:
+            self._keep(layer, self._distances(layer, features))
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the weighted sum of the layers' differences, a scalar.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The features do not fit the captured ones.
+        """
+        terms = {}
+        for layer in self.layers:
+            target = self._target(layer)
+            distances = self._distances(layer, features)
+            self._fitting(layer, distances, target)
+            terms[layer] = (distances - target).abs().sum(1).mean()
+        return self._weighted_sum(terms)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "max_positions": self.max_positions, "seed": self.seed}
+
+    def _distances(self, layer: str, features: Features) -> Tensor:
+        feature = self._feature(layer, features).flatten(2)
+        chosen = functional.sample_positions(feature, self.max_positions, self.seed)
+        return functional.self_similarity(chosen)
+
+
+class LaplacianLoss(Loss):
+    r"""Keeps the photograph's lines: the Laplacian of the picture, averaged over small cells.
+
+    \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
+    mean over cells of `pool` pixels; a photograph without lines is compared absolutely. Li et al.,
+    "Laplacian-Steered Neural Style Transfer" (ACM MM 2017).
+
+    Args:
+        weight: What the loop multiplies the loss with; non-negative.
+        pool: The side of a cell in pixels: what is smaller is left to the style.
+
+    Raises:
+        ValueError: A bad weight, or `pool` below 1.
+
+    Examples:
+        >>> loss = LaplacianLoss(pool=2)
+        >>> loss.capture({"image": torch.rand(1, 3, 8, 8)})
+        >>> round(float(loss({"image": torch.zeros(1, 3, 8, 8)})), 6)
+        1.0
+    """
+
+    reference = "content"
+
+    def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
+        super().__init__(weight=weight)
+        self.pool = at_least("pool", pool, 1)
+        self.register_buffer("_target", None, persistent=False)
+
+    @torch.no_grad()
+    def capture(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the photograph's Laplacian.
+
+        Args:
+            references: The features of one picture (or batch of pictures).
+            blend: At most one weight.
+
+        Raises:
+            ValueError: More than one reference.
+        """
+        pictures = [references] if isinstance(references, Mapping) else list(references)
+        normalized_blend(blend, len(pictures))
+        if len(pictures) > 1:
+            raise ValueError(
+                f"`references` has {len(pictures)} pictures; LaplacianLoss compares pixel by "
+                "pixel and takes one."
+            )
+        self._target = functional.laplacian(pictures[0]["image"], self.pool)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the difference of `features["image"]`, a scalar.
+
+        Args:
+            features: Holds `"image"`, `(N, 3, H, W)`.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The picture has another size than the captured one.
+        """
+        if self._target is None:
+            raise RuntimeError("LaplacianLoss has no target: call LaplacianLoss.capture first.")
+        lines = functional.laplacian(features["image"], self.pool)
+        if lines.shape[1:] != self._target.shape[1:] or len(self._target) not in (1, len(lines)):
+            raise ValueError(
+                f"LaplacianLoss captured {tuple(self._target.shape)} and is given "
+                f"{tuple(lines.shape)}. Capture again from a picture that fits."
+            )
+        return functional.relative_square_error(lines, self._target).mean()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "pool": self.pool}
+
+
+class TotalVariationLoss(Loss):
+    """Smooths the picture: how much neighboring pixels differ (`nst.functional.total_variation`).
+
+    Args:
+        weight: What the loop multiplies the loss with; non-negative.
+        power: 1 keeps edges and flattens the rest, 2 softens everything.
+
+    Raises:
+        ValueError: A bad weight or power.
+
+    Examples:
+        >>> float(TotalVariationLoss()({"image": torch.ones(1, 3, 4, 4)}))
+        0.0
+    """
+
+    def __init__(self, *, weight: float = 1.0, power: Literal[1, 2] = 2) -> None:
+        super().__init__(weight=weight)
+        self.power: Literal[1, 2] = one_of("power", power, (1, 2))
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the total variation of `features["image"]`, a scalar."""
+        return functional.total_variation(features["image"], power=self.power).mean()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "power": self.power}

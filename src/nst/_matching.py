@@ -1,0 +1,176 @@
+"""The formulas that compare sets of features rather than their means; see `nst.functional`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "nearest_neighbor_error",
+    "relaxed_transport",
+    "sample_positions",
+    "self_similarity",
+    "sliced_wasserstein",
+    "sorted_error",
+]
+
+# At most so many pairs of positions are compared at once: 64 MB in float32.
+_PAIRS = 2**24
+
+
+def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
+    """Return the features at some positions, drawn evenly; at all of them if there are no more.
+
+    Equal seeds draw equal positions of equally many.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        count: At most how many positions.
+        seed: No global generator is touched.
+
+    Returns:
+        `(N, C, min(P, count))`.
+
+    Examples:
+        >>> tuple(sample_positions(torch.rand(1, 3, 100), 10, seed=0).shape)
+        (1, 3, 10)
+    """
+    positions = feature.shape[-1]
+    if positions <= count:
+        return feature
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(positions, generator=generator)[:count].sort().values
+    return feature[..., chosen.to(feature.device)]
+
+
+def sorted_error(value: Tensor, target: Tensor) -> Tensor:
+    r"""Return the squared Wasserstein distance of values on a line, as a mean over channels.
+
+    \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of values sorted by size, the target's interpolated to
+    equally many. That is also the mean square change which matching the target's histogram makes.
+
+    Args:
+        value: `(N, C, P)`.
+        target: `(N, C, Q)` or `(1, C, Q)`, sorted along the last dimension.
+
+    Returns:
+        One number for each picture, `(N,)`.
+
+    Examples:
+        >>> value, target = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 5.0]]])
+        >>> sorted_error(value, target).tolist()  # (1 - 1)**2 and (3 - 5)**2
+        [2.0]
+    """
+    ordered = value.sort(-1).values
+    if target.shape[-1] != value.shape[-1]:
+        target = F.interpolate(target, value.shape[-1], mode="linear", align_corners=False)
+    return (ordered - target).square().flatten(1).mean(1)
+
+
+def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> Tensor:
+    r"""Return the sliced Wasserstein distance: `sorted_error` of features seen along directions.
+
+    Heitz et al., "A Sliced Wasserstein Loss for Neural Texture Synthesis" (CVPR 2021).
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        target: Features projected on the directions and sorted, `(N, K, Q)` or `(1, K, Q)`.
+        directions: Unit vectors, `(K, C)`.
+
+    Returns:
+        One number for each picture, `(N,)`.
+
+    Examples:
+        >>> feature = torch.tensor([[[3.0, 1.0], [0.0, 0.0]]])
+        >>> sliced_wasserstein(feature, torch.tensor([[[1.0, 5.0]]]), torch.tensor([[1.0, 0.0]]))
+        tensor([2.])
+    """
+    return sorted_error(directions @ feature, target)
+
+
+def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
+    r"""Return how far each feature is from the nearest target: \(\overline{1 - \cos}\), centered.
+
+    Each set's mean is taken out first. Which target is the nearest is found without gradient, some
+    positions at a time. Kolkin et al., "Neural Neighbor Style Transfer" (2022).
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        target: Features, `(N, C, Q)` or `(1, C, Q)`.
+
+    Returns:
+        One number for each picture, between 0 and 2, `(N,)`.
+
+    Examples:
+        >>> feature = torch.rand(1, 8, 20)
+        >>> round(float(nearest_neighbor_error(feature, feature)), 5)
+        0.0
+    """
+    own = _unit(feature - feature.mean(-1, keepdim=True))
+    other = _unit(target - target.mean(-1, keepdim=True)).expand(len(feature), -1, -1)
+    chosen = other.gather(2, _nearest(own.detach(), other)[:, None].expand_as(own))
+    return (own - chosen).square().sum(1).mean(1) / 2  # is 1 - cos, and exact near 0
+
+
+def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
+    r"""Return the relaxed earth mover's distance between features, by cosine distance.
+
+    $$\max\bigl(\overline{\min_j C_{ij}}, \overline{\min_i C_{ij}}\bigr), \qquad
+    C_{ij} = 1 - \cos(F_i, \hat F_j)$$
+
+    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019).
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        target: Features, `(N, C, Q)` or `(1, C, Q)`.
+
+    Returns:
+        One number for each picture, between 0 and 2, `(N,)`.
+
+    Examples:
+        >>> one, two = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> relaxed_transport(one, two).tolist()  # to one of two, which is half of the way
+        [0.5]
+    """
+    own, other = _unit(feature), _unit(target).expand(len(feature), -1, -1)
+    ways = []
+    for these, those in ((own, other), (other, own)):
+        nearest = _nearest(these.detach(), those.detach())[:, None]
+        chosen = those.gather(2, nearest.expand_as(these))
+        ways.append((these - chosen).square().sum(1).mean(1) / 2)
+    return torch.maximum(*ways)
+
+
+def self_similarity(feature: Tensor) -> Tensor:
+    r"""Return the cosine distances between all positions, each column divided by its sum.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+
+    Returns:
+        `(N, P, P)`; a column of equal features is all 0.
+
+    Examples:
+        >>> self_similarity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])).tolist()
+        [[[0.0, 1.0], [1.0, 0.0]]]
+    """
+    unit = _unit(feature)
+    apart = (1 - unit.mT @ unit).clamp_min(0)
+    total = apart.sum(1, keepdim=True)
+    return apart / torch.where(total > 1e-6 * feature.shape[-1], total, torch.inf)
+
+
+def _unit(feature: Tensor) -> Tensor:
+    """Bring each position's features to length 1; of zeros, the gradient stays bounded."""
+    squares = feature.square().sum(1, keepdim=True)
+    floor = 1e-12 * squares.detach().mean(-1, keepdim=True) + torch.finfo(feature.dtype).tiny
+    return feature / (squares + floor).sqrt()
+
+
+def _nearest(own: Tensor, other: Tensor) -> Tensor:
+    """Return which of the others `(N, C, Q)` is nearest to each own, of length 1 or 0."""
+    rows = max(1, _PAIRS // other.shape[-1])
+    half = other.square().sum(1, keepdim=True) / 2
+    found = [(some.mT @ other - half).argmax(-1) for some in torch.split(own, rows, dim=-1)]
+    return torch.cat(found, dim=1)

@@ -1,0 +1,302 @@
+"""Style losses that compare with the style's features themselves rather than with their means."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from nst import functional
+from nst._checks import at_least, normalized_blend, one_of
+from nst._losses import Features, LayerLoss, Layers
+
+__all__ = [
+    "HistogramStyleLoss",
+    "NearestNeighborStyleLoss",
+    "RelaxedTransportStyleLoss",
+    "SlicedWassersteinStyleLoss",
+]
+
+_Units = Literal["relative", "mean"]
+_ALL = tuple(f"relu{block}_1" for block in range(1, 6))
+
+
+class _MatchingLoss(LayerLoss):
+    """The blend of the errors against each style, as features of several cannot be averaged."""
+
+    reference = "style"
+
+    @torch.no_grad()
+    def capture(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the features of the references.
+
+        Args:
+            references: The features of a style, or of several; of any sizes.
+            blend: A weight for each reference, of any sum; equal by default.
+
+        Raises:
+            ValueError: No references, weights that do not match them, are negative or all zero,
+                or a part of a picture: only a `StatisticLoss` can leave positions out.
+        """
+        references = [references] if isinstance(references, Mapping) else list(references)
+        self._shares = normalized_blend(blend, len(references))
+        if any("mask" in features for features in references):
+            raise ValueError(
+                f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
+                "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
+            )
+        for layer in self.layers:
+            flat = [self._feature(layer, features).flatten(2) for features in references]
+            self._keep(layer, tuple(self._kept(layer, feature) for feature in flat))
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the weighted sum of the layers' errors, a scalar.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The features have other channels than the captured ones.
+        """
+        terms = {}
+        for layer in self.layers:
+            self._target(layer)  # refuses before anything is computed
+            feature = self._feature(layer, features).flatten(2)
+            errors = [
+                share * self._error(layer, feature, self._target(layer, i)).mean()
+                for i, share in enumerate(self._shares)
+                if share > 0
+            ]
+            terms[layer] = torch.stack(errors).sum()
+        return self._weighted_sum(terms)
+
+    @abstractmethod
+    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+        """Return what is kept of a style's features, `(1, C, P)`."""
+
+    @abstractmethod
+    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+        """Return the error of features `(N, C, P)`, `(N,)`."""
+
+    def _check_channels(self, layer: str, feature: Tensor, kept: Tensor) -> None:
+        self._fitting(layer, feature[..., :0], kept[..., :0])
+
+
+class _SortingLoss(_MatchingLoss):
+    """Compares sorted values, in units of choice."""
+
+    known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
+
+    def __init__(
+        self, layers: Layers = _ALL, *, weight: float = 1.0, units: _Units = "relative"
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.units = one_of("units", units, self.known_units)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "units": self.units}
+
+    def _in_units(self, error: Tensor, kept: Tensor) -> Tensor:
+        if self.units == "mean":
+            return error
+        size = kept.square().flatten(1).mean(1)
+        return error / torch.where(size > 0, size, 1)
+
+
+class HistogramStyleLoss(_SortingLoss):
+    r"""Matches the histogram of every channel: not only its mean and deviation.
+
+    \(\overline{(F - H(F))^2}\), where \(H(F)\) has the style's histogram in each channel; over the
+    mean square of the style's features for `units="relative"`. Risser et al., "Stable and
+    Controllable Neural Texture Synthesis and Style Transfer Using Histogram Losses" (2017), who add
+    it to the Gram loss.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the error is normalized, see above.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = HistogramStyleLoss(["relu1_1"], units="mean")
+        >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
+        >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 3.0)}))
+        4.0
+    """
+
+    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+        return feature.sort(-1).values
+
+    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+        self._check_channels(layer, feature, kept)
+        return self._in_units(functional.sorted_error(feature, kept), kept)
+
+
+class SlicedWassersteinStyleLoss(_SortingLoss):
+    r"""Matches the features' whole distribution, seen along many directions.
+
+    `nst.functional.sliced_wasserstein`, over the mean square of the projected style for
+    `units="relative"`. Heitz et al. (CVPR 2021). The directions are drawn once, so that an
+    optimizer sees one function. Sorting takes longer than the network does.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the error is normalized, see above.
+        num_directions: How many; None for as many as the layer has channels, as in the paper.
+        seed: Draws them. No global generator is touched.
+
+    Raises:
+        ValueError: No layers, bad weights, unknown units, or no directions.
+
+    Examples:
+        >>> loss = SlicedWassersteinStyleLoss(["relu1_1"])
+        >>> style = {"relu1_1": torch.rand(1, 8, 4, 4)}
+        >>> loss.capture(style)
+        >>> float(loss(style))
+        0.0
+    """
+
+    def __init__(
+        self,
+        layers: Layers = _ALL,
+        *,
+        weight: float = 1.0,
+        units: _Units = "relative",
+        num_directions: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, weight=weight, units=units)
+        self.num_directions = (
+            None if num_directions is None else at_least("num_directions", num_directions, 1)
+        )
+        self.seed = at_least("seed", seed, 0)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        own = {"num_directions": self.num_directions, "seed": self.seed}
+        return {**super().settings(), **own}
+
+    def _directions(self, feature: Tensor) -> Tensor:
+        channels = feature.shape[1]
+        generator = torch.Generator().manual_seed(self.seed)
+        count = self.num_directions or channels
+        drawn = torch.randn(count, channels, generator=generator, dtype=torch.float64)
+        directions: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
+        return directions.to(feature)
+
+    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+        return (self._directions(feature) @ feature).sort(-1).values
+
+    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+        directions = self._directions(feature)
+        self._check_channels(layer, directions[None, :, :], kept)
+        return self._in_units(functional.sliced_wasserstein(feature, kept, directions), kept)
+
+
+class _SamplingLoss(_MatchingLoss):
+    """Compares pairs of positions, of which there would else be too many."""
+
+    def __init__(
+        self, layers: Layers, *, weight: float = 1.0, max_positions: int, seed: int = 0
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.max_positions = at_least("max_positions", max_positions, 1)
+        self.seed = at_least("seed", seed, 0)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "max_positions": self.max_positions, "seed": self.seed}
+
+    def _sampled(self, feature: Tensor) -> Tensor:
+        return functional.sample_positions(feature, self.max_positions, self.seed)
+
+    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+        return self._sampled(feature).contiguous()
+
+
+class NearestNeighborStyleLoss(_SamplingLoss):
+    r"""Makes every part of the picture like some part of the style.
+
+    `nst.functional.nearest_neighbor_error`: one minus the cosine between each centered feature and
+    the nearest of the style's. After Kolkin et al., "Neural Neighbor Style Transfer" (2022), and Li
+    & Wand (CVPR 2016), whose patches are the features' receptive fields here.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        max_positions: At most how many of the style's positions are searched in each layer; time
+            grows with it. The picture's all are compared.
+        seed: Draws them. No global generator is touched.
+
+    Raises:
+        ValueError: No layers, bad weights, or no positions.
+
+    Examples:
+        >>> loss = NearestNeighborStyleLoss(["relu3_1"])
+        >>> style = {"relu3_1": torch.rand(1, 8, 4, 4)}
+        >>> loss.capture(style)
+        >>> float(loss(style))
+        0.0
+    """
+
+    def __init__(
+        self,
+        layers: Layers = ("relu2_1", "relu3_1", "relu4_1"),
+        *,
+        weight: float = 1.0,
+        max_positions: int = 4096,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
+
+    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+        self._check_channels(layer, feature, kept)
+        return functional.nearest_neighbor_error(feature, kept)
+
+
+class RelaxedTransportStyleLoss(_SamplingLoss):
+    r"""Moves the features of the picture to those of the style, and no style left out.
+
+    `nst.functional.relaxed_transport`, between positions drawn once of both: Kolkin et al. (CVPR
+    2019), STROTSS.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        max_positions: At most how many positions of each layer, of picture and style each.
+        seed: Draws them. No global generator is touched.
+
+    Raises:
+        ValueError: No layers, bad weights, or no positions.
+
+    Examples:
+        >>> loss = RelaxedTransportStyleLoss(["relu3_1"])
+        >>> style = {"relu3_1": torch.rand(1, 8, 4, 4)}
+        >>> loss.capture(style)
+        >>> float(loss(style))
+        0.0
+    """
+
+    def __init__(
+        self,
+        layers: Layers = _ALL,
+        *,
+        weight: float = 1.0,
+        max_positions: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
+
+    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+        self._check_channels(layer, feature, kept)
+        return functional.relaxed_transport(self._sampled(feature), kept)

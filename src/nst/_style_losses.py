@@ -1,0 +1,300 @@
+"""Style losses that are means over positions: each a few lines over a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from typing_extensions import override
+
+from nst import functional
+from nst._checks import one_of
+from nst._content_losses import Units
+from nst._losses import (
+    Features,
+    Layers,
+    Statistic,
+    StatisticLoss,
+    SummaryLoss,
+    mean_over_parts,
+)
+
+__all__ = [
+    "STYLE_LAYERS",
+    "CrossLayerGramStyleLoss",
+    "GramStyleLoss",
+    "MeanStdStyleLoss",
+    "MomentStyleLoss",
+    "WassersteinStyleLoss",
+]
+
+STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 0.2 for block in range(1, 6)}
+"""The style layers of Gatys et al. (2016), weighted equally."""
+
+
+class _UnitsStyleLoss(StatisticLoss):
+    """A statistic compared in units of choice; subclasses say which statistic."""
+
+    known_units: ClassVar[tuple[str, ...]] = ("relative", "mean")
+
+    def __init__(
+        self,
+        layers: Layers = tuple(STYLE_LAYERS),
+        *,
+        weight: float = 1.0,
+        units: Units = "relative",
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.units = one_of("units", units, self.known_units)
+
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        """Compare a statistic with its target in the chosen units."""
+        if self.units == "relative":
+            return mean_over_parts(functional.relative_square_error, statistic, target)
+        return mean_over_parts(functional.mean_square_error, statistic, target)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "units": self.units}
+
+
+class GramStyleLoss(_UnitsStyleLoss):
+    r"""Paints in the manner of the style: which channels respond together, wherever they do.
+
+    With \(G = F F^\top / P\), the mean over the P positions of the outer product of the C channels
+    (`nst.functional.gram_matrix`), which does not depend on the pictures' sizes:
+
+    | `units` | the loss of a layer |
+    |---|---|
+    | `"relative"` | \(\lVert G - \hat G \rVert^2 / \lVert \hat G \rVert^2\); has no unit |
+    | `"mean"` | \(\lVert G - \hat G \rVert^2 / C^2\); Johnson et al. (2016), eq. 4 |
+    | `"gatys"` | \(\lVert G - \hat G \rVert^2 / (4 C^2)\); Gatys et al. (2016), eq. 4 |
+
+    The paper sums over positions and divides by their number squared, which is the same where
+    picture and painting have equally many.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the difference is normalized, see above.
+        centered: Whether the mean is taken out first, which makes G the covariance: then what
+            channels do together counts, and not how bright they are.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = GramStyleLoss(["relu1_1"])
+        >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 2.0)})
+        >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 0.0)}))
+        1.0
+    """
+
+    known_units = ("relative", "mean", "gatys")
+
+    def __init__(
+        self,
+        layers: Layers = tuple(STYLE_LAYERS),
+        *,
+        weight: float = 1.0,
+        units: Units = "relative",
+        centered: bool = False,
+    ) -> None:
+        super().__init__(layers, weight=weight, units=units)
+        self.centered = bool(centered)
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
+        """Return the Gram matrix, `(N, C, C)`; if centered, the mean `(N, C)` as well."""
+        gram = functional.gram_matrix(feature, weight)
+        return (gram, functional.mean(feature, weight)) if self.centered else gram
+
+    @override
+    def prepare(self, statistic: Statistic) -> Statistic:
+        if isinstance(statistic, tuple):
+            return functional.covariance(*statistic), statistic[1]
+        return statistic
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        if isinstance(statistic, tuple) and isinstance(target, tuple):
+            statistic, target = functional.covariance(*statistic), target[0]
+        distance = super().distance(statistic, target)
+        return distance / 4 if self.units == "gatys" else distance
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that would make this loss again."""
+        return {**super().settings(), "centered": self.centered}
+
+
+class MomentStyleLoss(_UnitsStyleLoss):
+    r"""Matches the mean and the raw second moment of every channel: a style without correlations.
+
+    A far smaller statistic than the Gram matrix (2C numbers for C channels), after the observation
+    of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017) that first and second moments carry
+    much of a style. The loss of a layer is the average of the two moments' distances:
+    \(\lVert m - \hat m \rVert^2 / \lVert \hat m \rVert^2\) for `units="relative"`,
+    \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the difference is normalized, see above.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = MomentStyleLoss(["relu1_1"], units="mean")
+        >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
+        >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 2.0)}))  # (1**2 + 3**2) / 2
+        5.0
+    """
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and the raw second moment, `(N, C)` each."""
+        return functional.mean(feature, weight), functional.second_moment(feature, weight)
+
+
+class MeanStdStyleLoss(_UnitsStyleLoss):
+    r"""Matches the mean and the standard deviation of every channel.
+
+    The statistics of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017), from blended raw
+    moments. The loss of a layer is the average of the distances of \(\mu\) and of
+    \(\sigma = \sqrt{m - \mu^2}\), in units as in `MomentStyleLoss`. A millionth of the
+    layer's mean square is added under the root, so that a dead channel has a gradient.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the difference is normalized, see above.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = MeanStdStyleLoss(["relu1_1"], units="mean")
+        >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
+        >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 2.0)}))  # (1**2 + 0**2) / 2
+        0.5
+    """
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean and the raw second moment, `(N, C)` each."""
+        return functional.mean(feature, weight), functional.second_moment(feature, weight)
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        floor = 1e-6 * target[1].mean()
+        pairs = [(m, functional.standard_deviation(m, s, floor)) for m, s in (statistic, target)]
+        return super().distance(*pairs)
+
+
+class WassersteinStyleLoss(_UnitsStyleLoss):
+    r"""Matches the features' distribution, as if it were normal: how far it must be moved.
+
+    $$W_2^2 = \lVert \mu - \hat\mu \rVert^2
+      + \operatorname{tr}\bigl(\Sigma + \hat\Sigma
+      - 2 (\hat\Sigma^{1/2} \Sigma \hat\Sigma^{1/2})^{1/2}\bigr)$$
+
+    divided by \(\lVert\hat\mu\rVert^2 + \operatorname{tr}\hat\Sigma\) for `units="relative"`, by
+    the number of channels for `units="mean"`. Mroueh, "Wasserstein Style Transfer" (AISTATS 2020).
+    Each layer's covariance takes an eigendecomposition in float64 each time.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+        units: How the distance is normalized, see above.
+
+    Raises:
+        ValueError: No layers, bad weights, or unknown units.
+
+    Examples:
+        >>> loss = WassersteinStyleLoss(["relu1_1"], units="mean")
+        >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
+        >>> round(float(loss({"relu1_1": torch.full((1, 8, 5, 7), 3.0)})), 5)  # the means' distance
+        4.0
+    """
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the Gram matrix `(N, C, C)` and the mean `(N, C)`."""
+        return functional.gram_matrix(feature, weight), functional.mean(feature, weight)
+
+    @override
+    def prepare(self, statistic: Statistic) -> Statistic:
+        covariance = functional.covariance(*statistic)
+        return functional.square_root(functional.regularized(covariance)), statistic[1]
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        (gram, mean), (root, goal) = statistic, target
+        covariance = functional.covariance(gram, mean)
+        spread = root.square().flatten(1).sum(1)  # the trace of the target's covariance
+        moved = functional.squared_bures(covariance, root)
+        moved = moved + (mean - goal).square().sum(1)
+        if self.units == "mean":
+            return (moved / mean.shape[1]).mean()
+        size = spread + goal.square().sum(1)
+        return (moved / torch.where(size > 0, size, 1)).mean()
+
+
+class CrossLayerGramStyleLoss(SummaryLoss):
+    r"""Matches which channels of neighboring layers respond together.
+
+    \(G = \bar F^{l} F^{m\top} / P\), the features of the shallower layer averaged over the pixels
+    of each of the deeper layer's P positions; in units of
+    \(\lVert G - \hat G \rVert^2 / \lVert \hat G \rVert^2\). Novak & Nikulin, "Improving the Neural
+    Algorithm of Artistic Style" (2016), and Yeh et al. (WACV 2020), who enlarge the deeper layer
+    instead, which is the same where the sides divide.
+
+    Args:
+        layers: Two names of layers or more, shallow to deep, each compared with the next and the
+            pairs weighted equally; or layer to weight, of its pair with the layer before it.
+        weight: What the loop multiplies the loss with; non-negative.
+
+    Raises:
+        ValueError: Fewer than two layers, or bad weights.
+
+    Examples:
+        >>> loss = CrossLayerGramStyleLoss(["relu1_1", "relu2_1"])
+        >>> features = {"relu1_1": torch.rand(1, 4, 8, 8), "relu2_1": torch.rand(1, 6, 4, 4)}
+        >>> loss.capture(features)
+        >>> float(loss(features))
+        0.0
+    """
+
+    def __init__(self, layers: Layers = tuple(STYLE_LAYERS), *, weight: float = 1.0) -> None:
+        if not isinstance(layers, (str, Mapping)):
+            first, *others = list(layers) or [""]
+            layers = {first: 0.0, **{name: 1 / len(others) for name in others}}
+        super().__init__(layers, weight=weight)
+        if len(self.layers) < 2:
+            raise ValueError(
+                f"`layers` is {self.layers}; at least two are needed, such as "
+                "['relu1_1', 'relu2_1']."
+            )
+
+    @override
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        summary: dict[str, Statistic] = {}
+        for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
+            feature = self._feature(deep, features)
+            shape = (feature.shape[-2], feature.shape[-1])
+            averaged, weight = self._averaged(shallow, features, shape)
+            summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
+        return summary
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        return mean_over_parts(functional.relative_square_error, statistic, target)
+
+    def _averaged(
+        self, layer: str, features: Features, shape: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """Return a layer's features and weights at the positions of a deeper one."""
+        feature = F.adaptive_avg_pool2d(self._feature(layer, features), shape).flatten(2)
+        if "mask" in features:
+            return feature, functional.mask_weight(features["mask"], shape)
+        return feature, functional.uniform_weight(feature)

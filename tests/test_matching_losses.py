@@ -1,0 +1,143 @@
+"""Style losses that compare features themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import pytest
+import torch
+from torch import Tensor
+
+import nst
+from nst import (
+    HistogramStyleLoss,
+    Loss,
+    NearestNeighborStyleLoss,
+    RelaxedTransportStyleLoss,
+    SlicedWassersteinStyleLoss,
+    Style,
+    StyleTransfer,
+    functional,
+)
+
+Kind: TypeAlias = Callable[..., Loss]
+
+LOSSES: list[type[Loss]] = [
+    HistogramStyleLoss,
+    NearestNeighborStyleLoss,
+    RelaxedTransportStyleLoss,
+    SlicedWassersteinStyleLoss,
+]
+
+
+def features(seed: int, height: int = 6, width: int = 5, n: int = 1) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        layer: torch.rand(n, 4, height, width, generator=generator, dtype=torch.float64)
+        for layer in ("a", "b")
+    }
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_blend_is_the_weighted_mean_of_the_losses(kind: Kind) -> None:
+    picture, one, other = features(0), features(1), features(2, 9, 4)
+    loss = kind(["a", "b"])
+    alone = []
+    for style in (one, other):
+        loss.capture(style)
+        alone.append(float(loss(picture)))
+    loss.capture([one, other], [3, 1])
+    assert float(loss(picture)) == pytest.approx(0.75 * alone[0] + 0.25 * alone[1])
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_weight_of_a_layer_counts(kind: Kind) -> None:
+    values = []
+    for layers in ({"a": 1.0}, {"b": 1.0}, {"a": 2.0, "b": 0.5}):
+        loss = kind(layers)
+        loss.capture(features(1))
+        values.append(float(loss(features(0))))
+    assert values[2] == pytest.approx(2 * values[0] + 0.5 * values[1])
+
+
+@pytest.mark.parametrize("kind", [HistogramStyleLoss, SlicedWassersteinStyleLoss])
+def test_relative_units_do_not_depend_on_the_scale_of_the_features(kind: Kind) -> None:
+    values = []
+    for scale in (1, 255):
+        loss = kind(["a"])
+        loss.capture({"a": scale * features(1)["a"]})
+        values.append(float(loss({"a": scale * features(0)["a"]})))
+    assert values[0] == pytest.approx(values[1])
+
+
+def test_the_histogram_loss_is_the_mean_square_change_in_its_units() -> None:
+    loss = HistogramStyleLoss(["a"], units="mean")
+    loss.capture(features(1))
+    feature, target = (features(i)["a"].flatten(2) for i in (0, 1))
+    expected = functional.sorted_error(feature, target.sort(-1).values)
+    assert float(loss(features(0))) == pytest.approx(float(expected))
+
+
+def test_directions_are_drawn_once_and_by_seed() -> None:
+    def value(seed: int) -> float:
+        loss = SlicedWassersteinStyleLoss(["a"], seed=seed, num_directions=2)
+        loss.capture(features(1))
+        assert float(loss(features(0))) == float(loss(features(0)))
+        return float(loss(features(0)))
+
+    before = torch.random.get_rng_state()
+    assert value(0) == value(0) != value(1)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("kind", [NearestNeighborStyleLoss, RelaxedTransportStyleLoss])
+def test_more_positions_than_allowed_are_sampled(kind: Kind) -> None:
+    loss = kind(["a"], max_positions=7)
+    style = features(1, 20, 20)
+    loss.capture(style)
+    (kept,) = (b for b in loss.buffers())
+    assert kept.shape == (1, 4, 7)
+    assert bool(loss(features(0, 30, 10)).isfinite())
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_what_does_not_fit_is_refused_by_name(kind: Kind) -> None:
+    loss = kind(["a"])
+    with pytest.raises(RuntimeError, match="no target"):
+        loss(features(0))
+    loss.capture(features(1))
+    with pytest.raises(ValueError, match=f"{type(loss).__name__} captured"):
+        loss({"a": torch.rand(1, 9, 4, 4).double()})
+    with pytest.raises(ValueError, match="has a mask"):
+        loss.capture({**features(1), "mask": torch.ones(1, 1, 4, 4)})
+    with pytest.raises(ValueError, match="`blend`"):
+        loss.capture([features(1), features(2)], [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"units": "gatys"}, "`units` is 'gatys'; it must be one of 'relative', 'mean'"),
+        ({"num_directions": 0}, "`num_directions` is 0"),
+        ({"seed": -1}, "`seed` is -1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SlicedWassersteinStyleLoss(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_run_lowers_the_loss_and_refuses_regions(
+    kind: Kind, extractor: nst.FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    loss = kind(["relu2_1"])
+    losses = {"content": nst.ContentLoss(weight=0.01), "match": loss}
+    transfer = StyleTransfer(extractor, losses, num_steps=8, num_scales=1)
+    history = transfer.run(photo, painting).history["match"]
+    assert history[-1] < 0.9 * history[0]
+    half = torch.zeros(1, 1, 32, 40)
+    half[..., :20] = 1
+    with pytest.raises(ValueError, match=f"{type(loss).__name__}.* is not a mean over positions"):
+        transfer.run(photo, Style(painting, region=half))
