@@ -212,6 +212,8 @@ class SummaryLoss(LayerLoss):
         """
         shares = normalized_blend(blend, len(summaries))
         for layer, first in summaries[0].items():
+            if layer not in self.layers:  # captured for more than this loss needs
+                continue
             parts = zip(*(_parts(summary[layer]) for summary in summaries), strict=True)
             blended = tuple(_weighted_sum(shares, part) for part in parts)
             self._keep(layer, self.prepare(blended if isinstance(first, tuple) else blended[0]))

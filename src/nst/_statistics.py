@@ -152,7 +152,8 @@ class StyleStatistics:
                 f"`path` is {str(path)!r}, which is not a file. Check the path."
             )
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: numpy leaves a damaged file open.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 if (about["format"], about["version"]) != (_FORMAT, _VERSION):
                     raise ValueError(f"version {about['version']} of {about['format']!r}")
