@@ -163,7 +163,7 @@ def test_pooling_and_a_users_setting_tell_styles_apart(photo: Tensor, painting: 
     with pytest.raises(ValueError, match="another network"):
         transfer(average).run(photo, captured)
     squares = transfer(tiny_extractor(), MeanLoss(power=2)).capture(painting, sizes=[20, 40])
-    with pytest.raises(ValueError, match="but not for .*'power': 1"):
+    with pytest.raises(ValueError, match=r"but not for .*'power': 1"):
         transfer(tiny_extractor(), MeanLoss()).run(photo, squares)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -45,7 +47,7 @@ def test_the_amplitude_falls_with_the_frequency_as_it_should(pink: bool, slope: 
     axis = np.fft.fftfreq(256)
     frequency = np.hypot(axis[:, None], axis)
     bands = np.geomspace(0.02, 0.4, 9)
-    pairs = list(zip(bands[:-1], bands[1:], strict=True))
+    pairs = list(itertools.pairwise(bands))
     power = [
         np.sqrt((waves[(frequency >= low) & (frequency < high)] ** 2).mean()) for low, high in pairs
     ]

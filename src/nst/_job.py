@@ -118,8 +118,10 @@ class Job:
         where = None
         if handles.where is not None:
             where = read_mask(handles.where, photo.pixels, photo.alpha, "where")
+        # What may change at all is styled fully; how much of it shows is decided at the end.
+        free = None if where is None or bool(where.all()) else (where > 0).to(where)
         regions = {
-            key: _both(mask, where) for key, mask in reader.read_regions(styles, photo).items()
+            key: _both(mask, free) for key, mask in reader.read_regions(styles, photo).items()
         }
         if handles.strength == 0 and not _refer_to(recipe.losses, "content"):
             raise ValueError(
