@@ -33,7 +33,7 @@ _cleanup = ExitStack()
 def _prepare(namespace: dict[str, Any]) -> None:
     """Make the world in which a page's examples run."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
-    for seed, name in enumerate(("photo.jpg", "painting.jpg", "other.jpg")):
+    for seed, name in enumerate(("photo.jpg", "painting.jpg", "other.jpg", "sky.png")):
         _smooth_picture(seed).save(folder / name)
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)

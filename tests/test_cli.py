@@ -1,6 +1,7 @@
 """The command line: every option arrives, and bad input costs one line."""
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
@@ -16,7 +17,15 @@ from torch import Tensor
 
 import nst
 import nst.cli
-from nst import Callback, RunState, StyleTransfer, StyleTransferResult, load_image, save_image
+from nst import (
+    Callback,
+    RunState,
+    StyleTransfer,
+    StyleTransferResult,
+    _options,
+    load_image,
+    save_image,
+)
 from nst._features import FeatureExtractor
 from nst.testing import tiny_extractor
 
@@ -59,7 +68,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The weights asked for; a tiny network takes their place."""
     asked: list[str] = []
 
-    def load(weights: str) -> FeatureExtractor:
+    def load(weights: str, **_: str) -> FeatureExtractor:
         asked.append(weights)
         return tiny_extractor()
 
@@ -347,12 +356,200 @@ def test_the_output_is_checked_before_any_work(
 def test_a_message_of_several_lines_becomes_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(weights: str) -> None:
+    def fail(weights: str, **_: str) -> None:
         raise OSError("no network\n  so no weights")
 
     monkeypatch.setattr(nst.cli, "FeatureExtractor", fail)
     assert stylize() == 2
     assert refusal(capsys) == "nst: error: no network so no weights\n"
+
+
+# Styles in one word, files of options, sheets, textures, style files
+
+
+def test_styles_can_be_written_with_weight_and_region(folder: Path, runs: list[Run]) -> None:
+    save_image(torch.cat([torch.ones(1, 3, 32, 20), torch.zeros(1, 3, 32, 20)], -1), "left.png")
+    line = "stylize photo.png --style painting.png:0.7@left.png --style painting.png,scale=0.9"
+    assert nst_command(f"{line} -o out.png --steps 1") == 0
+    assert runs[0].settings["styles"] == [
+        {"weight": 0.7, "region": 0},
+        {"weight": 1.0, "scale": 0.9},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "expected"),
+    [
+        ("--strength 0.5", "strength", 0.5),
+        ("--preserve-color pca", "preserve_color", "pca"),
+        ("--color-when both", "color_when", "both"),
+        ("--where alpha", "where", True),
+        ("--average 0.5", "average", 0.5),
+        ("--optimizer adam --normalize-gradients", "normalize_gradients", True),
+        ("--init pink-noise", "init", "pink-noise"),
+    ],
+)
+def test_every_handle_is_an_option(
+    option: str, name: str, expected: object, runs: list[Run]
+) -> None:
+    assert stylize(option, steps=1) == 0
+    assert runs[0].settings[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "loss", "kind"),
+    [
+        ("--style-loss nearest-neighbor", "style", "NearestNeighborStyleLoss"),
+        ("--style-loss wasserstein --style-layers relu1_1", "style", "WassersteinStyleLoss"),
+        ("--content-loss laplacian", "content", "LaplacianLoss"),
+        ("--tv 0.1", "tv", "TotalVariationLoss"),
+    ],
+)
+def test_losses_are_chosen_by_name(option: str, loss: str, kind: str, runs: list[Run]) -> None:
+    assert stylize(option, steps=1) == 0
+    assert runs[0].settings["losses"][loss]["type"] == kind
+
+
+def test_every_loss_of_the_library_can_be_chosen() -> None:
+    kinds = {
+        loss
+        for name in nst.__all__
+        if inspect.isclass(loss := getattr(nst, name))
+        and issubclass(loss, nst.Loss)
+        and not inspect.isabstract(loss)
+        and loss.reference is not None
+    }
+    assert kinds == {*_options.STYLE_LOSSES.values(), *_options.CONTENT_LOSSES.values()}
+
+
+CONFIG = """
+content = "photo.png"
+output = "out.png"
+steps = 1
+preserve-color = "pca"
+strength = 0.5
+normalize_gradients = false
+
+[[style]]
+image = "painting.png"
+weight = 2
+
+[[style]]
+image = "painting.png"
+scale = 0.9
+"""
+
+
+def test_options_come_from_a_file_whose_paths_start_at_its_folder(
+    folder: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "recipe.toml").write_text(CONFIG)
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert nst_command("stylize --config ../recipe.toml --strength 0.75") == 0
+    settings = runs[0].settings
+    assert (settings["strength"], settings["preserve_color"]) == (0.75, "pca")
+    assert settings["styles"] == [{"weight": 2.0}, {"weight": 1.0, "scale": 0.9}]
+    assert (folder / "out.png").exists()
+
+
+def test_styles_on_the_command_line_replace_those_of_the_file(
+    folder: Path, runs: list[Run]
+) -> None:
+    (folder / "recipe.toml").write_text(CONFIG)
+    assert nst_command("stylize --config recipe.toml --style painting.png:3") == 0
+    assert runs[0].settings["styles"] == [{"weight": 3.0}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("strenght = 1", ["'strenght'", "Did you mean 'strength'"]),
+        ("strength = ", ["'recipe.toml', which is no TOML"]),
+        ("strength = [1]", ["'strength' is [1]", "a number is needed"]),
+        ("strength = 'much'", ["--strength", "'much'"]),
+        ("style = [{weight = 1}]", ["a path is needed, or a table with 'image'"]),
+        ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; it may have image"]),
+        ("style = 'nowhere.png'", ["nowhere.png", "does not exist"]),
+        ("config = 'recipe.toml'", ["'config', which is no option"]),
+    ],
+)
+def test_a_bad_file_of_options_is_refused_in_one_line(
+    text: str, said: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "recipe.toml").write_text(f"{text}\n")
+    assert nst_command("stylize photo.png -o out.png --config recipe.toml --steps 1") == 2
+    err = refusal(capsys)
+    assert [words for words in said if words not in err] == []
+
+
+def test_a_sheet_has_a_picture_for_each_value(
+    folder: Path, runs: list[Run], loaded: list[str]
+) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1"
+    assert nst_command(f"{line} --vary strength=0,1,2 --vary=seed=0,1") == 0
+    strengths = [run.settings["strength"] for run in runs]
+    assert strengths == [0, 0, 1, 1, 2, 2]
+    assert [run.settings["seed"] for run in runs] == [0, 1] * 3
+    assert loaded == ["auto"]  # once for all
+    height, width = load_image("sheet.png").shape[-2:]
+    assert height > 3 * 32 and width > 2 * 40
+
+
+def test_a_sheet_can_vary_layers_and_styles(folder: Path, runs: list[Run]) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --quiet"
+    assert nst_command(f"{line} --vary style-layers=relu1_1;relu1_1,relu2_1;relu3_1") == 0
+    layers = [list(run.settings["losses"]["style"]["layers"]) for run in runs]
+    assert layers == [["relu1_1"], ["relu1_1", "relu2_1"], ["relu3_1"]]
+    assert nst_command(f"{line} --vary style=photo.png,painting.png:2") == 0
+    assert [run.settings["styles"] for run in runs[3:]] == [[{"weight": 1.0}], [{"weight": 2.0}]]
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("--vary strength", "write it as strength=0.5,1,1.5"),
+        ("--vary strength=1,", "write it as strength=0.5,1,1.5"),
+        ("--vary strength=1,much", "'much'"),
+        ("--vary steps=1,0", "`num_steps` is 0"),
+        ("--vary brush=1,2", "--brush"),
+        ("--vary seed=0 --vary seed=1 --vary seed=2", "is given 3 times"),
+    ],
+)
+def test_every_cell_is_checked_before_the_first_is_painted(
+    vary: str, said: str, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst_command(f"sheet photo.png painting.png -o sheet.png --steps 1 {vary}") == 2
+    assert said in refusal(capsys)
+    assert not runs
+
+
+def test_a_sheet_that_is_interrupted_keeps_what_is_done(
+    folder: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "ProgressBar", interrupting(1))
+    line = "sheet photo.png painting.png -o sheet.png --steps 2 --vary seed=0,1,2"
+    assert nst_command(line) == 0
+    assert len(runs) == 1
+    assert load_image("sheet.png").shape[-1] > 3 * 40
+
+
+def test_a_texture_needs_no_photograph(folder: Path) -> None:
+    line = "synthesize painting.png -o texture.png --steps 2"
+    assert nst_command(f"{line} --height 24 --width 40") == 0
+    assert load_image("texture.png").shape == (1, 3, 24, 40)
+    assert nst_command(line) == 0
+    assert load_image("texture.png").shape == (1, 3, 36, 28)
+    assert nst_command(f"{line} --height 24") == 2
+
+
+def test_a_style_file_takes_the_place_of_a_painting(folder: Path, runs: list[Run]) -> None:
+    assert nst_command("capture painting.png -o style.nst --sizes 40") == 0
+    assert nst_command("stylize photo.png style.nst -o out.png --steps 2") == 0
+    assert stylize() == 0
+    assert torch.equal(runs[0].result.image, runs[1].result.image)
+    assert nst_command("capture painting.png -o style.nst --sizes many") == 2
+    assert nst_command("capture painting.png -o no/style.nst") == 2
 
 
 # Ctrl-C
@@ -381,7 +578,7 @@ def test_ctrl_c_during_the_run_saves_the_best_so_far(
 def test_ctrl_c_before_there_is_a_picture_writes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(weights: str) -> None:
+    def interrupt(weights: str, **_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nst.cli, "FeatureExtractor", interrupt)

@@ -1,0 +1,136 @@
+"""The options of the command line, and what they make of a preset."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from nst import _content_losses, _matching_losses, _style_losses
+from nst._losses import Loss
+from nst._presets import PRESETS, preset
+from nst._reader import INITS
+from nst.color import COLOR_METHODS
+
+__all__ = ["KNOWN_WORDS", "add_options", "recipe", "run_arguments"]
+
+KNOWN_WORDS: Mapping[str, Iterable[str]] = {
+    "init": INITS,
+    "weights": ("auto", "original", "torchvision"),
+    "where": ("alpha",),
+}
+"""What some options take in place of a path."""
+
+
+def _losses(reference: str) -> dict[str, type[Loss]]:
+    """Find the library's losses of a kind, by a short name: `GramStyleLoss` is `gram`."""
+    found = {}
+    for module in (_content_losses, _style_losses, _matching_losses):
+        for name in module.__all__:
+            loss = getattr(module, name)
+            if getattr(loss, "reference", None) == reference:
+                words = re.sub("(Style)?Loss$", "", name)
+                found[re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words).lower()] = loss
+    return found
+
+
+STYLE_LOSSES, CONTENT_LOSSES = _losses("style"), _losses("content")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what can be said about a transfer and a run."""
+    for title, add_group in (
+        ("picture", _add_picture),
+        ("losses", _add_losses),
+        ("network and optimizer", _add_recipe),
+    ):
+        add_group(parser.add_argument_group(title).add_argument)
+
+
+def _add_picture(add: Callable[..., Any]) -> None:
+    add("--size", type=int, default=512, help="the longer side in pixels, at most (default: 512)")
+    add("--strength", type=float, default=1.0, help="0 is the photograph (default: 1)")
+    add("--preserve-color", choices=list(COLOR_METHODS), help="keep the photograph's colors")
+    add(
+        "--color-when",
+        choices=["before", "after", "both"],
+        default="after",
+        help="recolor the styles before, the result after (default), or both",
+    )
+    add("--where", metavar="MASK", help="repaint the white part only; a picture, or alpha")
+    add("--init", default="content", help=f"{', '.join(INITS)}, or a picture (default: content)")
+    add("--seed", type=int, default=0, help="makes the noise (default: 0)")
+
+
+def _add_losses(add: Callable[..., Any]) -> None:
+    add("--preset", choices=list(PRESETS), default="default", help="the recipe (default: default)")
+    add("--style-loss", choices=list(STYLE_LOSSES), help="default: the preset's")
+    add("--content-loss", choices=list(CONTENT_LOSSES), help="default: the preset's")
+    add("--style-weight", type=float, metavar="X", help="default: the preset's")
+    add("--content-weight", type=float, metavar="X", help="default: the preset's")
+    add("--style-layers", metavar="A,B", help="such as relu1_1,relu2_1; default: the preset's")
+    add("--content-layers", metavar="A,B", help="such as relu4_2; default: the preset's")
+    add("--tv", type=float, metavar="X", help="add total variation of this weight")
+
+
+def _add_recipe(add: Callable[..., Any]) -> None:
+    add("--steps", type=int, help="optimizer steps over all scales (default: the preset's)")
+    add("--scales", type=int, metavar="N", help="how many scales (default: the preset's)")
+    add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
+    add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
+    add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
+    add("--weights", default="auto", help="auto, original, torchvision, or a VGG19 state dict")
+    add("--pooling", choices=["max", "average"], default="max", help="default: max")
+    add("--padding", choices=["zeros", "replicate"], default="zeros", help="default: zeros")
+    add("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+
+
+def recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `StyleTransfer` that a command line asks for, but the extractor."""
+    made = preset(options.preset)
+    asked = {
+        "optimizer": options.optimizer,
+        "num_steps": options.steps,
+        "num_scales": options.scales,
+        "average": options.average,
+    }
+    made.update({name: value for name, value in asked.items() if value is not None})
+    made["normalize_gradients"] = options.normalize_gradients
+    losses = made["losses"]
+    losses["content"] = _changed(
+        losses["content"],
+        CONTENT_LOSSES.get(options.content_loss),
+        options.content_layers,
+        options.content_weight,
+    )
+    losses["style"] = _changed(
+        losses["style"],
+        STYLE_LOSSES.get(options.style_loss),
+        options.style_layers,
+        options.style_weight,
+    )
+    if options.tv is not None:
+        losses["tv"] = _content_losses.TotalVariationLoss(weight=options.tv)
+    return {**made, "size": options.size, "device": options.device}
+
+
+def run_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a command line asks of `StyleTransfer.run`, but the pictures."""
+    names = ("strength", "preserve_color", "color_when", "where", "init", "seed")
+    return {name: getattr(options, name) for name in names}
+
+
+def _changed(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
+    """Make a preset's loss again, of another kind, with other layers or another weight."""
+    changes: dict[str, Any] = {}
+    if layers is not None:
+        changes["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
+    if weight is not None:
+        changes["weight"] = weight
+    if kind is None or kind is type(loss):
+        return type(loss)(**{**loss.settings(), **changes})
+    if layers is not None and "layers" not in inspect.signature(kind).parameters:
+        raise ValueError(f"`layers` cannot be chosen for {kind.__name__}, which sees the picture.")
+    return kind(**{"weight": loss.weight, **changes})
