@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from typing import Literal, get_args
@@ -108,6 +108,8 @@ class Job:
     canvases: list[Canvas]
     """One for each picture of the batch."""
     state: RunState
+    inputs: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """Names and hashes of the pictures, by argument."""
 
     @classmethod
     def prepare(cls, content: ImageLike, style: StyleLike, handles: Handles, recipe: Recipe) -> Job:

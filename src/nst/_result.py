@@ -50,12 +50,15 @@ class StyleTransferResult:
         """
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
-    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+    def save(self, path: str | os.PathLike[str], *, record: bool = True) -> list[Path]:
         """Write the picture; a batch is written to `out-0.png`, `out-1.png` and so on.
 
         Args:
             path: The suffix chooses the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. Where
                 the format can hold it, the content's transparency is put back.
+            record: Whether the file tells how it was made, where the format can hold that (PNG,
+                JPEG, WebP, TIFF): the settings, with names and hashes of the pictures but no
+                folders. `StyleTransfer.rerun` makes the picture again from it.
 
         Returns:
             The files written.
@@ -68,7 +71,7 @@ class StyleTransferResult:
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
         return [
-            save_image(image, target, alpha=alpha)
+            save_image(image, target, alpha=alpha, record=self.settings if record else None)
             for image, target, alpha in zip(self.image, paths, alphas, strict=True)
         ]
 

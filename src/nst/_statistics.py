@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nst._hashes import hash_file
 from nst._losses import Statistic, SummaryLoss
 from nst.images import write_whole
 
@@ -52,6 +53,10 @@ class StyleStatistics:
     """The picture's mean color, `(3,)`."""
     color_covariance: Tensor
     """The covariance of its colors, `(3, 3)`."""
+    file_name: str | None = None
+    """The file that it was read from, without its folder."""
+    file_hash: str | None = None
+    """The SHA-256 of that file."""
 
     @property
     def sizes(self) -> list[int]:
@@ -69,7 +74,7 @@ class StyleStatistics:
             )
             for entry in self.entries
         ]
-        return StyleStatistics(self.network, entries, self.color_mean, self.color_covariance)
+        return replace(self, entries=entries)
 
     def find(self, loss: SummaryLoss, size: int) -> Mapping[str, Statistic]:
         """Return the statistics for a loss, captured for the nearest size.
@@ -161,7 +166,8 @@ class StyleStatistics:
             mean, covariance = (torch.tensor(c, dtype=torch.float64) for c in about["color"])
             if mean.shape != (3,) or covariance.shape != (3, 3) or not entries:
                 raise ValueError("a part is missing")
-            return cls(str(about["network"]), entries, mean, covariance)
+            network = str(about["network"])
+            return cls(network, entries, mean, covariance, path.name, hash_file(path))
         except PermissionError:
             raise
         except Exception as error:  # a damaged archive can raise nearly anything

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
+import torchvision
 from torch import nn
 
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
@@ -23,15 +26,26 @@ from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
 from nst._reader import INITS
+from nst._record import describe_inputs, find_inputs, losses_of, styles_of
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
 from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike
-from nst.images import ImageLike, resize
+from nst.images import ImageLike, read_record, resize
 
 __all__ = ["StyleTransfer"]
 
 logger = logging.getLogger("nst")
+
+_RECORDED = (
+    "optimizer",
+    "size",
+    "num_steps",
+    "num_scales",
+    "average",
+    "normalize_gradients",
+    "device",
+)
 
 
 class StyleTransfer:
@@ -148,6 +162,102 @@ class StyleTransfer:
             )
         return transfer
 
+    @classmethod
+    def from_record(
+        cls,
+        record: Mapping[str, Any] | str | os.PathLike[str],
+        extractor: nn.Module | None = None,
+        **changes: Any,
+    ) -> StyleTransfer:
+        """Make the `StyleTransfer` that a picture was made with.
+
+        Args:
+            record: The picture as it was saved, or what `nst.images.read_record` returned.
+            extractor: In place of the recorded network.
+            **changes: Arguments of `StyleTransfer` that replace the recorded ones; those that a
+                record cannot hold are needed: a loss, optimizer or network of your own.
+
+        Raises:
+            FileNotFoundError: There is no such picture.
+            ValueError: It has no record; or a part is not nst's own, and no other given.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> result = transfer.run(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40))
+            >>> (path,) = result.save("out.png")
+            >>> StyleTransfer.from_record(path, tiny_extractor()).num_steps
+            3
+        """
+        record = record if isinstance(record, Mapping) else read_record(record)
+        try:
+            made = {name: record[name] for name in _RECORDED}
+            if "losses" not in changes:
+                made["losses"] = losses_of(record)
+            network = dict(record["extractor"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
+        made.update(changes)
+        if extractor is None:
+            kind, weights = network.pop("type", None), network.get("weights")
+            if kind != "FeatureExtractor" or weights not in ("original", "torchvision"):
+                raise ValueError(
+                    f"`record` has the network {kind} {network}, which cannot be found by name. "
+                    "Pass extractor=..."
+                )
+            extractor = FeatureExtractor(**network)
+        return cls(extractor, **made)
+
+    @classmethod
+    def rerun(
+        cls,
+        path: str | os.PathLike[str],
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        *,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        extractor: nn.Module | None = None,
+        **changes: Any,
+    ) -> StyleTransferResult:
+        """Make a picture again, from its record and the files that it was made from.
+
+        With the same versions, device and number of threads, it is the same to the bit. The files
+        are looked for beside the picture, in the current folder and in `inputs`, by name and
+        content.
+
+        Args:
+            path: The picture as it was saved.
+            inputs: More folders to look into, or files.
+            callbacks: As in `run`.
+            extractor: As in `from_record`.
+            **changes: As in `from_record`.
+
+        Raises:
+            FileNotFoundError: There is no such picture, or a file is not found.
+            ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
+        """
+        record = read_record(path)
+        transfer = cls.from_record(record, extractor, **changes)
+        try:
+            files = find_inputs(record, [Path(path).resolve().parent, Path.cwd(), *inputs])
+            styles = styles_of(record, files)
+            init = files["init"] if record["init"] == "picture" else record["init"]
+            shape, seed = record["shape"], record["seed"]
+            if record["task"] == "synthesize":
+                return transfer.synthesize(styles, shape, init=init, seed=seed, callbacks=callbacks)
+            return transfer.run(
+                files["content"],
+                styles,
+                strength=record["strength"],
+                preserve_color=record["preserve_color"],
+                color_when=record["color_when"],
+                where=files.get("where", "alpha") if record["where"] else None,
+                init=init,
+                seed=seed,
+                callbacks=callbacks,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
+
     @torch.inference_mode(False)
     def run(
         self,
@@ -203,6 +313,7 @@ class StyleTransfer:
         _check_losses(self.losses)  # their weights may have been changed
         followers = as_callbacks(callbacks)
         job = Job.prepare(content, style, handles, self._recipe())
+        job.inputs = describe_inputs(content, job.styles, _pictures(handles))
         return self._follow(job, followers, start)
 
     @torch.inference_mode(False)
@@ -246,7 +357,9 @@ class StyleTransfer:
             raise ValueError("`init` is 'content', but a texture has none. Use 'pink-noise'.")
         _check_losses(self.losses)
         followers = as_callbacks(callbacks)
-        job = Job.prepare_texture(style, shape, Handles(init, seed), self._recipe(texture=True))
+        handles = Handles(init, seed)
+        job = Job.prepare_texture(style, shape, handles, self._recipe(texture=True))
+        job.inputs = describe_inputs(None, job.styles, _pictures(handles))
         return self._follow(job, followers, start)
 
     @torch.inference_mode(False)
@@ -341,6 +454,10 @@ class StyleTransfer:
         return {
             "nst": __version__,
             "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "task": "run" if "content" in job.inputs else "synthesize",
+            "inputs": job.inputs,
+            "shape": list(job.shape),
             "extractor": _describe(self.extractor),
             "losses": {name: _describe(loss) for name, loss in job.losses.items()},
             "styles": [_describe_style(style, job.styles) for style in job.styles],
@@ -430,6 +547,11 @@ def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
     if style.rotation != 0:
         described["rotation"] = style.rotation
     return described
+
+
+def _pictures(handles: Handles) -> dict[str, ImageLike | None]:
+    init = None if _name_of(handles.init) in INITS else handles.init
+    return {"where": handles.where, "init": init}
 
 
 def _name_of(init: ImageLike) -> str:

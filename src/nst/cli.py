@@ -22,7 +22,7 @@ from nst._sheet import contact_sheet
 from nst._style import Style
 from nst._style_spec import FORM, parse_style
 from nst._transfer import StyleTransfer
-from nst.images import ImageLike, check_input, check_output, save_image
+from nst.images import ImageLike, check_input, check_output, read_record, save_image
 
 __all__ = ["main"]
 
@@ -80,6 +80,26 @@ def _stylize(options: argparse.Namespace) -> None:
     transfer = StyleTransfer(_extractor(options), **recipe(options))
     callbacks = _callbacks(output, options)
     _finish(transfer.run(content, styles, callbacks=callbacks, **run_arguments(options)), options)
+
+
+def _rerun(options: argparse.Namespace) -> None:
+    check_input(options.picture, name="picture")
+    output = check_output(options.output, name="--output")
+    callbacks = [] if options.quiet else [ProgressBar()]
+    record = read_record(options.picture)
+    weights = options.weights or record.get("extractor", {}).get("weights", "auto")
+    settings = record.get("extractor", {})
+    extractor = FeatureExtractor(
+        weights,
+        pooling=settings.get("pooling", "max"),
+        padding=settings.get("padding", "zeros"),
+    )
+    result = StyleTransfer.rerun(
+        options.picture, options.inputs, callbacks=callbacks, extractor=extractor
+    )
+    result.save(output)
+    if not options.quiet:
+        sys.stdout.write(f"{_summary(result)}\n{output.resolve()}\n")
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -274,6 +294,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sheet(commands)
     _add_synthesize(commands)
     _add_capture(commands)
+    _add_rerun(commands)
     _add_demo(commands)
     return parser
 
@@ -360,6 +381,21 @@ def _add_capture(commands: Any) -> None:
     add("style", metavar="STYLE", help=f"the painting, as {FORM}")
     add("-o", "--output", metavar="OUT", required=True, help="the file to write")
     add("--sizes", metavar="N,N", help="for pictures of which longer sides (default: --size's)")
+
+
+def _add_rerun(commands: Any) -> None:
+    parser = commands.add_parser(
+        "rerun",
+        help="make a picture again from the record in it",
+        description="Make PICTURE again, from the record in it and the files it was made from.",
+    )
+    parser.set_defaults(run=_rerun, config=None)
+    add = parser.add_argument
+    add("picture", metavar="PICTURE", help="as nst saved it")
+    add("-o", "--output", metavar="OUT", required=True, help="the file to write")
+    add("--inputs", metavar="PATH", nargs="+", default=[], help="folders or files to look for")
+    add("--weights", help="in place of those recorded")
+    add("--quiet", action="store_true", help="print nothing but errors")
 
 
 def _add_demo(commands: Any) -> None:

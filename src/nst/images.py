@@ -1,10 +1,11 @@
 """Pictures in and out: load, resize, convert, save."""
 
 import io
+import json
 import operator
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "fit",
     "load_image",
     "read_picture",
+    "read_record",
     "resize",
     "save_image",
     "side_by_side",
@@ -34,6 +36,9 @@ __all__ = [
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
+_RECORD_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
+_DESCRIPTION = 0x010E  # the tag of EXIF's image description
+_RECORD_KEY, _RECORD_VERSION = "nst record", 1
 _SAVE_OPTIONS: dict[str, dict[str, int]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
@@ -163,15 +168,24 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     return Image.fromarray(np.dstack((_to_bytes(bare.clamp(0, 1)), _to_bytes(alpha))))
 
 
-def save_image(image: Tensor, path: str | os.PathLike[str], *, alpha: Tensor | None = None) -> Path:
+def save_image(
+    image: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    alpha: Tensor | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> Path:
     """Save one picture whole or not at all, in the format that the suffix names.
 
-    The file is written beside its place and moved there at the end. It holds no metadata.
+    The file is written beside its place and moved there at the end. It holds no metadata but the
+    record, if one is given.
 
     Args:
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
         path: Where to; JPEG has quality 95 and full color resolution. An existing file is replaced.
         alpha: (1, H, W) or (1, 1, H, W), kept where the format can hold it (PNG, WebP, TIFF, ...).
+        record: How the picture was made, JSON-ready; kept as EXIF image description where the
+            format can hold it (PNG, JPEG, WebP, TIFF). `read_record` reads it.
 
     Returns:
         The path.
@@ -188,9 +202,12 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, alpha: Tensor | N
     path = check_output(path)
     format_name = Image.registered_extensions()[path.suffix.lower()]
     picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
+    options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
+    if record is not None and format_name in _RECORD_FORMATS:
+        options["exif"] = _exif(record)
     buffer = io.BytesIO()  # without a file's name, which some formats would write inside
     try:
-        picture.save(buffer, format=format_name, **_SAVE_OPTIONS.get(format_name, {}))
+        picture.save(buffer, format=format_name, **options)
     except (OSError, ValueError) as err:
         raise OSError(
             f"`path` is {str(path)!r}, but Pillow could not encode {picture.width} x "
@@ -198,6 +215,45 @@ def save_image(image: Tensor, path: str | os.PathLike[str], *, alpha: Tensor | N
         ) from err
     write_whole(path, buffer.getbuffer())
     return path
+
+
+def _exif(record: Mapping[str, Any]) -> Image.Exif:
+    exif = Image.Exif()
+    exif[_DESCRIPTION] = json.dumps({_RECORD_KEY: _RECORD_VERSION, **record})
+    return exif
+
+
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the record that `StyleTransferResult.save` wrote into a picture.
+
+    Args:
+        path: The picture.
+
+    Returns:
+        The settings of the run; see `StyleTransferResult.settings`.
+
+    Raises:
+        FileNotFoundError: There is no file.
+        ValueError: It is no picture, or has no record of a version that is known.
+
+    Examples:
+        >>> path = save_image(torch.rand(1, 3, 8, 8), "noise.png", record={"seed": 7})
+        >>> read_record(path)
+        {'seed': 7}
+    """
+    check_input(path, name="path")
+    refusal = f"`path` is {str(path)!r}, which holds no record of nst; use one as it was saved."
+    try:
+        with Image.open(path) as picture:
+            text = picture.getexif().get(_DESCRIPTION, "")
+        record = json.loads(text)
+        version = record.pop(_RECORD_KEY)
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise ValueError(refusal) from error
+    if version != _RECORD_VERSION:
+        raise ValueError(f"{refusal} Its version is {version!r}; {_RECORD_VERSION} is known.")
+    found: dict[str, Any] = record
+    return found
 
 
 def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:

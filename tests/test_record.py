@@ -1,0 +1,227 @@
+"""A picture tells how it was made, and can be made again from that."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst.cli
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Style,
+    StyleTransfer,
+    TotalVariationLoss,
+    save_image,
+)
+from nst._hashes import hash_file
+from nst.images import read_record
+from nst.testing import tiny_extractor
+
+
+class OwnLoss(TotalVariationLoss):
+    """A loss of the user's."""
+
+
+@pytest.fixture(autouse=True)
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_image(photo, "photo.png")
+    save_image(painting, "painting.png")
+    half = torch.ones(1, 3, 32, 40)
+    half[..., :20] = 0
+    save_image(half, "half.png")
+    return tmp_path
+
+
+def transfer(**arguments: Any) -> StyleTransfer:
+    losses = {
+        "content": ContentLoss(["relu2_1"], weight=0.1),
+        "style": GramStyleLoss({"relu1_1": 0.3, "relu2_1": 0.7}, centered=True),
+        "smooth": TotalVariationLoss(weight=0.01, power=1),
+    }
+    settings = {"num_steps": 4, "num_scales": 2, "losses": losses, **arguments}
+    return StyleTransfer(tiny_extractor(), **settings)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_a_saved_picture_holds_the_settings(suffix: str) -> None:
+    result = transfer().run("photo.png", "painting.png", strength=0.5)
+    result.save(f"out.{suffix}")
+    assert read_record(f"out.{suffix}") == json.loads(json.dumps(result.settings))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"strength": 0.5, "preserve_color": "pca", "color_when": "both"},
+        {"where": "half.png"},
+        {"init": "pink-noise", "seed": 7},
+        {"init": "painting.png"},
+    ],
+)
+def test_a_picture_is_made_again_to_the_bit(arguments: dict[str, Any]) -> None:
+    first = transfer().run("photo.png", "painting.png", **arguments)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+    assert again.settings == first.settings
+
+
+def test_regions_masks_and_style_files_are_found_again(folder: Path) -> None:
+    own = transfer()
+    own.capture("painting.png", sizes=[20, 40]).save("painting.nst")
+    styles = [
+        Style("painting.png", 2.0, "half.png", scale=0.9, rotation=10),
+        Style("photo.png", mask="half.png", region="half.png"),
+        Style.load("painting.nst", weight=0.5),
+    ]
+    first = own.run("photo.png", styles)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+
+
+def test_a_texture_is_made_again() -> None:
+    first = transfer(average=0.5, optimizer="adam").synthesize("painting.png", (24, 30), seed=3)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+
+
+def test_files_are_looked_for_where_one_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = transfer().run("photo.png", "painting.png")
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir()
+    first.save("a/out.png")
+    Path("photo.png").rename("b/photo.png")
+    Path("painting.png").rename("c/painting.png")
+    monkeypatch.chdir(folder / "a")
+    with pytest.raises(FileNotFoundError, match=r"`content` was 'photo\.png', which is not in"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    again = StyleTransfer.rerun(
+        "out.png", ["../b", "../c/painting.png"], extractor=tiny_extractor()
+    )
+    assert torch.equal(again.image, first.image)
+
+
+def test_a_file_that_has_changed_is_refused(painting: Tensor) -> None:
+    transfer().run("photo.png", "painting.png").save("out.png")
+    save_image(painting.flip(-1), "painting.png")
+    with pytest.raises(ValueError, match=r"`style\[0\]` was 'painting\.png', but .* another"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_pictures_in_memory_are_hashed_but_cannot_be_found(photo: Tensor) -> None:
+    result = transfer().run(photo, "painting.png")
+    result.save("out.png")
+    inputs = read_record("out.png")["inputs"]
+    assert inputs["content"]["name"] is None and len(inputs["content"]["sha256"]) == 64
+    assert inputs["style[0]"] == {"name": "painting.png", "sha256": hash_file("painting.png")}
+    with pytest.raises(ValueError, match="`content` of this run was in memory"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    again = StyleTransfer.from_record("out.png", tiny_extractor()).run(photo, "painting.png")
+    assert torch.equal(again.image, result.image)
+
+
+def test_a_record_names_no_folder(folder: Path) -> None:
+    (path,) = transfer().run(folder / "photo.png", folder / "painting.png").save("out.png")
+    assert str(folder) not in json.dumps(read_record(path))
+
+
+def test_no_path_of_a_record_is_followed(folder: Path, photo: Tensor) -> None:
+    result = transfer().run("photo.png", "painting.png")
+    (folder / "inside").mkdir()
+    record = json.loads(json.dumps(result.settings))
+    for name in ("../photo.png", str(folder / "photo.png"), "..\\photo.png"):
+        record["inputs"]["content"]["name"] = name
+        save_image(photo, "inside/out.png", record=record)
+        Path("photo.png").rename("hidden.png")
+        with pytest.raises(FileNotFoundError, match="which is not in"):
+            StyleTransfer.rerun("inside/out.png", extractor=tiny_extractor())
+        Path("hidden.png").rename("photo.png")
+
+
+def test_the_record_can_be_left_out() -> None:
+    transfer().run("photo.png", "painting.png").save("out.png", record=False)
+    with pytest.raises(ValueError, match=r"'out\.png', which holds no record"):
+        read_record("out.png")
+
+
+def test_formats_that_can_hold_no_record_are_saved_without() -> None:
+    transfer().run("photo.png", "painting.png").save("out.bmp")
+    with pytest.raises(ValueError, match="holds no record"):
+        read_record("out.bmp")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "[]", "{}", '{"nst record": 2}', "{", "[" * 100_000, '{"nst record": null}']
+)
+def test_what_is_no_record_is_refused(text: str) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = text
+    Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
+    with pytest.raises(ValueError, match=r"'out\.tiff', which holds no record of nst"):
+        read_record("out.tiff")
+
+
+@pytest.mark.parametrize("missing", ["losses", "extractor", "size", "styles", "inputs", "task"])
+def test_an_incomplete_record_is_refused(missing: str, photo: Tensor) -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    for value in ("removed", None):
+        record.pop(missing, None)
+        if value is None:
+            record[missing] = None
+        save_image(photo, "out.png", record=record)
+        if missing == "size" and value is None:  # which is a size: every picture keeps its own
+            continue
+        if missing == "task" and value is None:
+            continue
+        with pytest.raises(ValueError, match="`record` is incomplete or damaged"):
+            StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_what_is_not_nsts_own_is_named_and_can_be_given() -> None:
+    own = transfer(losses={"own": OwnLoss()}, optimizer=torch.optim.SGD)
+    own.run("photo.png", "painting.png").save("out.png")
+    with pytest.raises(ValueError, match=r"the loss 'own' of type 'OwnLoss', .* Pass losses="):
+        StyleTransfer.from_record("out.png", tiny_extractor())
+    with pytest.raises(ValueError, match="`optimizer` is 'SGD'"):
+        StyleTransfer.from_record("out.png", tiny_extractor(), losses={"own": OwnLoss()})
+    with pytest.raises(ValueError, match=r"network FeatureExtractor .* Pass extractor="):
+        StyleTransfer.from_record("out.png", losses={"own": OwnLoss()}, optimizer="adam")
+    made = StyleTransfer.from_record(
+        "out.png", tiny_extractor(), losses={"own": OwnLoss()}, optimizer="adam", num_steps=3
+    )
+    assert made.num_steps == 3
+
+
+def test_nothing_of_a_record_is_executed(photo: Tensor) -> None:
+    record = json.loads(json.dumps(transfer().run("photo.png", "painting.png").settings))
+    record["losses"]["style"] = {"type": "STYLE_LAYERS"}
+    save_image(photo, "out.png", record=record)
+    with pytest.raises(ValueError, match="type 'STYLE_LAYERS', which is not nst's own"):
+        StyleTransfer.from_record("out.png", tiny_extractor())
+
+
+def test_the_command_line_makes_a_picture_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(weights: str, **_: str) -> FeatureExtractor:
+        return tiny_extractor()
+
+    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    line = "stylize photo.png painting.png -o out.png --steps 2 --strength 0.5 --quiet"
+    assert nst.cli.main(line.split()) == 0
+    assert nst.cli.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
+    pictures = [Image.open(name).tobytes() for name in ("out.png", "again.png")]
+    assert pictures[0] == pictures[1]
+    assert nst.cli.main(["rerun", "photo.png", "-o", "again.png", "--quiet"]) == 2
