@@ -2,6 +2,7 @@
 
 import logging
 
+from nst._backbone import BackboneExtractor
 from nst._callbacks import (
     Callback,
     EarlyStopping,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
+    "BackboneExtractor",
     "BoundedLBFGS",
     "CONTENT_LAYERS",
     "Callback",

@@ -14,6 +14,7 @@ import torch
 import torchvision
 from torch import nn
 
+from nst._backbone import BackboneExtractor
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
 from nst._capture import capture_style
 from nst._checks import at_least, non_negative, one_of
@@ -128,7 +129,7 @@ class StyleTransfer:
                 "forward(images, layers) that returns features by layer."
             )
         self.extractor = extractor.to(self.device)
-        if isinstance(self.extractor, FeatureExtractor):
+        if isinstance(self.extractor, (BackboneExtractor, FeatureExtractor)):
             for loss in self.losses.values():
                 self.extractor.check_layers(loss.layers)
 
@@ -566,7 +567,7 @@ def _describe(part: nn.Module) -> dict[str, Any]:
     """Return a part's name and the arguments that would make it again, as far as it tells them."""
     settings = (
         part.settings()
-        if isinstance(part, (Loss, FeatureExtractor))
+        if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
         else {"repr": part.extra_repr()}
     )
     return {"type": type(part).__name__, **settings}

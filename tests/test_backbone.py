@@ -1,0 +1,186 @@
+"""Other networks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from nst import BackboneExtractor, ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer
+
+
+class InPlace(nn.Module):
+    """Does in place what can be done in place, and counts how deep it is run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.last = nn.Conv2d(4, 4, 3, padding=1)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flat = nn.Flatten()
+        self.unused = nn.Identity()
+        self.deep_calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.conv1(x))
+        y = self.conv2(x)
+        y += x
+        torch.relu_(y)
+        self.deep_calls += 1
+        out: Tensor = self.flat(self.pool(self.last(y)))
+        return out
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network() -> InPlace:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return InPlace()
+
+
+def test_a_modules_own_output_is_what_comes_back(network: InPlace, image: Tensor) -> None:
+    extractor = BackboneExtractor(network)
+    found = extractor(image, ["conv1", "relu", "conv2", "last"])
+    x = (image - extractor.mean) / extractor.std
+    conv1 = network.conv1(x)
+    relu = conv1.relu()
+    conv2 = network.conv2(relu)
+    last = network.last((conv2 + relu).relu())
+    for name, expected in (("conv1", conv1), ("relu", relu), ("conv2", conv2), ("last", last)):
+        torch.testing.assert_close(found[name], expected.detach(), msg=name)
+
+
+def test_it_runs_no_further_than_asked_for(network: InPlace, image: Tensor) -> None:
+    extractor = BackboneExtractor(network)
+    inside = extractor.network
+    assert isinstance(inside, InPlace)
+    extractor(image, ["conv1", "conv2"])
+    assert inside.deep_calls == 0
+    extractor(image, ["last"])
+    assert inside.deep_calls == 1
+    assert list(extractor(image, [])) == ["image"]
+
+
+def test_the_users_network_is_left_as_it_was(network: InPlace, image: Tensor) -> None:
+    network.train()
+    extractor = BackboneExtractor(network)
+    extractor(image, ["conv1"])
+    assert network.training and network.relu.inplace
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not any(parameter.requires_grad for parameter in extractor.parameters())
+    assert not extractor.train().training
+
+
+def test_hooks_are_gone_whatever_happened(network: InPlace, image: Tensor) -> None:
+    extractor = BackboneExtractor(network)
+    extractor(image, ["conv1"])
+    with pytest.raises(ValueError, match=r"'flat', a Flatten that returns \(1, 4\)"):
+        extractor(image, ["flat"])
+    with pytest.raises(RuntimeError):
+        extractor(torch.rand(1, 5, 8, 8), ["conv2"])
+    assert not any(module._forward_hooks for module in extractor.modules())
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        (["conv3"], "has 'conv3', which InPlace lacks. Did you mean 'conv"),
+        (["unused"], "'unused', a module that InPlace does not call"),
+    ],
+)
+def test_layers_that_are_not_there_are_named(
+    layers: list[str], message: str, network: InPlace, image: Tensor
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        BackboneExtractor(network)(image, layers)
+
+
+def test_bad_arguments_are_named(network: InPlace) -> None:
+    with pytest.raises(ValueError, match=r"`layers\['a'\]` is 'conv9', which InPlace lacks"):
+        BackboneExtractor(network, {"a": "conv9"})
+    with pytest.raises(TypeError, match="`network` is"):
+        BackboneExtractor(InPlace)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`network` is a InPlace, which has no `features`"):
+        BackboneExtractor.from_vgg(network)
+
+
+def test_threads_do_not_see_each_others_features(network: InPlace) -> None:
+    extractor = BackboneExtractor(network)
+    images = [torch.full((1, 3, 8, 8), value / 8) for value in range(8)]
+    expected = [extractor(image, ["last"])["last"] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: extractor(image, ["last"])["last"], images * 4))
+    assert all(map(torch.equal, found, expected * 4))
+
+
+@pytest.mark.parametrize("make", [torchvision.models.resnet18, torchvision.models.alexnet])
+def test_networks_of_torchvision_have_gradients_at_every_convolution(
+    make: Any, image: Tensor
+) -> None:
+    with torch.random.fork_rng():
+        extractor = BackboneExtractor(make(weights=None))
+    names = [n for n in extractor.layer_names if "conv" in n or n.startswith("features")][:6]
+    picture = torch.nn.functional.interpolate(image, 64).requires_grad_()
+    features = extractor(picture, names)
+    total = torch.stack([features[name].square().mean() for name in names]).sum()
+    (gradient,) = torch.autograd.grad(total, picture)
+    assert bool(gradient.isfinite().all()) and bool(gradient.any())
+
+
+@pytest.fixture(scope="module")
+def vgg19() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network: nn.Module = torchvision.models.vgg19(weights=None).features
+    holder = nn.Module()
+    holder.features = network
+    return holder
+
+
+def test_vgg19_has_the_layers_and_features_of_the_built_in_one(
+    vgg19: nn.Module, image: Tensor, tmp_path: Path
+) -> None:
+    torch.save(vgg19.state_dict(), tmp_path / "vgg19.pth")
+    built_in = FeatureExtractor(tmp_path / "vgg19.pth")
+    extractor = BackboneExtractor.from_vgg(vgg19)
+    assert set(built_in.layer_names) == set(extractor.layer_names)
+    picture = torch.nn.functional.interpolate(image, 32)
+    expected, found = (x(picture, built_in.layer_names) for x in (built_in, extractor))
+    for name in built_in.layer_names:
+        torch.testing.assert_close(found[name], expected[name], msg=name)
+
+
+@pytest.mark.parametrize(
+    ("make", "last"),
+    [(torchvision.models.vgg16, "conv5_3"), (torchvision.models.vgg11_bn, "norm5_2")],
+)
+def test_other_vggs_are_named_likewise(make: Any, last: str) -> None:
+    extractor = BackboneExtractor.from_vgg(make(weights=None, init_weights=False))
+    assert last in extractor.layer_names
+    assert "relu1_1" in extractor.layer_names and extractor.layer_names[-1] == "pool5"
+
+
+def test_a_run_works_with_it_and_tells_it(
+    network: InPlace, photo: Tensor, painting: Tensor
+) -> None:
+    losses = {"content": ContentLoss(["conv2"], weight=0.1), "style": GramStyleLoss(["relu"])}
+    transfer = StyleTransfer(BackboneExtractor(network), losses, num_steps=6)
+    result = transfer.run(photo, painting)
+    assert result.history["style"][-1] < result.history["style"][0]
+    assert result.settings["extractor"]["network"] == "InPlace"
+    captured = transfer.capture(painting, sizes=[40])
+    assert torch.equal(transfer.run(photo, captured).image, result.image)
+    with pytest.raises(ValueError, match="'relu1_1', which InPlace lacks"):
+        StyleTransfer(BackboneExtractor(network), {"style": GramStyleLoss(["relu1_1"])})
