@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nst import FeatureExtractor, Style, StyleTransfer, _options, load_image, save_image
+from nst import FeatureExtractor, Style, StyleTransfer, _options, load_image
 from nst._presets import preset
 from nst._sheet import contact_sheet
 from nst.color import COLOR_METHODS, preserve_color
+from nst.images import to_pil
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "images"
 SIZE, STEPS = 256, 80
@@ -45,7 +46,7 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
     before = [paint(painting, preserve_color=m, color_when="before") for m in COLOR_METHODS]
     after = [preserve_color(plain, content, m, when="after") for m in COLOR_METHODS]
     sheet = contact_sheet([before, after], ["before", "after"], list(COLOR_METHODS))
-    save_image(sheet, OUTPUT / "color.jpg")
+    save(sheet, "color")
 
     for kind, losses in (
         ("style", _options.STYLE_LOSSES),
@@ -74,7 +75,12 @@ def write(name: str, *parts: object) -> None:
     """Write rows, each with labels of its own, into one picture."""
     pairs = zip(parts[::2], parts[1::2], strict=True)
     sheets = [contact_sheet(rows, [], labels) for rows, labels in pairs]  # type: ignore[arg-type]
-    save_image(torch.cat(sheets, -2), OUTPUT / f"{name}.jpg")
+    save(torch.cat(sheets, -2), name)
+
+
+def save(sheet: Tensor, name: str) -> None:
+    """Save a sheet for the docs, where a picture may have 300 kB."""
+    to_pil(sheet).save(OUTPUT / f"{name}.jpg", quality=85, subsampling=0)
 
 
 if __name__ == "__main__":

@@ -110,3 +110,10 @@ def test_every_picture_on_the_site_has_a_description(site: Path) -> None:
         parser = Pictures()
         parser.feed(html_of(site, page))
         assert all(picture.get("alt") for picture in parser.found), page
+
+
+def test_every_test_that_the_comparison_names_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (DOCS / "comparison.md").read_text())
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(), f"{file}::{test}"

@@ -20,8 +20,8 @@ class BackboneExtractor(nn.Module):
     """Another network in the place of `FeatureExtractor`: torchvision's, or one of your own.
 
     A layer is a module of the network, called by its path (`"features.3"`, `"layer1.0.conv2"`) or
-    by a name that you give it. Its features are what the module itself returns: a convolution's, also
-    where a ReLU or an addition after it works in place. The network is copied, frozen, set to
+    by a name that you give it. Its features are what the module itself returns: a convolution's,
+    also where a ReLU or an addition after it works in place. The network is copied, frozen, set to
     evaluation, and run no further than the last module asked for.
 
     Args:
