@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -175,7 +176,7 @@ def test_what_is_no_record_is_refused(text: str) -> None:
         read_record("out.tiff")
 
 
-@pytest.mark.parametrize("missing", ["losses", "extractor", "size", "styles", "inputs", "task"])
+@pytest.mark.parametrize("missing", ["losses", "size", "styles", "inputs", "task"])
 def test_an_incomplete_record_is_refused(missing: str, photo: Tensor) -> None:
     record = dict(transfer().run("photo.png", "painting.png").settings)
     for value in ("removed", None):
@@ -189,6 +190,22 @@ def test_an_incomplete_record_is_refused(missing: str, photo: Tensor) -> None:
             continue
         with pytest.raises(ValueError, match="`record` is incomplete or damaged"):
             StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_a_record_without_a_network_needs_one_given() -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    del record["extractor"]
+    with pytest.raises(ValueError, match="`record` is incomplete or damaged"):
+        StyleTransfer.from_record(record)
+    assert StyleTransfer.from_record(record, tiny_extractor()).num_steps == 4
+
+
+@pytest.mark.parametrize("picture", [Image.new("1", (40, 32), 1), Image.new("P", (40, 32))])
+def test_pictures_of_any_kind_can_be_recorded(picture: Image.Image) -> None:
+    arrays: list[Any] = [np.zeros((32, 40, 3), dtype=kind) for kind in ("uint8", ">u2", "float32")]
+    for source in (picture, *arrays):
+        result = transfer().run(source, "painting.png")
+        assert len(result.settings["inputs"]["content"]["sha256"]) == 64
 
 
 def test_what_is_not_nsts_own_is_named_and_can_be_given() -> None:

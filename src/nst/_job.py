@@ -19,7 +19,8 @@ from nst._features import FeatureExtractor
 from nst._hashes import hash_network
 from nst._losses import Loss, SummaryLoss
 from nst._objective import Reference, Region
-from nst._reader import Material, Reader
+from nst._optimizers import OptimizerLike
+from nst._reader import INITS, Material, Reader
 from nst._scales import NumScales, Scale, plan_scales
 from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike, as_styles, read_mask
@@ -41,6 +42,8 @@ class Recipe:
     num_steps: int
     num_scales: NumScales
     average: float
+    optimizer: OptimizerLike
+    normalize_gradients: bool
 
     @property
     def reader(self) -> Reader:
@@ -75,6 +78,12 @@ class Handles:
         if self.preserve_color is not None:
             one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
         one_of("color_when", self.color_when, get_args(ColorWhen))
+
+    @property
+    def pictures(self) -> dict[str, ImageLike | None]:
+        """The pictures among the handles; None where there is none."""
+        named = isinstance(self.init, str) and self.init in INITS
+        return {"where": self.where, "init": None if named else self.init}
 
     @property
     def recolors_styles(self) -> bool:

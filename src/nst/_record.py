@@ -1,61 +1,104 @@
-"""The record of a run: what it was given, so that the same picture can be made again."""
+"""From the record of a run back to what it was given, so that the same picture can be made."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from nst import _content_losses, _matching_losses, _style_losses
-from nst._hashes import hash_file, hash_tensor
+from nst._features import FeatureExtractor
+from nst._hashes import hash_file
 from nst._losses import Loss
-from nst._statistics import StyleStatistics
 from nst._style import Style
-from nst.images import ImageLike
 
-__all__ = ["describe_inputs", "find_inputs", "losses_of", "styles_of"]
+__all__ = ["recorded_arguments", "recorded_extractor", "recorded_run"]
+
+_ARGUMENTS = (
+    "optimizer",
+    "size",
+    "num_steps",
+    "num_scales",
+    "average",
+    "normalize_gradients",
+    "device",
+)
 
 
-def describe_inputs(
-    content: ImageLike | None, styles: Sequence[Style], others: Mapping[str, ImageLike | None]
-) -> dict[str, dict[str, str | None]]:
-    """Return the name and the SHA-256 of every picture that a run is given, by argument.
+@contextmanager
+def _complete() -> Iterator[None]:
+    """Say of a record of another form that it is one."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
 
-    Of a file, the name without its folder and the hash of its bytes; of what is in memory, no name
-    and the hash of its values.
+
+def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `StyleTransfer`, but the extractor.
 
     Args:
-        content: The photograph.
-        styles: Their pictures, regions and masks.
-        others: Other pictures; None and words such as `"alpha"` are left out.
+        record: What `read_record` returned.
+        changes: Arguments in place of the recorded ones.
+
+    Raises:
+        ValueError: The record is incomplete, or has a loss of the user's own that is not replaced.
     """
-    given: dict[str, Any] = {"content": content}
-    for i, style in enumerate(styles):
-        given[f"style[{i}]"] = style.image
-        given[f"style[{i}].region"] = style.region
-        given[f"style[{i}].mask"] = style.mask
-    given.update(others)
-    return {
-        name: _describe(source)
-        for name, source in given.items()
-        if source is not None and not (isinstance(source, str) and source == "alpha")
-    }
+    with _complete():
+        arguments = {name: record[name] for name in _ARGUMENTS}
+        if "losses" not in changes:
+            arguments["losses"] = _losses(record)
+    return {**arguments, **changes}
 
 
-def _describe(source: Any) -> dict[str, str | None]:
-    if isinstance(source, (str, os.PathLike)):
-        return {"name": Path(source).name, "sha256": hash_file(source)}
-    if isinstance(source, StyleStatistics):
-        return {"name": source.file_name, "sha256": source.file_hash}
-    values = source if isinstance(source, torch.Tensor) else torch.as_tensor(np.array(source))
-    return {"name": None, "sha256": hash_tensor(values)}
+def recorded_extractor(record: Mapping[str, Any]) -> FeatureExtractor:
+    """Return the network.
+
+    Args:
+        record: What `read_record` returned.
+
+    Raises:
+        ValueError: The record is incomplete, or the network is known by no name.
+    """
+    with _complete():
+        settings = dict(record["extractor"])
+        kind = settings.pop("type")
+    if kind != "FeatureExtractor" or settings.get("weights") not in ("original", "torchvision"):
+        raise ValueError(
+            f"`record` has the network {kind} {settings}, which cannot be found by name. Pass "
+            "extractor=..."
+        )
+    with _complete():
+        return FeatureExtractor(**settings)
 
 
-def losses_of(record: Mapping[str, Any]) -> dict[str, Loss]:
+def recorded_run(
+    record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
+) -> dict[str, Any]:
+    """Return the arguments of `run`, or, if there is no content among them, of `synthesize`.
+
+    Args:
+        record: What `read_record` returned.
+        places: Folders to look for the pictures in, and files.
+
+    Raises:
+        FileNotFoundError: A file is in none of the places.
+        ValueError: A file has changed, a picture was in memory, or the record is incomplete.
+    """
+    with _complete():
+        files = _find_inputs(record, places)
+        init = files["init"] if record["init"] == "picture" else record["init"]
+        arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
+        if record["task"] == "synthesize":
+            return {**arguments, "shape": record["shape"]}
+        handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
+        where = files.get("where", "alpha") if record["where"] else None
+        return {"content": files["content"], "where": where, **arguments, **handles}
+
+
+def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
     """Make the losses of a run again; only this library's own.
 
     Args:
@@ -83,12 +126,12 @@ def losses_of(record: Mapping[str, Any]) -> dict[str, Loss]:
     return losses
 
 
-def styles_of(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]:
+def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]:
     """Make the styles of a run again.
 
     Args:
         record: What `read_record` returned.
-        files: What `find_inputs` returned.
+        files: What `_find_inputs` returned.
     """
     styles: list[Style] = []
     regions: dict[int, Any] = {}
@@ -107,7 +150,7 @@ def styles_of(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Styl
     return styles
 
 
-def find_inputs(
+def _find_inputs(
     record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Path]:
     """Find the files that a run was given, and see that they are the same.

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from nst._backbone import BackboneExtractor
@@ -26,27 +25,16 @@ from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
-from nst._reader import INITS
-from nst._record import describe_inputs, find_inputs, losses_of, styles_of
+from nst._record import recorded_arguments, recorded_extractor, recorded_run
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
-from nst._statistics import StyleStatistics
+from nst._settings import describe_inputs, settings_of
 from nst._style import Painting, Style, StyleLike
 from nst.images import ImageLike, read_record, resize
 
 __all__ = ["StyleTransfer"]
 
 logger = logging.getLogger("nst")
-
-_RECORDED = (
-    "optimizer",
-    "size",
-    "num_steps",
-    "num_scales",
-    "average",
-    "normalize_gradients",
-    "device",
-)
 
 
 class StyleTransfer:
@@ -191,23 +179,8 @@ class StyleTransfer:
             3
         """
         record = record if isinstance(record, Mapping) else read_record(record)
-        try:
-            made = {name: record[name] for name in _RECORDED}
-            if "losses" not in changes:
-                made["losses"] = losses_of(record)
-            network = dict(record["extractor"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
-        made.update(changes)
-        if extractor is None:
-            kind, weights = network.pop("type", None), network.get("weights")
-            if kind != "FeatureExtractor" or weights not in ("original", "torchvision"):
-                raise ValueError(
-                    f"`record` has the network {kind} {network}, which cannot be found by name. "
-                    "Pass extractor=..."
-                )
-            extractor = FeatureExtractor(**network)
-        return cls(extractor, **made)
+        arguments = recorded_arguments(record, changes)
+        return cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
 
     @classmethod
     def rerun(
@@ -238,26 +211,11 @@ class StyleTransfer:
         """
         record = read_record(path)
         transfer = cls.from_record(record, extractor, **changes)
-        try:
-            files = find_inputs(record, [Path(path).resolve().parent, Path.cwd(), *inputs])
-            styles = styles_of(record, files)
-            init = files["init"] if record["init"] == "picture" else record["init"]
-            shape, seed = record["shape"], record["seed"]
-            if record["task"] == "synthesize":
-                return transfer.synthesize(styles, shape, init=init, seed=seed, callbacks=callbacks)
-            return transfer.run(
-                files["content"],
-                styles,
-                strength=record["strength"],
-                preserve_color=record["preserve_color"],
-                color_when=record["color_when"],
-                where=files.get("where", "alpha") if record["where"] else None,
-                init=init,
-                seed=seed,
-                callbacks=callbacks,
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
+        places = [Path(path).resolve().parent, Path.cwd(), *inputs]
+        arguments = recorded_run(record, places)
+        if "content" in arguments:
+            return transfer.run(**arguments, callbacks=callbacks)
+        return transfer.synthesize(**arguments, callbacks=callbacks)
 
     @torch.inference_mode(False)
     def run(
@@ -314,7 +272,7 @@ class StyleTransfer:
         _check_losses(self.losses)  # their weights may have been changed
         followers = as_callbacks(callbacks)
         job = Job.prepare(content, style, handles, self._recipe())
-        job.inputs = describe_inputs(content, job.styles, _pictures(handles))
+        job.inputs = describe_inputs(content, job.styles, handles.pictures)
         return self._follow(job, followers, start)
 
     @torch.inference_mode(False)
@@ -360,7 +318,7 @@ class StyleTransfer:
         followers = as_callbacks(callbacks)
         handles = Handles(init, seed)
         job = Job.prepare_texture(style, shape, handles, self._recipe(texture=True))
-        job.inputs = describe_inputs(None, job.styles, _pictures(handles))
+        job.inputs = describe_inputs(None, job.styles, handles.pictures)
         return self._follow(job, followers, start)
 
     @torch.inference_mode(False)
@@ -401,6 +359,8 @@ class StyleTransfer:
             self.num_steps,
             self.num_scales,
             self.average,
+            self.optimizer,
+            self.normalize_gradients,
         )
 
     def _follow(self, job: Job, callbacks: Sequence[Callback], start: float) -> StyleTransferResult:
@@ -422,7 +382,7 @@ class StyleTransfer:
                 state.stop(join_reasons(job.canvases))
                 state.image = job.best()
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        return _result(job, history, self._settings(job), time.perf_counter() - start)
+        return _result(job, history, settings_of(job, self._recipe()), time.perf_counter() - start)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
@@ -447,36 +407,6 @@ class StyleTransfer:
                 )
                 objective.capture_styles(job.regions_at(size, picture))
             yield objective.copy()
-
-    def _settings(self, job: Job) -> dict[str, Any]:
-        from nst import __version__
-
-        handles = job.handles
-        return {
-            "nst": __version__,
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "task": "run" if "content" in job.inputs else "synthesize",
-            "inputs": job.inputs,
-            "shape": list(job.shape),
-            "extractor": _describe(self.extractor),
-            "losses": {name: _describe(loss) for name, loss in job.losses.items()},
-            "styles": [_describe_style(style, job.styles) for style in job.styles],
-            "optimizer": _optimizer_name(self.optimizer),
-            "size": self.size,
-            "num_steps": self.num_steps,
-            "num_scales": self.num_scales,
-            "average": self.average,
-            "normalize_gradients": self.normalize_gradients,
-            "strength": handles.strength,
-            "preserve_color": handles.preserve_color,
-            "color_when": handles.color_when,
-            "where": handles.where is not None,
-            "init": _name_of(handles.init),
-            "seed": handles.seed,
-            "device": str(self.device),
-            "num_threads": torch.get_num_threads(),
-        }
 
     def __repr__(self) -> str:
         """Document the recipe."""
@@ -531,43 +461,3 @@ def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
             "`losses` has nothing to optimize; at least one loss must weigh more than 0."
         )
     return dict(losses)
-
-
-def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
-    """Return what is not as usual about a style, and its weight; regions are numbered."""
-    described: dict[str, Any] = {"weight": style.weight}
-    if style.region is not None:
-        keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
-        described["region"] = keys.index(style.region_key)
-    if isinstance(style.image, StyleStatistics):
-        described["captured"] = style.image.sizes
-    if style.mask is not None:
-        described["mask"] = True
-    if style.scale != 1:
-        described["scale"] = style.scale
-    if style.rotation != 0:
-        described["rotation"] = style.rotation
-    return described
-
-
-def _pictures(handles: Handles) -> dict[str, ImageLike | None]:
-    init = None if _name_of(handles.init) in INITS else handles.init
-    return {"where": handles.where, "init": init}
-
-
-def _name_of(init: ImageLike) -> str:
-    return init if isinstance(init, str) and init in INITS else "picture"
-
-
-def _optimizer_name(optimizer: OptimizerLike) -> str:
-    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
-
-
-def _describe(part: nn.Module) -> dict[str, Any]:
-    """Return a part's name and the arguments that would make it again, as far as it tells them."""
-    settings = (
-        part.settings()
-        if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
-        else {"repr": part.extra_repr()}
-    )
-    return {"type": type(part).__name__, **settings}
