@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from PIL import Image
 from sybil import Example, Sybil
@@ -28,6 +29,14 @@ from nst.testing import tiny_extractor
 _MOST_STEPS = 6
 _HEIGHT, _WIDTH = 36, 48
 _cleanup = ExitStack()
+
+
+@pytest.fixture(autouse=True)
+def _examples_of_docstrings_write_elsewhere(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(request.node, pytest.DoctestItem):
+        monkeypatch.chdir(tmp_path)
 
 
 def _prepare(namespace: dict[str, Any]) -> None:

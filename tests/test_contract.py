@@ -37,6 +37,13 @@ def made(kind: type[Callback], folder: Path) -> Callback:
     return kind(*[folder / "steps" for _ in needed])
 
 
+@pytest.fixture(autouse=True)
+def _what_callbacks_write_by_default_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def test_there_are_callbacks() -> None:
     assert len(CALLBACKS) >= 5
 
