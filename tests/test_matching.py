@@ -8,6 +8,7 @@ import pytest
 import scipy.stats
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from nst import _matching, functional
 
@@ -118,6 +119,36 @@ def test_searching_some_at_a_time_finds_the_same(monkeypatch: pytest.MonkeyPatch
     at_once = functional.nearest_neighbor_error(feature, target)
     monkeypatch.setattr(_matching, "_PAIRS", 70)  # two positions at a time
     assert torch.equal(functional.nearest_neighbor_error(feature, target), at_once)
+
+
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+def test_no_more_pairs_than_allowed_are_compared_at_once(
+    formula: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 0
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.numel())
+            return result
+
+    monkeypatch.setattr(_matching, "_PAIRS", 3000)
+    feature, target = random(8, 2, 100), random(1, 2, 90, seed=1)
+    with Watch():
+        getattr(functional, formula)(feature, target)
+    assert largest <= 3000  # of 72000, for all pictures of the batch together
+
+
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_the_gradient_of_a_constant_picture_is_of_a_usable_size(formula: str, value: float) -> None:
+    feature, target = torch.full((1, 3, 49), value, requires_grad=True), random(1, 3, 20).float()
+    error = getattr(functional, formula)(feature, target).sum()
+    (gradient,) = torch.autograd.grad(error, feature)
+    assert float(gradient.abs().max()) < 1e4
 
 
 @pytest.mark.parametrize("kind", ["zeros", "constant", "one dead channel"])

@@ -52,6 +52,54 @@ def test_a_blend_is_the_weighted_mean_of_the_losses(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", LOSSES)
+def test_only_what_counts_is_kept(kind: Kind) -> None:
+    loss = kind(["a"])
+    loss.capture([features(1), features(2)])
+    assert len(list(loss.buffers())) == 2
+    loss.capture([features(1), features(2)], [0, 1])
+    blended = float(loss(features(0)))
+    assert len(list(loss.buffers())) == 1
+    loss.capture(features(2))
+    assert float(loss(features(0))) == blended
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_capture_that_fails_leaves_the_targets_as_they_were(kind: Kind) -> None:
+    loss = kind(["a"])
+    loss.capture([features(1), features(2)])
+    before = float(loss(features(0)))
+    with pytest.raises(ValueError, match="has no 'a'"):
+        loss.capture({"c": features(1)["a"]})
+    assert float(loss(features(0))) == before
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_batch_may_have_a_style_for_each_picture(kind: Kind) -> None:
+    pictures, styles = features(0, n=2), features(1, n=2)
+    loss, alone = kind(["a"]), []
+    for i in range(2):
+        loss.capture({"a": styles["a"][i : i + 1]})
+        alone.append(float(loss({"a": pictures["a"][i : i + 1]})))
+    loss.capture(styles)
+    assert float(loss(pictures)) == pytest.approx(sum(alone) / 2)
+    with pytest.raises(ValueError, match=r"captured \(2, 4, 6, 5\) at 'a' and is given \(3, 4"):
+        loss(features(0, n=3))
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_constant_features_have_finite_values_and_gradients(kind: Kind, value: float) -> None:
+    constant = {"a": torch.full((1, 4, 6, 5), value)}
+    some = {"a": features(1)["a"].float()}
+    for style, picture in ((some, constant), (constant, some), (constant, constant)):
+        loss, feature = kind(["a"]), picture["a"].clone().requires_grad_()
+        loss.capture(style)
+        result = loss({"a": feature})
+        (gradient,) = torch.autograd.grad(result, feature)
+        assert bool(result.isfinite()) and bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", LOSSES)
 def test_a_weight_of_a_layer_counts(kind: Kind) -> None:
     values = []
     for layers in ({"a": 1.0}, {"b": 1.0}, {"a": 2.0, "b": 0.5}):
@@ -77,6 +125,13 @@ def test_the_histogram_loss_is_the_mean_square_change_in_its_units() -> None:
     feature, target = (features(i)["a"].flatten(2) for i in (0, 1))
     expected = functional.sorted_error(feature, target.sort(-1).values)
     assert float(loss(features(0))) == pytest.approx(float(expected))
+
+
+def test_other_channels_are_refused_whatever_the_number_of_directions() -> None:
+    loss = SlicedWassersteinStyleLoss(["a"], num_directions=2)
+    loss.capture(features(1))
+    with pytest.raises(ValueError, match=r"is given \(1, 9, 4, 4\)"):
+        loss({"a": torch.rand(1, 9, 4, 4).double()})
 
 
 def test_directions_are_drawn_once_and_by_seed() -> None:
@@ -107,7 +162,8 @@ def test_what_does_not_fit_is_refused_by_name(kind: Kind) -> None:
     with pytest.raises(RuntimeError, match="no target"):
         loss(features(0))
     loss.capture(features(1))
-    with pytest.raises(ValueError, match=f"{type(loss).__name__} captured"):
+    captured = rf"{type(loss).__name__} captured \(1, 4, 6, 5\) at 'a' and is given \(1, 9, 4, 4\)"
+    with pytest.raises(ValueError, match=captured):
         loss({"a": torch.rand(1, 9, 4, 4).double()})
     with pytest.raises(ValueError, match="has a mask"):
         loss.capture({**features(1), "mask": torch.ones(1, 1, 4, 4)})

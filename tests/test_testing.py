@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import ContentLoss, GramStyleLoss, Loss, PointwiseLoss, StatisticLoss, functional
+from nst import (
+    ContentLoss,
+    GramStyleLoss,
+    HistogramStyleLoss,
+    Loss,
+    PointwiseLoss,
+    StatisticLoss,
+    functional,
+)
 from nst._losses import Features, Statistic
 from nst.testing import check_loss
 
@@ -164,6 +172,15 @@ def test_a_capture_that_forgets_the_blend_is_caught() -> None:
 
     with pytest.raises(AssertionError, match="`capture` must use every reference"):
         check_loss(FirstOnly(LAYERS))
+
+
+def test_a_plain_style_loss_that_forgets_the_blend_is_caught() -> None:
+    class Summed(HistogramStyleLoss):
+        def capture(self, references, blend=None):  # type: ignore[no-untyped-def]
+            super().capture(references)
+
+    with pytest.raises(AssertionError, match="a style of weight 0 must not change a blend"):
+        check_loss(Summed(LAYERS))
 
 
 def test_a_class_is_not_a_loss() -> None:

@@ -115,9 +115,14 @@ class LayerLoss(Loss):
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
 
     def _keep(self, layer: str, target: Statistic) -> None:
-        for i, part in enumerate(_parts(target)):
+        parts = _parts(target)
+        for i, part in enumerate(parts):
             # Buffers follow `.to()`; a target is no part of what a checkpoint should hold.
             self.register_buffer(self._buffer(layer, i), part.detach(), persistent=False)
+        stale = len(parts)
+        while self._buffer(layer, stale) in self._buffers:  # an earlier capture had more parts
+            delattr(self, self._buffer(layer, stale))
+            stale += 1
 
     def _target(self, layer: str, part: int = 0) -> Tensor:
         target = self._buffers.get(self._buffer(layer, part))
@@ -137,11 +142,14 @@ class LayerLoss(Loss):
     def _fitting(self, layer: str, value: Tensor, target: Tensor) -> Tensor:
         # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
         if value.shape[1:] != target.shape[1:] or len(target) not in (1, len(value)):
-            raise ValueError(
-                f"{type(self).__name__} captured {tuple(target.shape)} at {layer!r} and is given "
-                f"{tuple(value.shape)}. Capture again from references that fit."
-            )
+            raise self._misfit(layer, value.shape, target.shape)
         return target
+
+    def _misfit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> ValueError:
+        return ValueError(
+            f"{type(self).__name__} captured {tuple(captured)} at {layer!r} and is given "
+            f"{tuple(given)}. Capture again from references that fit."
+        )
 
     def _only(
         self, references: Features | Sequence[Features], blend: Sequence[float] | None

@@ -107,8 +107,11 @@ def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
         >>> round(float(nearest_neighbor_error(feature, feature)), 5)
         0.0
     """
-    own = _unit(feature - feature.mean(-1, keepdim=True))
-    other = _unit(target - target.mean(-1, keepdim=True)).expand(len(feature), -1, -1)
+    # Measured before centering, which leaves nothing but rounding of features that are all equal.
+    own_floor, other_floor = _floors(feature, target)
+    own = _unit(feature - feature.mean(-1, keepdim=True), own_floor)
+    other = _unit(target - target.mean(-1, keepdim=True), other_floor)
+    other = other.expand(len(feature), -1, -1)
     chosen = other.gather(2, _nearest(own.detach(), other)[:, None].expand_as(own))
     return (own - chosen).square().sum(1).mean(1) / 2  # is 1 - cos, and exact near 0
 
@@ -133,7 +136,8 @@ def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
         >>> relaxed_transport(one, two).tolist()  # to one of two, which is half of the way
         [0.5]
     """
-    own, other = _unit(feature), _unit(target).expand(len(feature), -1, -1)
+    own_floor, other_floor = _floors(feature, target)
+    own, other = _unit(feature, own_floor), _unit(target, other_floor).expand(len(feature), -1, -1)
     ways = []
     for these, those in ((own, other), (other, own)):
         nearest = _nearest(these.detach(), those.detach())[:, None]
@@ -155,22 +159,36 @@ def self_similarity(feature: Tensor) -> Tensor:
         >>> self_similarity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])).tolist()
         [[[0.0, 1.0], [1.0, 0.0]]]
     """
-    unit = _unit(feature)
+    unit = _unit(feature, 1e-12 * _mean_square_length(feature))
     apart = (1 - unit.mT @ unit).clamp_min(0)
     total = apart.sum(1, keepdim=True)
     return apart / torch.where(total > 1e-6 * feature.shape[-1], total, torch.inf)
 
 
-def _unit(feature: Tensor) -> Tensor:
-    """Bring each position's features to length 1; of zeros, the gradient stays bounded."""
+def _unit(feature: Tensor, floor: Tensor) -> Tensor:
+    """Bring each position's features to length 1; of zeros, the gradient stays bounded.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+        floor: Features whose squared length is not well above it stay shorter, `(N, 1, 1)`.
+    """
     squares = feature.square().sum(1, keepdim=True)
-    floor = 1e-12 * squares.detach().mean(-1, keepdim=True) + torch.finfo(feature.dtype).tiny
-    return feature / (squares + floor).sqrt()
+    return feature / (squares + floor + torch.finfo(feature.dtype).tiny).sqrt()
+
+
+def _floors(feature: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the floors of the two for `_unit`: equal where both are, and no less if one is 0."""
+    own, other = _mean_square_length(feature), _mean_square_length(target)
+    return 1e-8 * (own + other) / 2, 1e-8 * other
+
+
+def _mean_square_length(feature: Tensor) -> Tensor:
+    return feature.detach().square().sum(1, keepdim=True).mean(-1, keepdim=True)
 
 
 def _nearest(own: Tensor, other: Tensor) -> Tensor:
     """Return which of the others `(N, C, Q)` is nearest to each own, of length 1 or 0."""
-    rows = max(1, _PAIRS // other.shape[-1])
+    rows = max(1, _PAIRS // (len(own) * other.shape[-1]))
     half = other.square().sum(1, keepdim=True) / 2
     found = [(some.mT @ other - half).argmax(-1) for some in torch.split(own, rows, dim=-1)]
     return torch.cat(found, dim=1)

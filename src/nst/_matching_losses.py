@@ -44,15 +44,22 @@ class _MatchingLoss(LayerLoss):
                 or a part of a picture: only a `StatisticLoss` can leave positions out.
         """
         references = [references] if isinstance(references, Mapping) else list(references)
-        self._shares = normalized_blend(blend, len(references))
+        shares = normalized_blend(blend, len(references))
         if any("mask" in features for features in references):
             raise ValueError(
                 f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
                 "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
             )
-        for layer in self.layers:
-            flat = [self._feature(layer, features).flatten(2) for features in references]
-            self._keep(layer, tuple(self._kept(layer, feature) for feature in flat))
+        # What weighs nothing is not kept: the targets are as large as the features.
+        pairs = [pair for pair in zip(shares, references, strict=True) if pair[0] > 0]
+        found = {
+            layer: [self._feature(layer, features) for _, features in pairs]
+            for layer in self.layers
+        }
+        self._shares = [share for share, _ in pairs]
+        self._shapes = {layer: [feature.shape for feature in found[layer]] for layer in found}
+        for layer, some in found.items():
+            self._keep(layer, tuple(self._kept(feature.flatten(2)) for feature in some))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' errors, a scalar.
@@ -62,30 +69,33 @@ class _MatchingLoss(LayerLoss):
 
         Raises:
             RuntimeError: `capture` has not been called.
-            ValueError: The features have other channels than the captured ones.
+            ValueError: The features have other channels than the captured ones, or are another
+                number of pictures where several were captured at once.
         """
         terms = {}
         for layer in self.layers:
             self._target(layer)  # refuses before anything is computed
-            feature = self._feature(layer, features).flatten(2)
+            feature = self._feature(layer, features)
+            self._check_shape(layer, feature)
             errors = [
-                share * self._error(layer, feature, self._target(layer, i)).mean()
+                share * self._error(feature.flatten(2), self._target(layer, i)).mean()
                 for i, share in enumerate(self._shares)
-                if share > 0
             ]
             terms[layer] = torch.stack(errors).sum()
         return self._weighted_sum(terms)
 
     @abstractmethod
-    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+    def _kept(self, feature: Tensor) -> Tensor:
         """Return what is kept of a style's features, `(1, C, P)`."""
 
     @abstractmethod
-    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
         """Return the error of features `(N, C, P)`, `(N,)`."""
 
-    def _check_channels(self, layer: str, feature: Tensor, kept: Tensor) -> None:
-        self._fitting(layer, feature[..., :0], kept[..., :0])
+    def _check_shape(self, layer: str, feature: Tensor) -> None:
+        for captured in self._shapes[layer]:  # heights and widths may differ
+            if captured[1] != feature.shape[1] or captured[0] not in (1, len(feature)):
+                raise self._misfit(layer, feature.shape, captured)
 
 
 class _SortingLoss(_MatchingLoss):
@@ -133,11 +143,10 @@ class HistogramStyleLoss(_SortingLoss):
         4.0
     """
 
-    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+    def _kept(self, feature: Tensor) -> Tensor:
         return feature.sort(-1).values
 
-    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
-        self._check_channels(layer, feature, kept)
+    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
         return self._in_units(functional.sorted_error(feature, kept), kept)
 
 
@@ -146,7 +155,8 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
     `nst.functional.sliced_wasserstein`, over the mean square of the projected style for
     `units="relative"`. Heitz et al. (CVPR 2021). The directions are drawn once, so that an
-    optimizer sees one function. Sorting takes longer than the network does.
+    optimizer sees one function. Sorting takes longer than the network does, and several times the
+    memory of a layer's features; fewer directions take less of both.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -194,12 +204,11 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
         directions: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
         return directions.to(feature)
 
-    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+    def _kept(self, feature: Tensor) -> Tensor:
         return (self._directions(feature) @ feature).sort(-1).values
 
-    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
+    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
         directions = self._directions(feature)
-        self._check_channels(layer, directions[None, :, :], kept)
         return self._in_units(functional.sliced_wasserstein(feature, kept, directions), kept)
 
 
@@ -220,7 +229,7 @@ class _SamplingLoss(_MatchingLoss):
     def _sampled(self, feature: Tensor) -> Tensor:
         return functional.sample_positions(feature, self.max_positions, self.seed)
 
-    def _kept(self, layer: str, feature: Tensor) -> Tensor:
+    def _kept(self, feature: Tensor) -> Tensor:
         return self._sampled(feature).contiguous()
 
 
@@ -229,7 +238,8 @@ class NearestNeighborStyleLoss(_SamplingLoss):
 
     `nst.functional.nearest_neighbor_error`: one minus the cosine between each centered feature and
     the nearest of the style's. After Kolkin et al., "Neural Neighbor Style Transfer" (2022), and Li
-    & Wand (CVPR 2016), whose patches are the features' receptive fields here.
+    & Wand (CVPR 2016), whose patches are the features' receptive fields here. Zero at the style
+    itself, unless it has more positions than are searched.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -259,8 +269,7 @@ class NearestNeighborStyleLoss(_SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
-        self._check_channels(layer, feature, kept)
+    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
         return functional.nearest_neighbor_error(feature, kept)
 
 
@@ -268,7 +277,8 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
     r"""Moves the features of the picture to those of the style, and no style left out.
 
     `nst.functional.relaxed_transport`, between positions drawn once of both: Kolkin et al. (CVPR
-    2019), STROTSS.
+    2019), STROTSS. What lies between the positions of a shallow layer is left to the deeper ones,
+    which see farther.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -297,6 +307,5 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    def _error(self, layer: str, feature: Tensor, kept: Tensor) -> Tensor:
-        self._check_channels(layer, feature, kept)
+    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
         return functional.relaxed_transport(self._sampled(feature), kept)

@@ -49,8 +49,9 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     For every loss: a finite scalar; a finite gradient that is not zero and that agrees with finite
     differences; no target in `state_dict()`; a batch counts as the mean of its pictures; it follows
     `.to()` to other types and devices. If it has a reference, it is zero at its own target, with a
-    finite gradient. For a `StatisticLoss`: **the statistic is linear in its weights**, which
-    blending stands on.
+    finite gradient. If that is the styles: a blend of two equal ones equals that one, and one of
+    weight 0 changes nothing. For a `StatisticLoss`: **the statistic is linear in its weights**,
+    which blending stands on.
 
     The loss itself is not changed.
 
@@ -217,7 +218,7 @@ class _Checked:
         )
 
     def check_blend(self, pictures: Tensor, references: Tensor) -> None:
-        if not isinstance(self.loss, SummaryLoss):
+        if self.loss.reference != "style":
             return
         features = self.features(pictures[:1])
         one, other = references[:1], references[1:]
