@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nst._checks import known_layers
+
 __all__ = ["BackboneExtractor"]
 
 
@@ -152,13 +154,7 @@ class BackboneExtractor(nn.Module):
         Args:
             layers: Names of layers.
         """
-        for layer in layers:
-            if layer not in self._paths and layer != "image":
-                guess = difflib.get_close_matches(str(layer), self.layer_names, n=1, cutoff=0)
-                raise ValueError(
-                    f"`layers` has {layer!r}, which {type(self.network).__name__} lacks. Did you "
-                    f"mean {guess[0]!r}?"
-                )
+        known_layers(layers, self.layer_names, type(self.network).__name__)
 
     def train(self, mode: bool = True) -> BackboneExtractor:
         """Stay in evaluation mode: the network is a fixed measuring instrument."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
-__all__ = ["at_least", "non_negative", "normalized_blend", "one_of"]
+__all__ = ["at_least", "known_layers", "non_negative", "normalized_blend", "one_of"]
 
 T = TypeVar("T")
 
@@ -29,6 +30,25 @@ def at_least(argument: str, value: Any, lowest: int) -> int:
     if number < lowest:
         raise ValueError(f"`{argument}` is {number}; it must be at least {lowest}.")
     return number
+
+
+def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> None:
+    """Raise for a layer that a network does not have, with the nearest name.
+
+    Args:
+        layers: Names of layers; `"image"` is always known.
+        known: The network's.
+        network: What it is called in the message.
+
+    Raises:
+        ValueError: There is no such layer.
+    """
+    for layer in layers:
+        if layer not in known and layer != "image":
+            guess = difflib.get_close_matches(str(layer), known, n=1, cutoff=0)
+            raise ValueError(
+                f"`layers` has {layer!r}, which {network} lacks. Did you mean {guess[0]!r}?"
+            )
 
 
 def non_negative(argument: str, value: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nst import functional
-from nst._checks import at_least, normalized_blend, one_of
+from nst._checks import at_least, one_of
 from nst._losses import Features, LayerLoss, Layers, Loss, PointwiseLoss
 
 __all__ = [
@@ -78,7 +79,55 @@ class ContentLoss(PointwiseLoss):
         return {**super().settings(), "units": self.units}
 
 
-class SelfSimilarityLoss(LayerLoss):
+class _PhotographLoss(LayerLoss):
+    """Compares, layer by layer, something that is seen of the picture and of the photograph."""
+
+    reference = "content"
+
+    @torch.no_grad()
+    def capture(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep what is seen of the photograph.
+
+        Args:
+            references: The features of one picture (or batch of pictures).
+            blend: At most one weight.
+
+        Raises:
+            ValueError: More than one reference.
+        """
+        features = self._only(references, blend)
+        for layer in self.layers:
+            self._keep(layer, self._seen(self._feature(layer, features)))
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the weighted sum of the layers' differences, a scalar.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The features do not fit the captured ones.
+        """
+        terms = {}
+        for layer in self.layers:
+            target = self._target(layer)
+            seen = self._seen(self._feature(layer, features))
+            terms[layer] = self._difference(seen, self._fitting(layer, seen, target))
+        return self._weighted_sum(terms)
+
+    @abstractmethod
+    def _seen(self, feature: Tensor) -> Tensor:
+        """Return what is compared of a layer's features `(N, C, H, W)`, with the batch first."""
+
+    @abstractmethod
+    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
+        """Compare what is seen of the picture with what was of the photograph: a scalar."""
+
+
+class SelfSimilarityLoss(_PhotographLoss):
     r"""Keeps which parts of the photograph look alike, whatever they look like.
 
     \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
@@ -103,8 +152,6 @@ class SelfSimilarityLoss(LayerLoss):
         0.0
     """
 
-    reference = "content"
-
     def __init__(
         self,
         layers: Layers = ("relu3_1", "relu4_1"),
@@ -117,52 +164,19 @@ class SelfSimilarityLoss(LayerLoss):
         self.max_positions = at_least("max_positions", max_positions, 2)
         self.seed = at_least("seed", seed, 0)
 
-    @torch.no_grad()
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep the photograph's distances.
-
-        Args:
-            references: The features of one picture (or batch of pictures).
-            blend: At most one weight.
-
-        Raises:
-            ValueError: More than one reference.
-        """
-        features = self._only(references, blend)
-        for layer in self.layers:
-            self._keep(layer, self._distances(layer, features))
-
-    def forward(self, features: Features) -> Tensor:
-        """Return the weighted sum of the layers' differences, a scalar.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
-        """
-        terms = {}
-        for layer in self.layers:
-            target = self._target(layer)
-            distances = self._distances(layer, features)
-            self._fitting(layer, distances, target)
-            terms[layer] = (distances - target).abs().sum(1).mean()
-        return self._weighted_sum(terms)
-
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
         return {**super().settings(), "max_positions": self.max_positions, "seed": self.seed}
 
-    def _distances(self, layer: str, features: Features) -> Tensor:
-        feature = self._feature(layer, features).flatten(2)
-        chosen = functional.sample_positions(feature, self.max_positions, self.seed)
+    def _seen(self, feature: Tensor) -> Tensor:
+        chosen = functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
         return functional.self_similarity(chosen)
 
+    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
+        return (seen - target).abs().sum(1).mean()
 
-class LaplacianLoss(Loss):
+
+class LaplacianLoss(_PhotographLoss):
     r"""Keeps the photograph's lines: the Laplacian of the picture, averaged over small cells.
 
     \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
@@ -183,58 +197,19 @@ class LaplacianLoss(Loss):
         1.0
     """
 
-    reference = "content"
-
     def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
-        super().__init__(weight=weight)
+        super().__init__(["image"], weight=weight)
         self.pool = at_least("pool", pool, 1)
-        self.register_buffer("_target", None, persistent=False)
-
-    @torch.no_grad()
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep the photograph's Laplacian.
-
-        Args:
-            references: The features of one picture (or batch of pictures).
-            blend: At most one weight.
-
-        Raises:
-            ValueError: More than one reference.
-        """
-        pictures = [references] if isinstance(references, Mapping) else list(references)
-        normalized_blend(blend, len(pictures))
-        if len(pictures) > 1:
-            raise ValueError(
-                f"`references` has {len(pictures)} pictures; LaplacianLoss compares pixel by "
-                "pixel and takes one."
-            )
-        self._target = functional.laplacian(pictures[0]["image"], self.pool)
-
-    def forward(self, features: Features) -> Tensor:
-        """Return the difference of `features["image"]`, a scalar.
-
-        Args:
-            features: Holds `"image"`, `(N, 3, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The picture has another size than the captured one.
-        """
-        if self._target is None:
-            raise RuntimeError("LaplacianLoss has no target: call LaplacianLoss.capture first.")
-        lines = functional.laplacian(features["image"], self.pool)
-        if lines.shape[1:] != self._target.shape[1:] or len(self._target) not in (1, len(lines)):
-            raise ValueError(
-                f"LaplacianLoss captured {tuple(self._target.shape)} and is given "
-                f"{tuple(lines.shape)}. Capture again from a picture that fits."
-            )
-        return functional.relative_square_error(lines, self._target).mean()
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
-        return {**super().settings(), "pool": self.pool}
+        return {"weight": self.weight, "pool": self.pool}
+
+    def _seen(self, feature: Tensor) -> Tensor:
+        return functional.laplacian(feature, self.pool)
+
+    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
+        return functional.relative_square_error(seen, target).mean()
 
 
 class TotalVariationLoss(Loss):

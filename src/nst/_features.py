@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nst._checks import one_of
+from nst._checks import known_layers, one_of
 from nst._device import resolve_device
 from nst._weights import CONVOLUTIONS, Weights, load_weights
 
@@ -144,12 +143,7 @@ class FeatureExtractor(nn.Module):
         Args:
             layers: Names of layers.
         """
-        for layer in layers:
-            if layer not in self.layer_names and layer != "image":
-                guess = difflib.get_close_matches(str(layer), self.layer_names, n=1, cutoff=0)
-                raise ValueError(
-                    f"`layers` has {layer!r}, which VGG19 lacks. Did you mean {guess[0]!r}?"
-                )
+        known_layers(layers, self.layer_names, "VGG19")
 
     def check_size(
         self, height: int, width: int, layers: Iterable[str], *, name: str = "images"

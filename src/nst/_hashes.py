@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["hash_file", "hash_network", "hash_tensor"]
+__all__ = ["hash_array", "hash_file", "hash_network", "hash_tensor"]
 
 
 def hash_tensor(tensor: Tensor) -> str:
@@ -26,6 +28,16 @@ def hash_tensor(tensor: Tensor) -> str:
     # As bytes: numpy lacks some of torch's types.
     flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     digest.update(flat.numpy().data)
+    return digest.hexdigest()
+
+
+def hash_array(array: npt.NDArray[Any]) -> str:
+    """Return the SHA-256 of an array's type, shape and values.
+
+    Args:
+        array: Of any type, also those that torch lacks.
+    """
+    digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 
 

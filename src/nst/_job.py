@@ -48,7 +48,12 @@ class Recipe:
     @property
     def reader(self) -> Reader:
         """Reads pictures for the network."""
-        return Reader(self.device, next(self.extractor.parameters(), torch.empty(0)).dtype)
+        return Reader(self.device, self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of number that the network works with."""
+        return next(self.extractor.parameters(), torch.empty(0)).dtype
 
     @property
     def layers(self) -> set[str]:
@@ -166,9 +171,7 @@ class Job:
             whole = first.pixels.shape[-2:]
             shape = fit(whole, recipe.size or max(whole))
         height, width = (at_least("shape", side, 1) for side in shape)
-        blank = torch.zeros(1, 3, height, width).to(
-            recipe.device, next(recipe.extractor.parameters(), torch.empty(0)).dtype
-        )
+        blank = torch.zeros(1, 3, height, width, device=recipe.device, dtype=recipe.dtype)
         size = max(height, width)
         photo = Picture(blank, None)
         return cls._assemble(photo, handles, styles, materials, {None: None}, None, size, recipe)
@@ -228,6 +231,8 @@ class Job:
     def best(self) -> Tensor:
         """Return a copy of the best pictures so far, at the result's size: `(N, 3, H, W)`."""
         image = torch.cat([resize(canvas.best, self.shape) for canvas in self.canvases])
+        if not self.handles.recolors_result and self.where is None:
+            return image
         photo = resize(self.photo.pixels, self.shape)
         if self.handles.recolors_result:
             method = str(self.handles.preserve_color)

@@ -12,6 +12,7 @@ from torch import Tensor
 from nst import functional
 from nst._checks import at_least, normalized_blend, one_of
 from nst._losses import Features, LayerLoss, Layers
+from nst._style_losses import STYLE_LAYERS
 
 __all__ = [
     "HistogramStyleLoss",
@@ -21,7 +22,6 @@ __all__ = [
 ]
 
 _Units = Literal["relative", "mean"]
-_ALL = tuple(f"relu{block}_1" for block in range(1, 6))
 
 
 class _MatchingLoss(LayerLoss):
@@ -104,7 +104,11 @@ class _SortingLoss(_MatchingLoss):
     known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
 
     def __init__(
-        self, layers: Layers = _ALL, *, weight: float = 1.0, units: _Units = "relative"
+        self,
+        layers: Layers = tuple(STYLE_LAYERS),
+        *,
+        weight: float = 1.0,
+        units: _Units = "relative",
     ) -> None:
         super().__init__(layers, weight=weight)
         self.units = one_of("units", units, self.known_units)
@@ -178,7 +182,7 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
     def __init__(
         self,
-        layers: Layers = _ALL,
+        layers: Layers = tuple(STYLE_LAYERS),
         *,
         weight: float = 1.0,
         units: _Units = "relative",
@@ -299,7 +303,7 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
 
     def __init__(
         self,
-        layers: Layers = _ALL,
+        layers: Layers = tuple(STYLE_LAYERS),
         *,
         weight: float = 1.0,
         max_positions: int = 1024,

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nst import _content_losses, _matching_losses, _style_losses
+from nst._catalog import LOSSES
+from nst._content_losses import TotalVariationLoss
 from nst._losses import Loss
 from nst._presets import PRESETS, preset
 from nst._reader import INITS
@@ -27,12 +28,10 @@ KNOWN_WORDS: Mapping[str, Iterable[str]] = {
 def _losses(reference: str) -> dict[str, type[Loss]]:
     """Find the library's losses of a kind, by a short name: `GramStyleLoss` is `gram`."""
     found = {}
-    for module in (_content_losses, _style_losses, _matching_losses):
-        for name in module.__all__:
-            loss = getattr(module, name)
-            if getattr(loss, "reference", None) == reference:
-                words = re.sub("(Style)?Loss$", "", name)
-                found[re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words).lower()] = loss
+    for name, loss in LOSSES.items():
+        if loss.reference == reference:
+            words = re.sub("(Style)?Loss$", "", name)
+            found[re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words).lower()] = loss
     return found
 
 
@@ -112,7 +111,7 @@ def recipe(options: argparse.Namespace) -> dict[str, Any]:
         options.style_weight,
     )
     if options.tv is not None:
-        losses["tv"] = _content_losses.TotalVariationLoss(weight=options.tv)
+        losses["tv"] = TotalVariationLoss(weight=options.tv)
     return {**made, "size": options.size, "device": options.device}
 
 

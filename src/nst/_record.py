@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nst import _content_losses, _matching_losses, _style_losses
+from nst._catalog import LOSSES
 from nst._features import FeatureExtractor
 from nst._hashes import hash_file
 from nst._losses import Loss
@@ -107,22 +107,16 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
     Raises:
         ValueError: One is of another kind, or has other arguments.
     """
-    known = {
-        name: getattr(module, name)
-        for module in (_content_losses, _style_losses, _matching_losses)
-        for name in module.__all__
-        if isinstance(getattr(module, name), type)
-    }
     losses: dict[str, Loss] = {}
     for name, described in record["losses"].items():
         settings = dict(described)
         kind = settings.pop("type")
-        if kind not in known:
+        if kind not in LOSSES:
             raise ValueError(
                 f"`record` has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
                 "losses={...} with all the losses of the run."
             )
-        losses[name] = known[kind](**settings)
+        losses[name] = LOSSES[kind](**settings)
     return losses
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 from nst._backbone import BackboneExtractor
 from nst._features import FeatureExtractor
-from nst._hashes import hash_file, hash_tensor
+from nst._hashes import hash_array, hash_file, hash_tensor
 from nst._job import Job, Recipe
 from nst._losses import Loss
 from nst._optimizers import OptimizerLike
@@ -96,9 +95,7 @@ def _describe_input(source: Any) -> dict[str, str | None]:
         return {"name": source.file_name, "sha256": source.file_hash}
     if isinstance(source, torch.Tensor):
         return {"name": None, "sha256": hash_tensor(source)}
-    array = np.array(source)  # of any type, also those that torch lacks
-    digest = hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes())
-    return {"name": None, "sha256": digest.hexdigest()}
+    return {"name": None, "sha256": hash_array(np.array(source))}
 
 
 def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nst._backbone import BackboneExtractor
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
@@ -380,9 +380,11 @@ class StyleTransfer:
                 raise
             finally:
                 state.stop(join_reasons(job.canvases))
-                state.image = job.best()
+                best = job.best()
+                state.image = best.clone()  # what callbacks are shown is theirs to change
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        return _result(job, history, settings_of(job, self._recipe()), time.perf_counter() - start)
+        settings = settings_of(job, self._recipe())
+        return _result(job, best, history, settings, time.perf_counter() - start)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
@@ -420,11 +422,11 @@ class StyleTransfer:
 
 
 def _result(
-    job: Job, history: LossHistory, settings: dict[str, Any], seconds: float
+    job: Job, image: Tensor, history: LossHistory, settings: dict[str, Any], seconds: float
 ) -> StyleTransferResult:
     alpha = job.photo.alpha
     return StyleTransferResult(
-        image=job.best().cpu(),  # not the one shown to callbacks, which is theirs to change
+        image=image.cpu(),
         history=history.losses,
         num_steps=job.state.step,
         stop_reason=str(job.state.stop_reason),

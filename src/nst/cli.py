@@ -19,7 +19,7 @@ from nst._options import KNOWN_WORDS, add_options, recipe, run_arguments
 from nst._painting import paint
 from nst._result import StyleTransferResult
 from nst._sheet import contact_sheet
-from nst._style import Style
+from nst._style import Style, StyleLike
 from nst._style_spec import FORM, parse_style
 from nst._transfer import StyleTransfer
 from nst.images import ImageLike, check_input, check_output, read_record, save_image
@@ -77,14 +77,20 @@ def _option_names(parser: argparse.ArgumentParser, command: str) -> dict[str, Se
 
 def _stylize(options: argparse.Namespace) -> None:
     content, styles, output = _inputs(options)
+    _repaint(content, styles, output, options)
+
+
+def _repaint(
+    content: ImageLike, style: StyleLike, output: Path, options: argparse.Namespace
+) -> None:
     transfer = StyleTransfer(_extractor(options), **recipe(options))
     callbacks = _callbacks(output, options)
-    _finish(transfer.run(content, styles, callbacks=callbacks, **run_arguments(options)), options)
+    _finish(transfer.run(content, style, callbacks=callbacks, **run_arguments(options)), options)
 
 
 def _rerun(options: argparse.Namespace) -> None:
     check_input(options.picture, name="picture")
-    output = check_output(options.output, name="--output")
+    check_output(options.output, name="--output")
     callbacks = [] if options.quiet else [ProgressBar()]
     record = read_record(options.picture)
     weights = options.weights or record.get("extractor", {}).get("weights", "auto")
@@ -97,18 +103,12 @@ def _rerun(options: argparse.Namespace) -> None:
     result = StyleTransfer.rerun(
         options.picture, options.inputs, callbacks=callbacks, extractor=extractor
     )
-    result.save(output)
-    if not options.quiet:
-        sys.stdout.write(f"{_summary(result)}\n{output.resolve()}\n")
+    _finish(result, options)
 
 
 def _demo(options: argparse.Namespace) -> None:
     output = check_output(options.output, name="--output")
-    photograph, painting = _demo_photograph(), paint()
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(output, options)
-    arguments = run_arguments(options)
-    _finish(transfer.run(photograph, painting, callbacks=callbacks, **arguments), options)
+    _repaint(_demo_photograph(), paint(), output, options)
 
 
 def _synthesize(options: argparse.Namespace) -> None:
