@@ -7,16 +7,16 @@ know neither the network nor the loop, so they serve any training loop as well.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._checks import non_negative, normalized_blend
+from nst._base_loss import Features, LayerLoss, Layers, Loss, Statistic, parts_of
+from nst._checks import normalized_blend
 
 __all__ = [
     "Features",
@@ -29,144 +29,6 @@ __all__ = [
     "SummaryLoss",
     "mean_over_parts",
 ]
-
-Features: TypeAlias = Mapping[str, Tensor]
-"""Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
-
-Where only a part of the picture counts, `"mask"` says how much each pixel does, `(N, 1, H, W)` or
-`(1, 1, H, W)`; a `StatisticLoss` heeds it in `capture` and `forward`."""
-Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
-"""What summarizes a feature map; the first dimension of each tensor is the batch."""
-Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
-
-
-class Loss(nn.Module, ABC):
-    """Scores the features of the picture being optimized; lower is better.
-
-    Subclass it for what neither of the two other kinds can say: `forward` returns a scalar, and
-    `capture`, if the loss compares with something, keeps what it compares with.
-
-    Args:
-        weight: What the loop multiplies the loss with; non-negative. `forward` leaves it out, so
-            a subclass cannot forget it, and both values can be reported.
-
-    Raises:
-        ValueError: The weight is negative or not finite.
-
-    Examples:
-        >>> class RednessLoss(Loss):
-        ...     layers = ("image",)
-        ...     def forward(self, features):
-        ...         return features["image"][:, 0].mean()
-        >>> float(RednessLoss(weight=2.0)({"image": torch.ones(1, 3, 4, 4)}))
-        1.0
-    """
-
-    layers: tuple[str, ...] = ("image",)
-    """What `forward` and `capture` read from the features."""
-    reference: ClassVar[Literal["content", "style"] | None] = None
-    """Whose features `capture` is called with; None if the loss compares with nothing."""
-
-    def __init__(self, *, weight: float = 1.0) -> None:
-        super().__init__()
-        self.weight = non_negative("weight", weight)
-
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep what `forward` compares with. Called once for each scale; does nothing here.
-
-        Args:
-            references: The features of the content, or of each style.
-            blend: The weights of several references; equal by default.
-        """
-
-    @abstractmethod
-    def forward(self, features: Features) -> Tensor:
-        """Return the loss without its `weight`: a scalar, the mean over the batch.
-
-        Args:
-            features: Maps every layer of `layers` to its features.
-        """
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {"weight": self.weight}
-
-    def extra_repr(self) -> str:
-        """Show the settings in `print(loss)`."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
-
-
-class LayerLoss(Loss):
-    """A weighted sum over layers of a comparison with a captured target."""
-
-    layer_weights: dict[str, float]
-
-    def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
-        super().__init__(weight=weight)
-        self.layer_weights = _layer_weights(layers)
-        self.layers = tuple(self.layer_weights)
-
-    def settings(self) -> dict[str, Any]:
-        return {"layers": dict(self.layer_weights), **super().settings()}
-
-    def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
-
-    def _keep(self, layer: str, target: Statistic) -> None:
-        parts = _parts(target)
-        for i, part in enumerate(parts):
-            # Buffers follow `.to()`; a target is no part of what a checkpoint should hold.
-            self.register_buffer(self._buffer(layer, i), part.detach(), persistent=False)
-        stale = len(parts)
-        while self._buffer(layer, stale) in self._buffers:  # an earlier capture had more parts
-            delattr(self, self._buffer(layer, stale))
-            stale += 1
-
-    def _target(self, layer: str, part: int = 0) -> Tensor:
-        target = self._buffers.get(self._buffer(layer, part))
-        if target is None:
-            name = type(self).__name__
-            raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        return target
-
-    def _feature(self, layer: str, features: Features) -> Tensor:
-        if layer not in features:
-            raise ValueError(
-                f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "
-                f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
-            )
-        return features[layer]
-
-    def _fitting(self, layer: str, value: Tensor, target: Tensor) -> Tensor:
-        # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
-        if value.shape[1:] != target.shape[1:] or len(target) not in (1, len(value)):
-            raise self._misfit(layer, value.shape, target.shape)
-        return target
-
-    def _misfit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> ValueError:
-        return ValueError(
-            f"{type(self).__name__} captured {tuple(captured)} at {layer!r} and is given "
-            f"{tuple(given)}. Capture again from references that fit."
-        )
-
-    def _only(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None
-    ) -> Features:
-        """Return the one reference of a loss that cannot blend several."""
-        references = [references] if isinstance(references, Mapping) else list(references)
-        normalized_blend(blend, len(references))
-        if len(references) > 1:
-            raise ValueError(
-                f"`references` has {len(references)} pictures, but {type(self).__name__} compares "
-                "position by position and takes one. Pass a single one, or use a StatisticLoss."
-            )
-        return references[0]
-
-    def _buffer(self, layer: str, part: int) -> str:
-        # By number: a layer of another network may be called "features.3", which no buffer may.
-        return f"_target_{self.layers.index(layer)}_{part}"
 
 
 class SummaryLoss(LayerLoss):
@@ -222,7 +84,7 @@ class SummaryLoss(LayerLoss):
         for layer, first in summaries[0].items():
             if layer not in self.layers:  # captured for more than this loss needs
                 continue
-            parts = zip(*(_parts(summary[layer]) for summary in summaries), strict=True)
+            parts = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
             blended = tuple(_weighted_sum(shares, part) for part in parts)
             self._keep(layer, self.prepare(blended if isinstance(first, tuple) else blended[0]))
 
@@ -265,7 +127,7 @@ class SummaryLoss(LayerLoss):
         for layer, statistic in summary.items():
             targets = tuple(
                 self._fitting(layer, part, self._target(layer, i))
-                for i, part in enumerate(_parts(statistic))
+                for i, part in enumerate(parts_of(statistic))
             )
             target = targets if isinstance(statistic, tuple) else targets[0]
             terms[layer] = self.distance(statistic, target)
@@ -425,28 +287,10 @@ def mean_over_parts(
         statistic: Of the picture.
         target: Of the styles, blended.
     """
-    pairs = zip(_parts(statistic), _parts(target), strict=True)
+    pairs = zip(parts_of(statistic), parts_of(target), strict=True)
     return torch.stack([error(value, goal).mean() for value, goal in pairs]).mean()
-
-
-def _layer_weights(layers: Layers) -> dict[str, float]:
-    if isinstance(layers, str):
-        layers = [layers]
-    if not isinstance(layers, Mapping):
-        names = list(layers)
-        layers = {name: 1 / len(names) for name in names}
-    weights = {str(name): non_negative(f"layers[{name!r}]", w) for name, w in layers.items()}
-    if not weights:
-        raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
-    if not any(weights.values()):
-        raise ValueError(f"`layers` is {weights}; at least one weight must be positive.")
-    return weights
 
 
 def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:
     terms = [weight * part for weight, part in zip(weights, parts, strict=True)]
     return torch.stack(terms).sum(0)
-
-
-def _parts(statistic: Statistic) -> tuple[Tensor, ...]:
-    return statistic if isinstance(statistic, tuple) else (statistic,)
