@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import inspect
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,14 +19,6 @@ from nst import (
 )
 from nst.testing import check_loss
 
-BUILT_IN = [
-    value
-    for name in nst.__all__
-    if inspect.isclass(value := getattr(nst, name))
-    and issubclass(value, Loss)
-    and not inspect.isabstract(value)
-]
-
 
 class MeanLoss(StatisticLoss):
     """A user's whole new style loss."""
@@ -43,22 +33,6 @@ def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
         layer: torch.randn(n, 3, size, size, generator=generator, dtype=torch.float64)
         for layer in ("a", "b")
     }
-
-
-@pytest.mark.parametrize("loss", BUILT_IN)
-def test_every_built_in_loss_keeps_the_promises_of_its_kind(loss: type[Loss]) -> None:
-    units = inspect.signature(loss).parameters.get("units")
-    if units is None:
-        check_loss(loss())
-        return
-    for choice in getattr(loss, "known_units", ("relative", "mean", "gatys")):
-        check_loss(loss(units=choice))  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize("loss", BUILT_IN)
-def test_every_built_in_loss_can_be_made_again_from_its_settings(loss: type[Loss]) -> None:
-    original = loss(weight=0.5)
-    assert type(original)(**original.settings()).settings() == original.settings()
 
 
 def test_the_layers_are_weighted_and_summed() -> None:

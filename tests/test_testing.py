@@ -152,6 +152,32 @@ def test_a_loss_that_is_not_zero_at_its_own_target_is_caught() -> None:
         check_loss(Shifted(LAYERS))
 
 
+def test_a_gradient_that_is_not_zero_at_its_own_target_is_caught() -> None:
+    class Signed(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return feature - target
+
+    with pytest.raises(AssertionError, match="the gradient must be zero at its own target; it is"):
+        check_loss(Signed(LAYERS))
+
+
+def test_a_gradient_that_is_not_finite_at_its_own_target_is_caught() -> None:
+    class Root(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).square().sum(1).sqrt()
+
+    with pytest.raises(AssertionError, match="the gradient at its own target must be finite"):
+        check_loss(Root(LAYERS))
+
+
+def test_an_absolute_distance_rests_at_its_own_target() -> None:
+    class Absolute(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).abs()
+
+    check_loss(Absolute(LAYERS))
+
+
 def test_a_target_that_does_not_move_is_caught() -> None:
     class Stuck(ContentLoss):
         def scale(self, target: Tensor) -> Tensor:
