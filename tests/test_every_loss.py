@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import Loss
+from nst import Loss, functional
 from nst._catalog import LOSSES
 from nst._content_losses import Units
 from nst.testing import check_loss
@@ -103,3 +103,15 @@ def test_every_loss_rests_at_its_own_target_and_within_rounding_of_it(
         value, slope = value_and_slope(loss, near)
         assert abs(value) <= REST[dtype] * away
         assert slope <= REST[dtype] * elsewhere
+
+
+@every_variant
+def test_what_a_difference_is_divided_by_is_computed_at_capture(
+    make: partial[Loss], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = make()
+    loss.capture(features(loss, 1))
+    for name in ("_size", "scale"):
+        monkeypatch.setattr(type(loss), name, None, raising=False)
+    monkeypatch.setattr(functional, "square_size", None)
+    assert math.isfinite(loss(features(loss, 0)))

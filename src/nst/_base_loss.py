@@ -90,6 +90,7 @@ class LayerLoss(Loss):
         super().__init__(weight=weight)
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
+        self._num_parts: dict[str, int | None] = {}  # of a tuple
 
     def settings(self) -> dict[str, Any]:
         return {"layers": dict(self.layer_weights), **super().settings()}
@@ -99,6 +100,7 @@ class LayerLoss(Loss):
 
     def _keep(self, layer: str, target: Statistic) -> None:
         parts = parts_of(target)
+        self._num_parts[layer] = len(parts) if isinstance(target, tuple) else None
         for i, part in enumerate(parts):
             # Buffers follow `.to()`; a target is no part of what a checkpoint should hold.
             self.register_buffer(self._buffer(layer, i), part.detach(), persistent=False)
@@ -107,12 +109,14 @@ class LayerLoss(Loss):
             delattr(self, self._buffer(layer, stale))
             stale += 1
 
-    def _target(self, layer: str, part: int = 0) -> Tensor:
-        target = self._buffers.get(self._buffer(layer, part))
-        if target is None:
+    def _kept(self, layer: str) -> Statistic:
+        """Return what `_keep` was given, in the same form."""
+        if layer not in self._num_parts:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        return target
+        count = self._num_parts[layer]
+        parts = (self.get_buffer(self._buffer(layer, i)) for i in range(count or 1))
+        return next(parts) if count is None else tuple(parts)
 
     def _feature(self, layer: str, features: Features) -> Tensor:
         if layer not in features:
@@ -122,11 +126,10 @@ class LayerLoss(Loss):
             )
         return features[layer]
 
-    def _fitting(self, layer: str, value: Tensor, target: Tensor) -> Tensor:
+    def _check_fit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> None:
         # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
-        if value.shape[1:] != target.shape[1:] or len(target) not in (1, len(value)):
-            raise self._misfit(layer, value.shape, target.shape)
-        return target
+        if tuple(given[1:]) != tuple(captured[1:]) or captured[0] not in (1, given[0]):
+            raise self._misfit(layer, given, captured)
 
     def _misfit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> ValueError:
         return ValueError(

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nst import functional
 from nst._checks import at_least, one_of
@@ -99,7 +100,8 @@ class _PhotographLoss(LayerLoss):
         """
         features = self._only(references, blend)
         for layer in self.layers:
-            self._keep(layer, self._seen(self._feature(layer, features)))
+            seen = self._seen(self._feature(layer, features))
+            self._keep(layer, (seen, self._size(seen)))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' differences, a scalar.
@@ -113,9 +115,10 @@ class _PhotographLoss(LayerLoss):
         """
         terms = {}
         for layer in self.layers:
-            target = self._target(layer)
+            target, size = self._kept(layer)
             seen = self._seen(self._feature(layer, features))
-            terms[layer] = self._difference(seen, self._fitting(layer, seen, target))
+            self._check_fit(layer, seen.shape, target.shape)
+            terms[layer] = (self._difference(seen, target) / size).mean()
         return self._weighted_sum(terms)
 
     @abstractmethod
@@ -124,7 +127,11 @@ class _PhotographLoss(LayerLoss):
 
     @abstractmethod
     def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        """Compare what is seen of the picture with what was of the photograph: a scalar."""
+        """Compare what is seen of the picture with what was of the photograph, `(N,)`."""
+
+    def _size(self, target: Tensor) -> Tensor:
+        """Return what the difference is divided by, `(N,)`; 1 by default."""
+        return target.new_ones(len(target))
 
 
 class SelfSimilarityLoss(_PhotographLoss):
@@ -178,7 +185,7 @@ class SelfSimilarityLoss(_PhotographLoss):
         # At a kink, the signs of what rounding leaves would make a gradient of full size.
         knee = 1e-3 / target.shape[-1]
         apart = (seen - target).abs()
-        return (apart.square() / (apart + knee)).sum(1).mean()
+        return (apart.square() / (apart + knee)).sum(1).mean(1)
 
 
 class LaplacianLoss(_PhotographLoss):
@@ -214,7 +221,11 @@ class LaplacianLoss(_PhotographLoss):
         return functional.laplacian(feature, self.pool)
 
     def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        return functional.relative_square_error(seen, target).mean()
+        return (seen - target).square().flatten(1).sum(1)
+
+    @override
+    def _size(self, target: Tensor) -> Tensor:
+        return functional.square_size(target)
 
 
 class TotalVariationLoss(Loss):

@@ -8,7 +8,7 @@ know neither the network nor the loop, so they serve any training loop as well.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ __all__ = [
     "Statistic",
     "StatisticLoss",
     "SummaryLoss",
-    "mean_over_parts",
+    "parts_of",
 ]
 
 
@@ -39,6 +39,10 @@ class SummaryLoss(LayerLoss):
 
     reference = "style"
 
+    def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
+        super().__init__(layers, weight=weight)
+        self._shapes: dict[str, list[torch.Size]] = {}
+
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         """Compare a statistic with its target: a scalar, 0 where they agree.
 
@@ -48,7 +52,9 @@ class SummaryLoss(LayerLoss):
             statistic: Of the picture.
             target: What `prepare` returned.
         """
-        return mean_over_parts(functional.mean_square_error, statistic, target)
+        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
+        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
+        return torch.stack(errors).mean()
 
     @torch.no_grad()
     def capture(
@@ -87,6 +93,7 @@ class SummaryLoss(LayerLoss):
             parts = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
             blended = tuple(_weighted_sum(shares, part) for part in parts)
             self._keep(layer, self.prepare(blended if isinstance(first, tuple) else blended[0]))
+            self._shapes[layer] = [part.shape for part in blended]
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' distances, a scalar.
@@ -98,7 +105,7 @@ class SummaryLoss(LayerLoss):
             RuntimeError: `capture` has not been called.
             ValueError: The features do not fit the captured ones.
         """
-        self._target(self.layers[-1])  # refuses before anything is computed
+        self._kept(self.layers[-1])  # refuses before anything is computed
         return self._compare(self.summarize(features))
 
     @abstractmethod
@@ -113,7 +120,7 @@ class SummaryLoss(LayerLoss):
         """
 
     def prepare(self, statistic: Statistic) -> Statistic:
-        """Return what is kept of a layer's blended statistic, in the same shapes; itself here.
+        """Return what is kept of a layer's blended statistic, tensors of any shapes; itself here.
 
         Override it for what `distance` would else compute from the target each time.
 
@@ -125,12 +132,9 @@ class SummaryLoss(LayerLoss):
     def _compare(self, summary: Mapping[str, Statistic]) -> Tensor:
         terms = {}
         for layer, statistic in summary.items():
-            targets = tuple(
-                self._fitting(layer, part, self._target(layer, i))
-                for i, part in enumerate(parts_of(statistic))
-            )
-            target = targets if isinstance(statistic, tuple) else targets[0]
-            terms[layer] = self.distance(statistic, target)
+            for part, captured in zip(parts_of(statistic), self._shapes[layer], strict=True):
+                self._check_fit(layer, part.shape, captured)
+            terms[layer] = self.distance(statistic, self._kept(layer))
             if terms[layer].ndim != 0:
                 raise ValueError(
                     f"{type(self).__name__}.distance returned shape {tuple(terms[layer].shape)}; "
@@ -265,30 +269,17 @@ class PointwiseLoss(LayerLoss):
         """
         terms = {}
         for layer in self.layers:
+            target, scale = self._kept(layer)
             feature = self._feature(layer, features)
-            target = self._fitting(layer, feature, self._target(layer))
+            self._check_fit(layer, feature.shape, target.shape)
             error = self.error(feature.flatten(2), target.flatten(2))
             if error.ndim < 2 or len(error) != len(feature):
                 raise ValueError(
                     f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
                     f"for each position is needed, (N, P) or (N, C, P) with N = {len(feature)}."
                 )
-            terms[layer] = (error.flatten(1).mean(1) / self._target(layer, 1)).mean()
+            terms[layer] = (error.flatten(1).mean(1) / scale).mean()
         return self._weighted_sum(terms)
-
-
-def mean_over_parts(
-    error: Callable[[Tensor, Tensor], Tensor], statistic: Statistic, target: Statistic
-) -> Tensor:
-    """Return the mean of an error over the parts of a statistic and over the batch, a scalar.
-
-    Args:
-        error: Maps a part and its target to one number for each picture, `(N,)`.
-        statistic: Of the picture.
-        target: Of the styles, blended.
-    """
-    pairs = zip(parts_of(statistic), parts_of(target), strict=True)
-    return torch.stack([error(value, goal).mean() for value, goal in pairs]).mean()
 
 
 def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst import functional
 from nst._checks import at_least, normalized_blend, one_of
-from nst._losses import Features, LayerLoss, Layers
+from nst._losses import Features, LayerLoss, Layers, parts_of
 from nst._style_losses import STYLE_LAYERS
 
 __all__ = [
@@ -59,7 +59,8 @@ class _MatchingLoss(LayerLoss):
         self._shares = [share for share, _ in pairs]
         self._shapes = {layer: [feature.shape for feature in found[layer]] for layer in found}
         for layer, some in found.items():
-            self._keep(layer, tuple(self._kept(feature.flatten(2)) for feature in some))
+            prepared = (self._prepared(feature.flatten(2)) for feature in some)
+            self._keep(layer, tuple(part for parts in prepared for part in parts))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' errors, a scalar.
@@ -74,23 +75,24 @@ class _MatchingLoss(LayerLoss):
         """
         terms = {}
         for layer in self.layers:
-            self._target(layer)  # refuses before anything is computed
+            kept = parts_of(self._kept(layer))  # refuses before anything is computed
             feature = self._feature(layer, features)
             self._check_shape(layer, feature)
+            each = len(kept) // len(self._shares)  # so many parts belong to each style
             errors = [
-                share * self._error(feature.flatten(2), self._target(layer, i)).mean()
+                share * self._error(feature.flatten(2), kept[i * each : (i + 1) * each]).mean()
                 for i, share in enumerate(self._shares)
             ]
             terms[layer] = torch.stack(errors).sum()
         return self._weighted_sum(terms)
 
     @abstractmethod
-    def _kept(self, feature: Tensor) -> Tensor:
+    def _prepared(self, feature: Tensor) -> tuple[Tensor, ...]:
         """Return what is kept of a style's features, `(1, C, P)`."""
 
     @abstractmethod
-    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
-        """Return the error of features `(N, C, P)`, `(N,)`."""
+    def _error(self, feature: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        """Return the error of features `(N, C, P)` against what `_prepared` returned, `(N,)`."""
 
     def _check_shape(self, layer: str, feature: Tensor) -> None:
         for captured in self._shapes[layer]:  # heights and widths may differ
@@ -117,11 +119,12 @@ class _SortingLoss(_MatchingLoss):
         """Return the arguments that would make this loss again."""
         return {**super().settings(), "units": self.units}
 
-    def _in_units(self, error: Tensor, kept: Tensor) -> Tensor:
+    def _size(self, target: Tensor) -> Tensor:
+        """Return what the error against sorted values is divided by, `(N,)`."""
         if self.units == "mean":
-            return error
-        size = kept.square().flatten(1).mean(1)
-        return error / torch.where(size > 0, size, 1)
+            return target.new_ones(len(target))
+        size = target.square().flatten(1).mean(1)
+        return torch.where(size > 0, size, 1)
 
 
 class HistogramStyleLoss(_SortingLoss):
@@ -147,11 +150,13 @@ class HistogramStyleLoss(_SortingLoss):
         4.0
     """
 
-    def _kept(self, feature: Tensor) -> Tensor:
-        return feature.sort(-1).values
+    def _prepared(self, feature: Tensor) -> tuple[Tensor, ...]:
+        target = feature.sort(-1).values
+        return target, self._size(target)
 
-    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
-        return self._in_units(functional.sorted_error(feature, kept), kept)
+    def _error(self, feature: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        target, size = kept
+        return functional.sorted_error(feature, target) / size
 
 
 class SlicedWassersteinStyleLoss(_SortingLoss):
@@ -208,12 +213,14 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
         directions: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
         return directions.to(feature)
 
-    def _kept(self, feature: Tensor) -> Tensor:
-        return (self._directions(feature) @ feature).sort(-1).values
-
-    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
+    def _prepared(self, feature: Tensor) -> tuple[Tensor, ...]:
         directions = self._directions(feature)
-        return self._in_units(functional.sliced_wasserstein(feature, kept, directions), kept)
+        target = (directions @ feature).sort(-1).values
+        return target, self._size(target), directions
+
+    def _error(self, feature: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        target, size, directions = kept
+        return functional.sliced_wasserstein(feature, target, directions) / size
 
 
 class _SamplingLoss(_MatchingLoss):
@@ -233,8 +240,8 @@ class _SamplingLoss(_MatchingLoss):
     def _sampled(self, feature: Tensor) -> Tensor:
         return functional.sample_positions(feature, self.max_positions, self.seed)
 
-    def _kept(self, feature: Tensor) -> Tensor:
-        return self._sampled(feature).contiguous()
+    def _prepared(self, feature: Tensor) -> tuple[Tensor, ...]:
+        return (self._sampled(feature).contiguous(),)
 
 
 class NearestNeighborStyleLoss(_SamplingLoss):
@@ -273,8 +280,8 @@ class NearestNeighborStyleLoss(_SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
-        return functional.nearest_neighbor_error(feature, kept)
+    def _error(self, feature: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        return functional.nearest_neighbor_error(feature, *kept)
 
 
 class RelaxedTransportStyleLoss(_SamplingLoss):
@@ -311,5 +318,5 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    def _error(self, feature: Tensor, kept: Tensor) -> Tensor:
-        return functional.relaxed_transport(self._sampled(feature), kept)
+    def _error(self, feature: Tensor, kept: tuple[Tensor, ...]) -> Tensor:
+        return functional.relaxed_transport(self._sampled(feature), *kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from nst._losses import (
     Statistic,
     StatisticLoss,
     SummaryLoss,
-    mean_over_parts,
+    parts_of,
 )
 
 __all__ = [
@@ -50,11 +50,12 @@ class _UnitsStyleLoss(StatisticLoss):
         super().__init__(layers, weight=weight)
         self.units = one_of("units", units, self.known_units)
 
-    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        """Compare a statistic with its target in the chosen units."""
+    def _size(self, target: Tensor) -> Tensor:
+        """Return what the square error against a target is divided by, `(N,)`."""
         if self.units == "relative":
-            return mean_over_parts(functional.relative_square_error, statistic, target)
-        return mean_over_parts(functional.mean_square_error, statistic, target)
+            return functional.square_size(target)
+        values = target[0].numel() * (4 if self.units == "gatys" else 1)
+        return target.new_full((len(target),), values)
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
@@ -113,16 +114,16 @@ class GramStyleLoss(_UnitsStyleLoss):
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
-        if isinstance(statistic, tuple):
-            return functional.covariance(*statistic), statistic[1]
-        return statistic
+        target = self._compared(statistic)
+        return target, self._size(target)
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        if isinstance(statistic, tuple) and isinstance(target, tuple):
-            statistic, target = functional.covariance(*statistic), target[0]
-        distance = super().distance(statistic, target)
-        return distance / 4 if self.units == "gatys" else distance
+        goal, size = target
+        return functional.relative_square_error(self._compared(statistic), goal, size).mean()
+
+    def _compared(self, statistic: Statistic) -> Tensor:
+        return functional.covariance(*statistic) if isinstance(statistic, tuple) else statistic
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
@@ -157,6 +158,15 @@ class MomentStyleLoss(_UnitsStyleLoss):
         """Return the mean and the raw second moment, `(N, C)` each."""
         return functional.mean(feature, weight), functional.second_moment(feature, weight)
 
+    @override
+    def prepare(self, statistic: Statistic) -> Statistic:
+        mean, second = statistic
+        return mean, second, self._size(mean), self._size(second)
+
+    @override
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        return _mean_error(statistic, target[:2], target[2:])
+
 
 class MeanStdStyleLoss(_UnitsStyleLoss):
     r"""Matches the mean and the standard deviation of every channel.
@@ -186,10 +196,17 @@ class MeanStdStyleLoss(_UnitsStyleLoss):
         return functional.mean(feature, weight), functional.second_moment(feature, weight)
 
     @override
+    def prepare(self, statistic: Statistic) -> Statistic:
+        mean, second = statistic
+        floor = 1e-6 * second.mean()
+        deviation = functional.standard_deviation(mean, second, floor)
+        return mean, deviation, self._size(mean), self._size(deviation), floor
+
+    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        floor = 1e-6 * target[1].mean()
-        pairs = [(m, functional.standard_deviation(m, s, floor)) for m, s in (statistic, target)]
-        return super().distance(*pairs)
+        mean, second = statistic
+        deviation = functional.standard_deviation(mean, second, target[4])
+        return _mean_error((mean, deviation), target[:2], target[2:4])
 
 
 class WassersteinStyleLoss(_UnitsStyleLoss):
@@ -224,20 +241,19 @@ class WassersteinStyleLoss(_UnitsStyleLoss):
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
-        covariance = functional.covariance(*statistic)
-        return functional.square_root(functional.regularized(covariance)), statistic[1]
+        covariance, mean = functional.covariance(*statistic), statistic[1]
+        root = functional.square_root(functional.regularized(covariance))
+        if self.units == "mean":
+            return root, mean, mean.new_full((len(mean),), mean.shape[1])
+        size = root.square().flatten(1).sum(1) + mean.square().sum(1)
+        return root, mean, torch.where(size > 0, size, 1)
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        (gram, mean), (root, goal) = statistic, target
-        covariance = functional.covariance(gram, mean)
-        spread = root.square().flatten(1).sum(1)  # the trace of the target's covariance
-        moved = functional.squared_bures(covariance, root)
+        (gram, mean), (root, goal, size) = statistic, target
+        moved = functional.squared_bures(functional.covariance(gram, mean), root)
         moved = moved + (mean - goal).square().sum(1)
-        if self.units == "mean":
-            return (moved / mean.shape[1]).mean()
-        size = spread + goal.square().sum(1)
-        return (moved / torch.where(size > 0, size, 1)).mean()
+        return (moved / size).mean()
 
 
 class CrossLayerGramStyleLoss(SummaryLoss):
@@ -287,8 +303,14 @@ class CrossLayerGramStyleLoss(SummaryLoss):
         return summary
 
     @override
+    def prepare(self, statistic: Statistic) -> Statistic:
+        (gram,) = parts_of(statistic)
+        return gram, functional.square_size(gram)
+
+    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        return mean_over_parts(functional.relative_square_error, statistic, target)
+        (gram,), (goal, size) = parts_of(statistic), target
+        return functional.relative_square_error(gram, goal, size).mean()
 
     def _averaged(
         self, layer: str, features: Features, shape: tuple[int, int]
@@ -298,3 +320,11 @@ class CrossLayerGramStyleLoss(SummaryLoss):
         if "mask" in features:
             return feature, functional.mask_weight(features["mask"], shape)
         return feature, functional.uniform_weight(feature)
+
+
+def _mean_error(
+    values: Iterable[Tensor], goals: Iterable[Tensor], sizes: Iterable[Tensor]
+) -> Tensor:
+    """Return the mean of several parts' errors, a scalar."""
+    parts = zip(values, goals, sizes, strict=True)
+    return torch.stack([functional.relative_square_error(*part).mean() for part in parts]).mean()

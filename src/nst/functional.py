@@ -51,6 +51,7 @@ __all__ = [
     "sliced_wasserstein",
     "sorted_error",
     "square_root",
+    "square_size",
     "squared_bures",
     "standard_deviation",
     "total_variation",
@@ -217,7 +218,24 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
     return (value - target).square().flatten(1).mean(1)
 
 
-def relative_square_error(value: Tensor, target: Tensor) -> Tensor:
+def square_size(target: Tensor) -> Tensor:
+    r"""Return \(\lVert \hat x \rVert^2\), what a relative error is divided by; 1 instead of 0.
+
+    Args:
+        target: `(N, ...)`.
+
+    Returns:
+        One number for each picture, `(N,)`.
+
+    Examples:
+        >>> square_size(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [25.0, 1.0]
+    """
+    size = target.square().flatten(1).sum(1)
+    return torch.where(size > 0, size, 1)
+
+
+def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = None) -> Tensor:
     r"""Return \(\lVert x - \hat x \rVert^2 / \lVert \hat x \rVert^2\), which has no unit.
 
     It is 0 at the target and 1 for a value of zero, whatever the network's scale, the layer's
@@ -227,6 +245,8 @@ def relative_square_error(value: Tensor, target: Tensor) -> Tensor:
     Args:
         value: `(N, ...)`.
         target: `(N, ...)`, or `(1, ...)` to compare every picture with the same target.
+        size: What the squared difference is divided by, `(N,)` or `(1,)`; `square_size(target)` by
+            default, which a loss computes once.
 
     Returns:
         One number for each picture, `(N,)`.
@@ -235,8 +255,8 @@ def relative_square_error(value: Tensor, target: Tensor) -> Tensor:
         >>> relative_square_error(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
         [1.5625]
     """
-    size = target.square().flatten(1).sum(1)
-    return (value - target).square().flatten(1).sum(1) / torch.where(size > 0, size, 1)
+    size = square_size(target) if size is None else size
+    return (value - target).square().flatten(1).sum(1) / size
 
 
 def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
