@@ -115,3 +115,89 @@ def test_what_a_difference_is_divided_by_is_computed_at_capture(
         monkeypatch.setattr(type(loss), name, None, raising=False)
     monkeypatch.setattr(functional, "square_size", None)
     assert math.isfinite(loss(features(loss, 0)))
+
+
+def dull(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """Return features of which some or all never vary."""
+    changed = {layer: feature.clone() for layer, feature in found.items()}
+    for feature in changed.values():
+        if kind == "zeros":
+            feature.zero_()
+        elif kind == "flat":
+            feature.copy_(feature[..., :1, :1].abs().expand_as(feature) + 0.1)
+        else:  # one channel of several
+            feature[:, 0] = 0
+    return changed
+
+
+KINDS = ("zeros", "flat", "dead channel")
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_loss_rests_at_a_target_that_never_varies(
+    make: partial[Loss], dtype: torch.dtype, kind: str
+) -> None:
+    loss = make()
+    if loss.reference is None:
+        return
+    target, other = dull(features(loss, 1, dtype), kind), features(loss, 0, dtype)
+    loss.capture(target)
+    away, elsewhere = value_and_slope(loss, other)
+    value, slope = value_and_slope(loss, target)
+    assert abs(value) <= REST[dtype] * away
+    assert slope <= REST[dtype] * elsewhere
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("style", [*KINDS, None])
+@pytest.mark.parametrize("picture", [*KINDS, None])
+def test_every_loss_is_of_a_usable_size_where_nothing_varies(
+    make: partial[Loss], dtype: torch.dtype, style: str | None, picture: str | None
+) -> None:
+    loss = make()
+    target, found = features(loss, 1, dtype), features(loss, 0, dtype)
+    loss.capture(target if style is None else dull(target, style))
+    value, slope = value_and_slope(loss, found if picture is None else dull(found, picture))
+    assert -1e-6 <= value < 1e7
+    assert 0 <= slope < 1e8
+
+
+@every_variant
+def test_rounding_is_no_style(make: partial[Loss]) -> None:
+    loss = make()
+    if loss.reference != "style":
+        return
+    flat = dull(features(loss, 1, torch.float32), "flat")
+    loss.capture(flat)
+    larger = {
+        layer: f[..., :1, :1].expand(-1, -1, 33, 31).contiguous() for layer, f in flat.items()
+    }
+    assert abs(float(loss(larger))) < 1e-4
+
+
+@every_variant
+def test_every_picture_of_a_batch_is_scored_as_if_alone(make: partial[Loss]) -> None:
+    loss, alone = make(), []
+    scale = torch.tensor([1.0, 100.0], dtype=torch.float64)[:, None, None, None]
+    targets, pictures = (
+        {layer: scale * value for layer, value in features(loss, seed, n=2).items()}
+        for seed in (1, 0)
+    )
+    for i in range(2):
+        loss.capture({layer: value[i : i + 1] for layer, value in targets.items()})
+        alone.append(float(loss({layer: value[i : i + 1] for layer, value in pictures.items()})))
+    loss.capture(targets)
+    assert float(loss(pictures)) == pytest.approx(sum(alone) / 2, rel=1e-12)
+
+
+@every_variant
+def test_a_picture_that_has_become_nan_has_a_loss_of_nan(make: partial[Loss]) -> None:
+    loss = make()
+    loss.capture(features(loss, 1))
+    found = features(loss, 0)
+    for feature in found.values():
+        feature[..., 2, :] = torch.nan
+    assert math.isnan(loss(found))

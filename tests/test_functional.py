@@ -201,10 +201,11 @@ def test_a_square_root_squared_is_the_matrix(covariances: tuple[Tensor, Tensor])
 
 def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]) -> None:
     one, other = covariances
-    found = functional.squared_bures(one, functional.square_root(functional.regularized(other)))
+    floor = torch.tensor([1e-4, 2e-4], dtype=torch.float64)
+    one, other = (functional.regularized(matrix, floor) for matrix in (one, other))
+    found = functional.squared_bures(one, functional.square_root(other), floor)
     for n in range(2):
-        a, b = functional.regularized(other)[n].numpy(), other[n].numpy()
-        s = one[n].numpy() + (a - b)  # by the same amount
+        s, a = one[n].numpy(), other[n].numpy()
         root = scipy.linalg.sqrtm(a)
         expected = np.trace(s + a - 2 * scipy.linalg.sqrtm(root @ s @ root)).real
         assert float(found[n]) == pytest.approx(expected, rel=1e-8)
@@ -214,9 +215,9 @@ def test_the_bures_distance_has_the_gradient_of_a_difference_quotient(
     covariances: tuple[Tensor, Tensor],
 ) -> None:
     one, other = covariances
-    root = functional.square_root(functional.regularized(other))
+    root, floor = functional.square_root(other), torch.full((2,), 1e-4, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda x: functional.squared_bures((x + x.mT) / 2, root), one.requires_grad_()
+        lambda x: functional.squared_bures((x + x.mT) / 2, root, floor), one.requires_grad_()
     )
 
 
@@ -224,14 +225,40 @@ def test_the_bures_distance_has_the_gradient_of_a_difference_quotient(
 def test_equal_covariances_are_no_distance_apart_and_pull_nowhere(rank: int) -> None:
     generator = torch.Generator().manual_seed(4)
     factor = torch.randn(1, 4, rank, generator=generator, dtype=torch.float64)
-    matrix = (factor @ factor.mT).requires_grad_()
-    root = functional.square_root(functional.regularized(matrix))
-    distance = functional.squared_bures(matrix, root).sum()
+    floor = torch.full((1,), 1e-4, dtype=torch.float64)
+    matrix = functional.regularized(factor @ factor.mT, floor).requires_grad_()
+    distance = functional.squared_bures(matrix, functional.square_root(matrix), floor).sum()
     (gradient,) = torch.autograd.grad(distance, matrix)
     assert abs(float(distance.detach())) < 1e-10
-    # Where nothing varies there is no direction; along what does, no pull.
-    assert float((gradient @ factor).abs().max() if rank else 0) < 1e-4
-    assert bool(gradient.isfinite().all())
+    assert float(gradient.abs().max()) < 1e-4
+
+
+def test_a_covariance_that_rounding_left_below_zero_is_lifted_towards_the_floor() -> None:
+    floor, goal = torch.tensor([1e-4]).double(), torch.diag(torch.tensor([4.0, 9.0]).double())[None]
+    found, slopes = [], []
+    for least in (0.0, -1e-3):  # of a variance
+        matrix = torch.diag(torch.tensor([least, 4.0]).double())[None]
+        matrix = functional.regularized(matrix, floor).requires_grad_()
+        distance = functional.squared_bures(matrix, functional.square_root(goal), floor).sum()
+        (gradient,) = torch.autograd.grad(distance, matrix)
+        found.append(float(distance.detach()))
+        slopes.append(float(gradient.norm()))
+    assert found[1] == pytest.approx(found[0], rel=1e-2)
+    assert slopes[1] == pytest.approx(2 * slopes[0], rel=1e-2)  # to a quarter of it
+
+
+def test_a_deviation_of_zero_has_no_slope() -> None:
+    flat = torch.full((1, 3, 5), 0.5, dtype=torch.float64, requires_grad=True)
+    moments = functional.mean(flat), functional.second_moment(flat)
+    deviation = functional.standard_deviation(*moments, 0.0)
+    (gradient,) = torch.autograd.grad(deviation.sum(), flat)
+    assert not deviation.any() and not gradient.any()
+
+
+def test_a_target_of_rounding_has_the_size_of_its_floor() -> None:
+    target = torch.tensor([[1e-9, 1e-9], [3.0, 4.0], [0.0, 0.0]])
+    floor = torch.tensor([0.5, 0.5, 0.0])
+    assert functional.square_size(target, floor).tolist() == [0.5, 25.0, 1.0]
 
 
 @pytest.mark.parametrize("pool", [1, 2, 3])

@@ -9,12 +9,14 @@ from nst import (
     ContentLoss,
     FeatureExtractor,
     GramStyleLoss,
+    LaplacianLoss,
     Loss,
     MomentStyleLoss,
     PointwiseLoss,
     StatisticLoss,
     StyleTransfer,
     TotalVariationLoss,
+    WassersteinStyleLoss,
     functional,
 )
 from nst.testing import check_loss
@@ -238,3 +240,43 @@ def test_the_losses_train_a_network_in_an_ordinary_loop(
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("channels", [64, 512])
+def test_wide_layers_that_never_vary_are_at_rest_in_single_precision(channels: int) -> None:
+    # The covariance is rounding of any sign, which grows with the number of channels.
+    generator = torch.Generator().manual_seed(0)
+    level = 3 * torch.rand(1, channels, 1, 1, generator=generator)
+    flat = level.expand(-1, -1, 24, 24).clone()
+    varied = flat + torch.randn(flat.shape, generator=generator)
+    loss, slopes = WassersteinStyleLoss(["a"]), {}
+    loss.capture({"a": flat})
+    for name, feature in (("target", flat), ("elsewhere", varied)):
+        value = loss({"a": feature.requires_grad_()})
+        (gradient,) = torch.autograd.grad(value, feature)
+        slopes[name] = float(gradient.norm())
+        if name == "target":
+            assert abs(float(value.detach())) < 1e-6
+    assert slopes["target"] < 1e-5 * slopes["elsewhere"]
+
+
+def test_a_flat_picture_pulls_towards_a_varied_style_no_harder_than_usual() -> None:
+    generator = torch.Generator().manual_seed(0)
+    level = 3 * torch.rand(1, 256, 1, 1, generator=generator)
+    style, other = (
+        (torch.randn(1, 256, 24, 24, generator=generator) * level).relu() for _ in range(2)
+    )
+    loss, slopes = WassersteinStyleLoss(["a"]), []
+    loss.capture({"a": style})
+    for feature in (level.expand_as(style).clone(), 0.5 * other):
+        (gradient,) = torch.autograd.grad(loss({"a": feature.requires_grad_()}), feature)
+        slopes.append(float(gradient.norm()))
+    assert slopes[0] < 10 * slopes[1]
+
+
+def test_a_photograph_without_lines_is_not_compared_with_rounding() -> None:
+    loss, flat = LaplacianLoss(), torch.full((1, 3, 32, 32), 0.7)
+    noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
+    loss.capture({"image": flat * (1 + 1e-6 * noise)})
+    assert float(loss({"image": flat})) < 1e-3
+    assert 1 < float(loss({"image": flat * (1 + 0.1 * noise)})) < 1e6

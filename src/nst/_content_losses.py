@@ -100,8 +100,9 @@ class _PhotographLoss(LayerLoss):
         """
         features = self._only(references, blend)
         for layer in self.layers:
-            seen = self._seen(self._feature(layer, features))
-            self._keep(layer, (seen, self._size(seen)))
+            feature = self._feature(layer, features)
+            seen = self._seen(feature)
+            self._keep(layer, (seen, self._size(seen, feature)))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' differences, a scalar.
@@ -129,8 +130,13 @@ class _PhotographLoss(LayerLoss):
     def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
         """Compare what is seen of the picture with what was of the photograph, `(N,)`."""
 
-    def _size(self, target: Tensor) -> Tensor:
-        """Return what the difference is divided by, `(N,)`; 1 by default."""
+    def _size(self, target: Tensor, feature: Tensor) -> Tensor:
+        """Return what the difference is divided by, `(N,)`; 1 by default.
+
+        Args:
+            target: What is seen of the photograph.
+            feature: The features it is seen of, `(N, C, H, W)`.
+        """
         return target.new_ones(len(target))
 
 
@@ -192,7 +198,8 @@ class LaplacianLoss(_PhotographLoss):
     r"""Keeps the photograph's lines: the Laplacian of the picture, averaged over small cells.
 
     \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
-    mean over cells of `pool` pixels; a photograph without lines is compared absolutely. Li et al.,
+    mean over cells of `pool` pixels. The divisor is no less than a millionth of the photograph's
+    mean square for each of its values, for where there are no lines, it is rounding. Li et al.,
     "Laplacian-Steered Neural Style Transfer" (ACM MM 2017).
 
     Args:
@@ -224,8 +231,9 @@ class LaplacianLoss(_PhotographLoss):
         return (seen - target).square().flatten(1).sum(1)
 
     @override
-    def _size(self, target: Tensor) -> Tensor:
-        return functional.square_size(target)
+    def _size(self, target: Tensor, feature: Tensor) -> Tensor:
+        brightness = feature.square().flatten(1).mean(1)
+        return functional.square_size(target, 1e-6 * brightness * target[0].numel())
 
 
 class TotalVariationLoss(Loss):

@@ -34,35 +34,39 @@ def covariance(gram: Tensor, mean: Tensor) -> Tensor:
 def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
     r"""Return the standard deviation of every channel, \(\sqrt{\max(m - \mu^2, 0) + \epsilon}\).
 
+    Where that is 0, so is the gradient.
+
     Args:
         mean: `(N, C)`.
         second_moment: `(N, C)`; rounding may leave it a little below the squared mean.
-        floor: \(\epsilon\), positive: without it a channel that never varies has no gradient.
+        floor: \(\epsilon\), well above the rounding of the second moment: without it, the slope
+            of a channel that hardly varies has no bound.
 
     Examples:
         >>> standard_deviation(torch.tensor([[2.0]]), torch.tensor([[13.0]]), 0.0).tolist()
         [[3.0]]
     """
-    return ((second_moment - mean.square()).clamp_min(0) + floor).sqrt()
+    variance = (second_moment - mean.square()).clamp_min(0) + floor
+    none = variance == 0
+    # The root of 1 in place of 0, where its slope is infinite.
+    return torch.where(none, 0, torch.where(none, 1, variance).sqrt())
 
 
-def regularized(covariance: Tensor) -> Tensor:
-    r"""Return \(\Sigma + \epsilon I\), with \(\epsilon\) a ten-thousandth of the mean variance.
+def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
+    r"""Return \(\Sigma + \epsilon I\), as `squared_bures` needs it.
 
     It makes singular matrices regular (of a channel that never responds, or of more channels than
-    positions), as `squared_bures` needs them.
+    positions), and what rounding left of features that never vary.
 
     Args:
         covariance: `(N, C, C)`.
+        floor: \(\epsilon\), well above the rounding of the Gram matrix, `(N,)` or `(1,)`.
 
     Examples:
-        >>> round(float(regularized(torch.ones(1, 1, 1))), 6)
-        1.0001
+        >>> regularized(torch.ones(1, 2, 2), torch.tensor([0.5])).tolist()
+        [[[1.5, 1.0], [1.0, 1.5]]]
     """
-    channels = covariance.shape[-1]
-    variance = covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
-    floor = (1e-4 * variance).clamp_min(torch.finfo(covariance.dtype).tiny)
-    eye = torch.eye(channels, dtype=covariance.dtype, device=covariance.device)
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
     return covariance + floor[:, None, None] * eye
 
 
@@ -76,12 +80,12 @@ def square_root(matrix: Tensor) -> Tensor:
         >>> square_root(torch.tensor([[[4.0, 0.0], [0.0, 9.0]]])).tolist()
         [[[2.0, 0.0], [0.0, 3.0]]]
     """
-    values, vectors = torch.linalg.eigh(_double(matrix.detach()))
+    values, vectors = _eigen(_double(matrix.detach()))
     root: Tensor = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
     return root.to(matrix)
 
 
-def squared_bures(covariance: Tensor, root: Tensor) -> Tensor:
+def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
     r"""Return the squared Bures distance between covariances, given one's square root A.
 
     $$\operatorname{tr}(\Sigma + A^2 - 2 (A \Sigma A)^{1/2}), \qquad
@@ -91,27 +95,23 @@ def squared_bures(covariance: Tensor, root: Tensor) -> Tensor:
     means. Computed in float64.
 
     Args:
-        covariance: `(N, C, C)`; a little is added to its diagonal, as `regularized` does to A^2 by
-            the same amount.
-        root: `square_root` of the target's, `(N, C, C)` or `(1, C, C)`.
+        covariance: `regularized`, `(N, C, C)`.
+        root: `square_root` of the target's, regularized alike, `(N, C, C)` or `(1, C, C)`.
+        floor: What `regularized` added, `(N,)` or `(1,)`: no variance, in any direction, is taken
+            for less than a quarter of it, whatever rounding has left.
 
     Returns:
         One number for each picture, `(N,)`.
 
     Examples:
         >>> four, nine = torch.full((1, 1, 1), 4.0), torch.full((1, 1, 1), 9.0)
-        >>> round(float(squared_bures(four, square_root(regularized(nine)))), 2)  # (2 - 3)**2
-        1.0
+        >>> squared_bures(four, square_root(nine), torch.tensor([1e-4])).tolist()  # (2 - 3)**2
+        [1.0]
     """
     a, sigma = _double(root), _double(covariance)
-    traces = torch.einsum("nij,nij->n", a, a)
-    # The floor is the target's: the same for both, so that equal ones have distance 0.
-    channels = a.shape[-1]
-    floor = 1e-4 * traces / channels / (1 + 1e-4)
-    eye = torch.eye(channels, dtype=a.dtype, device=a.device)
-    sigma = sigma + floor.clamp_min(1e-300)[:, None, None] * eye
-    product: Tensor = _TraceOfRoot.apply(sigma, a)
-    distance: Tensor = sigma.diagonal(dim1=-2, dim2=-1).sum(-1) + traces - 2 * product
+    traces = sigma.diagonal(dim1=-2, dim2=-1).sum(-1) + a.square().flatten(1).sum(1)
+    product: Tensor = _TraceOfRoot.apply(sigma, a, _double(floor))
+    distance: Tensor = traces - 2 * product
     return distance.to(covariance)
 
 
@@ -119,21 +119,31 @@ class _TraceOfRoot(torch.autograd.Function):
     """The trace of the square root of A S A, whose gradient for S is A (A S A)^(-1/2) A / 2."""
 
     @staticmethod
-    def forward(ctx: Any, sigma: Tensor, a: Tensor) -> Tensor:
+    def forward(ctx: Any, sigma: Tensor, a: Tensor, floor: Tensor) -> Tensor:
         product = a @ (sigma + sigma.mT) @ a / 2
-        values, vectors = torch.linalg.eigh(product)
-        largest = values[:, -1:].clamp_min(1e-300)
-        # Rounding leaves eigenvalues of any sign; what is below it has no direction.
-        roots = values.clamp_min(0).maximum(largest * 1e-15).sqrt()
-        ctx.save_for_backward(a @ (vectors / roots[:, None]) @ vectors.mT @ a)
+        values, vectors = _eigen(product)
+        moved = a @ vectors
+        # v'ASAv is no less than the floor times |Av|^2, but rounding leaves values of any sign. A
+        # quarter of it leaves alone the little that both sides have in common at the target.
+        least = floor[:, None] / 4 * moved.square().sum(1)
+        roots = values.maximum(least).clamp_min(1e-300).sqrt()
+        ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)
         trace: Tensor = roots.sum(-1)
         return trace
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
-        return gradient[:, None, None] * slope / 2, None
+        return gradient[:, None, None] * slope / 2, None, None
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors; eigenvalues of NaN where the matrix is not finite."""
+    finite = matrix.isfinite().flatten(1).all(1)
+    # The solver raises an error there, where a run is to end with the reason that it diverged.
+    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix, 0))
+    return torch.where(finite[:, None], values, torch.nan), vectors
 
 
 def _double(matrix: Tensor) -> Tensor:

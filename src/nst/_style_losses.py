@@ -35,6 +35,11 @@ STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 0.2 for block in range(1,
 """The style layers of Gatys et al. (2016), weighted equally."""
 
 
+# What varies by less than this share of its mean square is flat: there, a relative error would be
+# divided by rounding, or by noise that nobody sees.
+_FLAT = 1e-3
+
+
 class _UnitsStyleLoss(StatisticLoss):
     """A statistic compared in units of choice; subclasses say which statistic."""
 
@@ -50,10 +55,15 @@ class _UnitsStyleLoss(StatisticLoss):
         super().__init__(layers, weight=weight)
         self.units = one_of("units", units, self.known_units)
 
-    def _size(self, target: Tensor) -> Tensor:
-        """Return what the square error against a target is divided by, `(N,)`."""
+    def _size(self, target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+        """Return what the square error against a target is divided by, `(N,)`.
+
+        Args:
+            target: What is compared with.
+            floor: The least of it in relative units, `(N,)`.
+        """
         if self.units == "relative":
-            return functional.square_size(target)
+            return functional.square_size(target, floor)
         values = target[0].numel() * (4 if self.units == "gatys" else 1)
         return target.new_full((len(target),), values)
 
@@ -82,7 +92,8 @@ class GramStyleLoss(_UnitsStyleLoss):
         weight: What the loop multiplies the loss with; non-negative.
         units: How the difference is normalized, see above.
         centered: Whether the mean is taken out first, which makes G the covariance: then what
-            channels do together counts, and not how bright they are.
+            channels do together counts, and not how bright they are. The relative divisor is no
+            less than \(10^{-6}\) of the Gram matrix's, as a flat style's covariance is rounding.
 
     Raises:
         ValueError: No layers, bad weights, or unknown units.
@@ -114,8 +125,8 @@ class GramStyleLoss(_UnitsStyleLoss):
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
-        target = self._compared(statistic)
-        return target, self._size(target)
+        target, gram = self._compared(statistic), parts_of(statistic)[0]
+        return target, self._size(target, _FLAT**2 * gram.square().flatten(1).sum(1))
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
@@ -137,7 +148,8 @@ class MomentStyleLoss(_UnitsStyleLoss):
     of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017) that first and second moments carry
     much of a style. The loss of a layer is the average of the two moments' distances:
     \(\lVert m - \hat m \rVert^2 / \lVert \hat m \rVert^2\) for `units="relative"`,
-    \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`.
+    \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`. The mean's relative divisor is no less
+    than a thousandth of the sum of second moments: where features cancel, it is rounding.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -161,7 +173,8 @@ class MomentStyleLoss(_UnitsStyleLoss):
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
         mean, second = statistic
-        return mean, second, self._size(mean), self._size(second)
+        least = _FLAT * second.sum(1)
+        return mean, second, self._size(mean, least), self._size(second)
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
@@ -173,8 +186,10 @@ class MeanStdStyleLoss(_UnitsStyleLoss):
 
     The statistics of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017), from blended raw
     moments. The loss of a layer is the average of the distances of \(\mu\) and of
-    \(\sigma = \sqrt{m - \mu^2}\), in units as in `MomentStyleLoss`. A millionth of the
-    layer's mean square is added under the root, so that a dead channel has a gradient.
+    \(\sigma = \sqrt{m - \mu^2 + \epsilon}\), in units as in `MomentStyleLoss`, with
+    \(\epsilon\) a millionth of the style's mean square in this layer, so that a dead channel has a
+    gradient. Both relative divisors are no less than a thousandth of the sum of second moments:
+    the deviation of a flat style is rounding.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -198,9 +213,10 @@ class MeanStdStyleLoss(_UnitsStyleLoss):
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
         mean, second = statistic
-        floor = 1e-6 * second.mean()
+        floor = 1e-6 * second.mean(1, keepdim=True)
         deviation = functional.standard_deviation(mean, second, floor)
-        return mean, deviation, self._size(mean), self._size(deviation), floor
+        least = _FLAT * second.sum(1)
+        return mean, deviation, self._size(mean, least), self._size(deviation, least), floor
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
@@ -217,8 +233,10 @@ class WassersteinStyleLoss(_UnitsStyleLoss):
       - 2 (\hat\Sigma^{1/2} \Sigma \hat\Sigma^{1/2})^{1/2}\bigr)$$
 
     divided by \(\lVert\hat\mu\rVert^2 + \operatorname{tr}\hat\Sigma\) for `units="relative"`, by
-    the number of channels for `units="mean"`. Mroueh, "Wasserstein Style Transfer" (AISTATS 2020).
-    Each layer's covariance takes an eigendecomposition in float64 each time.
+    the number of channels for `units="mean"`; a ten-thousandth of the style's mean square in this
+    layer is added to each variance on both sides, as the formula needs regular matrices. Mroueh,
+    "Wasserstein Style Transfer" (AISTATS 2020). Each layer's covariance takes an eigendecomposition
+    in float64 each time.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -241,17 +259,18 @@ class WassersteinStyleLoss(_UnitsStyleLoss):
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
-        covariance, mean = functional.covariance(*statistic), statistic[1]
-        root = functional.square_root(functional.regularized(covariance))
-        if self.units == "mean":
-            return root, mean, mean.new_full((len(mean),), mean.shape[1])
-        size = root.square().flatten(1).sum(1) + mean.square().sum(1)
-        return root, mean, torch.where(size > 0, size, 1)
+        gram, mean = statistic
+        second = gram.diagonal(dim1=-2, dim2=-1)
+        # A share of the variance alone would be rounding, of any sign, where the style is flat.
+        floor = (1e-4 * second.mean(1)).clamp_min(torch.finfo(gram.dtype).tiny)
+        covariance = functional.regularized(functional.covariance(gram, mean), floor)
+        return functional.square_root(covariance), mean, self._size(second.sqrt()), floor
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        (gram, mean), (root, goal, size) = statistic, target
-        moved = functional.squared_bures(functional.covariance(gram, mean), root)
+        (gram, mean), (root, goal, size, floor) = statistic, target
+        covariance = functional.regularized(functional.covariance(gram, mean), floor)
+        moved = functional.squared_bures(covariance, root, floor)
         moved = moved + (mean - goal).square().sum(1)
         return (moved / size).mean()
 

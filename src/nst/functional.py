@@ -218,11 +218,14 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
     return (value - target).square().flatten(1).mean(1)
 
 
-def square_size(target: Tensor) -> Tensor:
-    r"""Return \(\lVert \hat x \rVert^2\), what a relative error is divided by; 1 instead of 0.
+def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
+    r"""Return what a relative error is divided by, \(\max(\lVert \hat x \rVert^2, \epsilon)\).
+
+    Where that is 0, it is 1: a target of zeros has no scale of its own.
 
     Args:
         target: `(N, ...)`.
+        floor: \(\epsilon\), `(N,)`, for a target that may be nothing but rounding.
 
     Returns:
         One number for each picture, `(N,)`.
@@ -232,6 +235,7 @@ def square_size(target: Tensor) -> Tensor:
         [25.0, 1.0]
     """
     size = target.square().flatten(1).sum(1)
+    size = size.maximum(torch.as_tensor(floor).to(size))
     return torch.where(size > 0, size, 1)
 
 
