@@ -7,6 +7,7 @@ from torch import Tensor, nn
 import nst
 from nst import (
     ContentLoss,
+    CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
     LaplacianLoss,
@@ -280,3 +281,11 @@ def test_a_photograph_without_lines_is_not_compared_with_rounding() -> None:
     loss.capture({"image": flat * (1 + 1e-6 * noise)})
     assert float(loss({"image": flat})) < 1e-3
     assert 1 < float(loss({"image": flat * (1 + 0.1 * noise)})) < 1e6
+
+
+def test_a_weight_on_the_first_of_crossed_layers_alone_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="its pair with the layer before it, and the first has none"
+    ):
+        CrossLayerGramStyleLoss({"a": 1.0, "b": 0.0})
+    assert CrossLayerGramStyleLoss({"a": 1.0, "b": 0.5}).layers == ("a", "b")

@@ -290,7 +290,7 @@ class CrossLayerGramStyleLoss(SummaryLoss):
         weight: What the loop multiplies the loss with; non-negative.
 
     Raises:
-        ValueError: Fewer than two layers, or bad weights.
+        ValueError: Fewer than two layers, bad weights, or none on a pair.
 
     Examples:
         >>> loss = CrossLayerGramStyleLoss(["relu1_1", "relu2_1"])
@@ -309,6 +309,12 @@ class CrossLayerGramStyleLoss(SummaryLoss):
             raise ValueError(
                 f"`layers` is {self.layers}; at least two are needed, such as "
                 "['relu1_1', 'relu2_1']."
+            )
+        if not any(self.layer_weights[deep] for deep in self.layers[1:]):
+            raise ValueError(
+                f"`layers` is {self.layer_weights}, which weighs no pair: a layer's weight is that "
+                "of its pair with the layer before it, and the first has none before it. Give a "
+                "later layer a positive weight."
             )
 
     @override
