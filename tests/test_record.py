@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,35 @@ from nst import (
     save_image,
 )
 from nst._hashes import hash_file
+from nst._weights import Weights
 from nst.images import read_record
 from nst.testing import tiny_extractor
 
 
 class OwnLoss(TotalVariationLoss):
     """A loss of the user's."""
+
+    def __init__(self, **own: Any) -> None:
+        super().__init__()
+        self.own = own
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), **self.own}
+
+
+class BrokenLoss(TotalVariationLoss):
+    """A loss of the user's that cannot tell its settings."""
+
+    def settings(self) -> dict[str, Any]:
+        raise RuntimeError("no settings")
+
+
+@dataclass
+class Brush:
+    """A setting of the user's."""
+
+    file: Path
+    colors: frozenset[str] = frozenset({"red", "blue"})
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +176,85 @@ def test_no_path_of_a_record_is_followed(folder: Path, photo: Tensor) -> None:
         with pytest.raises(FileNotFoundError, match="which is not in"):
             StyleTransfer.rerun("inside/out.png", extractor=tiny_extractor())
         Path("hidden.png").rename("photo.png")
+
+
+def test_settings_of_any_kind_are_recorded_without_folders(folder: Path) -> None:
+    seed: Any = np.int64(3)
+    own = {
+        "seed": np.int64(7),
+        "share": np.float32(0.5),
+        "end": math.inf,
+        "file": folder / "brush.png",
+        "text": f"{folder}/brush.png",
+        "brush": Brush(folder / "brush.png"),
+        "names": {"b", "a"},
+        "object": object(),
+        "loss": OwnLoss,
+    }
+    made = transfer(losses={"own": OwnLoss(**own)}).run(
+        "photo.png",
+        "painting.png",
+        seed=seed,
+        callbacks=lambda state: state.stop(f"{folder}/x"),
+    )
+    (path,) = made.save("out.png")
+    record = read_record(path)
+    assert record == made.settings
+    told = record["losses"]["own"]
+    assert record["seed"] == 3 and (told["seed"], told["share"], told["end"]) == (7, 0.5, "inf")
+    assert (told["file"], told["text"], told["names"]) == ("brush.png", "brush.png", ["a", "b"])
+    assert told["object"] == "<object object>"
+    assert "brush.png" in told["brush"]
+    assert str(folder.parent) not in json.dumps(record)
+
+
+def test_weights_of_the_users_own_are_recorded_without_their_folder(folder: Path) -> None:
+    network = FeatureExtractor(Weights(tiny_extractor().state_dict(), f"{folder}/own.pth"))
+    made = StyleTransfer(network, num_steps=1).run("photo.png", "painting.png")
+    assert made.settings["extractor"]["weights"] == "own.pth"
+
+
+def test_a_loss_that_cannot_tell_its_settings_does_not_cost_the_picture(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = transfer(losses={"own": BrokenLoss()}).run("photo.png", "painting.png")
+    assert made.settings["losses"]["own"] == {"type": "BrokenLoss"}
+    assert "BrokenLoss.settings failed" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_a_record_too_long_for_the_format_does_not_cost_the_picture(
+    suffix: str, photo: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = {"text": "a" * 100_000}
+    save_image(photo, f"out.{suffix}", record=record)
+    if suffix != "jpg":
+        assert read_record(f"out.{suffix}") == record
+        assert not caplog.records
+        return
+    with Image.open("out.jpg") as picture:
+        assert picture.size == (40, 32)
+    with pytest.raises(ValueError, match="holds no record"):
+        read_record("out.jpg")
+    assert "the record of 'out.jpg' is left out" in caplog.text
+
+
+def test_records_about_as_long_as_the_format_can_hold_are_kept_or_left_out(photo: Tensor) -> None:
+    kept = []
+    for length in range(65_470, 65_530, 4):
+        save_image(photo, "out.jpg", record={"text": "a" * length})
+        with Image.open("out.jpg") as picture:
+            kept.append(length if 0x010E in picture.getexif() else 0)
+        if kept[-1]:
+            assert read_record("out.jpg") == {"text": "a" * length}
+    assert kept[0] and not kept[-1]
+
+
+def test_a_record_of_any_kind_can_be_saved(photo: Tensor) -> None:
+    save_image(
+        photo, "out.png", record={"array": np.zeros(2), "end": math.nan, "path": Path("a/b")}
+    )
+    assert read_record("out.png") == {"array": [0.0, 0.0], "end": "nan", "path": "b"}
 
 
 def test_the_record_can_be_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from nst._backbone import BackboneExtractor
 from nst._features import FeatureExtractor
 from nst._hashes import hash_array, hash_file, hash_tensor
 from nst._job import Job, Recipe
+from nst._json_ready import json_ready
 from nst._losses import Loss
 from nst._optimizers import OptimizerLike
 from nst._statistics import StyleStatistics
@@ -23,6 +25,8 @@ from nst._style import Style
 from nst.images import ImageLike
 
 __all__ = ["describe_inputs", "settings_of"]
+
+logger = logging.getLogger("nst")
 
 
 def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
@@ -35,7 +39,7 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
     from nst import __version__
 
     handles = job.handles
-    return {
+    settings = {
         "nst": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -60,6 +64,8 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "device": str(recipe.device),
         "num_threads": torch.get_num_threads(),
     }
+    ready: dict[str, Any] = json_ready(settings)
+    return ready
 
 
 def describe_inputs(
@@ -121,9 +127,13 @@ def _optimizer_name(optimizer: OptimizerLike) -> str:
 
 def _describe(part: nn.Module) -> dict[str, Any]:
     """Return a part's name and the arguments that would make it again, as far as it tells them."""
-    settings = (
-        part.settings()
-        if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
-        else {"repr": part.extra_repr()}
-    )
-    return {"type": type(part).__name__, **settings}
+    try:
+        settings = (
+            part.settings()
+            if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
+            else {"repr": part.extra_repr()}
+        )
+        return {**settings, "type": type(part).__name__}
+    except Exception:  # a part of the user's may raise anything, and the picture is done
+        logger.exception("%s.settings failed, so they are not recorded", type(part).__name__)
+        return {"type": type(part).__name__}
