@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import nst.cli
 from nst import (
@@ -24,7 +25,8 @@ from nst import (
     TotalVariationLoss,
     save_image,
 )
-from nst._hashes import hash_file
+from nst._hashes import hash_file, hash_network
+from nst._record import recorded_extractor
 from nst._weights import Weights
 from nst.images import read_record
 from nst.testing import tiny_extractor
@@ -292,14 +294,14 @@ def test_an_incomplete_record_is_refused(missing: str, photo: Tensor) -> None:
             continue
         if missing == "task" and value is None:
             continue
-        with pytest.raises(ValueError, match="`record` is incomplete or damaged"):
+        with pytest.raises(ValueError, match="`record` cannot be used: "):
             StyleTransfer.rerun("out.png", extractor=tiny_extractor())
 
 
 def test_a_record_without_a_network_needs_one_given() -> None:
     record = dict(transfer().run("photo.png", "painting.png").settings)
     del record["extractor"]
-    with pytest.raises(ValueError, match="`record` is incomplete or damaged"):
+    with pytest.raises(ValueError, match="`record` cannot be used: "):
         StyleTransfer.from_record(record)
     assert StyleTransfer.from_record(record, tiny_extractor()).num_steps == 4
 
@@ -319,7 +321,7 @@ def test_what_is_not_nsts_own_is_named_and_can_be_given() -> None:
         StyleTransfer.from_record("out.png", tiny_extractor())
     with pytest.raises(ValueError, match="`optimizer` is 'SGD'"):
         StyleTransfer.from_record("out.png", tiny_extractor(), losses={"own": OwnLoss()})
-    with pytest.raises(ValueError, match=r"network FeatureExtractor .* Pass extractor="):
+    with pytest.raises(ValueError, match=r"the weights 'tiny, seed 0', .* Pass extractor="):
         StyleTransfer.from_record("out.png", losses={"own": OwnLoss()}, optimizer="adam")
     made = StyleTransfer.from_record(
         "out.png", tiny_extractor(), losses={"own": OwnLoss()}, optimizer="adam", num_steps=3
@@ -335,14 +337,155 @@ def test_nothing_of_a_record_is_executed(photo: Tensor) -> None:
         StyleTransfer.from_record("out.png", tiny_extractor())
 
 
-def test_the_command_line_makes_a_picture_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load(weights: str, **_: str) -> FeatureExtractor:
-        return tiny_extractor()
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Small networks in the place of VGG19: the seed of each, by the weights' name."""
+    seeds = {"original": 0, "torchvision": 1}
 
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    def load(source: Any) -> Weights:
+        if source not in seeds:  # as for a path
+            raise FileNotFoundError(source)
+        return Weights(tiny_extractor(seeds[source]).state_dict(), source)
+
+    monkeypatch.setattr("nst._features.load_weights", load)
+    return seeds
+
+
+def named(**arguments: Any) -> StyleTransfer:
+    return StyleTransfer(FeatureExtractor("original", **arguments), num_steps=2)
+
+
+def test_the_recorded_network_is_found_by_its_name(networks: dict[str, int]) -> None:
+    first = named(pooling="average", padding="replicate").run("photo.png", "painting.png")
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png")
+    assert torch.equal(again.image, first.image)
+    assert again.settings == first.settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "/tmp/evil.pth"}, r"the weights '/tmp/evil\.pth', which .* --weights"),
+        ({"weights": "photo.png"}, r"the weights 'photo\.png', which are known by no name"),
+        ({"weights": "auto"}, "the weights 'auto', which are known by no name"),
+        ({"weights": ["original"]}, "known by no name"),
+        ({"weights": None}, "known by no name"),
+        ({"pooling": "mean"}, "`pooling` is 'mean'"),
+        ({"pooling": {}}, "`pooling` is {}"),
+        ({"padding": 7}, "`padding` is 7"),
+        ({"type": "BackboneExtractor"}, "of type 'BackboneExtractor', .* Pass extractor="),
+        ({"type": []}, r"of type \[\]"),
+        ("a text", "`extractor` is 'a text'"),
+        ([], r"`extractor` is \[\]"),
+        (7, "`extractor` is 7"),
+        (None, "`extractor` is None"),
+    ],
+)
+def test_a_forged_network_is_refused(
+    networks: dict[str, int], photo: Tensor, changes: Any, message: str
+) -> None:
+    record = dict(named().run("photo.png", "painting.png").settings)
+    valid = record["extractor"]
+    record["extractor"] = {**valid, **changes} if isinstance(changes, dict) else changes
+    save_image(photo, "out.png", record=record)
+    # Not through a file, in which no path is absolute.
+    with pytest.raises(ValueError, match=f"`record` cannot be used: .*{message}"):
+        recorded_extractor(record)
+    with pytest.raises(ValueError, match="`record` cannot be used: "):
+        StyleTransfer.rerun("out.png")
+    if not (isinstance(changes, dict) and "weights" in changes):
+        with pytest.raises(ValueError, match="`record` cannot be used: "):
+            recorded_extractor(record, weights="original")
+
+
+@pytest.mark.parametrize(
+    "missing", ["extractor", "network", "type", "weights", "pooling", "padding"]
+)
+def test_a_network_told_in_part_is_refused(networks: dict[str, int], missing: str) -> None:
+    record = json.loads(json.dumps(named().run("photo.png", "painting.png").settings))
+    (record if missing in record else record["extractor"]).pop(missing)
+    with pytest.raises(ValueError, match=f"`record` cannot be used: it lacks '{missing}'"):
+        recorded_extractor(record)
+
+
+def test_weights_that_are_given_leave_the_other_settings_as_recorded(
+    networks: dict[str, int],
+) -> None:
+    record = dict(named(pooling="average").run("photo.png", "painting.png").settings)
+    record["extractor"] = {**record["extractor"], "weights": "mine.pth"}
+    network = recorded_extractor(record, weights="torchvision")
+    assert (network.weights, network.pooling) == ("torchvision", "average")
+
+
+def test_another_network_of_the_same_name_is_refused(networks: dict[str, int]) -> None:
+    named().run("photo.png", "painting.png").save("out.png")
+    networks["original"] = 5
+    hashes = [hash_network(FeatureExtractor("original"))[:12], hash_network(tiny_extractor())[:12]]
+    with pytest.raises(ValueError, match=f"with the network {hashes[1]}, .* {hashes[0]}"):
+        StyleTransfer.rerun("out.png")
+    with pytest.raises(ValueError, match="The weights 'original' are others here"):
+        StyleTransfer.from_record("out.png")
+
+
+def test_another_network_that_is_given_is_used_with_a_warning(
+    networks: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = named().run("photo.png", "painting.png")
+    first.save("out.png")
+    StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert "network" not in caplog.text
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(seed=1))
+    assert not torch.equal(again.image, first.image)
+    hashes = [hash_network(tiny_extractor(seed))[:12] for seed in (0, 1)]
+    assert f"with the network {hashes[0]}, but this one is {hashes[1]}" in caplog.text
+
+
+def test_a_network_without_a_fingerprint_does_not_cost_the_picture(folder: Path) -> None:
+    class Stateful(nn.Module):
+        def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+            return {"image": images, **dict.fromkeys(layers, images)}
+
+        def get_extra_state(self) -> object:
+            return object()
+
+        def set_extra_state(self, state: object) -> None: ...
+
+    made = StyleTransfer(Stateful(), num_steps=1).run("photo.png", "painting.png")
+    made.save("out.png")
+    assert read_record("out.png")["network"] is None
+    assert torch.equal(StyleTransfer.rerun("out.png", extractor=Stateful()).image, made.image)
+
+
+def test_the_command_line_makes_a_picture_again(networks: dict[str, int]) -> None:
     line = "stylize photo.png painting.png -o out.png --steps 2 --strength 0.5 --quiet"
-    assert nst.cli.main(line.split()) == 0
+    assert nst.cli.main([*line.split(), "--weights", "original"]) == 0
     assert nst.cli.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
     pictures = [Image.open(name).tobytes() for name in ("out.png", "again.png")]
     assert pictures[0] == pictures[1]
     assert nst.cli.main(["rerun", "photo.png", "-o", "again.png", "--quiet"]) == 2
+
+
+def test_the_command_line_takes_weights_that_the_record_cannot_name(
+    networks: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks["mine.pth"] = 3
+    line = "stylize photo.png painting.png -o out.png --steps 2 --pooling average --quiet"
+    assert nst.cli.main([*line.split(), "--weights", "mine.pth"]) == 0
+    again = ["rerun", "out.png", "-o", "again.png", "--quiet"]
+    assert nst.cli.main(again) == 2
+    assert "the weights 'mine.pth', which are known by no name" in capsys.readouterr().err
+    assert nst.cli.main([*again, "--weights", "mine.pth"]) == 0
+    assert read_record("again.png") == read_record("out.png")
+
+
+def test_the_command_line_refuses_a_forged_network(
+    networks: dict[str, int], photo: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = dict(named().run("photo.png", "painting.png").settings)
+    forgeries: list[Any] = [[], 7, None, {"type": "FeatureExtractor", "weights": "photo.png"}]
+    for forged in forgeries:
+        save_image(photo, "out.png", record={**record, "extractor": forged})
+        for extra in ([], ["--weights", "original"]):
+            assert nst.cli.main(["rerun", "out.png", "-o", "again.png", "--quiet", *extra]) == 2
+            assert "nst: error: `record` cannot be used" in capsys.readouterr().err

@@ -6,15 +6,23 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from torch import nn
 
 from nst._catalog import LOSSES
-from nst._features import FeatureExtractor
-from nst._hashes import hash_file
+from nst._checks import one_of
+from nst._features import FeatureExtractor, Padding, Pooling
+from nst._hashes import fingerprint, hash_file
 from nst._losses import Loss
 from nst._style import Style
 
-__all__ = ["recorded_arguments", "recorded_extractor", "recorded_run"]
+__all__ = [
+    "network_difference",
+    "recorded_arguments",
+    "recorded_extractor",
+    "recorded_run",
+]
 
 _ARGUMENTS = (
     "optimizer",
@@ -27,13 +35,30 @@ _ARGUMENTS = (
 )
 
 
+_NAMED_WEIGHTS = ("original", "torchvision")
+
+
 @contextmanager
-def _complete() -> Iterator[None]:
-    """Say of a record of another form that it is one."""
+def _usable() -> Iterator[None]:
+    """Say of whatever a record makes go wrong that the record does."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
+    except KeyError as error:
+        raise ValueError(f"`record` cannot be used: it lacks {error}.") from error
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"`record` cannot be used: {error}") from error
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`{name}` is {value!r}; names with values are needed.")
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` is {value!r}; a text is needed.")
+    return value
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,32 +71,72 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
     Raises:
         ValueError: The record is incomplete, or has a loss of the user's own that is not replaced.
     """
-    with _complete():
+    with _usable():
         arguments = {name: record[name] for name in _ARGUMENTS}
         if "losses" not in changes:
             arguments["losses"] = _losses(record)
     return {**arguments, **changes}
 
 
-def recorded_extractor(record: Mapping[str, Any]) -> FeatureExtractor:
-    """Return the network.
+def recorded_extractor(
+    record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
+) -> FeatureExtractor:
+    """Return the network of a run, if it is called by a name: no path in a record is followed.
 
     Args:
         record: What `read_record` returned.
+        weights: In place of those recorded; the other settings are the record's all the same.
 
     Raises:
-        ValueError: The record is incomplete, or the network is known by no name.
+        ValueError: The record cannot be used, its network has no name, or what has that name here
+            is another network.
     """
-    with _complete():
-        settings = dict(record["extractor"])
-        kind = settings.pop("type")
-    if kind != "FeatureExtractor" or settings.get("weights") not in ("original", "torchvision"):
+    with _usable():
+        settings = _extractor_settings(record)
+        if weights is None and settings["weights"] not in _NAMED_WEIGHTS:
+            raise ValueError(
+                f"its network has the weights {settings['weights']!r}, which are known by no name. "
+                "Pass extractor=..., or --weights on the command line."
+            )
+    if weights is not None:
+        return FeatureExtractor(**{**settings, "weights": weights})
+    network = FeatureExtractor(**settings)
+    difference = network_difference(record, network)
+    if difference is not None:
         raise ValueError(
-            f"`record` has the network {kind} {settings}, which cannot be found by name. Pass "
+            f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "
+            "here. Pass extractor=..., or --weights on the command line, to use some all the same."
+        )
+    return network
+
+
+def _extractor_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    described = _mapping("extractor", record["extractor"])
+    _text("network", record["network"])
+    if described["type"] != FeatureExtractor.__name__:
+        raise ValueError(
+            f"its network is of type {described['type']!r}, which is made by no name. Pass "
             "extractor=..."
         )
-    with _complete():
-        return FeatureExtractor(**settings)
+    one_of("pooling", described["pooling"], get_args(Pooling))
+    one_of("padding", described["padding"], get_args(Padding))
+    return {name: described[name] for name in ("weights", "pooling", "padding")}
+
+
+def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:
+    """Say that a network is not that of the run; None if it is, or if that cannot be known.
+
+    Args:
+        record: What `read_record` returned.
+        network: Takes the place of the recorded one.
+    """
+    recorded, found = record.get("network"), fingerprint(network)
+    if None in (recorded, found) or recorded == found:
+        return None
+    return (
+        f"The picture was made with the network {str(recorded)[:12]}, but this one is "
+        f"{str(found)[:12]}."
+    )
 
 
 def recorded_run(
@@ -87,8 +152,10 @@ def recorded_run(
         FileNotFoundError: A file is in none of the places.
         ValueError: A file has changed, a picture was in memory, or the record is incomplete.
     """
-    with _complete():
-        files = _find_inputs(record, places)
+    with _usable():
+        inputs = _inputs(record)
+    files = _find_inputs(inputs, places)
+    with _usable():
         init = files["init"] if record["init"] == "picture" else record["init"]
         arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
         if record["task"] == "synthesize":
@@ -113,7 +180,7 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
         kind = settings.pop("type")
         if kind not in LOSSES:
             raise ValueError(
-                f"`record` has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
+                f"it has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
                 "losses={...} with all the losses of the run."
             )
         losses[name] = LOSSES[kind](**settings)
@@ -144,15 +211,21 @@ def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]
     return styles
 
 
+def _inputs(record: Mapping[str, Any]) -> dict[str, tuple[str | None, str]]:
+    """Return the name and the SHA-256 of every picture of a run, by argument."""
+    inputs = _mapping("inputs", record["inputs"])
+    return {name: (source["name"], source["sha256"]) for name, source in inputs.items()}
+
+
 def _find_inputs(
-    record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
+    inputs: Mapping[str, tuple[str | None, str]], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Path]:
     """Find the files that a run was given, and see that they are the same.
 
     A record names files without their folders, and no path in it is ever followed.
 
     Args:
-        record: What `read_record` returned.
+        inputs: What `_inputs` returned.
         places: Folders to look into, and files.
 
     Raises:
@@ -161,8 +234,7 @@ def _find_inputs(
     """
     folders = [Path(place) for place in places]
     found: dict[str, Path] = {}
-    for argument, source in record["inputs"].items():
-        name, expected = source["name"], source["sha256"]
+    for argument, (name, expected) in inputs.items():
         if name is None:
             raise ValueError(
                 f"`{argument}` of this run was in memory, not a file, so it cannot be found. Make "

@@ -15,7 +15,7 @@ from torch import nn
 
 from nst._backbone import BackboneExtractor
 from nst._features import FeatureExtractor
-from nst._hashes import hash_array, hash_file, hash_tensor
+from nst._hashes import fingerprint, hash_array, hash_file, hash_tensor
 from nst._job import Job, Recipe
 from nst._json_ready import json_ready
 from nst._losses import Loss
@@ -47,6 +47,7 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "inputs": job.inputs,
         "shape": list(job.shape),
         "extractor": _describe(recipe.extractor),
+        "network": fingerprint(recipe.extractor),
         "losses": {name: _describe(loss) for name, loss in job.losses.items()},
         "styles": [_describe_style(style, job.styles) for style in job.styles],
         "optimizer": _optimizer_name(recipe.optimizer),

@@ -25,7 +25,12 @@ from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
-from nst._record import recorded_arguments, recorded_extractor, recorded_run
+from nst._record import (
+    network_difference,
+    recorded_arguments,
+    recorded_extractor,
+    recorded_run,
+)
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
@@ -162,13 +167,16 @@ class StyleTransfer:
 
         Args:
             record: The picture as it was saved, or what `nst.images.read_record` returned.
-            extractor: In place of the recorded network.
+            extractor: In place of the recorded network, which is found only if it is
+                `FeatureExtractor`'s `"original"` or `"torchvision"`: a record's paths are not
+                followed. If it is another, the log has a warning.
             **changes: Arguments of `StyleTransfer` that replace the recorded ones; those that a
                 record cannot hold are needed: a loss, optimizer or network of your own.
 
         Raises:
             FileNotFoundError: There is no such picture.
-            ValueError: It has no record; or a part is not nst's own, and no other given.
+            ValueError: It has no record that can be used; a part is not nst's own, and no other
+                given; or the network of the recorded name is another one here.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -180,7 +188,12 @@ class StyleTransfer:
         """
         record = record if isinstance(record, Mapping) else read_record(record)
         arguments = recorded_arguments(record, changes)
-        return cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
+        if extractor is None:
+            return cls(recorded_extractor(record), **arguments)
+        difference = network_difference(record, extractor)
+        if difference is not None:
+            logger.warning("%s The result will not be the same.", difference)
+        return cls(extractor, **arguments)
 
     @classmethod
     def rerun(
@@ -210,9 +223,9 @@ class StyleTransfer:
             ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
         """
         record = read_record(path)
-        transfer = cls.from_record(record, extractor, **changes)
         places = [Path(path).resolve().parent, Path.cwd(), *inputs]
-        arguments = recorded_run(record, places)
+        arguments = recorded_run(record, places)  # before the network, which may be a download
+        transfer = cls.from_record(record, extractor, **changes)
         if "content" in arguments:
             return transfer.run(**arguments, callbacks=callbacks)
         return transfer.synthesize(**arguments, callbacks=callbacks)
