@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_hashes": set(),
     "_noise": set(),
     "_statistics": {"_hashes", "_losses", "images"},
-    "_record": {"_catalog", "_checks", "_features", "_hashes", "_losses", "_style"},
+    "_record": {"_callbacks", "_catalog", "_checks", "_features", "_hashes", "_losses", "_style"},
     "_settings": {
         "_backbone",
         "_features",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from torch import Tensor, nn
 
 import nst.cli
 from nst import (
+    Callback,
     ContentLoss,
+    EarlyStopping,
     FeatureExtractor,
     GramStyleLoss,
+    RunState,
     Style,
     StyleTransfer,
     TotalVariationLoss,
     save_image,
 )
+from nst._callbacks import CallbackLike
 from nst._hashes import hash_file, hash_network
 from nst._record import recorded_extractor
 from nst._weights import Weights
@@ -125,6 +129,117 @@ def test_a_texture_is_made_again() -> None:
     first.save("out.png")
     again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
     assert torch.equal(again.image, first.image)
+
+
+def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
+    """Return a callback that stops a run, as a user's may."""
+    return lambda state: state.stop(reason) if state.step == step else None
+
+
+class StopAtOnce(Callback):
+    """Stops a run before its first step."""
+
+    def on_start(self, state: RunState) -> None:
+        state.stop("at once")
+
+
+def interrupt(state: RunState) -> None:
+    """Be Ctrl-C in the third step."""
+    if state.step == 3:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize(
+    ("callback", "steps"),
+    [
+        (stop_at(1), 1),  # at the coarse scale
+        (stop_at(5), 5),  # where the scales meet
+        (stop_at(6), 6),
+        (stop_at(8, "at the last step"), 8),
+        (EarlyStopping(patience=1, min_improvement=0.9), 7),
+        (StopAtOnce(), 0),
+    ],
+)
+def test_a_run_that_was_stopped_is_made_again_as_far_as_it_went(
+    optimizer: str, callback: CallbackLike, steps: int
+) -> None:
+    own = transfer(num_steps=8, optimizer=optimizer)
+    first = own.run("photo.png", "painting.png", init="pink-noise", callbacks=callback)
+    first.save("out.png")
+    record = read_record("out.png")
+    assert (record["num_steps"], record["steps_done"]) == (8, first.num_steps) == (8, steps)
+    assert record["stop_reason"] == first.stop_reason
+    seen: list[int] = []
+    again = StyleTransfer.rerun(
+        "out.png",
+        extractor=tiny_extractor(),
+        callbacks=[lambda state: seen.append(state.num_steps)],
+    )
+    assert torch.equal(again.image, first.image)
+    assert (again.num_steps, seen) == (steps, [8] * steps)
+    if steps < 8:
+        assert again.settings == first.settings and again.stop_reason == first.stop_reason
+
+
+def test_a_texture_that_was_stopped_is_made_again_as_far_as_it_went() -> None:
+    first = transfer().synthesize("painting.png", (24, 30), callbacks=stop_at(2))
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image) and again.num_steps == 2
+
+
+def test_a_completed_run_is_not_stopped_again() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png").save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert (again.num_steps, again.stop_reason) == (8, "completed")
+
+
+def test_another_number_of_steps_is_gone_through_to_its_end() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(2)).save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), num_steps=4)
+    assert (again.num_steps, again.stop_reason) == (4, "completed")
+
+
+def test_a_callback_may_stop_a_rerun_earlier() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(3)).save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), callbacks=stop_at(2, "now"))
+    assert (again.num_steps, again.stop_reason) == (2, "now")
+
+
+def test_of_a_run_that_was_interrupted_it_is_said_that_it_may_differ(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = transfer(num_steps=8).run("photo.png", "painting.png", callbacks=interrupt)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert (again.num_steps, again.stop_reason) == (3, "interrupted")
+    assert "interrupted within a step, after 3 of 8" in caplog.text
+
+
+def test_a_recorded_reason_does_not_control_the_terminal(photo: Tensor) -> None:
+    record = transfer().run("photo.png", "painting.png", callbacks=stop_at(2)).settings
+    save_image(photo, "out.png", record={**record, "stop_reason": "red \x1b[31m\ndone"})
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert again.stop_reason == "red  [31m done"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps_done": -1},
+        {"steps_done": 5},
+        {"steps_done": "2"},
+        {"steps_done": None},
+        {"steps_done": 2, "stop_reason": None},
+        {"steps_done": 2, "stop_reason": ["completed"]},
+    ],
+)
+def test_an_impossible_end_is_refused(changes: dict[str, Any], photo: Tensor) -> None:
+    record = transfer().run("photo.png", "painting.png").settings
+    save_image(photo, "out.png", record={**record, **changes})
+    with pytest.raises(ValueError, match="`record` cannot be used: `st"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
 
 
 def test_files_are_looked_for_where_one_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

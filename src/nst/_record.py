@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +11,9 @@ from typing import Any, get_args
 
 from torch import nn
 
+from nst._callbacks import Callback, RunState
 from nst._catalog import LOSSES
-from nst._checks import one_of
+from nst._checks import at_least, one_of
 from nst._features import FeatureExtractor, Padding, Pooling
 from nst._hashes import fingerprint, hash_file
 from nst._losses import Loss
@@ -20,9 +22,12 @@ from nst._style import Style
 __all__ = [
     "network_difference",
     "recorded_arguments",
+    "recorded_end",
     "recorded_extractor",
     "recorded_run",
 ]
+
+logger = logging.getLogger("nst")
 
 _ARGUMENTS = (
     "optimizer",
@@ -163,6 +168,48 @@ def recorded_run(
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
         where = files.get("where", "alpha") if record["where"] else None
         return {"content": files["content"], "where": where, **arguments, **handles}
+
+
+def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
+    """Return what ends a run where the recorded one ended; nothing if that was not stopped.
+
+    Args:
+        record: What `read_record` returned.
+
+    Raises:
+        ValueError: The record is incomplete, or tells of more steps than were planned.
+    """
+    with _usable():
+        planned = at_least("num_steps", record["num_steps"], 1)
+        done = at_least("steps_done", record["steps_done"], 0)
+        reason = _text("stop_reason", record["stop_reason"])
+        if done > planned:
+            raise ValueError(f"`steps_done` is {done}, but `num_steps` only {planned}.")
+    if done == planned:
+        return []
+    if reason == "interrupted":
+        logger.warning(
+            "the run was interrupted within a step, after %d of %d, so the result may not be "
+            "quite the same",
+            done,
+            planned,
+        )
+    # It may be printed, and what controls a terminal has no place in it.
+    return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
+
+
+class _StopAfter(Callback):
+    """Stops a run after so many steps, for the reason that another had."""
+
+    def __init__(self, num_steps: int, reason: str) -> None:
+        self.num_steps, self.reason = num_steps, reason
+
+    def on_start(self, state: RunState) -> None:
+        self.on_step(state)  # there may be no step at all
+
+    def on_step(self, state: RunState) -> None:
+        if state.step >= self.num_steps:
+            state.stop(self.reason)
 
 
 def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:

@@ -33,7 +33,7 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
     """Return the settings of a run.
 
     Args:
-        job: The run.
+        job: The run, which is over.
         recipe: What all runs of its transfer have in common.
     """
     from nst import __version__
@@ -53,6 +53,8 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "optimizer": _optimizer_name(recipe.optimizer),
         "size": recipe.size,
         "num_steps": recipe.num_steps,
+        "steps_done": job.state.step,
+        "stop_reason": job.state.stop_reason,
         "num_scales": recipe.num_scales,
         "average": recipe.average,
         "normalize_gradients": recipe.normalize_gradients,

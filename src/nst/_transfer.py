@@ -28,6 +28,7 @@ from nst._presets import preset
 from nst._record import (
     network_difference,
     recorded_arguments,
+    recorded_end,
     recorded_extractor,
     recorded_run,
 )
@@ -209,14 +210,15 @@ class StyleTransfer:
 
         With the same versions, device and number of threads, it is the same to the bit. The files
         are looked for beside the picture, in the current folder and in `inputs`, by name and
-        content.
+        content. Where a callback had stopped the run, it is stopped again, after as many steps;
+        what Ctrl-C ended within a step may come out a little different, and the log says so.
 
         Args:
             path: The picture as it was saved.
             inputs: More folders to look into, or files.
             callbacks: As in `run`.
             extractor: As in `from_record`.
-            **changes: As in `from_record`.
+            **changes: As in `from_record`. With another `num_steps`, the run goes to its end.
 
         Raises:
             FileNotFoundError: There is no such picture, or a file is not found.
@@ -224,11 +226,15 @@ class StyleTransfer:
         """
         record = read_record(path)
         places = [Path(path).resolve().parent, Path.cwd(), *inputs]
-        arguments = recorded_run(record, places)  # before the network, which may be a download
+        arguments = recorded_run(record, places)
+        followers = as_callbacks(callbacks)
+        if "num_steps" not in changes:
+            followers += recorded_end(record)
+        # Last of all, as the network may be a download.
         transfer = cls.from_record(record, extractor, **changes)
         if "content" in arguments:
-            return transfer.run(**arguments, callbacks=callbacks)
-        return transfer.synthesize(**arguments, callbacks=callbacks)
+            return transfer.run(**arguments, callbacks=followers)
+        return transfer.synthesize(**arguments, callbacks=followers)
 
     @torch.inference_mode(False)
     def run(
