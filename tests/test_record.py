@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
@@ -30,7 +35,7 @@ from nst import (
 )
 from nst._callbacks import CallbackLike
 from nst._hashes import hash_file, hash_network
-from nst._record import recorded_extractor
+from nst._record import recorded_arguments, recorded_end, recorded_extractor, recorded_run
 from nst._weights import Weights
 from nst.images import read_record
 from nst.testing import tiny_extractor
@@ -570,6 +575,164 @@ def test_a_network_without_a_fingerprint_does_not_cost_the_picture(folder: Path)
     made.save("out.png")
     assert read_record("out.png")["network"] is None
     assert torch.equal(StyleTransfer.rerun("out.png", extractor=Stateful()).image, made.image)
+
+
+def test_no_path_is_followed_as_the_beginning_of_a_run(folder: Path) -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    for forged in ("painting.png", str(folder / "painting.png"), "picture"):
+        with pytest.raises(
+            ValueError, match=r"`record` cannot be used: (`init` is|it lacks 'init')"
+        ):
+            recorded_run({**record, "init": forged}, ["."])
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "..", "", "\ud800", "photo.png/.."])
+def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
+    record = json.loads(json.dumps(transfer().run("photo.png", "painting.png").settings))
+    record["inputs"]["content"]["name"] = name
+    with pytest.raises(FileNotFoundError, match="which is not in"):
+        recorded_run(record, ["."])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_steps": "many"}, "`num_steps` is 'many'; a whole number"),
+        ({"num_steps": True}, "`num_steps` is True; a whole number"),
+        ({"num_steps": 10**400}, "it has a whole number of more than 64 bits"),
+        ({"average": math.nan}, "it has the number nan"),
+        ({"size": object()}, "it has a object"),
+        ({"normalize_gradients": 1}, "`normalize_gradients` is 1; True or False"),
+        ({"device": 3}, "`device` is 3; a text"),
+        ({"device": "abacus"}, "`device` is 'abacus'"),
+        ({"optimizer": None}, "`optimizer` is None; a text"),
+        ({"losses": {}}, "`losses` has none that weighs"),
+        ({"losses": {"a": 3}}, r"`losses\['a'\]` is 3"),
+        ({"losses": {"a": {"type": "ContentLoss", "brush": 1}}}, "unexpected keyword .*'brush'"),
+        ({"losses": {"a": {"type": "ContentLoss", "layers": [{}]}}}, "unhashable"),
+        ({"seed": 2**70}, "more than 64 bits"),
+        ({"seed": "7"}, "`seed` is '7'"),
+        ({"strength": 1e200}, "`strength` is 1e\\+200"),
+        ({"styles": "photo.png"}, "`styles` is 'photo.png'; a list"),
+        ({"styles": []}, "`style` is empty"),
+        ({"styles": [{"weight": 1, "scale": 1e308}]}, "scale` is 1e"),
+        ({"styles": [{"weight": 1, "region": []}]}, "region` is \\[\\]"),
+        ({"styles": [{"weight": 1, "mask": "alpha"}]}, "mask` is 'alpha'; True or False"),
+        ({"styles": [{"weight": 1}] * 2}, r"it lacks 'style\[1\]'"),
+        ({"inputs": {"__class__": {"name": "a", "sha256": ""}}}, "no argument of a run"),
+        ({"inputs": {"content": {"name": 7, "sha256": ""}}}, "content.name` is 7"),
+        ({"where": "photo.png"}, "`where` is 'photo.png'; True or False"),
+        ({"task": "synthesize", "shape": [10**9, 10**9], "init": "noise"}, "`shape` is"),
+        ({"task": "synthesize", "shape": [3], "init": "noise"}, "`shape` is"),
+        ({"task": "synthesize"}, "`init` is 'content'"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said(changes: dict[str, Any], message: str) -> None:
+    record = {**transfer().run("photo.png", "painting.png").settings, **changes}
+    with pytest.raises(ValueError, match=f"`record` cannot be used: .*{message}"):
+        recorded_arguments(record, {})
+        recorded_run(record, ["."])
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([-1, 0, 1, 10**30, 10**400, 1e308, -0.5, math.nan, math.inf, "", "alpha"])
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn, record: Any) -> Any:
+    """Drop or replace one to three parts of a record, at any depth."""
+    record = copy.deepcopy(record)
+    for _ in range(draw(st.integers(1, 3))):
+        places = list(_places(record))
+        container, key = draw(st.sampled_from(places)) if places else (record, "forged")
+        if draw(st.booleans()) and key in container:
+            del container[key]
+        else:
+            container[key] = draw(JSON)
+    return record
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield value, key
+            yield from _places(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _places(each)
+
+
+FORGED = settings(
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@FORGED
+@given(st.data())
+def test_every_record_can_be_used_or_is_refused(
+    networks: dict[str, int], data: st.DataObject
+) -> None:
+    record = data.draw(mutations(_valid_record(data.draw(st.booleans()))))
+    uses: list[Callable[[], object]] = [
+        lambda: recorded_arguments(record, {}),
+        lambda: recorded_extractor(record),
+        lambda: recorded_extractor(record, "original"),
+        lambda: recorded_end(record),
+    ]
+    for use in uses:
+        try:
+            use()
+        except ValueError as error:
+            assert str(error).startswith("`record` cannot be used: ")
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        recorded_run(record, ["."])
+    with contextlib.suppress(ValueError):
+        StyleTransfer.from_record(record, tiny_extractor())
+    path = save_image(torch.zeros(1, 3, 4, 4), "forged.png", record=record)
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        StyleTransfer.rerun(path, num_steps=1, size=8)
+
+
+@functools.cache
+def _valid_record(texture: bool) -> dict[str, Any]:
+    made = StyleTransfer(FeatureExtractor("original"), num_steps=1, size=32)
+    if texture:
+        return made.synthesize("painting.png", (16, 20), callbacks=StopAtOnce()).settings
+    style = Style("photo.png", 2.0, "half.png", "half.png", 0.9, 10)
+    return made.run("photo.png", [style, "painting.png"]).settings
+
+
+@FORGED
+@given(st.data())
+def test_every_text_is_a_record_or_is_refused(data: st.DataObject) -> None:
+    text = json.dumps({"nst record": 1, **data.draw(mutations({"seed": 7, "losses": {"a": 1}}))})
+    start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 5))
+    exif = Image.Exif()
+    exif[0x010E] = text[:start] + data.draw(st.text(max_size=5)) + text[start + length :]
+    Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_record("out.tiff"), dict)
+
+
+@FORGED
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=8))
+def test_every_damaged_file_has_a_record_or_is_refused(place: int, damage: bytes) -> None:
+    save_image(torch.zeros(1, 3, 8, 8), "out.png", record={"seed": 7})
+    content = Path("out.png").read_bytes()
+    place %= len(content)
+    Path("out.png").write_bytes(content[:place] + damage + content[place + len(damage) :])
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_record("out.png"), dict)
 
 
 def test_the_command_line_makes_a_picture_again(networks: dict[str, int]) -> None:

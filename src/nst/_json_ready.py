@@ -69,8 +69,8 @@ def _ready(value: Any, depth: int) -> Any:
 def _number(value: Integral | Real) -> int | float | str:
     if isinstance(value, Integral):
         number = int(value)
-        # Longer ones neither Python nor other readers of JSON take.
-        return number if number.bit_length() <= 1024 else hex(number)
+        # Few readers of JSON take longer ones.
+        return number if -(2**63) <= number < 2**64 else hex(number)
     return float(value) if math.isfinite(value) else repr(float(value))
 
 

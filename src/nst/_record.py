@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,11 +13,17 @@ from torch import nn
 
 from nst._callbacks import Callback, RunState
 from nst._catalog import LOSSES
-from nst._checks import at_least, one_of
+from nst._checks import at_least, non_negative, one_of
+from nst._device import resolve_device
 from nst._features import FeatureExtractor, Padding, Pooling
-from nst._hashes import fingerprint, hash_file
+from nst._hashes import fingerprint
+from nst._job import Handles
 from nst._losses import Loss
-from nst._style import Style
+from nst._optimizers import optimizer_factory
+from nst._reader import INITS
+from nst._record_files import described_files, find_files
+from nst._record_values import flag, mapping, sequence, text, usable
+from nst._style import Style, as_styles
 
 __all__ = [
     "network_difference",
@@ -29,41 +35,20 @@ __all__ = [
 
 logger = logging.getLogger("nst")
 
-_ARGUMENTS = (
-    "optimizer",
-    "size",
-    "num_steps",
-    "num_scales",
-    "average",
-    "normalize_gradients",
-    "device",
-)
+_ARGUMENTS: Mapping[str, Callable[[Any], object]] = {
+    "optimizer": lambda value: optimizer_factory(text("optimizer", value)),
+    "size": lambda value: value is None or at_least("size", value, 1),
+    "num_steps": lambda value: at_least("num_steps", value, 1),
+    "num_scales": lambda value: value == "auto" or at_least("num_scales", value, 1),
+    "average": lambda value: non_negative("average", value),
+    "normalize_gradients": lambda value: flag("normalize_gradients", value),
+    "device": lambda value: resolve_device(text("device", value)),
+}
+"""Arguments of `StyleTransfer` to what raises if it would."""
 
-
+_LARGEST = 1e100
+_MOST_PIXELS = 178_956_970  # more than these Pillow refuses to open
 _NAMED_WEIGHTS = ("original", "torchvision")
-
-
-@contextmanager
-def _usable() -> Iterator[None]:
-    """Say of whatever a record makes go wrong that the record does."""
-    try:
-        yield
-    except KeyError as error:
-        raise ValueError(f"`record` cannot be used: it lacks {error}.") from error
-    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"`record` cannot be used: {error}") from error
-
-
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"`{name}` is {value!r}; names with values are needed.")
-    return value
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"`{name}` is {value!r}; a text is needed.")
-    return value
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +61,12 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
     Raises:
         ValueError: The record is incomplete, or has a loss of the user's own that is not replaced.
     """
-    with _usable():
-        arguments = {name: record[name] for name in _ARGUMENTS}
-        if "losses" not in changes:
-            arguments["losses"] = _losses(record)
+    with usable(record):
+        arguments = {} if "losses" in changes else {"losses": _losses(record)}
+        for name, check in _ARGUMENTS.items():
+            if name not in changes:
+                arguments[name] = record[name]
+                check(record[name])
     return {**arguments, **changes}
 
 
@@ -96,7 +83,7 @@ def recorded_extractor(
         ValueError: The record cannot be used, its network has no name, or what has that name here
             is another network.
     """
-    with _usable():
+    with usable(record):
         settings = _extractor_settings(record)
         if weights is None and settings["weights"] not in _NAMED_WEIGHTS:
             raise ValueError(
@@ -116,8 +103,8 @@ def recorded_extractor(
 
 
 def _extractor_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    described = _mapping("extractor", record["extractor"])
-    _text("network", record["network"])
+    described = mapping("extractor", record["extractor"])
+    text("network", record["network"])
     if described["type"] != FeatureExtractor.__name__:
         raise ValueError(
             f"its network is of type {described['type']!r}, which is made by no name. Pass "
@@ -157,17 +144,37 @@ def recorded_run(
         FileNotFoundError: A file is in none of the places.
         ValueError: A file has changed, a picture was in memory, or the record is incomplete.
     """
-    with _usable():
-        inputs = _inputs(record)
-    files = _find_inputs(inputs, places)
-    with _usable():
-        init = files["init"] if record["init"] == "picture" else record["init"]
+    with usable(record):
+        described = described_files(record["inputs"])
+    files = find_files(described, places)
+    with usable(record):
+        texture = one_of("task", record["task"], ("run", "synthesize")) == "synthesize"
+        inits = [name for name in INITS if name != "content" or not texture]
+        init = one_of("init", record["init"], ["picture", *inits])  # a path is none of these
+        init = files["init"] if init == "picture" else init
         arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
-        if record["task"] == "synthesize":
-            return {**arguments, "shape": record["shape"]}
+        if texture:
+            Handles(init, record["seed"])  # raises for what a run would
+            return {**arguments, "shape": _shape(record["shape"])}
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
-        where = files.get("where", "alpha") if record["where"] else None
+        Handles(init, record["seed"], **handles)
+        _moderate("strength", handles["strength"])
+        where = files.get("where", "alpha") if flag("where", record["where"]) else None
         return {"content": files["content"], "where": where, **arguments, **handles}
+
+
+def _shape(described: Any) -> list[int]:
+    sides = [at_least("shape", side, 1) for side in sequence("shape", described)]
+    if len(sides) != 2 or math.prod(sides) > _MOST_PIXELS:
+        raise ValueError(f"`shape` is {sides}; the height and width of a picture are needed.")
+    return sides
+
+
+def _moderate(name: str, value: Any) -> Any:
+    """Return a number whose power and multiples are still numbers."""
+    if non_negative(name, value) > _LARGEST:
+        raise ValueError(f"`{name}` is {value}; it must be at most {_LARGEST}.")
+    return value
 
 
 def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
@@ -179,10 +186,10 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
     Raises:
         ValueError: The record is incomplete, or tells of more steps than were planned.
     """
-    with _usable():
+    with usable(record):
         planned = at_least("num_steps", record["num_steps"], 1)
         done = at_least("steps_done", record["steps_done"], 0)
-        reason = _text("stop_reason", record["stop_reason"])
+        reason = text("stop_reason", record["stop_reason"])
         if done > planned:
             raise ValueError(f"`steps_done` is {done}, but `num_steps` only {planned}.")
     if done == planned:
@@ -222,15 +229,17 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
         ValueError: One is of another kind, or has other arguments.
     """
     losses: dict[str, Loss] = {}
-    for name, described in record["losses"].items():
-        settings = dict(described)
+    for name, described in mapping("losses", record["losses"]).items():
+        settings = dict(mapping(f"losses[{name!r}]", described))
         kind = settings.pop("type")
-        if kind not in LOSSES:
+        if not isinstance(kind, str) or kind not in LOSSES:
             raise ValueError(
                 f"it has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
                 "losses={...} with all the losses of the run."
             )
         losses[name] = LOSSES[kind](**settings)
+    if not any(loss.weight for loss in losses.values()):
+        raise ValueError("`losses` has none that weighs more than 0.")
     return losses
 
 
@@ -239,68 +248,24 @@ def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]
 
     Args:
         record: What `read_record` returned.
-        files: What `_find_inputs` returned.
+        files: What `find_files` returned.
     """
     styles: list[Style] = []
     regions: dict[int, Any] = {}
-    for i, described in enumerate(record["styles"]):
+    for i, described in enumerate(sequence("styles", record["styles"])):
         name = f"style[{i}]"
+        mapping(name, described)
         region = None
         if "region" in described:
-            region = regions.setdefault(described["region"], files.get(f"{name}.region", "alpha"))
+            number = at_least(f"{name}.region", described["region"], 0)
+            region = regions.setdefault(number, files.get(f"{name}.region", "alpha"))
         weight = described["weight"]
         if "captured" in described:
             styles.append(Style.load(files[name], weight=weight, region=region))
             continue
-        mask = files.get(f"{name}.mask", "alpha") if described.get("mask") else None
-        scale, rotation = described.get("scale", 1.0), described.get("rotation", 0.0)
+        masked = flag(f"{name}.mask", described.get("mask", False))
+        mask = files.get(f"{name}.mask", "alpha") if masked else None
+        scale = _moderate(f"{name}.scale", described.get("scale", 1.0))
+        rotation = described.get("rotation", 0.0)
         styles.append(Style(files[name], weight, region, mask, scale, rotation))
-    return styles
-
-
-def _inputs(record: Mapping[str, Any]) -> dict[str, tuple[str | None, str]]:
-    """Return the name and the SHA-256 of every picture of a run, by argument."""
-    inputs = _mapping("inputs", record["inputs"])
-    return {name: (source["name"], source["sha256"]) for name, source in inputs.items()}
-
-
-def _find_inputs(
-    inputs: Mapping[str, tuple[str | None, str]], places: Iterable[str | os.PathLike[str]]
-) -> dict[str, Path]:
-    """Find the files that a run was given, and see that they are the same.
-
-    A record names files without their folders, and no path in it is ever followed.
-
-    Args:
-        inputs: What `_inputs` returned.
-        places: Folders to look into, and files.
-
-    Raises:
-        FileNotFoundError: One is in none of the places.
-        ValueError: One was not a file, or all of its name have another content.
-    """
-    folders = [Path(place) for place in places]
-    found: dict[str, Path] = {}
-    for argument, (name, expected) in inputs.items():
-        if name is None:
-            raise ValueError(
-                f"`{argument}` of this run was in memory, not a file, so it cannot be found. Make "
-                "the transfer with StyleTransfer.from_record and call run with it."
-            )
-        name = Path(str(name).replace("\\", "/")).name
-        candidates = [path / name if path.is_dir() else path for path in folders]
-        candidates = [path for path in candidates if path.name == name and path.is_file()]
-        same = [path for path in candidates if hash_file(path) == expected]
-        if same:
-            found[argument] = same[0]
-        elif candidates:
-            raise ValueError(
-                f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
-                f"SHA-256 should be {expected}). Put the original in its place."
-            )
-        else:
-            raise FileNotFoundError(
-                f"`{argument}` was {name!r}, which is not in "
-                f"{', '.join(repr(str(place)) for place in folders)}. Name its folder in `inputs`."
-            )
-    return found
+    return as_styles(styles)
