@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-__all__ = ["hash_array", "hash_file", "hash_network", "hash_tensor"]
+__all__ = ["fingerprint", "hash_array", "hash_file", "hash_network", "hash_tensor"]
 
 
 def hash_tensor(tensor: Tensor) -> str:
@@ -61,3 +61,15 @@ def hash_network(network: nn.Module) -> str:
     for name, value in sorted(network.state_dict().items()):
         digest.update(f"{name} {hash_tensor(value)}".encode())
     return digest.hexdigest()
+
+
+def fingerprint(network: nn.Module) -> str | None:
+    """Return `hash_network`; None for a network that holds what cannot be hashed.
+
+    Args:
+        network: Of any kind: a run's record has it, and no run fails because of its record.
+    """
+    try:
+        return hash_network(network)
+    except Exception:  # tensors without values, state that is none, whatever a module may hold
+        return None

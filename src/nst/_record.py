@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from torch import nn
+
+from nst._callbacks import Callback, RunState
 from nst._catalog import LOSSES
-from nst._features import FeatureExtractor
-from nst._hashes import hash_file
+from nst._checks import at_least, non_negative, one_of
+from nst._device import resolve_device
+from nst._features import FeatureExtractor, Padding, Pooling
+from nst._hashes import fingerprint
+from nst._job import Handles
 from nst._losses import Loss
-from nst._style import Style
+from nst._optimizers import optimizer_factory
+from nst._reader import INITS
+from nst._record_files import described_files, find_files
+from nst._record_values import flag, mapping, sequence, text, usable
+from nst._style import Style, as_styles
 
-__all__ = ["recorded_arguments", "recorded_extractor", "recorded_run"]
+__all__ = [
+    "network_difference",
+    "recorded_arguments",
+    "recorded_end",
+    "recorded_extractor",
+    "recorded_run",
+]
 
-_ARGUMENTS = (
-    "optimizer",
-    "size",
-    "num_steps",
-    "num_scales",
-    "average",
-    "normalize_gradients",
-    "device",
-)
+logger = logging.getLogger("nst")
 
+_ARGUMENTS: Mapping[str, Callable[[Any], object]] = {
+    "optimizer": lambda value: optimizer_factory(text("optimizer", value)),
+    "size": lambda value: value is None or at_least("size", value, 1),
+    "num_steps": lambda value: at_least("num_steps", value, 1),
+    "num_scales": lambda value: value == "auto" or at_least("num_scales", value, 1),
+    "average": lambda value: non_negative("average", value),
+    "normalize_gradients": lambda value: flag("normalize_gradients", value),
+    "device": lambda value: resolve_device(text("device", value)),
+}
+"""Arguments of `StyleTransfer` to what raises if it would."""
 
-@contextmanager
-def _complete() -> Iterator[None]:
-    """Say of a record of another form that it is one."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"`record` is incomplete or damaged: {error!r}.") from error
+_LARGEST = 1e100
+_MOST_PIXELS = 178_956_970  # more than these Pillow refuses to open
+_NAMED_WEIGHTS = ("original", "torchvision")
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,32 +61,74 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
     Raises:
         ValueError: The record is incomplete, or has a loss of the user's own that is not replaced.
     """
-    with _complete():
-        arguments = {name: record[name] for name in _ARGUMENTS}
-        if "losses" not in changes:
-            arguments["losses"] = _losses(record)
+    with usable(record):
+        arguments = {} if "losses" in changes else {"losses": _losses(record)}
+        for name, check in _ARGUMENTS.items():
+            if name not in changes:
+                arguments[name] = record[name]
+                check(record[name])
     return {**arguments, **changes}
 
 
-def recorded_extractor(record: Mapping[str, Any]) -> FeatureExtractor:
-    """Return the network.
+def recorded_extractor(
+    record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
+) -> FeatureExtractor:
+    """Return the network of a run, if it is called by a name: no path in a record is followed.
 
     Args:
         record: What `read_record` returned.
+        weights: In place of those recorded; the other settings are the record's all the same.
 
     Raises:
-        ValueError: The record is incomplete, or the network is known by no name.
+        ValueError: The record cannot be used, its network has no name, or what has that name here
+            is another network.
     """
-    with _complete():
-        settings = dict(record["extractor"])
-        kind = settings.pop("type")
-    if kind != "FeatureExtractor" or settings.get("weights") not in ("original", "torchvision"):
+    with usable(record):
+        settings = _extractor_settings(record)
+        if weights is None and settings["weights"] not in _NAMED_WEIGHTS:
+            raise ValueError(
+                f"its network has the weights {settings['weights']!r}, which are known by no name. "
+                "Pass extractor=..., or --weights on the command line."
+            )
+    if weights is not None:
+        return FeatureExtractor(**{**settings, "weights": weights})
+    network = FeatureExtractor(**settings)
+    difference = network_difference(record, network)
+    if difference is not None:
         raise ValueError(
-            f"`record` has the network {kind} {settings}, which cannot be found by name. Pass "
+            f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "
+            "here. Pass extractor=..., or --weights on the command line, to use some all the same."
+        )
+    return network
+
+
+def _extractor_settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    described = mapping("extractor", record["extractor"])
+    text("network", record["network"])
+    if described["type"] != FeatureExtractor.__name__:
+        raise ValueError(
+            f"its network is of type {described['type']!r}, which is made by no name. Pass "
             "extractor=..."
         )
-    with _complete():
-        return FeatureExtractor(**settings)
+    one_of("pooling", described["pooling"], get_args(Pooling))
+    one_of("padding", described["padding"], get_args(Padding))
+    return {name: described[name] for name in ("weights", "pooling", "padding")}
+
+
+def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:
+    """Say that a network is not that of the run; None if it is, or if that cannot be known.
+
+    Args:
+        record: What `read_record` returned.
+        network: Takes the place of the recorded one.
+    """
+    recorded, found = record.get("network"), fingerprint(network)
+    if None in (recorded, found) or recorded == found:
+        return None
+    return (
+        f"The picture was made with the network {str(recorded)[:12]}, but this one is "
+        f"{str(found)[:12]}."
+    )
 
 
 def recorded_run(
@@ -87,15 +144,79 @@ def recorded_run(
         FileNotFoundError: A file is in none of the places.
         ValueError: A file has changed, a picture was in memory, or the record is incomplete.
     """
-    with _complete():
-        files = _find_inputs(record, places)
-        init = files["init"] if record["init"] == "picture" else record["init"]
+    with usable(record):
+        described = described_files(record["inputs"])
+    files = find_files(described, places)
+    with usable(record):
+        texture = one_of("task", record["task"], ("run", "synthesize")) == "synthesize"
+        inits = [name for name in INITS if name != "content" or not texture]
+        init = one_of("init", record["init"], ["picture", *inits])  # a path is none of these
+        init = files["init"] if init == "picture" else init
         arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
-        if record["task"] == "synthesize":
-            return {**arguments, "shape": record["shape"]}
+        if texture:
+            Handles(init, record["seed"])  # raises for what a run would
+            return {**arguments, "shape": _shape(record["shape"])}
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
-        where = files.get("where", "alpha") if record["where"] else None
+        Handles(init, record["seed"], **handles)
+        _moderate("strength", handles["strength"])
+        where = files.get("where", "alpha") if flag("where", record["where"]) else None
         return {"content": files["content"], "where": where, **arguments, **handles}
+
+
+def _shape(described: Any) -> list[int]:
+    sides = [at_least("shape", side, 1) for side in sequence("shape", described)]
+    if len(sides) != 2 or math.prod(sides) > _MOST_PIXELS:
+        raise ValueError(f"`shape` is {sides}; the height and width of a picture are needed.")
+    return sides
+
+
+def _moderate(name: str, value: Any) -> Any:
+    """Return a number whose power and multiples are still numbers."""
+    if non_negative(name, value) > _LARGEST:
+        raise ValueError(f"`{name}` is {value}; it must be at most {_LARGEST}.")
+    return value
+
+
+def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
+    """Return what ends a run where the recorded one ended; nothing if that was not stopped.
+
+    Args:
+        record: What `read_record` returned.
+
+    Raises:
+        ValueError: The record is incomplete, or tells of more steps than were planned.
+    """
+    with usable(record):
+        planned = at_least("num_steps", record["num_steps"], 1)
+        done = at_least("steps_done", record["steps_done"], 0)
+        reason = text("stop_reason", record["stop_reason"])
+        if done > planned:
+            raise ValueError(f"`steps_done` is {done}, but `num_steps` only {planned}.")
+    if done == planned:
+        return []
+    if reason == "interrupted":
+        logger.warning(
+            "the run was interrupted within a step, after %d of %d, so the result may not be "
+            "quite the same",
+            done,
+            planned,
+        )
+    # It may be printed, and what controls a terminal has no place in it.
+    return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
+
+
+class _StopAfter(Callback):
+    """Stops a run after so many steps, for the reason that another had."""
+
+    def __init__(self, num_steps: int, reason: str) -> None:
+        self.num_steps, self.reason = num_steps, reason
+
+    def on_start(self, state: RunState) -> None:
+        self.on_step(state)  # there may be no step at all
+
+    def on_step(self, state: RunState) -> None:
+        if state.step >= self.num_steps:
+            state.stop(self.reason)
 
 
 def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
@@ -108,15 +229,17 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
         ValueError: One is of another kind, or has other arguments.
     """
     losses: dict[str, Loss] = {}
-    for name, described in record["losses"].items():
-        settings = dict(described)
+    for name, described in mapping("losses", record["losses"]).items():
+        settings = dict(mapping(f"losses[{name!r}]", described))
         kind = settings.pop("type")
-        if kind not in LOSSES:
+        if not isinstance(kind, str) or kind not in LOSSES:
             raise ValueError(
-                f"`record` has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
+                f"it has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
                 "losses={...} with all the losses of the run."
             )
         losses[name] = LOSSES[kind](**settings)
+    if not any(loss.weight for loss in losses.values()):
+        raise ValueError("`losses` has none that weighs more than 0.")
     return losses
 
 
@@ -125,63 +248,24 @@ def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]
 
     Args:
         record: What `read_record` returned.
-        files: What `_find_inputs` returned.
+        files: What `find_files` returned.
     """
     styles: list[Style] = []
     regions: dict[int, Any] = {}
-    for i, described in enumerate(record["styles"]):
+    for i, described in enumerate(sequence("styles", record["styles"])):
         name = f"style[{i}]"
+        mapping(name, described)
         region = None
         if "region" in described:
-            region = regions.setdefault(described["region"], files.get(f"{name}.region", "alpha"))
+            number = at_least(f"{name}.region", described["region"], 0)
+            region = regions.setdefault(number, files.get(f"{name}.region", "alpha"))
         weight = described["weight"]
         if "captured" in described:
             styles.append(Style.load(files[name], weight=weight, region=region))
             continue
-        mask = files.get(f"{name}.mask", "alpha") if described.get("mask") else None
-        scale, rotation = described.get("scale", 1.0), described.get("rotation", 0.0)
+        masked = flag(f"{name}.mask", described.get("mask", False))
+        mask = files.get(f"{name}.mask", "alpha") if masked else None
+        scale = _moderate(f"{name}.scale", described.get("scale", 1.0))
+        rotation = described.get("rotation", 0.0)
         styles.append(Style(files[name], weight, region, mask, scale, rotation))
-    return styles
-
-
-def _find_inputs(
-    record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
-) -> dict[str, Path]:
-    """Find the files that a run was given, and see that they are the same.
-
-    A record names files without their folders, and no path in it is ever followed.
-
-    Args:
-        record: What `read_record` returned.
-        places: Folders to look into, and files.
-
-    Raises:
-        FileNotFoundError: One is in none of the places.
-        ValueError: One was not a file, or all of its name have another content.
-    """
-    folders = [Path(place) for place in places]
-    found: dict[str, Path] = {}
-    for argument, source in record["inputs"].items():
-        name, expected = source["name"], source["sha256"]
-        if name is None:
-            raise ValueError(
-                f"`{argument}` of this run was in memory, not a file, so it cannot be found. Make "
-                "the transfer with StyleTransfer.from_record and call run with it."
-            )
-        name = Path(str(name).replace("\\", "/")).name
-        candidates = [path / name if path.is_dir() else path for path in folders]
-        candidates = [path for path in candidates if path.name == name and path.is_file()]
-        same = [path for path in candidates if hash_file(path) == expected]
-        if same:
-            found[argument] = same[0]
-        elif candidates:
-            raise ValueError(
-                f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
-                f"SHA-256 should be {expected}). Put the original in its place."
-            )
-        else:
-            raise FileNotFoundError(
-                f"`{argument}` was {name!r}, which is not in "
-                f"{', '.join(repr(str(place)) for place in folders)}. Name its folder in `inputs`."
-            )
-    return found
+    return as_styles(styles)

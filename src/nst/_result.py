@@ -34,7 +34,7 @@ class StyleTransferResult:
     seconds: float
     """How long the run took."""
     settings: dict[str, Any] = field(repr=False)
-    """Everything needed to run it again but the pictures; JSON-ready values only."""
+    """Everything needed to run it again but the pictures; JSON-ready values only, no folders."""
     content: Tensor = field(repr=False)
     """The photograph at the result's size, `(N, 3, H, W)`, on the CPU."""
     styles: list[Tensor] = field(repr=False)
@@ -57,8 +57,8 @@ class StyleTransferResult:
             path: The suffix chooses the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. Where
                 the format can hold it, the content's transparency is put back.
             record: Whether the file tells how it was made, where the format can hold that (PNG,
-                JPEG, WebP, TIFF): the settings, with names and hashes of the pictures but no
-                folders. `StyleTransfer.rerun` makes the picture again from it.
+                WebP, TIFF; JPEG up to 64 kB): the settings, with names and hashes of the pictures
+                but no folders. `StyleTransfer.rerun` makes the picture again from it.
 
         Returns:
             The files written.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from torch import nn
 
 from nst._backbone import BackboneExtractor
 from nst._features import FeatureExtractor
-from nst._hashes import hash_array, hash_file, hash_tensor
+from nst._hashes import fingerprint, hash_array, hash_file, hash_tensor
 from nst._job import Job, Recipe
+from nst._json_ready import json_ready
 from nst._losses import Loss
 from nst._optimizers import OptimizerLike
 from nst._statistics import StyleStatistics
@@ -24,18 +26,20 @@ from nst.images import ImageLike
 
 __all__ = ["describe_inputs", "settings_of"]
 
+logger = logging.getLogger("nst")
+
 
 def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
     """Return the settings of a run.
 
     Args:
-        job: The run.
+        job: The run, which is over.
         recipe: What all runs of its transfer have in common.
     """
     from nst import __version__
 
     handles = job.handles
-    return {
+    settings = {
         "nst": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
@@ -43,11 +47,14 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "inputs": job.inputs,
         "shape": list(job.shape),
         "extractor": _describe(recipe.extractor),
+        "network": fingerprint(recipe.extractor),
         "losses": {name: _describe(loss) for name, loss in job.losses.items()},
         "styles": [_describe_style(style, job.styles) for style in job.styles],
         "optimizer": _optimizer_name(recipe.optimizer),
         "size": recipe.size,
         "num_steps": recipe.num_steps,
+        "steps_done": job.state.step,
+        "stop_reason": job.state.stop_reason,
         "num_scales": recipe.num_scales,
         "average": recipe.average,
         "normalize_gradients": recipe.normalize_gradients,
@@ -60,6 +67,8 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "device": str(recipe.device),
         "num_threads": torch.get_num_threads(),
     }
+    ready: dict[str, Any] = json_ready(settings)
+    return ready
 
 
 def describe_inputs(
@@ -121,9 +130,13 @@ def _optimizer_name(optimizer: OptimizerLike) -> str:
 
 def _describe(part: nn.Module) -> dict[str, Any]:
     """Return a part's name and the arguments that would make it again, as far as it tells them."""
-    settings = (
-        part.settings()
-        if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
-        else {"repr": part.extra_repr()}
-    )
-    return {"type": type(part).__name__, **settings}
+    try:
+        settings = (
+            part.settings()
+            if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
+            else {"repr": part.extra_repr()}
+        )
+        return {**settings, "type": type(part).__name__}
+    except Exception:  # a part of the user's may raise anything, and the picture is done
+        logger.exception("%s.settings failed, so they are not recorded", type(part).__name__)
+        return {"type": type(part).__name__}

@@ -25,7 +25,13 @@ from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
-from nst._record import recorded_arguments, recorded_extractor, recorded_run
+from nst._record import (
+    network_difference,
+    recorded_arguments,
+    recorded_end,
+    recorded_extractor,
+    recorded_run,
+)
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
@@ -162,13 +168,16 @@ class StyleTransfer:
 
         Args:
             record: The picture as it was saved, or what `nst.images.read_record` returned.
-            extractor: In place of the recorded network.
+            extractor: In place of the recorded network, which is found only if it is
+                `FeatureExtractor`'s `"original"` or `"torchvision"`: a record's paths are not
+                followed. If it is another, the log has a warning.
             **changes: Arguments of `StyleTransfer` that replace the recorded ones; those that a
                 record cannot hold are needed: a loss, optimizer or network of your own.
 
         Raises:
             FileNotFoundError: There is no such picture.
-            ValueError: It has no record; or a part is not nst's own, and no other given.
+            ValueError: It has no record that can be used; a part is not nst's own, and no other
+                given; or the network of the recorded name is another one here.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -180,7 +189,12 @@ class StyleTransfer:
         """
         record = record if isinstance(record, Mapping) else read_record(record)
         arguments = recorded_arguments(record, changes)
-        return cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
+        if extractor is None:
+            return cls(recorded_extractor(record), **arguments)
+        difference = network_difference(record, extractor)
+        if difference is not None:
+            logger.warning("%s The result will not be the same.", difference)
+        return cls(extractor, **arguments)
 
     @classmethod
     def rerun(
@@ -196,26 +210,31 @@ class StyleTransfer:
 
         With the same versions, device and number of threads, it is the same to the bit. The files
         are looked for beside the picture, in the current folder and in `inputs`, by name and
-        content.
+        content. Where a callback had stopped the run, it is stopped again, after as many steps;
+        what Ctrl-C ended within a step may come out a little different, and the log says so.
 
         Args:
             path: The picture as it was saved.
             inputs: More folders to look into, or files.
             callbacks: As in `run`.
             extractor: As in `from_record`.
-            **changes: As in `from_record`.
+            **changes: As in `from_record`. With another `num_steps`, the run goes to its end.
 
         Raises:
             FileNotFoundError: There is no such picture, or a file is not found.
             ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
         """
         record = read_record(path)
-        transfer = cls.from_record(record, extractor, **changes)
         places = [Path(path).resolve().parent, Path.cwd(), *inputs]
         arguments = recorded_run(record, places)
+        followers = as_callbacks(callbacks)
+        if "num_steps" not in changes:
+            followers += recorded_end(record)
+        # Last of all, as the network may be a download.
+        transfer = cls.from_record(record, extractor, **changes)
         if "content" in arguments:
-            return transfer.run(**arguments, callbacks=callbacks)
-        return transfer.synthesize(**arguments, callbacks=callbacks)
+            return transfer.run(**arguments, callbacks=followers)
+        return transfer.synthesize(**arguments, callbacks=followers)
 
     @torch.inference_mode(False)
     def run(

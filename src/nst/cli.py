@@ -17,6 +17,7 @@ from nst._config import read_config
 from nst._features import FeatureExtractor
 from nst._options import KNOWN_WORDS, add_options, recipe, run_arguments
 from nst._painting import paint
+from nst._record import recorded_extractor
 from nst._result import StyleTransferResult
 from nst._sheet import contact_sheet
 from nst._style import Style, StyleLike
@@ -92,14 +93,9 @@ def _rerun(options: argparse.Namespace) -> None:
     check_input(options.picture, name="picture")
     check_output(options.output, name="--output")
     callbacks = [] if options.quiet else [ProgressBar()]
-    record = read_record(options.picture)
-    weights = options.weights or record.get("extractor", {}).get("weights", "auto")
-    settings = record.get("extractor", {})
-    extractor = FeatureExtractor(
-        weights,
-        pooling=settings.get("pooling", "max"),
-        padding=settings.get("padding", "zeros"),
-    )
+    extractor = None
+    if options.weights is not None:
+        extractor = recorded_extractor(read_record(options.picture), options.weights)
     result = StyleTransfer.rerun(
         options.picture, options.inputs, callbacks=callbacks, extractor=extractor
     )

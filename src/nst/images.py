@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import operator
 import os
 import secrets
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst._decode import ImageLike, Picture, check_input, read_picture
+from nst._json_ready import json_ready
 
 __all__ = [
     "ImageLike",
@@ -34,9 +36,11 @@ __all__ = [
     "write_whole",
 ]
 
+logger = logging.getLogger("nst")
+
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
-_RECORD_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
+_RECORD_FORMATS = {"JPEG": 65_533, "PNG": None, "TIFF": None, "WEBP": None}  # bytes of EXIF
 _DESCRIPTION = 0x010E  # the tag of EXIF's image description
 _RECORD_KEY, _RECORD_VERSION = "nst record", 1
 _SAVE_OPTIONS: dict[str, dict[str, int]] = {
@@ -184,8 +188,9 @@ def save_image(
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
         path: Where to; JPEG has quality 95 and full color resolution. An existing file is replaced.
         alpha: (1, H, W) or (1, 1, H, W), kept where the format can hold it (PNG, WebP, TIFF, ...).
-        record: How the picture was made, JSON-ready; kept as EXIF image description where the
-            format can hold it (PNG, JPEG, WebP, TIFF). `read_record` reads it.
+        record: How the picture was made; kept as EXIF image description where the format can hold
+            it (PNG, WebP, TIFF; JPEG up to 64 kB). `read_record` reads it. Values that are not
+            JSON's are told as text, and absolute paths lose their folders.
 
     Returns:
         The path.
@@ -204,7 +209,7 @@ def save_image(
     picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
     options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
     if record is not None and format_name in _RECORD_FORMATS:
-        options["exif"] = _exif(record)
+        options.update(_record_options(record, path, _RECORD_FORMATS[format_name]))
     buffer = io.BytesIO()  # without a file's name, which some formats would write inside
     try:
         picture.save(buffer, format=format_name, **options)
@@ -217,10 +222,24 @@ def save_image(
     return path
 
 
-def _exif(record: Mapping[str, Any]) -> Image.Exif:
+def _record_options(
+    record: Mapping[str, Any], path: Path, longest: int | None
+) -> dict[str, Image.Exif]:
+    """Return what makes Pillow write the record; nothing for one that the format cannot hold."""
     exif = Image.Exif()
-    exif[_DESCRIPTION] = json.dumps({_RECORD_KEY: _RECORD_VERSION, **record})
-    return exif
+    exif[_DESCRIPTION] = json.dumps({_RECORD_KEY: _RECORD_VERSION, **json_ready(record)})
+    length = len(exif.tobytes())
+    if longest is None or length <= longest:
+        return {"exif": exif}
+    # The picture may have taken an hour; its record can be had from `settings`.
+    logger.warning(
+        "the record of %r is left out: it has %d bytes, and this format can hold %d; save as .png "
+        "to keep it",
+        str(path),
+        length,
+        longest,
+    )
+    return {}
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:

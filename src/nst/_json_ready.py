@@ -1,0 +1,101 @@
+"""Brings any value into a form that JSON can hold, and that names no folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+__all__ = ["json_ready"]
+
+_DEEPEST = 16  # of containers within containers; deeper ones may well hold themselves
+_MOST_VALUES = 64  # of an array that is told in full
+
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+# The folders of an absolute path, also within a sentence or the repr of an object. They end at the
+# last slash of the line or the quotation, as folders may have spaces: rather a word too few.
+_FOLDERS = re.compile(
+    r"(?<![\w.~/\\-])"  # not within a relative path
+    r"(?:file:/+|[A-Za-z]:[\\/]+|\\\\|/(?!/)|(?<!:)//+)"  # but no https://
+    r"(?=[^\s/\\])"
+    r"""(?:[^'"\n]*[\\/])?"""
+)
+
+
+def json_ready(value: Any) -> Any:
+    """Return what JSON can hold of a value: of a result's settings, above all.
+
+    Numbers become plain numbers, paths their last part, mappings and sequences those of JSON, sets
+    sorted lists. What JSON cannot hold becomes its `repr` without addresses in memory. Absolute
+    paths in texts lose their folders, so that nothing tells whose machine it was.
+
+    Args:
+        value: Of any type. It never raises: an object whose `repr` does becomes its type's name.
+
+    Examples:
+        >>> json_ready({"seed": np.int64(7), "end": math.inf, "brush": PurePath("/home/me/a.png")})
+        {'seed': 7, 'end': 'inf', 'brush': 'a.png'}
+    """
+    return _ready(value, 0)
+
+
+def _ready(value: Any, depth: int) -> Any:
+    try:
+        if value is None or isinstance(value, (bool, np.bool_)):
+            return None if value is None else bool(value)
+        if isinstance(value, (Integral, Real)):
+            return _number(value)
+        if isinstance(value, str):
+            return _without_folders(str.__str__(value))
+        if isinstance(value, os.PathLike):
+            return _without_folders(PurePath(os.fsdecode(value)).name)
+        if isinstance(value, (np.ndarray, Tensor)):
+            return _array(value, depth)
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth < _DEEPEST:
+            return _container(value, depth + 1)
+        return _without_folders(_ADDRESS.sub("", repr(value)))
+    except Exception:  # a user's object may raise anything
+        return f"<{type(value).__name__}>"
+
+
+def _number(value: Integral | Real) -> int | float | str:
+    if isinstance(value, Integral):
+        number = int(value)
+        # Few readers of JSON take longer ones.
+        return number if -(2**63) <= number < 2**64 else hex(number)
+    return float(value) if math.isfinite(value) else repr(float(value))
+
+
+def _array(value: np.ndarray[Any, Any] | Tensor, depth: int) -> Any:
+    shape = tuple(value.shape)
+    if math.prod(shape) > _MOST_VALUES:
+        return f"<{type(value).__name__} of {value.dtype}, {shape}>"
+    return _ready(value.tolist(), depth)
+
+
+def _container(value: Any, depth: int) -> Any:
+    if isinstance(value, Mapping):
+        return {_key(key, depth): _ready(each, depth) for key, each in value.items()}
+    ready = [_ready(each, depth) for each in value]
+    # The order of a set differs from one process to the next.
+    return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
+
+
+def _key(key: Any, depth: int) -> str:
+    ready = _ready(key, depth)
+    return ready if isinstance(ready, str) else json.dumps(ready)
+
+
+def _without_folders(text: str) -> str:
+    shorter = _FOLDERS.sub("", text)
+    while shorter != text:
+        text, shorter = shorter, _FOLDERS.sub("", shorter)
+    return text
