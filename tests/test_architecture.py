@@ -118,6 +118,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "_reader",
         "color",
     },
+    "_parser": {"_config", "_options", "_style_spec"},
+    "_cells": {"_options", "_parser"},
     "cli": ALL,
     "__main__": {"cli"},
     "__init__": ALL,
