@@ -46,13 +46,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         ImportError: It cannot be read by this Python.
     """
     parser, commands = _parsers()
-    options = parser.parse_args(arguments)
-    command = commands[options.command]
+    name, *words = arguments or [""]
+    if name not in commands:
+        return parser.parse_args(arguments)  # does not return: it is --help or a mistake
+    command = commands[name]
+    # argparse can read options among the pictures, but not through the parser above a command.
+    options = command.parse_intermixed_args(words)
     if options.config is not None:
-        words = read_config(options.config, _known(command))
-        if options.more_styles:
-            words = [word for word in words if not word.startswith("--style=")]
-        options = parser.parse_args([options.command, *words, *arguments[1:]])
+        of_the_file = read_config(options.config, _known(command))
+        if options.style or options.more_styles:
+            of_the_file = [word for word in of_the_file if not word.startswith("--style=")]
+        options = command.parse_intermixed_args([*of_the_file, *words])
     _complete(command, options)
     return options
 
@@ -96,12 +100,14 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         _add_demo,
     ):
         add_command(commands)
+    for name, command in commands.choices.items():
+        command.set_defaults(command=name)
     return parser, dict(commands.choices)
 
 
 def _command(commands: Any, name: str, **texts: str) -> Any:
     """Add a command with the options that all have."""
-    command = commands.add_parser(name, **texts)
+    command = commands.add_parser(name, allow_abbrev=False, **texts)
     command.set_defaults(config=None, save_every=None)
     add_options(command)
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -185,6 +191,7 @@ def _add_capture(commands: Any) -> None:
 def _add_rerun(commands: Any) -> None:
     parser = commands.add_parser(
         "rerun",
+        allow_abbrev=False,
         help="make a picture again from the record in it",
         description="Make PICTURE again, from the record in it and the files it was made from.",
     )
@@ -192,7 +199,13 @@ def _add_rerun(commands: Any) -> None:
     add = parser.add_argument
     add("picture", metavar="PICTURE", help="as nst saved it")
     add("-o", "--output", metavar="OUT", required=True, help="the file to write")
-    add("--inputs", metavar="PATH", nargs="+", default=[], help="folders or files to look for")
+    add(
+        "--inputs",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a folder to look into, or a file; may be given several times",
+    )
     add("--weights", help="in place of those recorded")
     add("--quiet", action="store_true", help="print nothing but errors")
 
