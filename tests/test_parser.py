@@ -101,3 +101,23 @@ def test_the_photograph_alone_can_be_another_than_the_files(recipe: Path) -> Non
     options = parse(["stylize", "other.png", "--config", str(recipe)])
     assert options.content == "other.png"
     assert len(options.styles) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("synthesize a.png -o o.png --size 64 --height 32 --width 32", "`--size`"),
+        ("synthesize a.png -o o.png --height 32", "`--width`"),
+        ("synthesize a.png -o o.png --width 32", "`--height`"),
+        ("capture a.png -o o.nst --sizes 64,128 --size 64", "`--size`"),
+        ("capture a.png -o o.nst --sizes 64,128 --scales 2", "`--scales`"),
+        ("capture a.png -o o.nst --sizes many", "'many'"),
+        ("capture a.png -o o.nst --sizes 64,", "'64,'"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(line.split())
+    assert said in capsys.readouterr().err

@@ -8,8 +8,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nst._commands import Parser
 from nst._options import add_options
-from nst._parser import Parser
 
 __all__ = ["Table", "make_table"]
 

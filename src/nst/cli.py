@@ -13,10 +13,11 @@ from torch import Tensor
 
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import make_table
+from nst._commands import BAD_INPUT
 from nst._features import FeatureExtractor
 from nst._options import recipe, run_arguments
 from nst._painting import paint
-from nst._parser import BAD_INPUT, parse
+from nst._parser import parse
 from nst._result import StyleTransferResult
 from nst._sheet import contact_sheet
 from nst._style import Style, StyleLike
@@ -90,13 +91,12 @@ def _demo(options: argparse.Namespace) -> None:
 def _synthesize(options: argparse.Namespace) -> None:
     output = check_output(options.output, name="--output")
     styles = _styles(options)
-    if (options.height is None) != (options.width is None):
-        raise ValueError("`--height` and `--width` are needed both, or neither.")
     shape = None if options.height is None else (options.height, options.width)
-    init = "pink-noise" if options.init == "content" else options.init
     transfer = StyleTransfer(_extractor(options), **recipe(options))
     callbacks = _callbacks(output, options)
-    result = transfer.synthesize(styles, shape, init=init, seed=options.seed, callbacks=callbacks)
+    result = transfer.synthesize(
+        styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
+    )
     _finish(result, options)
 
 
@@ -105,16 +105,8 @@ def _capture(options: argparse.Namespace) -> None:
     folder = Path(options.output).resolve().parent
     if not folder.is_dir():
         raise FileNotFoundError(f"`--output`: the folder {str(folder)!r} does not exist.")
-    sizes = None
-    if options.sizes is not None:
-        try:
-            sizes = [int(size) for size in options.sizes.split(",")]
-        except ValueError:
-            raise ValueError(
-                f"`--sizes` is {options.sizes!r}; whole numbers are needed, such as 256,512."
-            ) from None
     transfer = StyleTransfer(_extractor(options), **recipe(options))
-    path = transfer.capture(style, sizes).save(options.output)
+    path = transfer.capture(style, options.sizes).save(options.output)
     if not options.quiet:
         sys.stdout.write(f"{path.resolve()}\n")
 
@@ -169,7 +161,7 @@ def _styles(options: argparse.Namespace) -> list[Style]:
 
 def _callbacks(output: Path, options: argparse.Namespace) -> list[Callback]:
     callbacks: list[Callback] = []
-    if options.save_every is not None:
+    if getattr(options, "save_every", None) is not None:
         callbacks.append(SaveImages(output.with_name(f"{output.stem}-steps"), options.save_every))
     if not options.quiet:  # last: what the others refuse should not follow a progress bar
         callbacks.append(ProgressBar())
