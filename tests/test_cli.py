@@ -231,7 +231,8 @@ def test_a_missing_picture_is_found_before_the_network_is_loaded(
     assert loaded == []
 
 
-def test_weights_are_asked_for(loaded: list[str]) -> None:
+def test_weights_are_asked_for(folder: Path, loaded: list[str]) -> None:
+    (folder / "my-vgg19.pth").write_bytes(b"weights")
     assert stylize("--weights my-vgg19.pth", steps=1) == 0
     assert loaded == ["my-vgg19.pth"]
 
@@ -303,7 +304,7 @@ def test_a_bad_command_line_is_refused_in_one_line(
         ("--device quantum", ["`device` is 'quantum'", "Use 'auto' or 'cpu'"]),
         ("--preset monet", ["'monet'", "default", "gatys"]),
         ("--optimizer sgd", ["'sgd'", "lbfgs", "adam"]),
-        ("--init nowhere.png", ["`init`", "'nowhere.png'", "Check"]),
+        ("--init nowhere.png", ["`--init`", "'nowhere.png'", "Check"]),
         ("--save-every 0", ["`every` is 0", "at least 1"]),
         ("--brushes 3", ["--brushes", "--help"]),
     ],
@@ -323,7 +324,7 @@ def test_a_file_in_the_way_of_the_steps_is_refused(
 ) -> None:
     (folder / "out-steps").write_text("mine")
     assert stylize("--quiet --save-every 1") == 2
-    assert "'out-steps', which is a file. Name a folder" in refusal(capsys)
+    assert "'out-steps', which is a file. Name another output" in refusal(capsys)
     assert "out.png" not in names(folder)
 
 

@@ -15,6 +15,7 @@ from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import make_table
 from nst._commands import BAD_INPUT
 from nst._features import FeatureExtractor
+from nst._files import check_files, steps_folder
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
+        check_files(options)
         _COMMANDS[options.command](options)
     except (ValueError, TypeError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
@@ -53,15 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _stylize(options: argparse.Namespace) -> None:
-    content, styles, output = _inputs(options)
-    _repaint(content, styles, output, options)
+    _repaint(options.content, _styles(options), options)
 
 
-def _repaint(
-    content: ImageLike, style: StyleLike, output: Path, options: argparse.Namespace
-) -> None:
+def _repaint(content: ImageLike, style: StyleLike, options: argparse.Namespace) -> None:
     transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(output, options)
+    callbacks = _callbacks(options)
     _finish(transfer.run(content, style, callbacks=callbacks, **run_arguments(options)), options)
 
 
@@ -84,16 +83,14 @@ def _rerun(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    output = check_output(options.output, name="--output")
-    _repaint(_demo_photograph(), paint(), output, options)
+    _repaint(_demo_photograph(), paint(), options)
 
 
 def _synthesize(options: argparse.Namespace) -> None:
-    output = check_output(options.output, name="--output")
     styles = _styles(options)
     shape = None if options.height is None else (options.height, options.width)
     transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(output, options)
+    callbacks = _callbacks(options)
     result = transfer.synthesize(
         styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
     )
@@ -102,9 +99,6 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 def _capture(options: argparse.Namespace) -> None:
     (style,) = _styles(options)
-    folder = Path(options.output).resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`--output`: the folder {str(folder)!r} does not exist.")
     transfer = StyleTransfer(_extractor(options), **recipe(options))
     path = transfer.capture(style, options.sizes).save(options.output)
     if not options.quiet:
@@ -113,24 +107,25 @@ def _capture(options: argparse.Namespace) -> None:
 
 def _sheet(options: argparse.Namespace) -> None:
     """Paint a cell for every combination of the varied options; all are checked before."""
-    output = check_output(options.output, name="--output")
     table = make_table(options)
-    inputs = [_inputs(cell) for cell in table.cells]
+    for cell in table.cells:
+        check_files(cell)
+    styles = [_styles(cell) for cell in table.cells]
     extractors: dict[tuple[str, ...], FeatureExtractor] = {}
     transfers = [_transfer(cell, extractors) for cell in table.cells]
     done: list[Tensor] = []
-    for cell, transfer, (content, styles, _) in zip(table.cells, transfers, inputs, strict=True):
+    for cell, transfer, style in zip(table.cells, transfers, styles, strict=True):
         arguments = run_arguments(cell)
-        result = transfer.run(content, styles, callbacks=_callbacks(output, cell), **arguments)
+        result = transfer.run(cell.content, style, callbacks=_callbacks(cell), **arguments)
         done.append(result.image)
         if result.stop_reason == "interrupted":
             break
-    done += [torch.ones_like(done[0])] * (len(inputs) - len(done))  # left white after Ctrl-C
+    done += [torch.ones_like(done[0])] * (len(table.cells) - len(done))  # left white after Ctrl-C
     width = len(table.column_labels)
     pictures = [done[i : i + width] for i in range(0, len(done), width)]
-    save_image(contact_sheet(pictures, table.row_labels, table.column_labels), output)
+    save_image(contact_sheet(pictures, table.row_labels, table.column_labels), options.output)
     if not options.quiet:
-        sys.stdout.write(f"{output.resolve()}\n")
+        sys.stdout.write(f"{Path(options.output).resolve()}\n")
 
 
 def _transfer(
@@ -146,23 +141,14 @@ def _extractor(options: argparse.Namespace) -> FeatureExtractor:
     return FeatureExtractor(options.weights, pooling=options.pooling, padding=options.padding)
 
 
-def _inputs(options: argparse.Namespace) -> tuple[ImageLike, list[Style], Path]:
-    """Find the files before the network is loaded, which may mean a download."""
-    output = check_output(options.output, name="--output")
-    check_input(options.content, name="content")
-    if options.where not in (None, "alpha"):
-        check_input(options.where, name="--where")
-    return options.content, _styles(options), output
-
-
 def _styles(options: argparse.Namespace) -> list[Style]:
     return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(options.styles)]
 
 
-def _callbacks(output: Path, options: argparse.Namespace) -> list[Callback]:
+def _callbacks(options: argparse.Namespace) -> list[Callback]:
     callbacks: list[Callback] = []
     if getattr(options, "save_every", None) is not None:
-        callbacks.append(SaveImages(output.with_name(f"{output.stem}-steps"), options.save_every))
+        callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
     if not options.quiet:  # last: what the others refuse should not follow a progress bar
         callbacks.append(ProgressBar())
     return callbacks
