@@ -27,6 +27,7 @@ from nst import (
     save_image,
 )
 from nst._features import FeatureExtractor
+from nst._rehearsal import Understudy
 from nst.testing import tiny_extractor
 
 needs_skimage = pytest.mark.skipif(
@@ -48,13 +49,15 @@ class Run:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that the command line started."""
+    """The runs that the command line started, without rehearsals."""
     seen: list[Run] = []
     run = StyleTransfer.run
 
     def recorded(
         self: StyleTransfer, content: Any, style: Any, **options: Any
     ) -> StyleTransferResult:
+        if isinstance(self.extractor, Understudy):
+            return run(self, content, style, **options)
         seen.append(Run(self, {"content": content, "style": style, **options}))
         seen[-1].result = run(self, content, style, **options)
         return seen[-1].result

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import make_table
@@ -19,9 +20,10 @@ from nst._files import check_files, steps_folder
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
+from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
 from nst._sheet import contact_sheet
-from nst._style import Style, StyleLike
+from nst._style import Style
 from nst._style_spec import parse_style
 from nst._transfer import StyleTransfer
 from nst.images import ImageLike, check_input, check_output, read_record, save_image
@@ -58,10 +60,56 @@ def _stylize(options: argparse.Namespace) -> None:
     _repaint(options.content, _styles(options), options)
 
 
-def _repaint(content: ImageLike, style: StyleLike, options: argparse.Namespace) -> None:
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(options)
-    _finish(transfer.run(content, style, callbacks=callbacks, **run_arguments(options)), options)
+def _demo(options: argparse.Namespace) -> None:
+    _repaint(_demo_photograph(), [Style(paint())], options)
+
+
+def _repaint(content: ImageLike, styles: list[Style], options: argparse.Namespace) -> None:
+    run, callbacks = partial(_run, options, content), _callbacks(options)
+    rehearse(run, styles, options)
+    _finish(run(_extractor(options), styles, callbacks), options)
+
+
+def _run(
+    options: argparse.Namespace,
+    content: ImageLike,
+    network: nn.Module,
+    styles: list[Style],
+    callbacks: list[Callback],
+) -> StyleTransferResult:
+    transfer = StyleTransfer(network, **recipe(options))
+    return transfer.run(content, styles, callbacks=callbacks, **run_arguments(options))
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    shape = None if options.height is None else (options.height, options.width)
+
+    def make(
+        network: nn.Module, styles: list[Style], callbacks: list[Callback]
+    ) -> StyleTransferResult:
+        transfer = StyleTransfer(network, **recipe(options))
+        return transfer.synthesize(
+            styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
+        )
+
+    styles, callbacks = _styles(options), _callbacks(options)
+    rehearse(make, styles, options)
+    _finish(make(_extractor(options), styles, callbacks), options)
+
+
+def _capture(options: argparse.Namespace) -> None:
+    def capture(network: nn.Module, styles: list[Style], _: list[Callback]) -> Style:
+        return StyleTransfer(network, **recipe(options)).capture(styles[0], options.sizes)
+
+    (style,) = _styles(options)
+    if style.weight != 1 or style.region is not None:
+        raise ValueError(
+            f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
+            "does not keep. Say it where the file is used."
+        )
+    rehearse(capture, [style], options)
+    path = capture(_extractor(options), [style], []).save(options.output)
+    _tell(options, path)
 
 
 def _rerun(options: argparse.Namespace) -> None:
@@ -82,41 +130,17 @@ def _rerun(options: argparse.Namespace) -> None:
     _finish(result, options)
 
 
-def _demo(options: argparse.Namespace) -> None:
-    _repaint(_demo_photograph(), paint(), options)
-
-
-def _synthesize(options: argparse.Namespace) -> None:
-    styles = _styles(options)
-    shape = None if options.height is None else (options.height, options.width)
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(options)
-    result = transfer.synthesize(
-        styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
-    )
-    _finish(result, options)
-
-
-def _capture(options: argparse.Namespace) -> None:
-    (style,) = _styles(options)
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    path = transfer.capture(style, options.sizes).save(options.output)
-    if not options.quiet:
-        sys.stdout.write(f"{path.resolve()}\n")
-
-
 def _sheet(options: argparse.Namespace) -> None:
     """Paint a cell for every combination of the varied options; all are checked before."""
     table = make_table(options)
-    for cell in table.cells:
+    runs = [partial(_run, cell, cell.content) for cell in table.cells]
+    for cell, run in zip(table.cells, runs, strict=True):
         check_files(cell)
-    styles = [_styles(cell) for cell in table.cells]
-    extractors: dict[tuple[str, ...], FeatureExtractor] = {}
-    transfers = [_transfer(cell, extractors) for cell in table.cells]
+        rehearse(run, _styles(cell), cell)
+    networks = _networks(table.cells)
     done: list[Tensor] = []
-    for cell, transfer, style in zip(table.cells, transfers, styles, strict=True):
-        arguments = run_arguments(cell)
-        result = transfer.run(cell.content, style, callbacks=_callbacks(cell), **arguments)
+    for cell, run, network in zip(table.cells, runs, networks, strict=True):
+        result = run(network, _styles(cell), _callbacks(cell))
         done.append(result.image)
         if result.stop_reason == "interrupted":
             break
@@ -124,17 +148,17 @@ def _sheet(options: argparse.Namespace) -> None:
     width = len(table.column_labels)
     pictures = [done[i : i + width] for i in range(0, len(done), width)]
     save_image(contact_sheet(pictures, table.row_labels, table.column_labels), options.output)
-    if not options.quiet:
-        sys.stdout.write(f"{Path(options.output).resolve()}\n")
+    _tell(options, Path(options.output))
 
 
-def _transfer(
-    options: argparse.Namespace, extractors: dict[tuple[str, ...], FeatureExtractor]
-) -> StyleTransfer:
-    key = (options.weights, options.pooling, options.padding)
-    if key not in extractors:
-        extractors[key] = _extractor(options)
-    return StyleTransfer(extractors[key], **recipe(options))
+def _networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
+    """Load the network of each cell; those that have the same share it."""
+    loaded: dict[tuple[str, ...], FeatureExtractor] = {}
+    for cell in cells:
+        key = (cell.weights, cell.pooling, cell.padding)
+        if key not in loaded:
+            loaded[key] = _extractor(cell)
+    return [loaded[cell.weights, cell.pooling, cell.padding] for cell in cells]
 
 
 def _extractor(options: argparse.Namespace) -> FeatureExtractor:
@@ -157,7 +181,13 @@ def _callbacks(options: argparse.Namespace) -> list[Callback]:
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
     result.save(options.output)
     if not options.quiet:
-        sys.stdout.write(f"{_summary(result)}\n{Path(options.output).resolve()}\n")
+        sys.stdout.write(f"{_summary(result)}\n")
+    _tell(options, Path(options.output))
+
+
+def _tell(options: argparse.Namespace, path: Path) -> None:
+    if not options.quiet:
+        sys.stdout.write(f"{path.resolve()}\n")
 
 
 def _summary(result: StyleTransferResult) -> str:
