@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from nst import (
     StyleTransfer,
     StyleTransferResult,
     _options,
+    _sheet,
     load_image,
     save_image,
 )
@@ -536,6 +538,79 @@ def test_a_sheet_that_is_interrupted_keeps_what_is_done(
     assert nst_command(line) == 0
     assert len(runs) == 1
     assert load_image("sheet.png").shape[-1] > 3 * 40
+
+
+def failing(run: int, error: BaseException) -> Callable[[], Callback]:
+    """Make callbacks of which one, that of the run of this number, fails."""
+    count = itertools.count(1)
+
+    class Fail(Callback):
+        def on_start(self, state: RunState) -> None:
+            if next(count) == run:
+                raise error
+
+    return Fail
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("no memory")])
+def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
+    error: Exception,
+    folder: Path,
+    runs: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables: list[list[list[Tensor]]] = []
+
+    def contact_sheet(rows: list[list[Tensor]], *labels: list[str]) -> Tensor:
+        tables.append(rows)
+        return _sheet.contact_sheet(rows, *labels)
+
+    monkeypatch.setattr(nst.cli, "contact_sheet", contact_sheet)
+    monkeypatch.setattr(nst.cli, "ProgressBar", failing(2, error))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
+    if isinstance(error, OSError):
+        assert nst_command(line) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == (f"{folder / 'sheet.png'}\n", "nst: error: no space\n")
+    else:  # has a traceback to be reported with
+        with pytest.raises(RuntimeError, match="no memory"):
+            nst_command(line)
+    assert len(runs) == 2
+    (((first, *others), second_row),) = tables
+    assert torch.equal(first, runs[0].result.image)
+    assert all(bool((cell == 1).all()) for cell in (*others, *second_row))
+    assert (len(others), len(second_row)) == (1, 2)
+    assert "sheet.png" in names(folder)
+
+
+def test_a_sheet_whose_first_cell_fails_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "ProgressBar", failing(1, OSError("no space")))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    assert nst_command(line) == 2
+    assert "sheet.png" not in names(folder)
+
+
+def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    called = itertools.count(1)
+
+    def callbacks() -> Callback:
+        if next(called) == stop:
+            raise KeyboardInterrupt
+        return Callback()
+
+    monkeypatch.setattr(nst.cli, "ProgressBar", callbacks)
+    stop = 1
+    assert nst_command(line) == 130
+    assert "sheet.png" not in names(folder)
+    called, stop = itertools.count(1), 2
+    assert nst_command(line) == 0
+    assert "sheet.png" in names(folder)
 
 
 def test_a_texture_needs_no_photograph(folder: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nst._callbacks import Callback, ProgressBar, SaveImages
-from nst._cells import make_table
+from nst._cells import Table, make_table
 from nst._commands import BAD_INPUT
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
@@ -139,15 +139,27 @@ def _sheet(options: argparse.Namespace) -> None:
         rehearse(run, _styles(cell), cell)
     networks = _networks(table.cells)
     done: list[Tensor] = []
-    for cell, run, network in zip(table.cells, runs, networks, strict=True):
-        result = run(network, _styles(cell), _callbacks(cell))
-        done.append(result.image)
-        if result.stop_reason == "interrupted":
-            break
-    done += [torch.ones_like(done[0])] * (len(table.cells) - len(done))  # left white after Ctrl-C
+    try:
+        for cell, run, network in zip(table.cells, runs, networks, strict=True):
+            result = run(network, _styles(cell), _callbacks(cell))
+            done.append(result.image)
+            if result.stop_reason == "interrupted":
+                break
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    finally:  # also after an error: what is done took its time
+        if done:
+            _save_sheet(done, table, options)
+
+
+def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespace) -> None:
+    """Save the cells that are done; the others are left white."""
+    missing = len(table.cells) - len(done)
+    cells = [*done, *[torch.ones_like(done[0])] * missing]
     width = len(table.column_labels)
-    pictures = [done[i : i + width] for i in range(0, len(done), width)]
-    save_image(contact_sheet(pictures, table.row_labels, table.column_labels), options.output)
+    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
+    save_image(contact_sheet(rows, table.row_labels, table.column_labels), options.output)
     _tell(options, Path(options.output))
 
 
