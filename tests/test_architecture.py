@@ -108,7 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plotting": {"_callbacks", "_checks", "_result", "images"},
     "testing": {"_features", "_losses", "_weights"},
     "_style_spec": {"_style", "images"},
-    "_config": {"images"},
+    "_config": {"_options", "images"},
     "_sheet": {"images"},
     "_options": {
         "_catalog",
@@ -121,7 +121,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_rehearsal": {"_callbacks", "_features", "_hashes", "_statistics", "_style"},
     "_files": {"_hashes", "_options", "_style_spec", "images"},
     "_commands": {"_options", "_reader", "_style_spec"},
-    "_parser": {"_commands", "_config", "_options"},
+    "_parser": {"_commands", "_config"},
     "_cells": {"_commands", "_options"},
     "cli": ALL,
     "__main__": {"cli"},

@@ -19,7 +19,7 @@ __all__ = ["KNOWN_WORDS", "add_init", "add_options", "recipe", "run_arguments"]
 
 _SIZE = 512  # as in StyleTransfer
 
-KNOWN_WORDS: Mapping[str, Iterable[str]] = {
+KNOWN_WORDS: Mapping[str, Collection[str]] = {
     "init": INITS,
     "weights": ("auto", "original", "torchvision"),
     "where": ("alpha",),

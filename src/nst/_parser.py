@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from nst._commands import Parser, make_parsers
 from nst._config import read_config
-from nst._options import KNOWN_WORDS
 
 __all__ = ["parse"]
 
@@ -36,7 +35,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     # argparse can read options among the pictures, but not through the parser above a command.
     options = command.parse_intermixed_args(words)
     if getattr(options, "config", None) is not None:
-        of_the_file = read_config(options.config, _known(command))
+        of_the_file = read_config(options.config, _options_of(command))
         if options.style or options.more_styles:
             of_the_file = [word for word in of_the_file if not word.startswith("--style=")]
         options = command.parse_intermixed_args([*of_the_file, *words])
@@ -44,11 +43,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _known(command: Parser) -> dict[str, Sequence[str]]:
-    """Return the options of a command, and what each knows in place of a path."""
-    names = (name for action in command._actions for name in action.option_strings)
-    known = {name[2:]: () for name in names if name.startswith("--")}
-    return {name: tuple(KNOWN_WORDS.get(name, ())) for name in known if name != "config"}
+def _options_of(command: Parser) -> dict[str, bool]:
+    """Return the options that a file may have, and whether each takes a value."""
+    return {
+        name[2:]: action.nargs != 0
+        for action in command._actions
+        for name in action.option_strings
+        if name.startswith("--") and name not in ("--config", "--help")
+    }
 
 
 def _complete(command: Parser, options: argparse.Namespace) -> None:
