@@ -43,6 +43,18 @@ def test_every_command_takes_options_in_any_place(line: str, name: str, expected
     assert getattr(parse(line.split()), name) == expected
 
 
+def test_after_two_dashes_nothing_is_an_option() -> None:
+    options = parse(["stylize", "-o", "out.png", "--", "-photo.png", "a.png", "--style"])
+    assert (options.content, options.styles) == ("./-photo.png", ["a.png", "./--style"])
+
+
+def test_a_sheet_of_styles_needs_no_other_style() -> None:
+    options = parse(
+        ["sheet", "photo.png", "-o", "out.png", "--vary", "seed=1,2", "--vary", "style=a.png,b.png"]
+    )
+    assert options.styles == []
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

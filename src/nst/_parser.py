@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     name, *words = arguments or [""]
     if name not in commands:
         return parser.parse_args(arguments)  # does not return: it is --help or a mistake
-    command = commands[name]
+    command, words = commands[name], _without_dashes(words)
     # argparse can read options among the pictures, but not through the parser above a command.
     options = command.parse_intermixed_args(words)
     if getattr(options, "config", None) is not None:
@@ -41,6 +41,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         options = command.parse_intermixed_args([*of_the_file, *words])
     _complete(command, options)
     return options
+
+
+def _without_dashes(words: list[str]) -> list[str]:
+    """Write files after `--` so that none is taken for an option; argparse would, among options."""
+    if "--" not in words:
+        return words
+    end = words.index("--")
+    return [*words[:end], *(f"./{w}" if w.startswith("-") else w for w in words[end + 1 :])]
 
 
 def _options_of(command: Parser) -> dict[str, bool]:
@@ -60,7 +68,7 @@ def _complete(command: Parser, options: argparse.Namespace) -> None:
         options.styles = [*options.style, *options.more_styles]
         needed = {
             "CONTENT": options.content,
-            "STYLE": options.styles,
+            "STYLE": options.styles or _varies_style(options),
             "-o/--output": options.output,
         }
         missing = [name for name, value in needed.items() if not value]
@@ -75,3 +83,7 @@ def _complete(command: Parser, options: argparse.Namespace) -> None:
         for name in ("size", "scales"):
             if getattr(options, name) is not None:
                 command.error(f"`--{name}` says nothing beside `--sizes`; leave it out")
+
+
+def _varies_style(options: argparse.Namespace) -> bool:
+    return any(text.lstrip("-").startswith("style=") for text in getattr(options, "vary", []))
