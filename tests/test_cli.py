@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import itertools
 import os
 import subprocess
 import sys
@@ -23,10 +24,12 @@ from nst import (
     StyleTransfer,
     StyleTransferResult,
     _options,
+    _sheet,
     load_image,
     save_image,
 )
 from nst._features import FeatureExtractor
+from nst._rehearsal import Understudy
 from nst.testing import tiny_extractor
 
 needs_skimage = pytest.mark.skipif(
@@ -48,13 +51,15 @@ class Run:
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that the command line started."""
+    """The runs that the command line started, without rehearsals."""
     seen: list[Run] = []
     run = StyleTransfer.run
 
     def recorded(
         self: StyleTransfer, content: Any, style: Any, **options: Any
     ) -> StyleTransferResult:
+        if isinstance(self.extractor, Understudy):
+            return run(self, content, style, **options)
         seen.append(Run(self, {"content": content, "style": style, **options}))
         seen[-1].result = run(self, content, style, **options)
         return seen[-1].result
@@ -231,7 +236,8 @@ def test_a_missing_picture_is_found_before_the_network_is_loaded(
     assert loaded == []
 
 
-def test_weights_are_asked_for(loaded: list[str]) -> None:
+def test_weights_are_asked_for(folder: Path, loaded: list[str]) -> None:
+    (folder / "my-vgg19.pth").write_bytes(b"weights")
     assert stylize("--weights my-vgg19.pth", steps=1) == 0
     assert loaded == ["my-vgg19.pth"]
 
@@ -303,7 +309,7 @@ def test_a_bad_command_line_is_refused_in_one_line(
         ("--device quantum", ["`device` is 'quantum'", "Use 'auto' or 'cpu'"]),
         ("--preset monet", ["'monet'", "default", "gatys"]),
         ("--optimizer sgd", ["'sgd'", "lbfgs", "adam"]),
-        ("--init nowhere.png", ["`init`", "'nowhere.png'", "Check"]),
+        ("--init nowhere.png", ["`--init`", "'nowhere.png'", "Check"]),
         ("--save-every 0", ["`every` is 0", "at least 1"]),
         ("--brushes 3", ["--brushes", "--help"]),
     ],
@@ -323,7 +329,7 @@ def test_a_file_in_the_way_of_the_steps_is_refused(
 ) -> None:
     (folder / "out-steps").write_text("mine")
     assert stylize("--quiet --save-every 1") == 2
-    assert "'out-steps', which is a file. Name a folder" in refusal(capsys)
+    assert "'out-steps', which is a file. Name another output" in refusal(capsys)
     assert "out.png" not in names(folder)
 
 
@@ -532,6 +538,79 @@ def test_a_sheet_that_is_interrupted_keeps_what_is_done(
     assert nst_command(line) == 0
     assert len(runs) == 1
     assert load_image("sheet.png").shape[-1] > 3 * 40
+
+
+def failing(run: int, error: BaseException) -> Callable[[], Callback]:
+    """Make callbacks of which one, that of the run of this number, fails."""
+    count = itertools.count(1)
+
+    class Fail(Callback):
+        def on_start(self, state: RunState) -> None:
+            if next(count) == run:
+                raise error
+
+    return Fail
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("no memory")])
+def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
+    error: Exception,
+    folder: Path,
+    runs: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables: list[list[list[Tensor]]] = []
+
+    def contact_sheet(rows: list[list[Tensor]], *labels: list[str]) -> Tensor:
+        tables.append(rows)
+        return _sheet.contact_sheet(rows, *labels)
+
+    monkeypatch.setattr(nst.cli, "contact_sheet", contact_sheet)
+    monkeypatch.setattr(nst.cli, "ProgressBar", failing(2, error))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
+    if isinstance(error, OSError):
+        assert nst_command(line) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == (f"{folder / 'sheet.png'}\n", "nst: error: no space\n")
+    else:  # has a traceback to be reported with
+        with pytest.raises(RuntimeError, match="no memory"):
+            nst_command(line)
+    assert len(runs) == 2
+    (((first, *others), second_row),) = tables
+    assert torch.equal(first, runs[0].result.image)
+    assert all(bool((cell == 1).all()) for cell in (*others, *second_row))
+    assert (len(others), len(second_row)) == (1, 2)
+    assert "sheet.png" in names(folder)
+
+
+def test_a_sheet_whose_first_cell_fails_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "ProgressBar", failing(1, OSError("no space")))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    assert nst_command(line) == 2
+    assert "sheet.png" not in names(folder)
+
+
+def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    called = itertools.count(1)
+
+    def callbacks() -> Callback:
+        if next(called) == stop:
+            raise KeyboardInterrupt
+        return Callback()
+
+    monkeypatch.setattr(nst.cli, "ProgressBar", callbacks)
+    stop = 1
+    assert nst_command(line) == 130
+    assert "sheet.png" not in names(folder)
+    called, stop = itertools.count(1), 2
+    assert nst_command(line) == 0
+    assert "sheet.png" in names(folder)
 
 
 def test_a_texture_needs_no_photograph(folder: Path) -> None:

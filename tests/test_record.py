@@ -748,6 +748,7 @@ def test_the_command_line_takes_weights_that_the_record_cannot_name(
     networks: dict[str, int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     networks["mine.pth"] = 3
+    Path("mine.pth").write_bytes(b"weights")
     line = "stylize photo.png painting.png -o out.png --steps 2 --pooling average --quiet"
     assert nst.cli.main([*line.split(), "--weights", "mine.pth"]) == 0
     again = ["rerun", "out.png", "-o", "again.png", "--quiet"]

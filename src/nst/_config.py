@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nst._options import KNOWN_WORDS
 from nst.images import check_input
 
-__all__ = ["read_config"]
+__all__ = ["read_config", "toml_reader"]
 
 _STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
 _PATHS = ("content", "output", "style", "where", "init", "weights")
 
 
-def read_config(path: str, options: Mapping[str, Sequence[str]]) -> list[str]:
+def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
     """Return the words of the command line that a TOML file stands for.
 
     Keys are the options' names, with `-` or `_`; `style` is a path, a list of them, or tables
@@ -25,15 +26,15 @@ def read_config(path: str, options: Mapping[str, Sequence[str]]) -> list[str]:
 
     Args:
         path: The file.
-        options: The options there are, and the words that each knows instead of a path.
+        options: The options there are, and whether each takes a value.
 
     Raises:
         FileNotFoundError: There is no file.
-        ValueError: It is no TOML, or has an unknown key.
+        ValueError: It is no TOML, or has an unknown key or a value of another kind.
         ImportError: Python is older than 3.11 and `tomli` is not installed.
     """
     check_input(path, name="--config")
-    toml = _toml()
+    toml = toml_reader()
     try:
         config = toml.loads(Path(path).read_text(encoding="utf-8"))
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -50,26 +51,33 @@ def read_config(path: str, options: Mapping[str, Sequence[str]]) -> list[str]:
     return words
 
 
-def _toml() -> Any:
+def toml_reader() -> Any:
+    """Return the standard library's `tomllib`, or before Python 3.11 its twin `tomli`.
+
+    Raises:
+        ImportError: There is neither.
+    """
     for name in ("tomllib", "tomli"):
         try:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise ImportError("`--config` needs tomli on Python 3.10. Run `pip install tomli`.")
+    raise ImportError("`--config` needs tomli on Python 3.10. Run `pip install 'nst[toml]'`.")
 
 
-def _words(name: str, value: Any, folder: Path, known: Sequence[str]) -> Iterator[str]:
+def _words(name: str, value: Any, folder: Path, takes_value: bool) -> Iterator[str]:
     if name == "style":
         for each in value if isinstance(value, list) else [value]:
             yield f"--style={_style(each, folder)}"
-    elif value is True:
-        yield f"--{name}"
-    elif value is not False:
-        if not isinstance(value, (str, int, float)):
+    elif takes_value:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
             raise ValueError(f"`--config`: {name!r} is {value!r}; a text or a number is needed.")
-        is_path = name in _PATHS and value not in known
+        is_path = name in _PATHS and str(value) not in KNOWN_WORDS.get(name, ())
         yield f"--{name}={folder / str(value) if is_path else value}"
+    elif not isinstance(value, bool):
+        raise ValueError(f"`--config`: {name!r} is {value!r}; true or false is needed.")
+    elif value:
+        yield f"--{name}"
 
 
 def _style(value: Any, folder: Path) -> str:

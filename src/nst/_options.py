@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from nst._catalog import LOSSES
@@ -15,9 +15,11 @@ from nst._presets import PRESETS, preset
 from nst._reader import INITS
 from nst.color import COLOR_METHODS
 
-__all__ = ["KNOWN_WORDS", "add_options", "recipe", "run_arguments"]
+__all__ = ["KNOWN_WORDS", "add_init", "add_options", "recipe", "run_arguments"]
 
-KNOWN_WORDS: Mapping[str, Iterable[str]] = {
+_SIZE = 512  # as in StyleTransfer
+
+KNOWN_WORDS: Mapping[str, Collection[str]] = {
     "init": INITS,
     "weights": ("auto", "original", "torchvision"),
     "where": ("alpha",),
@@ -38,19 +40,37 @@ def _losses(reference: str) -> dict[str, type[Loss]]:
 STYLE_LOSSES, CONTENT_LOSSES = _losses("style"), _losses("content")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what can be said about a transfer and a run."""
+def add_options(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+    """Add what can be said about a transfer and a run.
+
+    Args:
+        parser: Of a command.
+        without: What the command would not heed, such as `"strength"`; it is refused on the
+            command line, and as usual in what is parsed.
+    """
     for title, add_group in (
         ("picture", _add_picture),
         ("losses", _add_losses),
         ("network and optimizer", _add_recipe),
     ):
-        add_group(parser.add_argument_group(title).add_argument)
+        group = parser.add_argument_group(title)
+
+        def add(
+            option: str, group: argparse._ArgumentGroup = group, **about: Any
+        ) -> argparse.Action | None:
+            name = option.removeprefix("--")
+            if name not in without:
+                return group.add_argument(option, **about)
+            usual = False if about.get("action") == "store_true" else about.get("default")
+            parser.set_defaults(**{name.replace("-", "_"): usual})
+            return None
+
+        add_group(add)
 
 
 def _add_picture(add: Callable[..., Any]) -> None:
-    add("--size", type=int, default=512, help="the longer side in pixels, at most (default: 512)")
-    add("--strength", type=float, default=1.0, help="0 is the photograph (default: 1)")
+    add("--size", type=int, metavar="N", help=f"the longer side, at most (default: {_SIZE})")
+    add("--strength", type=float, default=1.0, metavar="X", help="0 is the photograph (default: 1)")
     add("--preserve-color", choices=list(COLOR_METHODS), help="keep the photograph's colors")
     add(
         "--color-when",
@@ -59,8 +79,20 @@ def _add_picture(add: Callable[..., Any]) -> None:
         help="recolor the styles before, the result after (default), or both",
     )
     add("--where", metavar="MASK", help="repaint the white part only; a picture, or alpha")
-    add("--init", default="content", help=f"{', '.join(INITS)}, or a picture (default: content)")
-    add("--seed", type=int, default=0, help="makes the noise (default: 0)")
+    add_init(add, INITS, default="content")
+    add("--seed", type=int, default=0, metavar="N", help="makes the noise (default: 0)")
+
+
+def add_init(add: Callable[..., Any], names: Iterable[str], default: str) -> None:
+    """Add what a picture starts as.
+
+    Args:
+        add: Adds an option.
+        names: What it may be called.
+        default: One of them.
+    """
+    known = f"{', '.join(names)}, or a picture (default: {default})"
+    add("--init", default=default, metavar="START", help=known)
 
 
 def _add_losses(add: Callable[..., Any]) -> None:
@@ -75,15 +107,30 @@ def _add_losses(add: Callable[..., Any]) -> None:
 
 
 def _add_recipe(add: Callable[..., Any]) -> None:
-    add("--steps", type=int, help="optimizer steps over all scales (default: the preset's)")
-    add("--scales", type=int, metavar="N", help="how many scales (default: the preset's)")
+    add(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="optimizer steps over all scales; default: the preset's",
+    )
+    add("--scales", type=int, metavar="N", help="how many scales; default: the preset's")
     add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
     add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
     add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
-    add("--weights", default="auto", help="auto, original, torchvision, or a VGG19 state dict")
+    add(
+        "--weights",
+        default="auto",
+        metavar="FILE",
+        help="auto, original, torchvision, or a VGG19 state dict (default: auto)",
+    )
     add("--pooling", choices=["max", "average"], default="max", help="default: max")
     add("--padding", choices=["zeros", "replicate"], default="zeros", help="default: zeros")
-    add("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    add(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto, cpu, cuda, mps (default: auto)",
+    )
 
 
 def recipe(options: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +159,8 @@ def recipe(options: argparse.Namespace) -> dict[str, Any]:
     )
     if options.tv is not None:
         losses["tv"] = TotalVariationLoss(weight=options.tv)
-    return {**made, "size": options.size, "device": options.device}
+    size = _SIZE if options.size is None else options.size
+    return {**made, "size": size, "device": options.device}
 
 
 def run_arguments(options: argparse.Namespace) -> dict[str, Any]:

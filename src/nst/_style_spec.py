@@ -10,7 +10,7 @@ from typing import Any
 from nst._style import Style
 from nst.images import check_input
 
-__all__ = ["FORM", "parse_style"]
+__all__ = ["FORM", "parse_style", "paths_of"]
 
 FORM = "PATH[:WEIGHT][@REGION][,mask=PATH][,scale=X][,rotation=DEGREES]"
 """How a style is written."""
@@ -56,6 +56,21 @@ def parse_style(spec: str, name: str = "style") -> Style:
         return Style(path, **arguments)
     captured = Style.load(path)
     return Style(captured.image, **arguments)
+
+
+def paths_of(spec: str) -> dict[str, str]:
+    """Return the files that a style consists of: its `image`, and `region` and `mask` if any.
+
+    Args:
+        spec: As in `parse_style`; nothing is checked.
+
+    Examples:
+        >>> paths_of("waves.png:0.7@sky.png,mask=alpha")
+        {'image': 'waves.png', 'region': 'sky.png'}
+    """
+    path, parts = _split(spec)
+    masks = {key: parts[key] for key in ("region", "mask") if key in parts}
+    return {"image": path, **{key: value for key, value in masks.items() if value != "alpha"}}
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:

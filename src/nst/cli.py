@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nst._callbacks import Callback, ProgressBar, SaveImages
-from nst._config import read_config
+from nst._cells import Table, make_table
+from nst._commands import BAD_INPUT
 from nst._features import FeatureExtractor
-from nst._options import KNOWN_WORDS, add_options, recipe, run_arguments
+from nst._files import check_files, steps_folder
+from nst._options import recipe, run_arguments
 from nst._painting import paint
+from nst._parser import parse
 from nst._record import recorded_extractor
+from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
 from nst._sheet import contact_sheet
-from nst._style import Style, StyleLike
-from nst._style_spec import FORM, parse_style
+from nst._style import Style
+from nst._style_spec import parse_style
 from nst._transfer import StyleTransfer
 from nst.images import ImageLike, check_input, check_output, read_record, save_image
 
 __all__ = ["main"]
 
-_BAD_INPUT = 2
 _INTERRUPTED = 130
 
 
@@ -42,51 +45,72 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted before there was a picture to save.
     """
     try:
-        arguments = sys.argv[1:] if argv is None else list(argv)
-        options = _parse(arguments)
-        command: Callable[[argparse.Namespace], None] = options.run
-        command(options)
+        options = parse(sys.argv[1:] if argv is None else argv)
+        check_files(options)
+        _COMMANDS[options.command](options)
     except (ValueError, TypeError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
         sys.stderr.write(f"nst: error: {message}\n")
-        return _BAD_INPUT
+        return BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 0
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse the command line, and with `--config` a second time with the file's options before."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    options.given = arguments[1:]
-    if options.config is None:
-        return options
-    words = read_config(options.config, _option_names(parser, options.command))
-    if options.styles:
-        words = [word for word in words if not word.startswith("--style=")]
-    return parser.parse_args([options.command, *words, *arguments[1:]])
-
-
-def _option_names(parser: argparse.ArgumentParser, command: str) -> dict[str, Sequence[str]]:
-    """Return the options of a command, and what each knows in place of a path."""
-    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    names = (n for a in commands.choices[command]._actions for n in a.option_strings)
-    known = {name[2:]: () for name in names if name.startswith("--")}
-    return {name: tuple(KNOWN_WORDS.get(name, ())) for name in known if name != "config"}
-
-
 def _stylize(options: argparse.Namespace) -> None:
-    content, styles, output = _inputs(options)
-    _repaint(content, styles, output, options)
+    _repaint(options.content, _styles(options), options)
 
 
-def _repaint(
-    content: ImageLike, style: StyleLike, output: Path, options: argparse.Namespace
-) -> None:
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(output, options)
-    _finish(transfer.run(content, style, callbacks=callbacks, **run_arguments(options)), options)
+def _demo(options: argparse.Namespace) -> None:
+    _repaint(_demo_photograph(), [Style(paint())], options)
+
+
+def _repaint(content: ImageLike, styles: list[Style], options: argparse.Namespace) -> None:
+    run, callbacks = partial(_run, options, content), _callbacks(options)
+    rehearse(run, styles, options)
+    _finish(run(_extractor(options), styles, callbacks), options)
+
+
+def _run(
+    options: argparse.Namespace,
+    content: ImageLike,
+    network: nn.Module,
+    styles: list[Style],
+    callbacks: list[Callback],
+) -> StyleTransferResult:
+    transfer = StyleTransfer(network, **recipe(options))
+    return transfer.run(content, styles, callbacks=callbacks, **run_arguments(options))
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    shape = None if options.height is None else (options.height, options.width)
+
+    def make(
+        network: nn.Module, styles: list[Style], callbacks: list[Callback]
+    ) -> StyleTransferResult:
+        transfer = StyleTransfer(network, **recipe(options))
+        return transfer.synthesize(
+            styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
+        )
+
+    styles, callbacks = _styles(options), _callbacks(options)
+    rehearse(make, styles, options)
+    _finish(make(_extractor(options), styles, callbacks), options)
+
+
+def _capture(options: argparse.Namespace) -> None:
+    def capture(network: nn.Module, styles: list[Style], _: list[Callback]) -> Style:
+        return StyleTransfer(network, **recipe(options)).capture(styles[0], options.sizes)
+
+    (style,) = _styles(options)
+    if style.weight != 1 or style.region is not None:
+        raise ValueError(
+            f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
+            "does not keep. Say it where the file is used."
+        )
+    rehearse(capture, [style], options)
+    path = capture(_extractor(options), [style], []).save(options.output)
+    _tell(options, path)
 
 
 def _rerun(options: argparse.Namespace) -> None:
@@ -102,144 +126,61 @@ def _rerun(options: argparse.Namespace) -> None:
     _finish(result, options)
 
 
-def _demo(options: argparse.Namespace) -> None:
-    output = check_output(options.output, name="--output")
-    _repaint(_demo_photograph(), paint(), output, options)
-
-
-def _synthesize(options: argparse.Namespace) -> None:
-    output = check_output(options.output, name="--output")
-    styles = _styles(options.style)
-    if (options.height is None) != (options.width is None):
-        raise ValueError("`--height` and `--width` are needed both, or neither.")
-    shape = None if options.height is None else (options.height, options.width)
-    init = "pink-noise" if options.init == "content" else options.init
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    callbacks = _callbacks(output, options)
-    result = transfer.synthesize(styles, shape, init=init, seed=options.seed, callbacks=callbacks)
-    _finish(result, options)
-
-
-def _capture(options: argparse.Namespace) -> None:
-    (style,) = _styles([options.style])
-    folder = Path(options.output).resolve().parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"`--output`: the folder {str(folder)!r} does not exist.")
-    sizes = None
-    if options.sizes is not None:
-        try:
-            sizes = [int(size) for size in options.sizes.split(",")]
-        except ValueError:
-            raise ValueError(
-                f"`--sizes` is {options.sizes!r}; whole numbers are needed, such as 256,512."
-            ) from None
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
-    path = transfer.capture(style, sizes).save(options.output)
-    if not options.quiet:
-        sys.stdout.write(f"{path.resolve()}\n")
-
-
 def _sheet(options: argparse.Namespace) -> None:
     """Paint a cell for every combination of the varied options; all are checked before."""
-    output = check_output(options.output, name="--output")
-    varied = [_variation(each) for each in options.vary]
-    if not 1 <= len(varied) <= 2:
-        raise ValueError(f"`--vary` is given {len(varied)} times; once or twice is possible.")
-    columns, rows = varied[-1], varied[0] if len(varied) == 2 else []
-    cells = [
-        [_cell(options, [*pair, column]) for column in columns]
-        for pair in ([[row] for row in rows] or [[]])
-    ]
-    inputs = [_inputs(cell) for cell in itertools.chain(*cells)]
-    extractors: dict[tuple[str, ...], FeatureExtractor] = {}
-    transfers = [_transfer(cell, extractors) for cell in itertools.chain(*cells)]
+    table = make_table(options)
+    runs = [partial(_run, cell, cell.content) for cell in table.cells]
+    for cell, run in zip(table.cells, runs, strict=True):
+        check_files(cell)
+        rehearse(run, _styles(cell), cell)
+    networks = _networks(table.cells)
     done: list[Tensor] = []
-    for cell, transfer, (content, styles, _) in zip(
-        itertools.chain(*cells), transfers, inputs, strict=True
-    ):
-        arguments = run_arguments(cell)
-        result = transfer.run(content, styles, callbacks=_callbacks(output, cell), **arguments)
-        done.append(result.image)
-        if result.stop_reason == "interrupted":
-            break
-    missing = len(inputs) - len(done)
-    done += [torch.ones_like(done[0])] * missing  # cells left white after Ctrl-C
-    table = [done[i : i + len(columns)] for i in range(0, len(done), len(columns))]
-    labels = [[" ".join(each).lstrip("-") for each in line] for line in (rows, columns)]
-    save_image(contact_sheet(table, *labels), output)
-    if not options.quiet:
-        sys.stdout.write(f"{output.resolve()}\n")
+    try:
+        for cell, run, network in zip(table.cells, runs, networks, strict=True):
+            result = run(network, _styles(cell), _callbacks(cell))
+            done.append(result.image)
+            if result.stop_reason == "interrupted":
+                break
+    except KeyboardInterrupt:
+        if not done:
+            raise
+    finally:  # also after an error: what is done took its time
+        if done:
+            _save_sheet(done, table, options)
 
 
-def _variation(text: str) -> list[tuple[str, str]]:
-    """Read NAME=A,B,C, or NAME=A;B where values hold commas."""
-    name, _, values = text.partition("=")
-    found = [value.strip() for value in values.split(";" if ";" in values else ",")]
-    if not name or not all(found):
-        raise ValueError(f"`--vary` is {text!r}; write it as strength=0.5,1,1.5.")
-    return [(f"--{name.lstrip('-')}", value) for value in found]
+def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespace) -> None:
+    """Save the cells that are done; the others are left white."""
+    missing = len(table.cells) - len(done)
+    cells = [*done, *[torch.ones_like(done[0])] * missing]
+    width = len(table.column_labels)
+    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
+    save_image(contact_sheet(rows, table.row_labels, table.column_labels), options.output)
+    _tell(options, Path(options.output))
 
 
-def _cell(options: argparse.Namespace, changes: Sequence[tuple[str, str]]) -> argparse.Namespace:
-    """Parse the command line of one cell, as if it were one of `nst stylize`."""
-    words = [f"{name}={value}" for name, value in changes]
-    cell = _parser().parse_args(["stylize", *_without(options.given, "--vary"), *words])
-    if any(name == "--style" for name, _ in changes):  # in place of those given
-        cell.styles, cell.style = cell.styles[-1:], []
-    return cell
-
-
-def _without(words: Sequence[str], option: str) -> list[str]:
-    """Leave out an option and its value, wherever it was given."""
-    kept, skip = [], False
-    for word in words:
-        if skip or word.startswith(f"{option}="):
-            skip = False
-        elif word == option:
-            skip = True
-        else:
-            kept.append(word)
-    return kept
-
-
-def _transfer(
-    options: argparse.Namespace, extractors: dict[tuple[str, ...], FeatureExtractor]
-) -> StyleTransfer:
-    key = (options.weights, options.pooling, options.padding)
-    if key not in extractors:
-        extractors[key] = _extractor(options)
-    return StyleTransfer(extractors[key], **recipe(options))
+def _networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
+    """Load the network of each cell; those that have the same share it."""
+    loaded: dict[tuple[str, ...], FeatureExtractor] = {}
+    for cell in cells:
+        key = (cell.weights, cell.pooling, cell.padding)
+        if key not in loaded:
+            loaded[key] = _extractor(cell)
+    return [loaded[cell.weights, cell.pooling, cell.padding] for cell in cells]
 
 
 def _extractor(options: argparse.Namespace) -> FeatureExtractor:
     return FeatureExtractor(options.weights, pooling=options.pooling, padding=options.padding)
 
 
-def _inputs(options: argparse.Namespace) -> tuple[ImageLike, list[Style], Path]:
-    """Find the files before the network is loaded, which may mean a download."""
-    content = options.content or options.photograph
-    if content is None:
-        raise ValueError("CONTENT is missing: name the photograph; see nst stylize --help.")
-    if options.output is None:
-        raise ValueError("-o/--output is missing: name a file; see nst stylize --help.")
-    output = check_output(options.output, name="--output")
-    check_input(content, name="content")
-    if options.where not in (None, "alpha"):
-        check_input(options.where, name="--where")
-    styles = _styles([*options.style, *options.styles])
-    return content, styles, output
+def _styles(options: argparse.Namespace) -> list[Style]:
+    return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(options.styles)]
 
 
-def _styles(specs: Sequence[str]) -> list[Style]:
-    if not specs:
-        raise ValueError(f"STYLE is missing: name it as {FORM}; see nst stylize --help.")
-    return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(specs)]
-
-
-def _callbacks(output: Path, options: argparse.Namespace) -> list[Callback]:
+def _callbacks(options: argparse.Namespace) -> list[Callback]:
     callbacks: list[Callback] = []
-    if options.save_every is not None:
-        callbacks.append(SaveImages(output.with_name(f"{output.stem}-steps"), options.save_every))
+    if getattr(options, "save_every", None) is not None:
+        callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
     if not options.quiet:  # last: what the others refuse should not follow a progress bar
         callbacks.append(ProgressBar())
     return callbacks
@@ -248,7 +189,13 @@ def _callbacks(output: Path, options: argparse.Namespace) -> list[Callback]:
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
     result.save(options.output)
     if not options.quiet:
-        sys.stdout.write(f"{_summary(result)}\n{Path(options.output).resolve()}\n")
+        sys.stdout.write(f"{_summary(result)}\n")
+    _tell(options, Path(options.output))
+
+
+def _tell(options: argparse.Namespace, path: Path) -> None:
+    if not options.quiet:
+        sys.stdout.write(f"{path.resolve()}\n")
 
 
 def _summary(result: StyleTransferResult) -> str:
@@ -272,139 +219,11 @@ def _demo_photograph() -> ImageLike:
     return photograph
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, where argparse prints the usage as well."""
-
-    def error(self, message: str) -> NoReturn:
-        line = " ".join(message.split())
-        self.exit(_BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    from nst import __version__
-
-    parser = _Parser(prog="nst", description="Repaint a photograph in the manner of a painting.")
-    parser.add_argument("--version", action="version", version=f"nst {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_stylize(commands)
-    _add_sheet(commands)
-    _add_synthesize(commands)
-    _add_capture(commands)
-    _add_rerun(commands)
-    _add_demo(commands)
-    return parser
-
-
-def _command(commands: Any, name: str, run: Callable[..., None], **texts: str) -> Any:
-    """Add a command with the options that all have."""
-    command = commands.add_parser(name, **texts)
-    command.set_defaults(run=run, config=None, photograph=None, styles=[])
-    add_options(command)
-    command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return command
-
-
-def _add_stylize(commands: Any) -> None:
-    add = _command(
-        commands,
-        "stylize",
-        _stylize,
-        help="repaint a photograph of yours",
-        description="Repaint CONTENT in the manner of STYLE; several styles are blended.",
-    ).add_argument
-    _add_pictures(add)
-    add("--content", dest="photograph", help=argparse.SUPPRESS)  # for --config
-    add("-o", "--output", metavar="OUT", help="the file to write")
-    add("--config", metavar="FILE", help="a TOML file with options; those given here win")
-    add("--save-every", type=int, metavar="N", help="also save every N steps, in OUT-steps/")
-
-
-def _add_pictures(add: Callable[..., Any]) -> None:
-    add("content", metavar="CONTENT", nargs="?", help="the photograph")
-    add("style", metavar="STYLE", nargs="*", help="the painting, or several")
-    add(
-        "--style",
-        dest="styles",
-        metavar="STYLE",
-        action="append",
-        help=f"another one, as {FORM}; a style file of `nst capture` will do",
-    )
-
-
-def _add_sheet(commands: Any) -> None:
-    add = _command(
-        commands,
-        "sheet",
-        _sheet,
-        help="compare results in a contact sheet, over one or two options",
-        description="Repaint CONTENT once for each value of an option, or of two.",
-    ).add_argument
-    _add_pictures(add)
-    add("-o", "--output", metavar="OUT", required=True, help="the file to write")
-    add(
-        "--vary",
-        metavar="NAME=A,B,C",
-        action="append",
-        required=True,
-        help="an option of stylize and its values (with ; between, if they hold commas); once "
-        "for columns, or twice for rows and columns",
-    )
-
-
-def _add_synthesize(commands: Any) -> None:
-    add = _command(
-        commands,
-        "synthesize",
-        _synthesize,
-        help="make a texture: a style with no photograph",
-        description="Make a texture in the manner of STYLE.",
-    ).add_argument
-    add("style", metavar="STYLE", nargs="+", help="the painting, or several")
-    add("-o", "--output", metavar="OUT", required=True, help="the file to write")
-    add("--height", type=int, help="in pixels (default: the style's proportions)")
-    add("--width", type=int, help="in pixels (default: the style's proportions)")
-    add("--save-every", type=int, metavar="N", help="also save every N steps, in OUT-steps/")
-
-
-def _add_capture(commands: Any) -> None:
-    add = _command(
-        commands,
-        "capture",
-        _capture,
-        help="keep a style in a file, without the painting",
-        description="Keep the statistics of STYLE, for the losses and the network chosen here.",
-    ).add_argument
-    add("style", metavar="STYLE", help=f"the painting, as {FORM}")
-    add("-o", "--output", metavar="OUT", required=True, help="the file to write")
-    add("--sizes", metavar="N,N", help="for pictures of which longer sides (default: --size's)")
-
-
-def _add_rerun(commands: Any) -> None:
-    parser = commands.add_parser(
-        "rerun",
-        help="make a picture again from the record in it",
-        description="Make PICTURE again, from the record in it and the files it was made from.",
-    )
-    parser.set_defaults(run=_rerun, config=None)
-    add = parser.add_argument
-    add("picture", metavar="PICTURE", help="as nst saved it")
-    add("-o", "--output", metavar="OUT", required=True, help="the file to write")
-    add("--inputs", metavar="PATH", nargs="+", default=[], help="folders or files to look for")
-    add("--weights", help="in place of those recorded")
-    add("--quiet", action="store_true", help="print nothing but errors")
-
-
-def _add_demo(commands: Any) -> None:
-    demo = _command(
-        commands,
-        "demo",
-        _demo,
-        help="repaint a photograph that comes along, with no files of yours",
-        description="Repaint a photograph of scikit-image in the manner of a picture that nst "
-        "paints itself.",
-    )
-    add = demo.add_argument
-    add("-o", "--output", metavar="OUT", default="nst-demo.png", help="the file to write")
-    add("--save-every", type=int, metavar="N", help="also save every N steps, in OUT-steps/")
-    # A small picture of a face: begun coarse for the strokes, with more weight on the content.
-    demo.set_defaults(scales=2, content_weight=0.05)
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "stylize": _stylize,
+    "sheet": _sheet,
+    "synthesize": _synthesize,
+    "capture": _capture,
+    "rerun": _rerun,
+    "demo": _demo,
+}

@@ -1,0 +1,105 @@
+"""What each command offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nst._commands import make_parsers
+from nst._parser import parse
+
+COMMANDS = {
+    "stylize": "stylize photo.png a.png -o out.png",
+    "sheet": "sheet photo.png a.png -o out.png --vary seed=1,2",
+    "synthesize": "synthesize a.png -o out.png",
+    "capture": "capture a.png -o out.nst",
+    "rerun": "rerun a.png -o out.png",
+    "demo": "demo -o out.png",
+}
+OF_A_PHOTOGRAPH = [
+    "--strength 0.5",
+    "--preserve-color pca",
+    "--color-when both",
+    "--where alpha",
+    "--content-loss laplacian",
+    "--content-weight 1",
+    "--content-layers relu1_1",
+]
+OF_A_RUN = [
+    "--init noise",
+    "--seed 1",
+    "--style-weight 1",
+    "--tv 1",
+    "--steps 1",
+    "--optimizer adam",
+    "--average 0.9",
+    "--normalize-gradients",
+]
+OF_A_NETWORK = [
+    "--size 64",
+    "--scales 1",
+    "--preset gatys",
+    "--style-loss gram",
+    "--style-layers relu1_1",
+    "--pooling average",
+    "--padding replicate",
+    "--device cpu",
+]
+HEEDED = {
+    "stylize": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "sheet": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "capture": [*OF_A_NETWORK, "--weights auto"],
+    "rerun": ["--weights auto"],
+}
+
+
+@pytest.mark.parametrize("option", HEEDED["stylize"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_offers_the_options_that_it_heeds_and_no_others(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{COMMANDS[command]} {option}".split()
+    if option in HEEDED[command]:
+        parse(line)
+        return
+    with pytest.raises(SystemExit):
+        parse(line)
+    assert f"unrecognized arguments: {option}; see nst {command} --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_not_offered_is_as_usual(command: str) -> None:
+    usual, options = parse(COMMANDS["stylize"].split()), parse(COMMANDS[command].split())
+    if command == "rerun":
+        return
+    unusual = {"init"} if command == "synthesize" else set()
+    unusual |= {"scales", "content_weight"} if command == "demo" else set()
+    for option in HEEDED["stylize"]:
+        name = option.split()[0][2:].replace("-", "_")
+        assert name in unusual or getattr(options, name) == getattr(usual, name)
+    assert options.init == ("pink-noise" if command == "synthesize" else "content")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_one_form(command: str) -> None:
+    _, commands = make_parsers()
+    parser = commands[command]
+    assert parser.description is not None
+    assert parser.description[0].isupper() and parser.description.endswith(".")
+    shown = [action for action in parser._actions if action.help != "==SUPPRESS=="]
+    for action in shown:
+        assert action.help and not action.help.endswith("."), action
+        assert action.nargs == 0 or action.metavar or action.choices, action
+    names = {name for action in shown for name in action.option_strings}
+    assert names >= {"-h", "--help", "-o", "--output", "--quiet"}
+
+
+def test_an_option_has_the_same_help_in_every_command() -> None:
+    _, commands = make_parsers()
+    helps: dict[str, set[str | None]] = {}
+    for parser in commands.values():
+        for action in parser._actions:
+            helps.setdefault(" ".join(action.option_strings), set()).add(action.help)
+    several = {name for name, found in helps.items() if name and len(found) > 1}
+    assert several == {"-o --output", "--init", "--weights"}  # of the demo, a texture, a record
