@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst import FeatureExtractor
+from nst._convolution import Convolution
 from nst.testing import tiny_extractor
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
@@ -21,6 +24,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("weights") is not None:
                 item.add_marker(pytest.mark.skip(reason="needs the `offline` extra"))
+
+
+@pytest.fixture
+def plain_vgg() -> Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]:
+    """VGG19 written down once more, without a thought for speed or memory."""
+
+    def features(extractor: FeatureExtractor, image: Tensor) -> dict[str, Tensor]:
+        pool = F.max_pool2d if extractor.pooling == "max" else F.avg_pool2d
+        border = "constant" if extractor.padding == "zeros" else "replicate"
+        features, x = {}, (image - extractor.mean) / extractor.std
+        for block, count in enumerate((2, 2, 4, 4, 4), start=1):
+            for name in (f"{block}_{i}" for i in range(1, count + 1)):
+                layer = extractor.get_submodule(f"conv{name}")
+                assert isinstance(layer, Convolution)
+                x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=border), layer.weight, layer.bias)
+                features[f"conv{name}"] = x
+                x = x.relu()
+                features[f"relu{name}"] = x
+            if min(x.shape[-2:]) < 2:
+                break
+            x = pool(x, 2)
+            features[f"pool{block}"] = x
+        return features
+
+    return features
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import itertools
+import logging
 import os
 import subprocess
 import sys
@@ -723,3 +724,18 @@ def test_python_m_nst_is_the_command() -> None:
         env={**os.environ, "PYTHONWARNINGS": "error"},
     )
     assert (ran.stdout, ran.stderr) == (f"nst {nst.__version__}\n", "")
+
+
+def test_the_librarys_warnings_are_shown(
+    runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warned(self: StyleTransferResult, path: Any, **options: Any) -> list[Path]:
+        logging.getLogger("nst").warning("of %s", path)
+        return [Path(path)]
+
+    monkeypatch.setattr(StyleTransferResult, "save", warned)
+    for _ in range(2):  # not once more each time
+        assert (
+            nst.cli.main(["stylize", "photo.png", "painting.png", "-o", "out.png", "--quiet"]) == 0
+        )
+        assert capsys.readouterr().err == "nst: warning: of out.png\n"

@@ -126,6 +126,12 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     add("--pooling", choices=["max", "average"], default="max", help="default: max")
     add("--padding", choices=["zeros", "replicate"], default="zeros", help="default: zeros")
     add(
+        "--no-winograd",
+        dest="winograd",
+        action="store_false",
+        help="let PyTorch compute every convolution",
+    )
+    add(
         "--device",
         default="auto",
         metavar="NAME",

@@ -112,7 +112,8 @@ def _extractor_settings(record: Mapping[str, Any]) -> dict[str, Any]:
         )
     one_of("pooling", described["pooling"], get_args(Pooling))
     one_of("padding", described["padding"], get_args(Padding))
-    return {name: described[name] for name in ("weights", "pooling", "padding")}
+    one_of("winograd", described["winograd"], (False, True))
+    return {name: described[name] for name in ("weights", "pooling", "padding", "winograd")}
 
 
 def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:

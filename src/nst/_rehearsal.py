@@ -38,6 +38,7 @@ class Understudy(FeatureExtractor):
     def __init__(self, pooling: Pooling, padding: Padding) -> None:
         nn.Module.__init__(self)  # not FeatureExtractor's, which loads the weights
         self.weights, self.pooling, self.padding = "none", pooling, padding
+        self.winograd = False
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Return the pictures in grey, as large as each layer's features would be.

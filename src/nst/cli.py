@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         check_files(options)
-        _COMMANDS[options.command](options)
+        with _warnings_shown():
+            _COMMANDS[options.command](options)
     except (ValueError, TypeError, OSError, ImportError) as error:
         message = " ".join(str(error).split())
         sys.stderr.write(f"nst: error: {message}\n")
@@ -55,6 +58,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 0
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """Write the library's warnings to standard error, a line each."""
+    logger, handler = logging.getLogger("nst"), logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("nst: warning: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _stylize(options: argparse.Namespace) -> None:
@@ -161,16 +177,17 @@ def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespac
 
 def _networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
     """Load the network of each cell; those that have the same share it."""
-    loaded: dict[tuple[str, ...], FeatureExtractor] = {}
-    for cell in cells:
-        key = (cell.weights, cell.pooling, cell.padding)
-        if key not in loaded:
-            loaded[key] = _extractor(cell)
-    return [loaded[cell.weights, cell.pooling, cell.padding] for cell in cells]
+    make = cache(FeatureExtractor)
+    return [make(**_network_options(cell)) for cell in cells]
 
 
 def _extractor(options: argparse.Namespace) -> FeatureExtractor:
-    return FeatureExtractor(options.weights, pooling=options.pooling, padding=options.padding)
+    return FeatureExtractor(**_network_options(options))
+
+
+def _network_options(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("weights", "pooling", "padding", "winograd")
+    return {name: getattr(options, name) for name in names}
 
 
 def _styles(options: argparse.Namespace) -> list[Style]:

@@ -1,0 +1,97 @@
+"""A frozen 3x3 convolution, forwards and backwards, a band of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nst import _winograd
+from nst._workspace import Workspace
+
+__all__ = ["Convolution", "bands"]
+
+Padding = Literal["zeros", "replicate"]
+
+# Numbers of a result that are worked on at a time, so that all that belongs to them stays in the
+# cache; a multiple of the tiles of `_winograd`.
+_BAND = 2**21
+
+
+def bands(image: Tensor, kernel: Tensor) -> Iterator[tuple[int, int]]:
+    """Divide a picture's rows into bands; each begins at a multiple of four.
+
+    Args:
+        image: `(N, H, W, C)`.
+        kernel: Of the convolution, `(K, C, 3, 3)`.
+    """
+    n, height, width, _ = image.shape
+    numbers = n * width * max(kernel.shape[:2]) * _winograd.TILE
+    rows = max(1, _BAND // numbers) * _winograd.TILE if image.device.type == "cpu" else height
+    for start in range(0, height, rows):
+        yield start, min(start + rows, height)
+
+
+class Convolution(nn.Module):
+    """A 3x3 convolution whose kernel does not change, so that what is made of it can be kept.
+
+    Args:
+        kernel: `(K, C, 3, 3)`.
+        bias: `(K,)`.
+        padding: What lies beyond the border.
+        winograd: Whether Winograd's way may be taken, where it pays.
+    """
+
+    def __init__(
+        self, kernel: Tensor, bias: Tensor, padding: Padding = "zeros", *, winograd: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(kernel), nn.Parameter(bias)
+        self.padding, self.winograd = padding, winograd
+        self._kept: dict[tuple[bool, bool], tuple[Any, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies what can be made again."""
+        return {**self.__dict__, "_kept": {}}
+
+    def rows(
+        self, rows: Tensor, out: Tensor, workspace: Workspace, shape: tuple[int, int], *, back: bool
+    ) -> Tensor:
+        """Convolve some rows, or pull a gradient back through that.
+
+        Args:
+            rows: With one more above and below, `(N, h + 2, W, C)`.
+            out: Where the result may go, `(N, h, W, K)`.
+            workspace: Used alone.
+            shape: Height and width of the whole picture, which decide how it is done.
+            back: Whether the rows are a gradient for the result; `C` and `K` change places.
+
+        Returns:
+            The result: `out`, or, if that saves a copy, other memory.
+        """
+        bias = None if back else self.bias
+        if self.winograd and _winograd.pays(self.weight, *shape):
+            kernel = self._kernel(back, transformed=True)
+            _winograd.convolve_rows(rows, kernel, out, workspace, bias=bias)
+            return out
+        result = F.conv2d(rows.permute(0, 3, 1, 2), self._kernel(back), bias, padding=(0, 1))
+        return result.permute(0, 2, 3, 1)
+
+    def _kernel(self, back: bool, *, transformed: bool = False) -> Tensor:
+        """Return the kernel for a direction, made again only if the weights have changed."""
+        state = self.weight.data_ptr(), self.weight._version
+        kept = self._kept.get((back, transformed))
+        if kept is None or kept[0] != state:
+            kernel = self.weight.detach()
+            if back:  # the adjoint of a convolution is one with the kernel turned around
+                kernel = kernel.flip(-2, -1).transpose(0, 1)
+            kernel = (
+                _winograd.transform_kernel(kernel)
+                if transformed
+                else kernel.contiguous(memory_format=torch.channels_last)
+            )
+            kept = self._kept[back, transformed] = (state, kernel)
+        return kept[1]
