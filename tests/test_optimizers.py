@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from nst import BoundedLBFGS
-from nst._optimizers import optimizer_factory
+from nst._optimizers import favor_coarse, optimizer_factory
 
 Function = Callable[[Tensor], Tensor]
 
@@ -162,6 +162,59 @@ def test_infinite_losses_on_the_way_are_stepped_back_from() -> None:
     assert loss < 1e-6
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 9, 7), (1, 2, 2, 3), (1, 1, 1, 5)])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_the_metric_is_symmetric_and_favors_what_is_coarse(
+    shape: tuple[int, ...], levels: int
+) -> None:
+    size = torch.Size(shape).numel()
+    columns = [
+        favor_coarse(each.view(shape), levels).flatten() for each in torch.eye(size).double()
+    ]
+    matrix = torch.stack(columns)
+    torch.testing.assert_close(matrix, matrix.mT)
+    values = torch.linalg.eigvalsh(matrix)
+    assert float(values.min()) > 1 - 1e-9
+    assert float(values.max()) < 2 ** (levels + 1)
+
+
+def test_coarse_changes_come_first_with_levels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    goal = torch.rand(1, 1, 32, 32, generator=generator, dtype=torch.float64)
+    roughness = []
+    for levels in (0, 3):
+        x = torch.full_like(goal, 0.5, requires_grad=True)
+        optimizer = BoundedLBFGS([x], levels=levels)
+
+        def closure(x: Tensor = x, optimizer: BoundedLBFGS = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = (x - goal).square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimizer.step(closure)
+        change = (x - 0.5).detach()
+        roughness.append(float(change.diff().norm() / change.norm()))
+    assert roughness[1] < 0.8 * roughness[0]
+
+
+@pytest.mark.parametrize("levels", [0, 3])
+def test_values_without_a_gradient_stay(levels: int) -> None:
+    x = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = BoundedLBFGS([x], levels=levels)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (x[..., :8] - 0.75).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)
+    assert bool((x[..., 8:] == 0.5).all())
+    assert float((x[..., :8] - 0.75).detach().abs().max()) < 1e-4
+
+
 def test_parameters_moved_by_somebody_else_are_evaluated_anew() -> None:
     x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
     optimizer = BoundedLBFGS([x])
@@ -184,6 +237,7 @@ def test_parameters_moved_by_somebody_else_are_evaluated_anew() -> None:
         ({"bounds": (1.0, 0.0)}, "`bounds` is"),
         ({"history_size": 0}, "`history_size` is 0"),
         ({"first_step": 0.0}, "`first_step` is 0.0"),
+        ({"levels": -1}, "`levels` is -1"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
@@ -195,6 +249,11 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
     params = [torch.zeros(1, requires_grad=True)]
     assert isinstance(optimizer_factory("lbfgs")(params), BoundedLBFGS)
     assert isinstance(optimizer_factory("adam")(params), torch.optim.Adam)
+    levels = [
+        optimizer_factory("lbfgs", fine=fine)(params).param_groups[0]["levels"]
+        for fine in (False, True)
+    ]
+    assert levels == [3, 0]  # broad changes are made by then
     sgd = optimizer_factory(lambda params: torch.optim.SGD(params, lr=0.1))(params)
     assert isinstance(sgd, torch.optim.SGD)
     with pytest.raises(ValueError, match="`optimizer` is 'adm'; it must be 'lbfgs' or 'adam'"):

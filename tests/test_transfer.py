@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from nst import (
     TotalVariationLoss,
 )
 from nst._losses import Features
+from nst.images import resize
 from nst.testing import tiny_extractor
 
 
@@ -152,6 +154,34 @@ def test_a_run_goes_through_its_scales(
     )
     assert seen == [(0, (16, 20))] * 4 + [(1, (32, 40))] * 2
     assert result.image.shape == photo.shape
+
+
+def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    seen: list[Tensor] = []
+
+    class Shade(torch.optim.Optimizer):
+        """Makes everything a little darker."""
+
+        def __init__(self, params: list[Tensor]) -> None:
+            super().__init__(params, {})
+            self.params = params
+
+        @torch.no_grad()
+        def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+            seen.append(self.params[0].clone())
+            loss = closure()
+            self.params[0].mul_(0.9)
+            return loss
+
+    dark = {"tv": TotalVariationLoss()}  # the darker, the better
+    photo = 0.45 + 0.1 * photo  # so that nothing is clamped
+    small(extractor, num_scales=2, losses=dark, optimizer=Shade).run(photo, painting)
+    coarse, fine = seen[0], next(each for each in seen if each.shape == photo.shape)
+    darkening = 0.9 ** sum(each.shape == coarse.shape for each in seen)
+    change = resize(darkening * coarse, (32, 40)) - resize(coarse, (32, 40))
+    torch.testing.assert_close(fine, photo + change)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(20, (16, 20)), (512, (32, 40)), (None, (32, 40))])

@@ -24,7 +24,6 @@ class Canvas:
         content: The photograph, `(1, 3, H, W)`.
         beginning: What the picture starts as, of the same proportions.
         where: What may change, `(1, 1, H, W)`; the rest is the photograph's. None for all of it.
-        detail: How much of the photograph's fine detail a finer scale starts with, from 0 to 1.
         average: 0, or the decay of an exponential moving average over the steps of a scale, which
             then is the best picture (Polyak & Juditsky 1992).
     """
@@ -44,12 +43,11 @@ class Canvas:
         beginning: Tensor,
         *,
         where: Tensor | None = None,
-        detail: float = 0.0,
         average: float = 0.0,
     ) -> None:
-        self._best, self.losses = beginning, {}
+        self._best, self._beginning, self.losses = beginning, beginning, {}
         self.failure = self.stall = None
-        self._content, self._where, self._detail = content, where, detail
+        self._content, self._where = content, where
         self._decay, self._average = average, _Average(average)
         self._size: int | None = None
 
@@ -80,7 +78,7 @@ class Canvas:
         content = resize(self._content, shape)
         objective.capture_content(content)
         self._objective = objective
-        pixels = self._enlarged(content)
+        pixels = self._enlarged(shape)
         self._free = None if self._where is None else (resize(self._where, shape) > 0)
         if self._free is not None:
             pixels = torch.where(self._free, pixels, content)
@@ -97,14 +95,19 @@ class Canvas:
                 f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
             )
 
-    def _enlarged(self, content: Tensor) -> Tensor:
-        """Return the best picture so far at the content's size, with detail of the content."""
-        shape = (content.shape[-2], content.shape[-1])
-        enlarged = resize(self.best, shape)
-        if self._size is None or self._detail == 0:
-            return enlarged
-        coarse = resize(resize(self._content, self._size), shape)
-        return torch.lerp(enlarged, content + (enlarged - coarse), self._detail).clamp(0, 1)
+    def _enlarged(self, shape: tuple[int, int]) -> Tensor:
+        """Return the best picture so far at another size.
+
+        Enlarged, it lacks what the coarser scale was too small for; that is taken from what the
+        picture started as. So the photograph survives coarse scales, and only what they changed
+        is changed.
+        """
+        if self._size is None:
+            return resize(self.best, shape)
+        best = self.best
+        before = resize(self._beginning, (best.shape[-2], best.shape[-1]))
+        change = resize(best, shape) - resize(before, shape)
+        return (resize(self._beginning, shape) + change).clamp(0, 1)
 
     def step(self) -> None:
         """Take one step of the optimizer."""

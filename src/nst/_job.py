@@ -205,7 +205,6 @@ class Job:
                 picture[None],
                 beginning[None],
                 where=where,
-                detail=max(0.0, 1 - handles.strength),
                 average=recipe.average,
             )
             for picture, beginning in zip(photo.pixels, first, strict=True)

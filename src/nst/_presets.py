@@ -15,9 +15,9 @@ __all__ = ["PRESETS", "preset"]
 def _default() -> dict[str, Any]:
     """Return the best picture found for the time, at 512 px."""
     return {
-        "losses": {"content": ContentLoss(weight=0.02), "style": GramStyleLoss()},
+        "losses": {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()},
         "optimizer": "lbfgs",
-        "num_steps": 160,
+        "num_steps": 100,
         "num_scales": "auto",
     }
 

@@ -53,7 +53,7 @@ class StyleTransfer:
         extractor: A `FeatureExtractor`, or any module whose `forward(images, layers)` returns a
             mapping from layer to features. It is moved to the device. The default loads VGG19.
         losses: Name to loss; the names appear in logs, history and errors. The default is
-            `{"content": ContentLoss(weight=0.02), "style": GramStyleLoss()}`.
+            `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}`.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
             from the list of parameters to a `torch.optim.Optimizer`.
         size: The longer side of the result in pixels; a smaller photograph keeps its own size.
@@ -90,7 +90,7 @@ class StyleTransfer:
         *,
         optimizer: OptimizerLike = "lbfgs",
         size: int | None = 512,
-        num_steps: int = 160,
+        num_steps: int = 100,
         num_scales: NumScales = "auto",
         average: float = 0.0,
         normalize_gradients: bool = False,
@@ -260,8 +260,7 @@ class StyleTransfer:
             style: The painting, a `Style`, or a list of either to blend.
             strength: How strongly the style shows: 0 is the photograph, 1 what the losses' weights
                 say, more is more. All losses that do not refer to the content are multiplied by
-                its third power, and below 1 finer scales start with some of the photograph's
-                detail.
+                its third power.
             preserve_color: The way to keep the photograph's colors, a key of
                 `nst.color.COLOR_METHODS`; None paints with the style's.
             color_when: Whether the styles get the photograph's colors `"before"` the run, the
@@ -407,13 +406,16 @@ class StyleTransfer:
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
-        state = job.state
+        state, last = job.state, len(job.scales) - 1
         for state.scale, scale in enumerate(job.scales):
             if state.stop_reason is not None:
                 return
+            make_optimizer = optimizer_factory(
+                self.optimizer, fine=state.scale == last and last > 0
+            )
             objectives = self._objectives(job, scale.size)
             for canvas, objective in zip(job.canvases, objectives, strict=True):
-                canvas.start_scale(objective, scale.size, optimizer_factory(self.optimizer))
+                canvas.start_scale(objective, scale.size, make_optimizer)
             optimize(job.canvases, scale.num_steps, state, callbacks)
 
     def _objectives(self, job: Job, size: int) -> Iterator[Objective]:
