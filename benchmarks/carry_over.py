@@ -3,8 +3,11 @@
     python benchmarks/carry_over.py PHOTO PAINTING [PAINTING ...] [--sizes 256 512 1024]
 
 Each painting is transferred with the defaults at each size, with max and with average pooling. The
-table has the distance of the result from the style in layers that were not optimized, and from the
-content; the last column is the largest deviation from the sizes' mean, in percent.
+table has the distance of the result from the style, in layers that were not optimized, at the
+result's own size; and from the content, with result and photograph seen at the smallest of the
+sizes: a photograph enlarged is another thing to the network, so distances at each one's own size,
+in the third row, are not of the same things. The last column is the largest deviation from the
+sizes' mean. Pictures that are in FOLDER already are not made again.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import torch
 from _machine import describe_machine
 from _metrics import Scorer
 from nst import FeatureExtractor, Style, StyleTransfer, load_image
-from nst.images import to_pil
+from nst.images import resize
 
 
 def main() -> None:
@@ -28,7 +31,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--poolings", nargs="+", default=["max", "average"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--folder", type=Path, help="where to keep the pictures")
+    parser.add_argument("--folder", type=Path, required=True, help="where pictures are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(describe_machine())
@@ -37,17 +40,20 @@ def main() -> None:
     for pooling in arguments.poolings:
         extractor = FeatureExtractor(pooling=pooling)
         for painting in arguments.paintings:
-            scores = []
+            rows: dict[str, list[float]] = {"style": [], "content": [], "(own)": []}
             for size in arguments.sizes:
-                content = load_image(arguments.photo, size=size)
-                result = StyleTransfer(extractor, size=size).run(content, Style(painting))
-                (style,) = result.styles
-                scores.append(Scorer(extractor, content, style)(result.image))
-                if arguments.folder is not None:
-                    name = f"{Path(painting).stem}-{pooling}-{size}.jpg"
-                    to_pil(result.image).save(arguments.folder / name, quality=90)
-            for name in ("style", "content"):
-                values = [getattr(each, name) for each in scores]
+                content, style = (load_image(p, size=size) for p in (arguments.photo, painting))
+                file = arguments.folder / f"{Path(painting).stem}-{pooling}-{size}.png"
+                if not file.exists():
+                    StyleTransfer(extractor, size=size).run(content, Style(painting)).save(file)
+                result = load_image(file)
+                scores = Scorer(extractor, content, style)(result)
+                rows["style"].append(scores.style)
+                rows["(own)"].append(scores.content)
+                seen = (resize(image, min(arguments.sizes)) for image in (content, style, result))
+                content, style, result = seen
+                rows["content"].append(Scorer(extractor, content, style)(result).content)
+            for name, values in rows.items():
                 mean = statistics.mean(values)
                 deviation = max(abs(value - mean) for value in values) / mean
                 line = "".join(f" {value:8.4f}" for value in values)

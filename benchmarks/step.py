@@ -1,8 +1,8 @@
 """Seconds and memory of a step of nst against loops that use PyTorch's own convolution.
 
-    python benchmarks/step.py [--size 512] [--steps 3] [--repeats 7] [--threads 2]
+    python benchmarks/step.py [--width 512] [--height 384] [--steps 3] [--repeats 7] [--threads 2]
 
-All work on the same pictures (4:3), the same weights and the same layers, and evaluate losses and
+All work on the same pictures, the same weights and the same layers, and evaluate losses and
 gradient once a step. First the loops alternate in one process: medians of the seconds, and the
 median of each round's ratio to the fastest loop that is not nst. Then each runs two steps in a
 process of its own: how far its memory rises above where it stood with the network loaded.
@@ -27,19 +27,19 @@ from _loops import LOOPS
 from _machine import describe_machine
 
 
-def pictures(size: int) -> tuple[Tensor, Tensor]:
+def pictures(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return noise in place of a photograph and a painting."""
     generator = torch.Generator().manual_seed(0)
-    shape = (1, 3, 3 * size // 4, size)
+    shape = (1, 3, height, width)
     content, style = (torch.rand(shape, generator=generator) for _ in range(2))
     return content, style
 
 
-def time_all(size: int, steps: int, repeats: int) -> None:
+def time_all(height: int, width: int, steps: int, repeats: int) -> None:
     """Print seconds per step; what a loop does only once is taken out."""
     seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
     with tempfile.TemporaryDirectory() as folder:
-        loops = {name: make(*pictures(size), Path(folder)) for name, make in LOOPS.items()}
+        loops = {name: make(*pictures(height, width), Path(folder)) for name, make in LOOPS.items()}
         for loop in loops.values():
             loop(1)  # warm up
         for _ in range(repeats):
@@ -61,12 +61,12 @@ def time_all(size: int, steps: int, repeats: int) -> None:
         )
 
 
-def print_memory(size: int, name: str) -> None:
+def print_memory(height: int, width: int, name: str) -> None:
     """Print how many megabytes two steps of a loop need beyond the network."""
     with tempfile.TemporaryDirectory() as folder:
-        content, style = pictures(size)
+        content, style = pictures(height, width)
         # Small ones first: what a first call sets up is not what a step needs.
-        LOOPS[name](*pictures(64), Path(folder))(1)
+        LOOPS[name](*pictures(64, 64), Path(folder))(1)
         base = _resident()
         LOOPS[name](content, style, Path(folder))(2)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -81,7 +81,8 @@ def _resident() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--height", type=int, default=384)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -90,14 +91,14 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of is not None:
-        print_memory(arguments.size, arguments.memory_of)
+        print_memory(arguments.height, arguments.width, arguments.memory_of)
         return
     print(describe_machine())
-    print(f"{arguments.size}x{3 * arguments.size // 4} pixels")
+    print(f"{arguments.width}x{arguments.height} pixels")
     if not arguments.memory_only:
-        time_all(arguments.size, arguments.steps, arguments.repeats)
+        time_all(arguments.height, arguments.width, arguments.steps, arguments.repeats)
     print("memory of two steps", flush=True)
-    options = ["--size", str(arguments.size), "--threads", str(arguments.threads)]
+    options = [f"--{name}={getattr(arguments, name)}" for name in ("width", "height", "threads")]
     for name in LOOPS:
         subprocess.run([sys.executable, __file__, *options, "--memory-of", name], check=True)
 

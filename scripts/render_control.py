@@ -17,10 +17,12 @@ from nst import FeatureExtractor, Style, StyleTransfer, _options, load_image
 from nst._presets import preset
 from nst._sheet import contact_sheet
 from nst.color import COLOR_METHODS, preserve_color
-from nst.images import to_pil
+from nst.images import resize, to_pil
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "images"
-SIZE, STEPS = 256, 80
+SIZE, STEPS = 512, 80
+# Of the rendered pictures, how large they are on the sheets: each sheet may have 300 kB.
+CELL, LARGEST = 340, 300_000
 
 
 def main(photo: str, painting: str, other: str, mask: str) -> None:
@@ -45,8 +47,8 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
 
     before = [paint(painting, preserve_color=m, color_when="before") for m in COLOR_METHODS]
     after = [preserve_color(plain, content, m, when="after") for m in COLOR_METHODS]
-    sheet = contact_sheet([before, after], ["before", "after"], list(COLOR_METHODS))
-    save(sheet, "color")
+    small = [[resize(cell, CELL * 3 // 5) for cell in row] for row in (before, after)]
+    save(contact_sheet(small, ["before", "after"], list(COLOR_METHODS)), "color")
 
     for kind, losses in (
         ("style", _options.STYLE_LOSSES),
@@ -58,7 +60,7 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
             if kind == "style":
                 recipe["losses"]["style"] = loss()
             else:
-                recipe["losses"]["content"] = loss(weight=0.02)
+                recipe["losses"]["content"] = loss(weight=0.01)
             one = StyleTransfer(extractor, **{**recipe, "size": SIZE, "num_steps": STEPS})
             result = one.run(photo, painting)
             sys.stdout.write(f"{name}: {result.seconds:.0f} s, {result.stop_reason}\n")
@@ -74,13 +76,20 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
 def write(name: str, *parts: object) -> None:
     """Write rows, each with labels of its own, into one picture."""
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    sheets = [contact_sheet(rows, [], labels) for rows, labels in pairs]  # type: ignore[arg-type]
+    sheets = [
+        contact_sheet([[resize(cell, CELL) for cell in row] for row in rows], [], labels)  # type: ignore[arg-type, attr-defined]
+        for rows, labels in pairs
+    ]
     save(torch.cat(sheets, -2), name)
 
 
 def save(sheet: Tensor, name: str) -> None:
-    """Save a sheet for the docs, where a picture may have 300 kB."""
-    to_pil(sheet).save(OUTPUT / f"{name}.jpg", quality=85, subsampling=0)
+    """Save a sheet for the docs, as good as its size may be."""
+    path = OUTPUT / f"{name}.jpg"
+    for quality in range(90, 50, -4):
+        to_pil(sheet).save(path, quality=quality)
+        if path.stat().st_size < LARGEST:
+            return
 
 
 if __name__ == "__main__":

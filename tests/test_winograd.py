@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from nst import _winograd
 from nst._winograd import convolve_rows, pays, transform_kernel
 from nst._workspace import Workspace
 
@@ -31,6 +32,15 @@ def test_it_is_a_convolution(n: int, height: int, width: int, inputs: int, outpu
     bias = drawn(2, outputs)
     expected = F.conv2d(image, kernel, bias, padding=1)
     torch.testing.assert_close(winograd(image, kernel, bias), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_it_works_without_what_pytorch_does_not_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    image, kernel, bias = drawn(0, 1, 8, 9, 9).float(), drawn(1, 4, 8, 3, 3).float(), torch.ones(4)
+    expected = F.conv2d(image, kernel, bias, padding=1)
+    torch.testing.assert_close(winograd(image, kernel, bias), expected, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(_winograd, "_linear", None)
+    torch.testing.assert_close(winograd(image, kernel, bias), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("capability", ["AVX2", "AVX512"])

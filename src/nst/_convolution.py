@@ -17,7 +17,7 @@ __all__ = ["Convolution", "bands"]
 Padding = Literal["zeros", "replicate"]
 
 # Numbers of a result that are worked on at a time, so that all that belongs to them stays in the
-# cache; a multiple of the tiles of `_winograd`.
+# cache.
 _BAND = 2**21
 
 
@@ -51,7 +51,7 @@ class Convolution(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(kernel), nn.Parameter(bias)
         self.padding, self.winograd = padding, winograd
-        self._kept: dict[tuple[bool, bool], tuple[Any, Tensor]] = {}
+        self._kept: dict[tuple[bool, bool], tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of copies what can be made again."""
@@ -80,18 +80,17 @@ class Convolution(nn.Module):
         result = F.conv2d(rows.permute(0, 3, 1, 2), self._kernel(back), bias, padding=(0, 1))
         return result.permute(0, 2, 3, 1)
 
-    def _kernel(self, back: bool, *, transformed: bool = False) -> Tensor:
+    def _kernel(self, back: bool, *, transformed: bool = False) -> Any:
         """Return the kernel for a direction, made again only if the weights have changed."""
-        state = self.weight.data_ptr(), self.weight._version
+        state = self.weight.data_ptr(), self.weight._version, self.weight.dtype
         kept = self._kept.get((back, transformed))
         if kept is None or kept[0] != state:
             kernel = self.weight.detach()
             if back:  # the adjoint of a convolution is one with the kernel turned around
                 kernel = kernel.flip(-2, -1).transpose(0, 1)
-            kernel = (
-                _winograd.transform_kernel(kernel)
-                if transformed
-                else kernel.contiguous(memory_format=torch.channels_last)
-            )
-            kept = self._kept[back, transformed] = (state, kernel)
+            if transformed:
+                made: Any = _winograd.transform_kernel(kernel)
+            else:
+                made = kernel.contiguous(memory_format=torch.channels_last)
+            kept = self._kept[back, transformed] = (state, made)
         return kept[1]

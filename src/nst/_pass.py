@@ -52,7 +52,7 @@ class _Trace(NamedTuple):
     """What the way back needs of a stage; None where there is nothing to know."""
 
     positive: Tensor | None
-    """Where the ReLU let pass: 0 or 1, or the ReLU's own output."""
+    """Where the ReLU let pass: 0 or 1. Not its output, which may be gone before the way back."""
     largest: Tensor | None
     """Which pixel of four max pooling took, 0 to 3 in the order of reading; more, if dead."""
 
@@ -127,9 +127,7 @@ def _parts(x: Tensor, stage: Stage, *, tracing: bool) -> tuple[dict[str, Tensor]
     positive = largest = None
     if tracing and "pool" in stage.parts and stage.pooling == "max":
         largest = x.new_empty(halved, dtype=torch.uint8)
-    if tracing and "relu" in stage.wanted:
-        positive = parts["relu"]
-    elif tracing and "relu" in stage.parts and largest is None:
+    if tracing and "relu" in stage.parts and (largest is None or "relu" in stage.wanted):
         positive = x.new_empty(whole, dtype=torch.uint8)
     return parts, _Trace(positive, largest)
 
@@ -152,7 +150,7 @@ def _fill(
         band["conv"].copy_(out)
     if "relu" in stage.parts:
         out = torch.clamp_min(out, 0, out=band.get("relu", spare))
-    if trace.positive is not None and "relu" not in stage.wanted:
+    if trace.positive is not None:
         torch.gt(out, 0, out=trace.positive[:, start:stop])
     if "pool" in stage.parts:
         halves = slice(start // 2, stop // 2)
@@ -316,11 +314,9 @@ def _gradient_rows(
         own = given["relu"][:, first:last]
         out = own if out is None else out.add_(own)
     if out is not None and trace.positive is not None:
-        positive = trace.positive[:, first:last]
         passed = workspace.take("passed", out.shape, out)
-        if not positive.is_floating_point():
-            positive = passed.copy_(positive)
-        out = _where_positive(positive, out, passed)
+        passed.copy_(trace.positive[:, first:last])
+        out = _where_positive(passed, out, passed)
     if "conv" in given:
         own = given["conv"][:, first:last]
         out = own if out is None else out + own

@@ -9,9 +9,9 @@ Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nst._workspace import Workspace
@@ -20,6 +20,8 @@ __all__ = ["TILE", "convolve_rows", "pays", "transform_kernel"]
 
 TILE = 4
 """Rows and columns of a result that are computed together."""
+# Rows of the matrices times their width: what belongs to them fits into the cache.
+_BAND = 2**17
 
 # Of the kernel, for the points 0, 1, -1, 2, -2 and infinity; the other two transforms are written
 # out at the end of this file.
@@ -34,6 +36,13 @@ _KERNEL = (
 _FREQUENCIES = 36
 # The frequency that alone adds the same to every pixel of the result.
 _CONSTANT = 7
+# What torch.compile makes of a linear layer, and of its weights. As these are no part of PyTorch's
+# public interface, there is a way without.
+_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_pack: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
+
+Frequencies: TypeAlias = Tensor | list[Tensor]
+"""A kernel's frequencies: `(36, K, C)`, or as many matrices packed for oneDNN."""
 
 
 def pays(kernel: Tensor, height: int, width: int) -> bool:
@@ -49,7 +58,7 @@ def pays(kernel: Tensor, height: int, width: int) -> bool:
     """
     if kernel.device.type != "cpu" or kernel.dtype != torch.float32:
         return False
-    narrow, wide = (128, 256) if _avx512() else (64, 64)
+    narrow, wide = (128, 128) if _avx512() else (64, 64)
     channels = kernel.shape[:2]
     return min(channels) >= narrow and max(channels) >= wide and min(height, width) >= 2 * TILE
 
@@ -58,25 +67,35 @@ def _avx512() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-def transform_kernel(kernel: Tensor) -> Tensor:
-    """Return a kernel's frequencies, transformed in float64: `(36, K, C)`.
+def transform_kernel(kernel: Tensor) -> Frequencies:
+    """Return a kernel's frequencies, transformed in float64.
 
     Args:
         kernel: `(K, C, 3, 3)`.
     """
     g = torch.tensor(_KERNEL, dtype=torch.float64, device=kernel.device)
     frequencies = torch.einsum("ia,kcab,jb->jikc", g, kernel.double(), g).flatten(0, 1)
-    return frequencies.to(kernel.dtype).contiguous()
+    frequencies = frequencies.to(kernel.dtype).contiguous()
+    if _avx512() and kernel.dtype == torch.float32 and None not in (_linear, _pack):
+        # oneDNN multiplies twice as fast as BLAS with these instructions.
+        rows = _BAND // max(kernel.shape[:2])
+        return [_pack(matrix, rows) for matrix in frequencies]
+    return frequencies
 
 
 def convolve_rows(
-    rows: Tensor, kernel: Tensor, out: Tensor, workspace: Workspace, *, bias: Tensor | None = None
+    rows: Tensor,
+    kernel: Frequencies,
+    out: Tensor,
+    workspace: Workspace,
+    *,
+    bias: Tensor | None = None,
 ) -> None:
     """Convolve some rows of pictures, which beyond their sides are zero.
 
     Args:
         rows: The rows with one more above and below, `(N, h + 2, W, C)`.
-        kernel: What `transform_kernel` returned, `(36, K, C)`.
+        kernel: What `transform_kernel` returned.
         out: Where the result goes, `(N, h, W, K)`.
         workspace: Used alone.
         bias: `(K,)`.
@@ -108,20 +127,17 @@ def _tiles(rows: Tensor, workspace: Workspace) -> Tensor:
 
 
 def _multiply(
-    tiles: Tensor, kernel: Tensor, workspace: Workspace, bias: Tensor | None
+    tiles: Tensor, kernel: Frequencies, workspace: Workspace, bias: Tensor | None
 ) -> Sequence[Tensor]:
     """Return the 36 frequencies of the result, `(N, down, across, K)` each."""
     shape, channels = tiles.shape[2:-1], tiles.shape[-1]
-    if _avx512() and tiles.dtype == torch.float32:
-        # oneDNN multiplies twice as fast as BLAS with these instructions; this is the way to it.
-        pictures = tiles.flatten(0, 1).permute(0, 1, 4, 2, 3)
-        return [
-            F.conv2d(each, matrix[:, :, None, None], bias if i == _CONSTANT else None).permute(
-                0, 2, 3, 1
-            )
-            for i, (each, matrix) in enumerate(zip(pictures, kernel, strict=True))
-        ]
     matrices = tiles.view(_FREQUENCIES, -1, channels)
+    if isinstance(kernel, list):
+        pairs = enumerate(zip(matrices, kernel, strict=True))
+        biases = {_CONSTANT: bias}
+        return [
+            _linear(a, b, biases.get(i), "none", [], "").view(*shape, -1) for i, (a, b) in pairs
+        ]
     products = workspace.take("products", (*matrices.shape[:2], kernel.shape[1]), tiles)
     torch.bmm(matrices, kernel.mT, out=products)
     if bias is not None:

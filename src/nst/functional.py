@@ -136,7 +136,9 @@ class _OwnProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (feature,) = ctx.saved_tensors
-        product: Tensor = (gradient + gradient.mT) @ feature
+        both = gradient + gradient.mT
+        # In the features' own memory layout: a network in `channels_last` works on with it.
+        product: Tensor = (feature.mT @ both).mT if feature.stride(1) == 1 else both @ feature
         return product
 
 

@@ -1,0 +1,132 @@
+"""How soon each optimizer comes to the loss, and to the picture, that Adam has after 500 steps.
+
+    python benchmarks/convergence.py PHOTO PAINTING [--size 512] [--threads 2] [--folder FOLDER]
+
+First with the losses of the preset "gatys" for all: Adam (lr 0.02, clamped after each step, one
+scale), torch's L-BFGS (clamped), bounded L-BFGS at one scale, and the default's optimizer and
+scales. The loss is that of the picture as it would be saved; it is computed aside, and the time for
+that does not count. Then the default with its own losses, against Adam's picture, by measures that
+neither optimizes. All run on nst's network, which makes Adam faster than a loop on PyTorch's own
+convolution would be: benchmarks/step.py tells by how much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from _machine import describe_machine
+from _metrics import Scorer
+from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult, load_image
+from nst._objective import Objective, Reference, Region
+from nst._presets import preset
+from nst.images import to_pil
+
+_ADAM_STEPS = 500
+
+
+def torch_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
+    """Return L-BFGS as most implementations use it: one iteration a step, no line search."""
+    return torch.optim.LBFGS(params, lr=1, max_iter=1, history_size=20)
+
+
+class Track:
+    """Follows a run: seconds and the loss of the picture as it would be saved."""
+
+    def __init__(self, score: Callable[[Tensor], float], size: tuple[int, ...], every: int) -> None:
+        self._score, self._size, self._every = score, size, every
+        self._aside, self._start = 0.0, time.perf_counter()
+        self.points: list[tuple[float, float]] = []
+        self.step_at_size = 0
+
+    def __call__(self, state: RunState) -> None:
+        """Note where the run stands, every few steps."""
+        if tuple(state.image.shape) != self._size:
+            return
+        self.step_at_size += 1
+        if self.step_at_size % self._every == 0 or state.step == state.num_steps:
+            now = time.perf_counter()
+            loss = self._score(state.image)
+            self.points.append((now - self._start - self._aside, loss))
+            self._aside += time.perf_counter() - now
+
+    def reached(self, loss: float) -> float | None:
+        """Return after how many seconds the loss was reached; None if it never was."""
+        return next((seconds for seconds, each in self.points if each <= loss), None)
+
+
+class Comparison:
+    """Runs recipes on one pair of pictures."""
+
+    def __init__(self, photo: str, painting: str, size: int) -> None:
+        self.extractor = FeatureExtractor()
+        self.content, self.style = (load_image(path, size=size) for path in (photo, painting))
+        self.size = size
+        objective = Objective(self.extractor, preset("gatys")["losses"])
+        objective.capture_content(self.content)
+        objective.capture_styles([Region(None, [Reference(self.style)], [1.0])])
+        self._objective = objective
+        self.scorer = Scorer(self.extractor, self.content, self.style)
+
+    def loss(self, image: Tensor) -> float:
+        """Return the total of the preset "gatys" for a picture."""
+        with torch.no_grad():
+            return float(sum(self._objective.score(image).values()))
+
+    def run(self, every: int, **recipe: Any) -> tuple[Track, StyleTransferResult]:
+        """Run a recipe and follow it."""
+        transfer = StyleTransfer(self.extractor, size=self.size, **recipe)
+        track = Track(self.loss, tuple(self.content.shape), every)
+        return track, transfer.run(self.content, self.style, callbacks=track)
+
+
+def show(name: str, track: Track, goal: float, limit: float) -> None:
+    """Print where a run ended and when it came to the goal."""
+    seconds, loss = track.points[-1]
+    reached = track.reached(goal)
+    when = "not reached" if reached is None else f"{reached:6.1f} s, 1/{limit / reached:.1f}"
+    print(f"{name:30} {seconds:7.1f} s  loss {loss:10.4g}  Adam's: {when}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photo")
+    parser.add_argument("painting")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--folder", type=Path, help="where to keep the pictures")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(describe_machine())
+    pair = Comparison(arguments.photo, arguments.painting, arguments.size)
+    gatys = preset("gatys")["losses"]
+    pair.run(1, losses=gatys, num_steps=1, num_scales=1)  # warm up
+    track, adam = pair.run(25, **preset("gatys"))
+    limit, goal = track.points[-1]
+    show("Adam, 500 steps", track, goal, limit)
+    for name, recipe in (
+        ("torch's L-BFGS, clamped", {"optimizer": torch_lbfgs, "num_scales": 1, "num_steps": 160}),
+        ("bounded L-BFGS, one scale", {"num_scales": 1, "num_steps": 160}),
+        ("the default's scales", {"num_steps": 250}),
+    ):
+        track, _ = pair.run(4, losses=gatys, **recipe)
+        show(name, track, goal, limit)
+    _, ours = pair.run(1000)
+    print("\nwith its own losses, in measures that neither optimizes")
+    for name, result in (("Adam, 500 steps", adam), ("the default", ours)):
+        seconds = limit if result is adam else ours.seconds
+        print(f"{name:30} {seconds:7.1f} s  {pair.scorer(result.image)}")
+        if arguments.folder is not None:
+            file = f"{Path(arguments.photo).stem}-{name.split(',')[0].replace(' ', '-')}.png"
+            to_pil(result.image).save(arguments.folder / file)
+    print(f"the default takes 1/{limit / ours.seconds:.1f} of Adam's time")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What each recipe has to show after the same seconds: style against content.
+
+    python benchmarks/frontier.py PHOTO PAINTING [PHOTO PAINTING ...] [--seconds 60 180]
+
+For every pair, every recipe runs once for each weight and is looked at when its time is up: nst's
+default with as many steps as fit in (by one measured step), single-scale Adam and torch's L-BFGS on
+the same losses, and Adam on the absolute losses of the preset "gatys". The measures are those of
+layers that no recipe optimizes, the content's distance, and the edges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from _machine import describe_machine
+from _metrics import Scorer
+from convergence import torch_lbfgs
+from nst import (
+    CONTENT_LAYERS,
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    RunState,
+    StyleTransfer,
+    load_image,
+)
+from nst._presets import preset
+from nst.images import to_pil
+
+_MANY = 100_000
+
+
+def own(weight: float) -> dict[str, Any]:
+    """Return nst's default losses with a content weight."""
+    return {"content": ContentLoss(CONTENT_LAYERS, weight=weight), "style": GramStyleLoss()}
+
+
+def absolute(factor: float) -> dict[str, Any]:
+    """Return the losses of the preset "gatys" with the content's weight multiplied."""
+    losses = dict(preset("gatys")["losses"])
+    losses["content"].weight *= factor
+    return losses
+
+
+Recipe = Callable[[float], dict[str, Any]]
+# Each for a factor to its usual content weight.
+RECIPES: dict[str, Recipe] = {
+    "nst's default": lambda factor: {"losses": own(0.01 * factor)},
+    "Adam, one scale": lambda factor: {
+        "losses": own(0.01 * factor),
+        "optimizer": "adam",
+        "num_scales": 1,
+    },
+    "torch's L-BFGS, one scale": lambda factor: {
+        "losses": own(0.01 * factor),
+        "optimizer": torch_lbfgs,
+        "num_scales": 1,
+    },
+    "Adam, absolute losses": lambda factor: {
+        "losses": absolute(factor),
+        "optimizer": "adam",
+        "num_scales": 1,
+    },
+}
+
+
+class Deadline:
+    """Keeps the picture as it is when each of several times is up, and ends the run at the last."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._start, self._left = time.perf_counter(), sorted(seconds)
+        self.pictures: dict[float, Tensor] = {}
+
+    def __call__(self, state: RunState) -> None:
+        """Look at the clock."""
+        while self._left and time.perf_counter() - self._start >= self._left[0]:
+            self.pictures[self._left.pop(0)] = state.image.clone()
+        if not self._left:
+            state.stop("time is up")
+
+
+def pictures(
+    transfer: StyleTransfer, content: Tensor, style: Tensor, seconds: list[float], planned: bool
+) -> dict[float, Tensor]:
+    """Return what a recipe has to show after each time."""
+    if not planned:
+        transfer.num_steps = _MANY
+        deadline = Deadline(seconds)
+        transfer.run(content, style, callbacks=deadline)
+        return deadline.pictures
+    # A schedule is made for its time: one run for each.
+    found = {}
+    for limit in seconds:
+        transfer.num_steps = 12
+        start = time.perf_counter()
+        transfer.run(content, style)
+        transfer.num_steps = int(12 * limit / (time.perf_counter() - start))
+        deadline = Deadline([limit])
+        image = transfer.run(content, style, callbacks=deadline).image
+        found[limit] = deadline.pictures.get(limit, image)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("pairs", nargs="+", metavar="PICTURE")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--seconds", type=float, nargs="+", default=[60, 180])
+    parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 1, 2])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--folder", type=Path, help="where to keep the pictures")
+    arguments = parser.parse_args()
+    if len(arguments.pairs) % 2:
+        parser.error("pictures come in pairs: PHOTO PAINTING")
+    torch.set_num_threads(arguments.threads)
+    print(describe_machine())
+    extractor = FeatureExtractor()
+    for photo, painting in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True):
+        content, style = (load_image(path, size=arguments.size) for path in (photo, painting))
+        scorer = Scorer(extractor, content, style)
+        print(f"\n{Path(photo).name} x {Path(painting).name}", flush=True)
+        for name, recipe in RECIPES.items():
+            for factor in arguments.factors:
+                transfer = StyleTransfer(extractor, size=arguments.size, **recipe(factor))
+                planned = name == "nst's default"
+                found = pictures(transfer, content, style, arguments.seconds, planned)
+                for seconds, image in found.items():
+                    scores = scorer(image)
+                    print(f"{name:26} content x {factor:<4} {seconds:4.0f} s  {scores}", flush=True)
+                    if arguments.folder is not None:
+                        file = f"{Path(photo).stem}-{name}-{factor}-{seconds:.0f}.png"
+                        to_pil(image).save(arguments.folder / file.replace(" ", "-"))
+
+
+if __name__ == "__main__":
+    main()
