@@ -96,6 +96,25 @@ def test_content_units_are_those_of_the_papers(units: str) -> None:
     torch.testing.assert_close(loss(features(1)), expected)
 
 
+def test_what_a_pointwise_loss_prepares_is_done_once_for_all_evaluations() -> None:
+    class Rounded(PointwiseLoss):
+        def prepare(self, target: Tensor) -> Tensor:
+            prepared.append(target.shape)
+            return target.round()
+
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            assert torch.equal(target, target.round())
+            return (feature - target).square()
+
+    prepared: list[torch.Size] = []
+    loss = Rounded(["a"])
+    loss.capture(features(0))
+    expected = (features(1)["a"] - features(0)["a"].round()).square().mean()
+    for _ in range(2):
+        torch.testing.assert_close(loss(features(1)), expected)
+    assert prepared == [torch.Size([1, 3, 16])]
+
+
 def test_moments_are_compared_by_mean_and_second_moment() -> None:
     loss = MomentStyleLoss({"a": 1.0})
     loss.capture(features(0))
