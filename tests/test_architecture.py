@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_base_loss": {"_checks"},
     "_losses": {"_base_loss", "_checks", "functional"},
     "_content_losses": {"_checks", "_losses", "functional"},
-    "_style_losses": {"_checks", "_content_losses", "_losses", "functional"},
+    "_style_losses": {"_checks", "_losses", "functional"},
     "_matching_losses": {"_checks", "_losses", "_style_losses", "functional"},
     "_catalog": {"_content_losses", "_losses", "_matching_losses", "_style_losses"},
     "_decode": set(),
