@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_style": {"_checks", "_statistics", "images"},
     "_reader": {"_noise", "_statistics", "_style", "images"},
     "_callbacks": {"_checks", "images"},
+    "_page_server": set(),
     "_objective": {"_losses"},
     "_optimizers": {"_checks"},
     "_scales": set(),
