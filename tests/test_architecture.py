@@ -72,6 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_reader": {"_noise", "_statistics", "_style", "images"},
     "_callbacks": {"_checks", "images"},
     "_page_server": set(),
+    "_page_html": {"_callbacks"},
+    "_live_page": {"_callbacks", "_checks", "_page_html", "_page_server", "images"},
     "_objective": {"_losses"},
     "_optimizers": {"_checks"},
     "_scales": set(),
