@@ -3,10 +3,13 @@
 import importlib.util
 import inspect
 import itertools
+import json
 import logging
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,11 @@ import nst
 import nst.cli
 from nst import (
     Callback,
+    LivePage,
     RunState,
     StyleTransfer,
     StyleTransferResult,
+    _commands,
     _options,
     _sheet,
     load_image,
@@ -247,6 +252,62 @@ def test_save_every_keeps_pictures_in_a_folder_beside_the_output(folder: Path) -
     assert stylize("--save-every 2", steps=3) == 0
     assert names(folder) == ["out-steps", "out.png", "painting.png", "photo.png"]
     assert names(folder / "out-steps") == ["step-0002.png", "step-0003.png"]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The pages of the runs, when these were over: where each was, and what it said."""
+    found: list[tuple[str, dict[str, Any]]] = []
+
+    class Seen(LivePage):
+        def on_end(self, state: RunState) -> None:
+            super().on_end(state)
+            with urllib.request.urlopen(f"{self.url}state.json", timeout=5) as answer:
+                found.append((self.url, json.load(answer)))
+
+    monkeypatch.setattr(nst.cli, "LivePage", Seen)
+    return found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stylize photo.png --page 0 painting.png -o out.png --steps 2",
+        "synthesize painting.png --page 0 -o out.png --steps 2",
+        pytest.param("demo --page 0 -o out.png --size 32 --steps 2", marks=needs_skimage),
+    ],
+)
+def test_a_run_is_shown_on_a_page_whose_address_is_told(
+    line: str, shown: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst_command(line) == 0
+    ((url, said),) = shown
+    assert (said["step"], said["stop_reason"]) == (2, "completed")
+    assert capsys.readouterr().err.startswith(f"nst: the run is shown at {url}\n")
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(url, timeout=5)
+
+
+def test_a_page_is_shown_in_silence(
+    shown: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize("--quiet --page 0") == 0
+    assert len(shown) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_page_that_cannot_be_shown_is_refused_before_the_network_is_loaded(
+    loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LivePage(port=0) as page:
+        port = int(page.url.split(":")[-1].rstrip("/"))
+        assert stylize(f"--page {port}") == 2
+    assert f"`port` is {port}, which is taken" in refusal(capsys)
+    assert loaded == []
+
+
+def test_the_usual_port_is_that_of_the_library() -> None:
+    assert inspect.signature(LivePage).parameters["port"].default == _commands.PORT
 
 
 def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,28 @@ def test_what_is_not_offered_is_as_usual(command: str) -> None:
     assert options.init == ("pink-noise" if command == "synthesize" else "content")
 
 
+@pytest.mark.parametrize("command", ["stylize", "synthesize", "demo"])
+@pytest.mark.parametrize(
+    ("words", "port"), [("", None), ("--page", 8765), ("--page 9000", 9000), ("--page=0", 0)]
+)
+def test_a_run_can_be_shown_on_a_page(command: str, words: str, port: int | None) -> None:
+    assert parse(f"{COMMANDS[command]} {words}".split()).page == port
+
+
+def test_a_picture_after_page_is_no_port() -> None:
+    options = parse(["stylize", "--page", "photo.png", "a.png", "-o", "out.png"])
+    assert (options.page, options.content, options.styles) == (8765, "photo.png", ["a.png"])
+
+
+@pytest.mark.parametrize("command", ["sheet", "capture", "rerun"])
+def test_what_is_no_single_run_has_no_page(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS[command]} --page 0".split())
+    assert "unrecognized arguments: --page" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_every_command_has_one_form(command: str) -> None:
     _, commands = make_parsers()

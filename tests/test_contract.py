@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,19 @@ CALLBACKS = sorted(
 )
 
 
-def made(kind: type[Callback], folder: Path) -> Callback:
-    """Make a callback; what it needs can only be a folder to write to."""
+@contextmanager
+def made(kind: type[Callback], folder: Path) -> Iterator[Callback]:
+    """Make a callback, and close it; what it needs can only be a folder to write to."""
+    parameters = inspect.signature(kind).parameters.values()
     needed = [
         parameter
-        for parameter in inspect.signature(kind).parameters.values()
+        for parameter in parameters
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     ]
-    return kind(*[folder / "steps" for _ in needed])
+    free = {parameter.name: 0 for parameter in parameters if parameter.name == "port"}
+    callback = kind(*[folder / "steps" for _ in needed], **free)
+    yield callback
+    getattr(callback, "close", lambda: None)()
 
 
 @pytest.fixture(autouse=True)
@@ -59,12 +66,12 @@ def test_every_callback_follows_a_run_and_changes_nothing(
 ) -> None:
     transfer = StyleTransfer(extractor, num_steps=3, num_scales=2)
     plain = transfer.run(photo, painting)
-    callback = made(kind, tmp_path)
-    for _ in range(2):  # and can be used again
-        followed = transfer.run(photo, painting, callbacks=[callback])
-        assert torch.equal(followed.image, plain.image)
-        assert followed.history == plain.history
-        assert followed.stop_reason == "completed"
+    with made(kind, tmp_path) as callback:
+        for _ in range(2):  # and can be used again
+            followed = transfer.run(photo, painting, callbacks=[callback])
+            assert torch.equal(followed.image, plain.image)
+            assert followed.history == plain.history
+            assert followed.stop_reason == "completed"
     assert capsys.readouterr().out == ""
 
 
@@ -81,8 +88,8 @@ def test_every_callback_comes_through_an_error(
         raise ZeroDivisionError
 
     transfer = StyleTransfer(extractor, num_steps=3)
-    with pytest.raises(ZeroDivisionError):
-        transfer.run(photo, painting, callbacks=[made(kind, tmp_path), fail])
+    with made(kind, tmp_path) as callback, pytest.raises(ZeroDivisionError):
+        transfer.run(photo, painting, callbacks=[callback, fail])
     assert not [record for record in caplog.records if record.exc_info]
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nst
@@ -82,7 +83,7 @@ def test_gatys_units_are_the_papers_sums_for_pictures_of_one_size() -> None:
     torch.testing.assert_close(loss(features(1)), expected)
 
 
-@pytest.mark.parametrize("units", ["relative", "mean", "gatys"])
+@pytest.mark.parametrize("units", ["relative", "mean", "gatys", "cosine"])
 def test_content_units_are_those_of_the_papers(units: str) -> None:
     loss = ContentLoss({"a": 1.0}, units=units)  # type: ignore[arg-type]
     loss.capture(features(0))
@@ -92,8 +93,36 @@ def test_content_units_are_those_of_the_papers(units: str) -> None:
         "relative": squared / target.square().sum(),
         "mean": squared / target.numel(),
         "gatys": squared / 2,
+        "cosine": (2 - 2 * F.cosine_similarity(features(1)["a"], target)).mean(),
     }[units]
     torch.testing.assert_close(loss(features(1)), expected)
+
+
+def test_content_by_cosine_sees_what_is_there_and_not_how_strongly() -> None:
+    loss = ContentLoss(["a"], units="cosine")
+    loss.capture(features(0))
+    torch.testing.assert_close(loss({"a": 3 * features(1)["a"]}), loss(features(1)))
+    assert float(loss({"a": torch.zeros_like(features(0)["a"])})) == pytest.approx(1)
+    assert float(loss({"a": -features(0)["a"]})) == pytest.approx(4)
+
+
+def test_what_a_pointwise_loss_prepares_is_done_once_for_all_evaluations() -> None:
+    class Rounded(PointwiseLoss):
+        def prepare(self, target: Tensor) -> Tensor:
+            prepared.append(target.shape)
+            return target.round()
+
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            assert torch.equal(target, target.round())
+            return (feature - target).square()
+
+    prepared: list[torch.Size] = []
+    loss = Rounded(["a"])
+    loss.capture(features(0))
+    expected = (features(1)["a"] - features(0)["a"].round()).square().mean()
+    for _ in range(2):
+        torch.testing.assert_close(loss(features(1)), expected)
+    assert prepared == [torch.Size([1, 3, 16])]
 
 
 def test_moments_are_compared_by_mean_and_second_moment() -> None:

@@ -103,6 +103,49 @@ def test_self_similarity_agrees_with_naive_loops() -> None:
             assert float(found[0, i, j]) == pytest.approx(apart[i][j] / column, abs=1e-9)
 
 
+def test_unit_features_agree_with_naive_loops() -> None:
+    feature = random(2, 4, 7)
+    found = functional.unit_features(feature)
+    for n in range(2):
+        for p in range(7):
+            length = math.sqrt(math.fsum(float(x) ** 2 for x in feature[n, :, p]))
+            for c in range(4):
+                assert float(found[n, c, p]) == pytest.approx(float(feature[n, c, p]) / length)
+
+
+def test_the_square_distance_of_unit_features_is_twice_that_by_cosine() -> None:
+    one, other = random(1, 4, 7), random(1, 4, 7, seed=1)
+    apart = functional.unit_features(one) - functional.unit_features(other)
+    for p, found in enumerate(apart.square().sum(1).flatten().tolist()):
+        assert found == pytest.approx(2 - 2 * cosine(one[0, :, p], other[0, :, p]))
+
+
+def test_unit_features_have_no_unit() -> None:
+    feature = random(2, 4, 7)
+    found = functional.unit_features(feature)
+    for scale in (1e-6, 1e6):
+        torch.testing.assert_close(functional.unit_features(scale * feature), found)
+
+
+def test_the_gradient_of_unit_features_is_that_of_difference_quotients() -> None:
+    feature = random(2, 3, 6).requires_grad_()
+    assert torch.autograd.gradcheck(functional.unit_features, feature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dead", [slice(2), slice(None)], ids=["some positions", "all"])
+def test_dead_positions_stay_zero_and_their_gradient_bounded(
+    dtype: torch.dtype, dead: slice
+) -> None:
+    feature = random(1, 4, 7).to(dtype)
+    feature[..., dead] = 0
+    feature.requires_grad_()
+    found = functional.unit_features(feature)
+    (gradient,) = torch.autograd.grad(found.sum(), feature)
+    assert not found[..., dead].any()
+    assert float(gradient.abs().max()) < 1e5
+
+
 @pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
 def test_gradients_of_matches_agree_with_difference_quotients(formula: str) -> None:
     feature, target = random(1, 3, 6).requires_grad_(), random(1, 3, 5, seed=1)

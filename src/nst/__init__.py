@@ -19,6 +19,7 @@ from nst._content_losses import (
     TotalVariationLoss,
 )
 from nst._features import FeatureExtractor
+from nst._live_page import LivePage
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
 from nst._matching_losses import (
     HistogramStyleLoss,
@@ -58,6 +59,7 @@ __all__ = [
     "GramStyleLoss",
     "HistogramStyleLoss",
     "LaplacianLoss",
+    "LivePage",
     "Loss",
     "LossHistory",
     "MeanStdStyleLoss",

@@ -10,10 +10,12 @@ from nst._options import add_init, add_options
 from nst._reader import INITS
 from nst._style_spec import FORM
 
-__all__ = ["BAD_INPUT", "Parser", "make_parsers"]
+__all__ = ["BAD_INPUT", "PORT", "Parser", "make_parsers"]
 
 BAD_INPUT = 2
 """The exit status when what was asked for cannot be done."""
+PORT = 8765
+"""Of the page that shows a run, as in `LivePage`."""
 
 _OF_PHOTOGRAPHS = {
     "strength",
@@ -86,6 +88,7 @@ def _add_stylize(commands: Any) -> None:
     _add_output(add, required=False)  # as --config may have it
     add("--config", metavar="FILE", help="a TOML file with options; those given here win")
     _add_save_every(add)
+    _add_page(add)
     _add_common(command)
 
 
@@ -126,6 +129,7 @@ def _add_synthesize(commands: Any) -> None:
     add("--height", type=int, metavar="N", help="in pixels (default: the style's proportions)")
     add("--width", type=int, metavar="N", help="in pixels (default: the style's proportions)")
     _add_save_every(add)
+    _add_page(add)
     _add_common(command, without=_OF_PHOTOGRAPHS | {"init"})
     add_init(add, [name for name in INITS if name != "content"], default="pink-noise")
 
@@ -183,6 +187,7 @@ def _add_demo(commands: Any) -> None:
     add = command.add_argument
     add("-o", "--output", metavar="OUT", default="nst-demo.png", help="default: nst-demo.png")
     _add_save_every(add)
+    _add_page(add)
     _add_common(command)
     # A small picture of a face: begun coarse for the strokes, with more weight on the content.
     command.set_defaults(scales=2, content_weight=0.05)
@@ -207,6 +212,11 @@ def _add_output(add: Callable[..., Any], *, required: bool = True) -> None:
 
 def _add_save_every(add: Callable[..., Any]) -> None:
     add("--save-every", type=int, metavar="N", help="also save every N steps, in OUT-steps/")
+
+
+def _add_page(add: Callable[..., Any]) -> None:
+    about = f"show the run in the browser, on this machine only (default: port {PORT})"
+    add("--page", type=int, nargs="?", const=PORT, metavar="PORT", help=about)
 
 
 def _add_quiet(add: Callable[..., Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -20,10 +20,9 @@ __all__ = [
     "LaplacianLoss",
     "SelfSimilarityLoss",
     "TotalVariationLoss",
-    "Units",
 ]
 
-Units: TypeAlias = Literal["relative", "mean", "gatys"]
+_Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
 
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
 """The content layer of Gatys et al. (2016)."""
@@ -37,6 +36,11 @@ class ContentLoss(PointwiseLoss):
     | `"relative"` | \(\lVert F - \hat F \rVert^2 / \lVert \hat F \rVert^2\); has no unit |
     | `"mean"` | \(\lVert F - \hat F \rVert^2 / (C P)\); Johnson et al. (2016), eq. 2 |
     | `"gatys"` | \(\lVert F - \hat F \rVert^2 / 2\); Gatys et al. (2016), eq. 1 |
+    | `"cosine"` | \(\lVert U - \hat U \rVert^2 / P\), U of length 1 at each position; from 0 to 4 |
+
+    By cosine, only what responds at a position counts, not how strongly: twice the mean cosine
+    distance, as in LPIPS without its learned weights (Zhang et al., "The Unreasonable Effectiveness
+    of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1). See `nst.functional.unit_features`.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -53,26 +57,33 @@ class ContentLoss(PointwiseLoss):
         0.25
     """
 
+    known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
+
     def __init__(
         self,
         layers: Layers = tuple(CONTENT_LAYERS),
         *,
         weight: float = 1.0,
-        units: Units = "relative",
+        units: _Units = "relative",
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.units = one_of("units", units, get_args(Units))
+        self.units = one_of("units", units, self.known_units)
+
+    @override
+    def prepare(self, target: Tensor) -> Tensor:
+        return functional.unit_features(target) if self.units == "cosine" else target
 
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the squared difference, `(N, C, P)`."""
-        return (feature - target).square()
+        return (self.prepare(feature) - target).square()
 
     def scale(self, target: Tensor) -> Tensor:
         """Return what the mean square is divided by, for the chosen units, `(N,)`."""
         if self.units == "relative":
             size = target.square().flatten(1).mean(1)
             return torch.where(size > 0, size, 1)  # a target of zeros is compared absolutely
-        values = 1 if self.units == "mean" else target[0].numel() / 2
+        channels, positions = target.shape[1:]
+        values = {"mean": 1, "gatys": channels * positions / 2, "cosine": channels}[self.units]
         return target.new_full((len(target),), 1 / values)
 
     def settings(self) -> dict[str, Any]:

@@ -225,7 +225,7 @@ class PointwiseLoss(LayerLoss):
 
         Args:
             feature: `(N, C, P)`, P positions.
-            target: The captured features, `(N, C, P)` or `(1, C, P)`.
+            target: What `prepare` made of the captured features, `(N, C, P)` or `(1, C, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
@@ -238,6 +238,16 @@ class PointwiseLoss(LayerLoss):
             One number for each picture, `(N,)`.
         """
         return target.new_ones(len(target))
+
+    def prepare(self, target: Tensor) -> Tensor:
+        """Return what is kept of a layer's captured features, of the same shape; themselves here.
+
+        Override it for what `error` would else compute from the target each time.
+
+        Args:
+            target: The captured features, `(N, C, P)`.
+        """
+        return target
 
     @torch.no_grad()
     def capture(
@@ -254,8 +264,10 @@ class PointwiseLoss(LayerLoss):
         """
         features = self._only(references, blend)
         for layer in self.layers:
-            target = self._feature(layer, features)
-            self._keep(layer, (target.clone(), self.scale(target.flatten(2))))
+            feature = self._feature(layer, features)
+            flat = feature.flatten(2)  # (N, C, P)
+            target = self.prepare(flat).reshape(feature.shape).clone()
+            self._keep(layer, (target, self.scale(flat)))
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' mean errors, a scalar.

@@ -13,6 +13,7 @@ __all__ = [
     "self_similarity",
     "sliced_wasserstein",
     "sorted_error",
+    "unit_features",
 ]
 
 # At most so many pairs of positions are compared at once: 64 MB in float32.
@@ -163,6 +164,28 @@ def self_similarity(feature: Tensor) -> Tensor:
     apart = (1 - unit.mT @ unit).clamp_min(0)
     total = apart.sum(1, keepdim=True)
     return apart / torch.where(total > 1e-6 * feature.shape[-1], total, torch.inf)
+
+
+def unit_features(feature: Tensor) -> Tensor:
+    r"""Bring each position's features to length 1: what is there, not how strongly it responds.
+
+    \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\), where \(\epsilon\) is a hundred-millionth of
+    the mean of \(\lVert F_p \rVert^2\): where next to nothing responds, features stay near zero and
+    the gradient bounded. The square distance of two features of length 1 is \(2 - 2 \cos\).
+
+    Args:
+        feature: Features, `(N, C, P)`.
+
+    Returns:
+        `(N, C, P)`.
+
+    Examples:
+        >>> found = unit_features(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
+        >>> [[round(value, 6) for value in row] for row in found[0].tolist()]
+        [[0.6, 0.0], [0.8, 0.0]]
+    """
+    floor = 1e-8 * _mean_square_length(feature)
+    return _unit(feature, torch.where(floor > 0, floor, 1))
 
 
 def _unit(feature: Tensor, floor: Tensor) -> Tensor:

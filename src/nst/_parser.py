@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from nst._commands import Parser, make_parsers
+from nst._commands import PORT, Parser, make_parsers
 from nst._config import read_config
 
 __all__ = ["parse"]
@@ -31,7 +31,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     name, *words = arguments or [""]
     if name not in commands:
         return parser.parse_args(arguments)  # does not return: it is --help or a mistake
-    command, words = commands[name], _without_dashes(words)
+    command, words = commands[name], _with_port(_without_dashes(words))
     # argparse can read options among the pictures, but not through the parser above a command.
     options = command.parse_intermixed_args(words)
     if getattr(options, "config", None) is not None:
@@ -49,6 +49,15 @@ def _without_dashes(words: list[str]) -> list[str]:
         return words
     end = words.index("--")
     return [*words[:end], *(f"./{w}" if w.startswith("-") else w for w in words[end + 1 :])]
+
+
+def _with_port(words: list[str]) -> list[str]:
+    """Write the usual port after a `--page` without one; argparse would try the next picture."""
+    following = [*words[1:], ""]
+    return [
+        f"{word}={PORT}" if word == "--page" and not following[i].isdecimal() else word
+        for i, word in enumerate(words)
+    ]
 
 
 def _options_of(command: Parser) -> dict[str, bool]:

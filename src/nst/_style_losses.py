@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from nst import functional
 from nst._checks import one_of
-from nst._content_losses import Units
 from nst._losses import (
     Features,
     Layers,
@@ -34,6 +33,7 @@ __all__ = [
 STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 0.2 for block in range(1, 6)}
 """The style layers of Gatys et al. (2016), weighted equally."""
 
+_Units: TypeAlias = Literal["relative", "mean", "gatys"]
 
 # What varies by less than this share of its mean square is flat: there, a relative error would be
 # divided by rounding, or by noise that nobody sees.
@@ -50,7 +50,7 @@ class _UnitsStyleLoss(StatisticLoss):
         layers: Layers = tuple(STYLE_LAYERS),
         *,
         weight: float = 1.0,
-        units: Units = "relative",
+        units: _Units = "relative",
     ) -> None:
         super().__init__(layers, weight=weight)
         self.units = one_of("units", units, self.known_units)
@@ -112,7 +112,7 @@ class GramStyleLoss(_UnitsStyleLoss):
         layers: Layers = tuple(STYLE_LAYERS),
         *,
         weight: float = 1.0,
-        units: Units = "relative",
+        units: _Units = "relative",
         centered: bool = False,
     ) -> None:
         super().__init__(layers, weight=weight, units=units)

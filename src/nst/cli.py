@@ -19,6 +19,7 @@ from nst._cells import Table, make_table
 from nst._commands import BAD_INPUT
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
+from nst._live_page import LivePage
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
@@ -84,7 +85,8 @@ def _demo(options: argparse.Namespace) -> None:
 def _repaint(content: ImageLike, styles: list[Style], options: argparse.Namespace) -> None:
     run, callbacks = partial(_run, options, content), _callbacks(options)
     rehearse(run, styles, options)
-    _finish(run(_extractor(options), styles, callbacks), options)
+    with _page(options) as page:
+        _finish(run(_extractor(options), styles, [*page, *callbacks]), options)
 
 
 def _run(
@@ -111,7 +113,8 @@ def _synthesize(options: argparse.Namespace) -> None:
 
     styles, callbacks = _styles(options), _callbacks(options)
     rehearse(make, styles, options)
-    _finish(make(_extractor(options), styles, callbacks), options)
+    with _page(options) as page:
+        _finish(make(_extractor(options), styles, [*page, *callbacks]), options)
 
 
 def _capture(options: argparse.Namespace) -> None:
@@ -201,6 +204,18 @@ def _callbacks(options: argparse.Namespace) -> list[Callback]:
     if not options.quiet:  # last: what the others refuse should not follow a progress bar
         callbacks.append(ProgressBar())
     return callbacks
+
+
+@contextmanager
+def _page(options: argparse.Namespace) -> Iterator[list[Callback]]:
+    """Show the run in the browser, if asked for, until the picture is saved."""
+    if options.page is None:
+        yield []
+        return
+    with LivePage(options.page) as page:
+        if not options.quiet:
+            sys.stderr.write(f"nst: the run is shown at {page.url}\n")
+        yield [page]
 
 
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:

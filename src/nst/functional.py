@@ -31,6 +31,7 @@ from nst._matching import (
     self_similarity,
     sliced_wasserstein,
     sorted_error,
+    unit_features,
 )
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "standard_deviation",
     "total_variation",
     "uniform_weight",
+    "unit_features",
 ]
 
 
