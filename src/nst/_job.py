@@ -210,7 +210,10 @@ class Job:
             for picture, beginning in zip(photo.pixels, first, strict=True)
         ]
         state = RunState(
-            image=resize(first, shape).clone(), num_steps=recipe.num_steps, num_scales=len(scales)
+            image=resize(first, shape).clone(),
+            num_steps=recipe.num_steps,
+            num_scales=len(scales),
+            plan=tuple(scales),
         )
         shape = fit(photo.pixels.shape[-2:], size)
         return cls(

@@ -408,6 +408,7 @@ class StyleTransfer:
         """Go through the scales, until they are done or somebody stops the run."""
         state, last = job.state, len(job.scales) - 1
         for state.scale, scale in enumerate(job.scales):
+            before = state.step
             if state.stop_reason is not None:
                 return
             make_optimizer = optimizer_factory(
@@ -417,6 +418,9 @@ class StyleTransfer:
             for canvas, objective in zip(job.canvases, objectives, strict=True):
                 canvas.start_scale(objective, scale.size, make_optimizer)
             optimize(job.canvases, scale.num_steps, state, callbacks)
+            if state.stop_reason is None:  # what a stalled scale left out is not to be done
+                taken = scale._replace(num_steps=state.step - before)
+                state.plan = (*state.plan[: state.scale], taken, *job.scales[state.scale + 1 :])
 
     def _objectives(self, job: Job, size: int) -> Iterator[Objective]:
         """Make an objective for each picture; styles are captured once if all have the same."""
