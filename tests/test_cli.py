@@ -5,6 +5,7 @@ import inspect
 import itertools
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ import nst
 import nst.cli
 from nst import (
     Callback,
+    Estimate,
     RunState,
     StyleTransfer,
     StyleTransferResult,
@@ -247,6 +249,35 @@ def test_save_every_keeps_pictures_in_a_folder_beside_the_output(folder: Path) -
     assert stylize("--save-every 2", steps=3) == 0
     assert names(folder) == ["out-steps", "out.png", "painting.png", "photo.png"]
     assert names(folder / "out-steps") == ["step-0002.png", "step-0003.png"]
+
+
+def test_estimate_says_what_it_would_take_and_paints_nothing(
+    folder: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize("--estimate --save-every 1") == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"about \d+ s and \d+ MB\n", out) and err == ""
+    assert runs == [] and names(folder) == ["painting.png", "photo.png"]
+
+
+def test_estimate_heeds_the_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def estimate(self: StyleTransfer, content: Any, style: Any) -> Estimate:
+        asked.append((self.num_steps, self.size, content, [each.image for each in style]))
+        return Estimate(48, 260_000_000)
+
+    monkeypatch.setattr(StyleTransfer, "estimate", estimate)
+    assert stylize("--estimate --size 24", steps=7) == 0
+    assert capsys.readouterr() == ("about 48 s and 260 MB\n", "")
+    assert asked == [(7, 24, "photo.png", ["painting.png"])]
+
+
+def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stylize("--estimate --quiet") == 2
+    assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
 
 
 def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -687,6 +718,18 @@ def test_demo_needs_no_files(
     assert runs[0].result.num_steps == 2
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
     assert names(folder) == sorted([name, "painting.png", "photo.png"])
+
+
+@needs_skimage
+def test_demo_says_at_the_start_what_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "paint", lambda: Image.new("RGB", (32, 24), "navy"))
+    assert nst_command("demo --size 48 --steps 2") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
+    assert nst_command("demo --size 48 --steps 2 --quiet") == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_demo_without_skimage_says_what_to_install(

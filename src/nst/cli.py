@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import Table, make_table
 from nst._commands import BAD_INPUT
+from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
 from nst._options import recipe, run_arguments
@@ -74,17 +75,38 @@ def _warnings_shown() -> Iterator[None]:
 
 
 def _stylize(options: argparse.Namespace) -> None:
-    _repaint(options.content, _styles(options), options)
+    styles = _styles(options)
+    repaint = _prepare(options.content, styles, options)
+    network = _extractor(options)
+    if options.estimate:
+        sys.stdout.write(f"{_estimate(network, options.content, styles, options)}\n")
+    else:
+        repaint(network)
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _repaint(_demo_photograph(), [Style(paint())], options)
+    content, styles = _demo_photograph(), [Style(paint())]
+    repaint = _prepare(content, styles, options)
+    network = _extractor(options)
+    if not options.quiet:
+        estimate = _estimate(network, content, styles, options)
+        sys.stderr.write(f"this takes {estimate}\n")
+    repaint(network)
 
 
-def _repaint(content: ImageLike, styles: list[Style], options: argparse.Namespace) -> None:
+def _prepare(
+    content: ImageLike, styles: list[Style], options: argparse.Namespace
+) -> Callable[[nn.Module], None]:
+    """Rehearse; return what then is done with the network."""
     run, callbacks = partial(_run, options, content), _callbacks(options)
     rehearse(run, styles, options)
-    _finish(run(_extractor(options), styles, callbacks), options)
+    return lambda network: _finish(run(network, styles, callbacks), options)
+
+
+def _estimate(
+    network: nn.Module, content: ImageLike, styles: list[Style], options: argparse.Namespace
+) -> Estimate:
+    return StyleTransfer(network, **recipe(options)).estimate(content, styles)
 
 
 def _run(
