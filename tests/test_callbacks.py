@@ -6,7 +6,7 @@ import importlib.util
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -358,6 +358,79 @@ def test_early_stopping_ends_a_run_and_says_why(
 # Progress
 
 
+def state_of(step: int, plan: Sequence[tuple[int, int]] = ()) -> RunState:
+    num_steps = sum(steps for _, steps in plan) or 8
+    losses = {"style": torch.tensor(0.25)}
+    return RunState(torch.zeros(1, 3, 24, 32), num_steps, step=step, losses=losses, plan=plan)
+
+
+@pytest.mark.parametrize(("step", "progress"), [(0, 0), (10, 0.25), (20, 0.5), (23, 0.8), (25, 1)])
+def test_progress_counts_a_step_by_its_pixels(step: int, progress: float) -> None:
+    # 20 steps of one part, 5 of four parts: 40 parts in all.
+    assert state_of(step, [(256, 20), (512, 5)]).progress == progress
+
+
+def test_progress_without_a_plan_counts_steps() -> None:
+    assert [state_of(step).progress for step in (0, 2, 8)] == [0, 0.25, 1]
+    assert RunState(torch.zeros(1, 3, 1, 1), num_steps=0).progress == 1
+
+
+class Progress(Callback):
+    """Notes the progress at every hook."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_start(self, state: RunState) -> None:
+        self.values.append(state.progress)
+
+    on_step = on_end = on_start
+
+
+def test_the_progress_of_a_run_goes_from_0_to_1(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    progress = Progress()
+    transfer = StyleTransfer(extractor, num_steps=4, num_scales=2)
+    transfer.run(photo, painting, callbacks=[progress])
+    assert progress.values == [0, 1 / 7, 2 / 7, 3 / 7, 1, 1]
+
+
+class OfTwoSteps(torch.optim.SGD):
+    """Cannot go on after two steps, as L-BFGS where there is no way down."""
+
+    stop_reason: str | None = None
+    steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        self.steps += 1
+        self.stop_reason = "no way down" if self.steps == 2 else None
+        return closure()
+
+
+def test_what_stalled_scales_leave_out_is_not_to_be_done(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    progress = Progress()
+    transfer = StyleTransfer(
+        extractor, num_steps=9, num_scales=2, optimizer=lambda p: OfTwoSteps(p, lr=0.0)
+    )
+    result = transfer.run(photo, painting, callbacks=[progress])
+    assert (result.num_steps, result.stop_reason) == (4, "no way down")
+    # Of 5 + 16 parts at first; of 2 + 16 once the first scale is over; of 2 + 8 in the end.
+    assert progress.values == [0, 1 / 21, 2 / 21, 6 / 18, 10 / 18, 1]
+
+
+def test_the_progress_of_a_run_that_is_stopped_stays_where_it_was(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    for stop in (interrupt_at(3), lambda s: s.stop("enough") if s.step == 3 else None):
+        progress = Progress()
+        transfer = StyleTransfer(extractor, num_steps=4, num_scales=2)
+        transfer.run(photo, painting, callbacks=[progress, stop])
+        assert progress.values == [0, 1 / 7, 2 / 7, 3 / 7, 3 / 7]
+
+
 def hide_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
 
@@ -365,6 +438,51 @@ def hide_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
         return None if name == "tqdm" else find(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
+
+
+def fake_clock(monkeypatch: pytest.MonkeyPatch, times: Sequence[float]) -> None:
+    clock: Iterator[float] = iter(times)
+    monkeypatch.setattr("nst._callbacks.monotonic", lambda: next(clock))
+
+
+@pytest.mark.parametrize("with_tqdm", [True, False])
+def test_the_time_left_counts_what_each_scale_costs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, with_tqdm: bool
+) -> None:
+    if not with_tqdm:
+        hide_tqdm(monkeypatch)
+    elif importlib.util.find_spec("tqdm") is None:
+        pytest.skip("needs tqdm")
+    bar, state = ProgressBar(), state_of(0, [(256, 20), (512, 5)])
+    # At the start, and after the steps below: a second for each of the 40 parts.
+    fake_clock(monkeypatch, [100.0, 110.0, 120.0, 132.0])
+    bar.on_start(state)
+    for state.step, left in [(10, "30 s"), (20, "20 s"), (23, "8 s")]:
+        bar.on_step(state)
+        if with_tqdm:
+            bar._bar.refresh()  # which it does by itself only ten times a second
+        shown = capsys.readouterr().err.split("\r")[-1]
+        assert re.search(f"32x24: +{state.progress:.0%}", shown)
+        assert f"{state.step}/25 steps, {left} left, loss=0.25" in shown
+    state.stop("enough")
+    bar.on_end(state)
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert "23/25 steps, loss=0.25" in last and last.endswith("\n")
+
+
+def test_a_bar_that_gets_shorter_leaves_nothing_behind(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_tqdm(monkeypatch)
+    fake_clock(monkeypatch, [0.0, 1000.0, 1000.0])
+    bar, state = ProgressBar(), state_of(1)
+    bar.on_start(state)
+    bar.on_step(state)
+    state.stop("enough")
+    bar.on_step(state)
+    _, first, second = capsys.readouterr().err.split("\r")
+    assert "1.9 h left" in first and "left" not in second
+    assert len(second) >= len(first.rstrip()) > len(second.rstrip())
 
 
 @pytest.mark.parametrize("with_tqdm", [True, False])

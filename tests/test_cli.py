@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -24,6 +25,7 @@ import nst
 import nst.cli
 from nst import (
     Callback,
+    Estimate,
     LivePage,
     RunState,
     StyleTransfer,
@@ -308,6 +310,35 @@ def test_a_page_that_cannot_be_shown_is_refused_before_the_network_is_loaded(
 
 def test_the_usual_port_is_that_of_the_library() -> None:
     assert inspect.signature(LivePage).parameters["port"].default == _commands.PORT
+
+
+def test_estimate_says_what_it_would_take_and_paints_nothing(
+    folder: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize("--estimate --save-every 1") == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"about \d+ s and \d+ MB\n", out) and err == ""
+    assert runs == [] and names(folder) == ["painting.png", "photo.png"]
+
+
+def test_estimate_heeds_the_options(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def estimate(self: StyleTransfer, content: Any, style: Any) -> Estimate:
+        asked.append((self.num_steps, self.size, content, [each.image for each in style]))
+        return Estimate(48, 260_000_000)
+
+    monkeypatch.setattr(StyleTransfer, "estimate", estimate)
+    assert stylize("--estimate --size 24", steps=7) == 0
+    assert capsys.readouterr() == ("about 48 s and 260 MB\n", "")
+    assert asked == [(7, 24, "photo.png", ["painting.png"])]
+
+
+def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert stylize("--estimate --quiet") == 2
+    assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
 
 
 def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -748,6 +779,18 @@ def test_demo_needs_no_files(
     assert runs[0].result.num_steps == 2
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
     assert names(folder) == sorted([name, "painting.png", "photo.png"])
+
+
+@needs_skimage
+def test_demo_says_at_the_start_what_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "paint", lambda: Image.new("RGB", (32, 24), "navy"))
+    assert nst_command("demo --size 48 --steps 2") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
+    assert nst_command("demo --size 48 --steps 2 --quiet") == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_demo_without_skimage_says_what_to_install(

@@ -18,6 +18,7 @@ from nst._content_losses import (
     SelfSimilarityLoss,
     TotalVariationLoss,
 )
+from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._live_page import LivePage
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
@@ -54,6 +55,7 @@ __all__ = [
     "ContentLoss",
     "CrossLayerGramStyleLoss",
     "EarlyStopping",
+    "Estimate",
     "FeatureExtractor",
     "Features",
     "GramStyleLoss",

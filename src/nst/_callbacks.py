@@ -7,16 +7,17 @@ import io
 import math
 import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeAlias
 
 from PIL import Image
 from torch import Tensor
 
 from nst._checks import at_least, non_negative
+from nst._readable import duration
 from nst.images import check_output, save_image, side_by_side, to_pil, write_whole
 
 __all__ = [
@@ -50,11 +51,34 @@ class RunState:
     """The losses by name, weighted and detached, as last evaluated in this step; a batch's mean."""
     stop_reason: str | None = None
     """Why the run ends; None while it goes on."""
+    plan: Sequence[tuple[int, int]] = ()
+    """Each scale's longer side in pixels and number of steps, coarse to fine; of a scale that could
+    not be improved any further, the steps that were taken. Empty if there is but one."""
 
     @property
     def loss(self) -> float:
         """The sum of the losses; NaN before the first step. Waits for the device when read."""
         return float(sum(self.losses.values())) if self.losses else math.nan
+
+    @property
+    def progress(self) -> float:
+        """The share of the run's work that is done, from 0 to 1.
+
+        A step's work is its number of pixels: one at 512 costs as much as four at 256. The share
+        never falls. It ends at 1, or where the run was stopped.
+
+        Examples:
+            >>> def tell(state):
+            ...     print(f"{state.progress:.0%}")
+            >>> # transfer.run(content, style, callbacks=tell)
+        """
+        done, total, steps_left = 0, 0, self.step
+        for size, num_steps in self.plan or [(1, self.num_steps)]:
+            taken = min(steps_left, num_steps)
+            steps_left -= taken
+            done += size**2 * taken
+            total += size**2 * num_steps
+        return done / total if total else 1.0
 
     def stop(self, reason: str) -> None:
         """End the run after this step. The first reason given is kept.
@@ -216,10 +240,11 @@ class EarlyStopping(Callback):
 
 
 class ProgressBar(Callback):
-    """Shows steps, scale, loss and the time left.
+    """Shows how much of the work is done, the steps, the loss and the time left.
 
-    With tqdm (extra `progress`), also in notebooks; without it, one line on standard error that is
-    kept up to date.
+    The time left counts what each scale costs, so that it is as true at the coarsest as at the
+    finest. With tqdm (extra `progress`), also in notebooks; without it, one line on standard error
+    that is kept up to date.
 
     Examples:
         >>> bar = ProgressBar()
@@ -227,50 +252,63 @@ class ProgressBar(Callback):
     """
 
     _bar: Any = None
+    _start = 0.0
 
     def on_start(self, state: RunState) -> None:
         """Open the bar."""
+        self._start = monotonic()
         if importlib.util.find_spec("tqdm") is not None:
             from tqdm.auto import tqdm
 
-            self._bar = tqdm(total=state.num_steps, unit="step", dynamic_ncols=True)
+            # tqdm's own time left takes all steps for equal; ours is in the postfix. `miniters` is
+            # left to the clock: what a step adds is a fraction.
+            form = "{l_bar}{bar}| {elapsed}{postfix}"
+            self._bar = tqdm(total=1.0, bar_format=form, miniters=0, dynamic_ncols=True)
         else:
-            self._bar = _PlainBar(state.num_steps)
+            self._bar = _PlainBar()
 
     def on_step(self, state: RunState) -> None:
         """Advance it."""
-        height, width = state.image.shape[-2:]
-        self._bar.set_description(f"{width}x{height}", refresh=False)
-        self._bar.set_postfix(loss=f"{state.loss:.4g}", refresh=False)
-        self._bar.update(1)
+        self._show(state)
 
     def on_end(self, state: RunState) -> None:
         """Close it."""
         if self._bar is not None:
+            if state.step > 0:
+                self._show(state)
             self._bar.close()
+
+    def _show(self, state: RunState) -> None:
+        height, width = state.image.shape[-2:]
+        parts = [f"{state.step}/{state.num_steps} steps", f"loss={state.loss:.4g}"]
+        if state.stop_reason is None:
+            parts.insert(1, f"{duration(self._seconds_left(state.progress))} left")
+        self._bar.set_description(f"{width}x{height}", refresh=False)
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(state.progress - self._bar.n)
+
+    def _seconds_left(self, progress: float) -> float:
+        return (monotonic() - self._start) * (1 - progress) / progress
 
 
 class _PlainBar:
     """The few methods of tqdm that `ProgressBar` uses, on one line of standard error."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._start = total, 0, time.monotonic()
+    def __init__(self) -> None:
+        self.n = 0.0
         self._description = self._postfix = ""
 
     def set_description(self, description: str, refresh: bool) -> None:
         self._description = description
 
-    def set_postfix(self, loss: str, refresh: bool) -> None:
-        self._postfix = f"loss={loss}"
+    def set_postfix_str(self, postfix: str, refresh: bool) -> None:
+        self._postfix = postfix
 
-    def update(self, steps: int) -> None:
-        self._done += steps
-        rate = self._done / max(time.monotonic() - self._start, 1e-9)
-        left = (self._total - self._done) / rate
-        sys.stderr.write(
-            f"\r{self._description}: {self._done}/{self._total} steps, {left:.0f} s left, "
-            f"{self._postfix}  "
-        )
+    def update(self, more: float) -> None:
+        self.n += more
+        line = f"{self._description}: {self.n:.0%}, {self._postfix}"
+        # Blanks, as the line before may have been longer.
+        sys.stderr.write(f"\r{line:<79}")
         sys.stderr.flush()
 
     def close(self) -> None:

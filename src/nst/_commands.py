@@ -87,6 +87,7 @@ def _add_stylize(commands: Any) -> None:
     add("--content", dest="photograph", help=argparse.SUPPRESS)  # for --config
     _add_output(add, required=False)  # as --config may have it
     add("--config", metavar="FILE", help="a TOML file with options; those given here win")
+    add("--estimate", action="store_true", help="say what it would take, and paint nothing")
     _add_save_every(add)
     _add_page(add)
     _add_common(command)

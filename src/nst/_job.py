@@ -210,7 +210,10 @@ class Job:
             for picture, beginning in zip(photo.pixels, first, strict=True)
         ]
         state = RunState(
-            image=resize(first, shape).clone(), num_steps=recipe.num_steps, num_scales=len(scales)
+            image=resize(first, shape).clone(),
+            num_steps=recipe.num_steps,
+            num_scales=len(scales),
+            plan=tuple(scales),
         )
         shape = fit(photo.pixels.shape[-2:], size)
         return cls(
@@ -240,6 +243,14 @@ class Job:
             image = photo + resize(self.where, self.shape) * (image - photo)
         return image
 
+    def shapes_at(self, size: int) -> list[tuple[int, int]]:
+        """Return the height and width of all pictures at a scale: the photograph's, the styles'.
+
+        Args:
+            size: The longer side of the picture, in pixels.
+        """
+        return list(_shapes(self.photo, self.styles, self.materials[0], size).values())
+
     def paintings_at(self, size: int, picture: int = 0) -> list[Painting | StyleStatistics]:
         """Return the styles as they are used for a picture of this size.
 
@@ -253,12 +264,15 @@ class Job:
             for style, each in zip(self.styles, materials, strict=True)
         ]
 
-    def regions_at(self, size: int, picture: int = 0) -> list[Region]:
+    def regions_at(
+        self, size: int, picture: int = 0, *, captured_for: int | None = None
+    ) -> list[Region]:
         """Return the regions and their styles for a picture of this size.
 
         Args:
             size: The longer side of the picture, in pixels.
             picture: Which one of the batch.
+            captured_for: Another size, for the styles of which only statistics were kept.
         """
         regions = []
         pairs = list(zip(self.styles, self.paintings_at(size, picture), strict=True))
@@ -267,7 +281,7 @@ class Job:
             regions.append(
                 Region(
                     mask=None if mask is None else resize(mask, size),
-                    references=[_reference(each, size) for _, each in members],
+                    references=[_reference(each, captured_for or size) for _, each in members],
                     blend=[style.weight for style, _ in members],
                 )
             )

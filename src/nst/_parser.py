@@ -83,6 +83,8 @@ def _complete(command: Parser, options: argparse.Namespace) -> None:
         missing = [name for name, value in needed.items() if not value]
         if missing:
             command.error(f"the following arguments are required: {', '.join(missing)}")
+    if options.command == "stylize" and options.estimate and options.quiet:
+        command.error("`--quiet` leaves nothing of `--estimate`; leave it out")
     if options.command == "synthesize":
         if (options.height is None) != (options.width is None):
             command.error("`--height` and `--width` are needed both, or neither")

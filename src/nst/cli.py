@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import Table, make_table
 from nst._commands import BAD_INPUT
+from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
 from nst._live_page import LivePage
@@ -75,18 +76,39 @@ def _warnings_shown() -> Iterator[None]:
 
 
 def _stylize(options: argparse.Namespace) -> None:
-    _repaint(options.content, _styles(options), options)
+    styles = _styles(options)
+    if not options.estimate:
+        _repaint(options.content, styles, options)
+        return
+    rehearse(partial(_run, options, options.content), styles, options)
+    estimate = _estimate(_extractor(options), options.content, styles, options)
+    sys.stdout.write(f"{estimate}\n")
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _repaint(_demo_photograph(), [Style(paint())], options)
+    _repaint(_demo_photograph(), [Style(paint())], options, tell_time=not options.quiet)
 
 
-def _repaint(content: ImageLike, styles: list[Style], options: argparse.Namespace) -> None:
+def _repaint(
+    content: ImageLike,
+    styles: list[Style],
+    options: argparse.Namespace,
+    *,
+    tell_time: bool = False,
+) -> None:
     run, callbacks = partial(_run, options, content), _callbacks(options)
     rehearse(run, styles, options)
     with _page(options) as page:
-        _finish(run(_extractor(options), styles, [*page, *callbacks]), options)
+        network = _extractor(options)
+        if tell_time:
+            sys.stderr.write(f"this takes {_estimate(network, content, styles, options)}\n")
+        _finish(run(network, styles, [*page, *callbacks]), options)
+
+
+def _estimate(
+    network: nn.Module, content: ImageLike, styles: list[Style], options: argparse.Namespace
+) -> Estimate:
+    return StyleTransfer(network, **recipe(options)).estimate(content, styles)
 
 
 def _run(
