@@ -3,11 +3,11 @@
     python benchmarks/carry_over.py PHOTO PAINTING [PAINTING ...] [--sizes 256 512 1024]
 
 Each painting is transferred with the defaults at each size, with max and with average pooling. The
-table has the distance of the result from the style, in layers that were not optimized, at the
-result's own size; and from the content, with result and photograph seen at the smallest of the
-sizes: a photograph enlarged is another thing to the network, so distances at each one's own size,
-in the third row, are not of the same things. The last column is the largest deviation from the
-sizes' mean. Pictures that are in FOLDER already are not made again.
+table has the distance of the result from the style in layers that were not optimized, by Gram
+matrices and by sliced Wasserstein, at the result's own size; and from the content, with result and
+photograph seen at the smallest of the sizes: a photograph enlarged is another thing to the network,
+so distances at each one's own size, in the last row, are not of the same things. The last column is
+the largest deviation from the sizes' mean. Pictures that are in FOLDER already are not made again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main() -> None:
     for pooling in arguments.poolings:
         extractor = FeatureExtractor(pooling=pooling)
         for painting in arguments.paintings:
-            rows: dict[str, list[float]] = {"style": [], "content": [], "(own)": []}
+            rows: dict[str, list[float]] = {n: [] for n in ("Gram", "sliced", "content", "(own)")}
             for size in arguments.sizes:
                 content, style = (load_image(p, size=size) for p in (arguments.photo, painting))
                 file = arguments.folder / f"{Path(painting).stem}-{pooling}-{size}.png"
@@ -48,7 +48,8 @@ def main() -> None:
                     StyleTransfer(extractor, size=size).run(content, Style(painting)).save(file)
                 result = load_image(file)
                 scores = Scorer(extractor, content, style)(result)
-                rows["style"].append(scores.style)
+                rows["Gram"].append(scores.style)
+                rows["sliced"].append(scores.wasserstein)
                 rows["(own)"].append(scores.content)
                 seen = (resize(image, min(arguments.sizes)) for image in (content, style, result))
                 content, style, result = seen
