@@ -5,14 +5,14 @@
 All work on the same pictures, the same weights and the same layers, and evaluate losses and
 gradient once a step. First the loops alternate in one process: medians of the seconds, and the
 median of each round's ratio to the fastest loop that is not nst. Then each runs two steps in a
-process of its own: how far its memory rises above where it stood with the network loaded.
+process of its own: how far its memory rises above where it stood with the network loaded (what
+nst makes of the kernels at the first use, about 400 MB, counts).
 `--memory-only` leaves out the first part.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -64,19 +64,18 @@ def time_all(height: int, width: int, steps: int, repeats: int) -> None:
 def print_memory(height: int, width: int, name: str) -> None:
     """Print how many megabytes two steps of a loop need beyond the network."""
     with tempfile.TemporaryDirectory() as folder:
-        content, style = pictures(height, width)
-        # Small ones first: what a first call sets up is not what a step needs.
-        LOOPS[name](*pictures(64, 64), Path(folder))(1)
-        base = _resident()
-        LOOPS[name](content, style, Path(folder))(2)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{name:28} {peak - base:8.0f} MB above {base:.0f} MB")
+        loop = LOOPS[name](*pictures(height, width), Path(folder))
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
+        base = _memory("VmRSS")
+        loop(2)
+        print(f"{name:28} {_memory('VmHWM') - base:8.0f} MB above {base:.0f} MB")
 
 
-def _resident() -> float:
-    """Return the megabytes of memory that this process has now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _memory(name: str) -> float:
+    """Return megabytes of memory that this process has or had."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from nst.color import COLOR_METHODS, preserve_color
 from nst.images import resize, to_pil
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "images"
-SIZE, STEPS = 512, 80
+SIZE, STEPS = 512, 60
 # Of the rendered pictures, how large they are on the sheets: each sheet may have 300 kB.
 CELL, LARGEST = 340, 300_000
 
