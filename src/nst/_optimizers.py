@@ -27,7 +27,7 @@ OptimizerLike: TypeAlias = str | OptimizerFactory
 # Sufficient decrease, as a share of what the gradient promises (Nocedal & Wright, section 3.1).
 _ARMIJO = 1e-4
 _MAX_TRIALS = 12
-# Measured on pictures of 256 and 512 px: a fifth fewer evaluations than with 0.
+# Measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0.
 _LEVELS = 3
 _STALLED = "the loss cannot be lowered any further"
 
