@@ -50,7 +50,7 @@ def by_winograd(image: Tensor, layer: Convolution) -> Callable[[], Tensor]:
     out = rows.new_empty(1, *image.shape[2:], len(layer.weight))
 
     def run() -> Tensor:
-        for start, stop in bands(out, layer.weight):
+        for start, stop in bands(out, layer.weight, 0, out.shape[1]):
             band = rows[:, start : stop + 2]
             _winograd.convolve_rows(band, kernel, out[:, start:stop], workspace, bias=layer.bias)
         return out.permute(0, 3, 1, 2)

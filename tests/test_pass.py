@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nst import FeatureExtractor, _convolution, _pass, _winograd
+from nst import FeatureExtractor, _convolution, _stage, _winograd
 from nst._weights import Weights
 from nst.testing import tiny_extractor
 
@@ -86,7 +86,7 @@ def test_of_equal_pixels_the_same_one_is_taken_as_by_pytorch() -> None:
     picture = rows.permute(0, 3, 1, 2)
     expected, index = F.max_pool2d(picture, 2, return_indices=True)
     out, largest = torch.empty(2, 4, 5, 5).double(), torch.empty(2, 4, 5, 5, dtype=torch.uint8)
-    _pass._pool("max", rows, out, largest)
+    _stage._pool("max", rows, out, largest)
     assert torch.equal(out.permute(0, 3, 1, 2), expected)
     corner = index // 11 % 2 * 2 + index % 11 % 2
     assert torch.equal(largest.permute(0, 3, 1, 2), torch.where(expected > 0, corner, corner + 4))

@@ -21,18 +21,21 @@ Padding = Literal["zeros", "replicate"]
 _BAND = 2**21
 
 
-def bands(image: Tensor, kernel: Tensor) -> Iterator[tuple[int, int]]:
-    """Divide a picture's rows into bands; each begins at a multiple of four.
+def bands(image: Tensor, kernel: Tensor, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Divide rows into bands, each of a multiple of four rows but the last.
 
     Args:
         image: `(N, H, W, C)`.
         kernel: Of the convolution, `(K, C, 3, 3)`.
+        start: The first row.
+        stop: The row after the last.
     """
-    n, height, width, _ = image.shape
+    n, _, width, _ = image.shape
     numbers = n * width * max(kernel.shape[:2]) * _winograd.TILE
-    rows = max(1, _BAND // numbers) * _winograd.TILE if image.device.type == "cpu" else height
-    for start in range(0, height, rows):
-        yield start, min(start + rows, height)
+    on_cpu = image.device.type == "cpu"
+    rows = max(1, _BAND // numbers) * _winograd.TILE if on_cpu else max(1, stop - start)
+    for first in range(start, stop, rows):
+        yield first, min(first + rows, stop)
 
 
 class Convolution(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from nst._checks import known_layers, one_of
 from nst._convolution import Convolution, Padding
 from nst._device import resolve_device
-from nst._pass import Stage, pass_through
+from nst._pass import pass_through
+from nst._stage import Stage, Strip
+from nst._sweep import Sweep
 from nst._weights import CONVOLUTIONS, Weights, load_weights
 from nst._workspace import Workspaces
 
@@ -127,22 +129,44 @@ class FeatureExtractor(nn.Module):
                 "Use load_image, or image.unsqueeze(0) for a single picture."
             )
         self.check_size(shape[2], shape[3], wanted)
-        names = self._needed(wanted)
-        found = pass_through(
-            (images - self.mean) / self.std, self._stages(names, wanted), self._workspaces
-        )
-        in_order = [name for name in names if name in wanted]
-        return {"image": images, **dict(zip(in_order, found, strict=True))}
+        return {
+            "image": images,
+            **pass_through(self._normalized(images), self._stages(wanted), self._workspaces),
+        }
 
-    def _stages(self, names: Sequence[str], wanted: set[str]) -> list[Stage]:
-        """Return the layers of these names, each convolution with what follows it."""
+    @property
+    def sweeps(self) -> bool:
+        """Whether `sweep` sees the features that `forward` returns."""
+        hooks = [*self._forward_hooks, *self._forward_pre_hooks]
+        return type(self).forward is FeatureExtractor.forward and not hooks
+
+    def sweep(self, images: Tensor, layers: Iterable[str], *, tile: int | None = None) -> Sweep:
+        """Return the way of pictures through the network, for what need not see all at once.
+
+        Args:
+            images: As in `forward`.
+            layers: As in `forward`.
+            tile: See `Sweep`.
+        """
+        rows = self._normalized(images).permute(0, 2, 3, 1).contiguous()
+        whole = Strip(rows, 0, rows.shape[1])
+        # The first convolution has three channels to look at: it is sooner done than kept.
+        stages = self._stages(layers)
+        return Sweep(whole, stages, self._workspaces, tile=tile, apart=1, divisor=self.std)
+
+    def _normalized(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+    def _stages(self, layers: Iterable[str]) -> list[Stage]:
+        """Return what is needed for some layers: each convolution with what follows it."""
         stages: list[Stage] = []
-        for name in names:
+        wanted = set(layers)
+        for name in self._needed(wanted):
             if name.startswith("conv"):
                 convolution = self.get_submodule(name)
                 assert isinstance(convolution, Convolution)
                 stages.append(Stage(convolution, self.pooling))
-            stages[-1] = stages[-1].followed_by(name[:4], wanted=name in wanted)
+            stages[-1] = stages[-1].followed_by(name[:4], name if name in wanted else None)
         return stages
 
     def check_layers(self, layers: Iterable[str]) -> None:

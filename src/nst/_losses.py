@@ -106,7 +106,7 @@ class SummaryLoss(LayerLoss):
             ValueError: The features do not fit the captured ones.
         """
         self._kept(self.layers[-1])  # refuses before anything is computed
-        return self._compare(self.summarize(features))
+        return self.compare(self.summarize(features))
 
     @abstractmethod
     def summarize(self, features: Features) -> dict[str, Statistic]:
@@ -129,7 +129,16 @@ class SummaryLoss(LayerLoss):
         """
         return statistic
 
-    def _compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+        """Return the weighted sum of the layers' distances, a scalar.
+
+        Args:
+            summary: What `summarize` returned for the picture.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The summary does not fit the captured ones.
+        """
         terms = {}
         for layer, statistic in summary.items():
             for part, captured in zip(parts_of(statistic), self._shapes[layer], strict=True):
@@ -281,17 +290,35 @@ class PointwiseLoss(LayerLoss):
         """
         terms = {}
         for layer in self.layers:
-            target, scale = self._kept(layer)
             feature = self._feature(layer, features)
-            self._check_fit(layer, feature.shape, target.shape)
-            error = self.error(feature.flatten(2), target.flatten(2))
-            if error.ndim < 2 or len(error) != len(feature):
-                raise ValueError(
-                    f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
-                    f"for each position is needed, (N, P) or (N, C, P) with N = {len(feature)}."
-                )
+            error, scale = self.errors(layer, feature, 0, feature.shape[-2])
             terms[layer] = (error.flatten(1).mean(1) / scale).mean()
         return self._weighted_sum(terms)
+
+    def errors(self, layer: str, feature: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
+        """Return the errors of some rows of a layer, and what their mean is divided by.
+
+        Args:
+            layer: One of `layers`.
+            feature: `(N, C, h, W)`.
+            first: Which row of the layer is the first of these.
+            height: How many rows the layer has.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The features do not fit the captured ones.
+        """
+        target, scale = self._kept(layer)
+        n, channels, rows, width = feature.shape
+        self._check_fit(layer, (n, channels, height, width), target.shape)
+        goal = target[..., first : first + rows, :]
+        error = self.error(feature.flatten(2), goal.flatten(2))
+        if error.ndim < 2 or len(error) != n:
+            raise ValueError(
+                f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
+                f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
+            )
+        return error, scale
 
 
 def _weighted_sum(weights: Sequence[float], parts: Sequence[Tensor]) -> Tensor:

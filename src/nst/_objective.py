@@ -6,14 +6,18 @@ The one place that knows both the network and the losses.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from nst._losses import Features, Loss, Statistic, SummaryLoss
+from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
+from nst._segment import See
+from nst._sweep import Sweep
+from nst._tally import StatisticTally, adds_up
+from nst._terms import Tallies, Term, gradient_of
 
 __all__ = ["Extractor", "Objective", "Reference", "Region"]
 
@@ -22,6 +26,8 @@ Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 # How fast the styles' share grows with the strength: in equal steps of strength, the picture
 # changes in about equal steps.
 _STRENGTH_POWER = 3
+# Side of the part of a picture on which it is tried whether losses can be shown rows, in pixels.
+_CORNER = 64
 
 
 class Reference(NamedTuple):
@@ -46,14 +52,6 @@ class Region(NamedTuple):
     """The styles' weights."""
 
 
-class _Term(NamedTuple):
-    """A loss and the part of the picture that it sees."""
-
-    loss: Loss
-    mask: Tensor | None = None
-    share: float = 1.0
-
-
 class Objective:
     """Scores a picture by several losses, with one pass through the network for all of them.
 
@@ -68,6 +66,7 @@ class Objective:
         strength: How strongly the style shows, against the content: 0 leaves out every loss that
             does not refer to the content, 1 changes nothing.
         normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
+        tile: How many rows of each block of the network are computed at a time; None for all.
     """
 
     def __init__(
@@ -77,13 +76,15 @@ class Objective:
         *,
         strength: float = 1.0,
         normalize_gradients: bool = False,
+        tile: int | None = None,
     ) -> None:
-        self._extractor, self._normalize = extractor, normalize_gradients
+        self._extractor, self._normalize, self._tile = extractor, normalize_gradients, tile
+        self._adds_up: bool | None = None  # not known before there are features
         self._terms = {}
         for name, loss in losses.items():
             share = 1.0 if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
-                self._terms[name] = [_Term(copy.deepcopy(loss), share=share)]
+                self._terms[name] = [Term(copy.deepcopy(loss), share=share)]
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
@@ -108,21 +109,16 @@ class Objective:
         Raises:
             ValueError: A loss needs the picture of a style of which only statistics were kept.
         """
-        for region in regions:
-            for reference in region.references:
-                if reference.image is not None:
-                    self._to(reference.image)
         chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
-        for name in chosen:
-            self._terms[name] = []
-        layers = _union(term.loss for term in chosen.values())
+        captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
-            seen = [self._look_at(reference, layers) for reference in region.references]
+            seen = [self._look_at(reference) for reference in region.references]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
                 own = copy.deepcopy(term.loss)
-                _capture(own, seen, region.blend)
-                self._terms[name].append(_Term(own, region.mask, term.share * area))
+                _capture(name, own, seen, region.blend)
+                captured[name].append(Term(own, region.mask, term.share * area))
+        self._terms.update(captured)
 
     @torch.no_grad()
     def summarize(self, reference: Reference) -> dict[str, Mapping[str, Statistic]]:
@@ -131,16 +127,11 @@ class Objective:
         Args:
             reference: Has a picture. All losses are moved to its device and type.
         """
-        assert reference.image is not None
-        self._to(reference.image)
-        chosen = {
-            name: terms[0].loss
-            for name, terms in self._terms.items()
-            if isinstance(terms[0].loss, SummaryLoss) and terms[0].loss.reference == "style"
-        }
-        features = self._features(reference.image, _union(chosen.values()))
-        return {n: x.summarize(_masked(features, reference.mask)) for n, x in chosen.items()}
+        seen = self._look_at(reference)
+        assert not isinstance(seen, Reference)
+        return dict(seen.summaries)
 
+    @torch.no_grad()
     def score(self, image: Tensor) -> dict[str, Tensor]:
         """Return the losses by name, each a scalar times its weight.
 
@@ -150,11 +141,9 @@ class Objective:
         Raises:
             ValueError: A loss is not a scalar, or the extractor left out a layer.
         """
-        features = self._features(image, _union(term.loss for term in self._all_terms()))
-        return {
-            name: torch.stack([_value(name, term, features) for term in terms]).sum()
-            for name, terms in self._terms.items()
-        }
+        if self._in_rows(image):
+            return self._show(image, tracing=False)[0].close()
+        return self._score_at_once(image)
 
     def evaluate(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses by name, detached, and the gradient of their sum.
@@ -169,13 +158,10 @@ class Objective:
             ValueError: As in `score`.
             RuntimeError: No loss depends on the picture.
         """
-        image = image.detach().requires_grad_()
-        with torch.enable_grad():
-            losses = self.score(image)
-            total = torch.stack(list(losses.values())).sum()
-        gradient = (
-            self._normalized_gradient(losses, image) if self._normalize else _gradient(total, image)
-        )
+        if self._normalize:
+            losses, gradient = self._evaluate_normalized(image)
+        else:
+            losses, gradient = self._evaluate(image, list(self._terms))
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
@@ -183,20 +169,7 @@ class Objective:
                 "Compute them from the features with differentiable operations, without .detach()."
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
-        return {n: value.detach() for n, value in losses.items()}, gradient.contiguous()
-
-    def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
-        """Return the sum of the losses' gradients, each first given its loss's weight as length."""
-        total = None
-        for name, value in losses.items():
-            gradient = _gradient(value, image, retain_graph=True)
-            if gradient is None:
-                continue
-            length = gradient.abs().mean()
-            weight = sum(term.share * term.loss.weight for term in self._terms[name])
-            gradient = gradient * (weight / torch.where(length > 0, length, 1))
-            total = gradient if total is None else total + gradient
-        return total
+        return losses, gradient.contiguous()
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite.
@@ -205,23 +178,96 @@ class Objective:
             image: As in `score`.
         """
         for name in self._terms:
-            image = image.detach().requires_grad_()
-            with torch.enable_grad():
-                gradient = _gradient(self.score(image)[name], image)
+            _, gradient = self._evaluate(image, [name])
             if gradient is not None and not bool(gradient.isfinite().all()):
                 return name
         return "total"
 
+    def _evaluate(
+        self, image: Tensor, names: Sequence[str]
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return all losses, and the gradient of the sum of some."""
+        if self._in_rows(image):
+            return self._evaluate_in_rows(image, names)
+        image = image.detach().requires_grad_()
+        with torch.enable_grad():
+            losses = self._score_at_once(image)
+            total = torch.stack([losses[name] for name in names]).sum()
+        gradient = gradient_of(total, image)
+        return {name: value.detach() for name, value in losses.items()}, gradient
+
+    def _evaluate_normalized(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return all losses, and the sum of their gradients with their weights as lengths."""
+        losses: dict[str, Tensor] = {}
+        total = None
+        for name, terms in self._terms.items():
+            losses, gradient = self._evaluate(image, [name])
+            if gradient is None:
+                continue
+            length = gradient.abs().mean()
+            weight = sum(term.factor for term in terms)
+            gradient = gradient * (weight / torch.where(length > 0, length, 1))
+            total = gradient if total is None else total + gradient
+        return losses, total
+
+    def _score_at_once(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the losses by name, with all features at once."""
+        features = self._features(image, _union(term.loss for term in self._all_terms()))
+        return {
+            name: torch.stack([term.value(name, features) for term in terms]).sum()
+            for name, terms in self._terms.items()
+        }
+
+    @torch.no_grad()
+    def _evaluate_in_rows(
+        self, image: Tensor, names: Sequence[str]
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return all losses, and the gradient of the sum of some, with some rows at a time."""
+        tallies, sweep = self._show(image)
+        losses = tallies.close()
+        gradient = tallies.slope_of_pixels(image, names)
+        if sweep is not None:
+            back = sweep.back(tallies.slope(names))
+            if back is not None:
+                gradient = back if gradient is None else gradient + back
+        return losses, gradient
+
+    def _show(self, image: Tensor, *, tracing: bool = True) -> tuple[Tallies, Sweep | None]:
+        """Show the losses the features of a picture as they pass by."""
+        tallies = Tallies(self._terms, image)
+        return tallies, self._pass_by(image, tallies.layers, tallies.see, tracing=tracing)
+
+    def _pass_by(
+        self, image: Tensor, layers: Collection[str], see: See, *, tracing: bool = False
+    ) -> Sweep | None:
+        """Let the features of a picture pass by; return their way, if there are any."""
+        if "image" in layers:
+            see("image", image, 0, image.shape[-2])
+        if not set(layers) - {"image"}:
+            return None
+        make: Any = self._extractor
+        sweep: Sweep = make.sweep(image, layers, tile=self._tile)
+        sweep.forth(see, tracing=tracing)
+        return sweep
+
+    def _in_rows(self, image: Tensor) -> bool:
+        """Tell whether the losses can be shown the features some rows at a time."""
+        if self._adds_up is None:
+            self._to(image)
+            self._adds_up = self._tries_rows(image)
+        return self._adds_up
+
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
-        twin = Objective(self._extractor, {}, normalize_gradients=self._normalize)
+        twin = Objective(self._extractor, {}, normalize_gradients=self._normalize, tile=self._tile)
+        twin._adds_up = self._adds_up
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
             for name, terms in self._terms.items()
         }
         return twin
 
-    def _all_terms(self) -> Iterator[_Term]:
+    def _all_terms(self) -> Iterator[Term]:
         return chain.from_iterable(self._terms.values())
 
     def _to(self, image: Tensor) -> None:
@@ -229,13 +275,56 @@ class Objective:
         for term in self._all_terms():
             term.loss.to(image)
 
-    def _look_at(self, reference: Reference, layers: frozenset[str]) -> Features | Reference:
-        if reference.image is None:
+    def _tries_rows(self, image: Tensor) -> bool:
+        """Try on a corner of a picture whether rows can be shown; refuse tiles where not."""
+        sweeps = getattr(self._extractor, "sweeps", False)
+        corner = image[..., :_CORNER, :_CORNER].detach()
+        deep = {n: t.loss for n, ts in self._terms.items() for t in ts if not t.sees_pixels_only}
+        with torch.no_grad():
+            features = self._features(corner, _union(deep.values())) if sweeps else {}
+        stubborn = [
+            name for name, loss in deep.items() if not sweeps or not adds_up(loss, features)
+        ]
+        if stubborn and self._tile is not None:
+            name = stubborn[0]
+            raise ValueError(
+                f"`tile` is {self._tile}, but the loss {name!r} ({type(deep[name]).__name__}) is "
+                "no sum over positions, of which tiles could be parts. Use tile=None, or a "
+                "StatisticLoss or PointwiseLoss that `nst.testing.check_loss` approves."
+            )
+        return not stubborn
+
+    def _look_at(self, reference: Reference) -> _Seen | Reference:
+        """Return what the style losses need of a style."""
+        image, mask = reference.image, reference.mask
+        if image is None:
             return reference
-        return _masked(self._features(reference.image, layers), reference.mask)
+        self._to(image)
+        chosen = {n: ts[0].loss for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
+        if not self._in_rows(image):
+            features = _masked(self._features(image, _union(chosen.values())), mask)
+            return _Seen(features, _summaries(chosen, features))
+        features = _masked({"image": image}, mask)
+        of_pixels = {n: loss for n, loss in chosen.items() if Term(loss).sees_pixels_only}
+        tallies = {
+            name: StatisticTally(loss, mask)
+            for name, loss in chosen.items()
+            if name not in of_pixels and isinstance(loss, StatisticLoss)
+        }
+
+        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+            for name, each in tallies.items():
+                if layer in chosen[name].layers:
+                    each.add(layer, feature, first, height)
+
+        self._pass_by(image, _union(chosen[name] for name in tallies), see)
+        summed = {name: each.summary for name, each in tallies.items()}
+        return _Seen(features, {**_summaries(of_pixels, features), **summed})
 
     def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
         wanted = layers - {"image"}
+        if self._tile is not None and self._adds_up and wanted:
+            return {**self._gathered(image, wanted), "image": image}
         found = self._extractor(image, sorted(wanted)) if wanted else {}
         missing = sorted(wanted - set(found))
         if missing:
@@ -245,48 +334,61 @@ class Objective:
             )
         return {**found, "image": image}
 
+    def _gathered(self, image: Tensor, layers: frozenset[str]) -> dict[str, Tensor]:
+        """Return whole features that were computed in tiles."""
+        features: dict[str, Tensor] = {}
 
-def _capture(loss: Loss, seen: Sequence[Features | Reference], blend: Sequence[float]) -> None:
+        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+            n, channels, rows, width = feature.shape
+            if layer not in features:
+                features[layer] = feature.new_empty(n, channels, height, width).contiguous(
+                    memory_format=torch.channels_last
+                )
+            features[layer][..., first : first + rows, :] = feature
+
+        self._pass_by(image, layers, see)
+        return features
+
+
+class _Seen(NamedTuple):
+    """What the style losses need of a style."""
+
+    features: Features
+    summaries: Mapping[str, Mapping[str, Statistic]]
+    """By the name of the loss that made them."""
+
+
+def _summaries(
+    losses: Mapping[str, Loss], features: Features
+) -> dict[str, Mapping[str, Statistic]]:
+    return {n: x.summarize(features) for n, x in losses.items() if isinstance(x, SummaryLoss)}
+
+
+def _capture(
+    name: str, loss: Loss, seen: Sequence[_Seen | Reference], blend: Sequence[float]
+) -> None:
     """Let a loss keep what it is to compare with; only statistics can do without a picture."""
-    features = [each for each in seen if not isinstance(each, Reference)]
-    if len(features) == len(seen):
-        loss.capture(features, blend)
+    if isinstance(loss, SummaryLoss):
+        loss.capture_summaries([_summary(name, loss, each) for each in seen], blend)
         return
-    if not isinstance(loss, SummaryLoss):
+    features = [each.features for each in seen if isinstance(each, _Seen)]
+    if len(features) < len(seen):
         raise ValueError(
             f"`style` is one of which only statistics were kept, but {type(loss).__name__} "
             "compares with the painting itself. Use the painting, or a StatisticLoss."
         )
-    loss.capture_summaries([_summary(loss, each) for each in seen], blend)
+    loss.capture(features, blend)
 
 
-def _summary(loss: SummaryLoss, seen: Features | Reference) -> Mapping[str, Statistic]:
-    if not isinstance(seen, Reference):
-        return loss.summarize(seen)
+def _summary(name: str, loss: SummaryLoss, seen: _Seen | Reference) -> Mapping[str, Statistic]:
+    if isinstance(seen, _Seen):
+        return seen.summaries[name]
     assert seen.summaries is not None
     return seen.summaries(loss)
 
 
-def _value(name: str, term: _Term, features: Features) -> Tensor:
-    value = term.loss(_masked(features, term.mask))
-    if not isinstance(value, Tensor) or value.ndim != 0:
-        shape = tuple(getattr(value, "shape", ())) or type(value).__name__
-        raise ValueError(
-            f"Loss {name!r} ({type(term.loss).__name__}) returned {shape}; "
-            "a scalar tensor is needed. Reduce it, for example with .mean()."
-        )
-    return term.share * term.loss.weight * value
-
-
 def _masked(features: Features, mask: Tensor | None) -> Features:
     return features if mask is None else {**features, "mask": mask}
-
-
-def _gradient(value: Tensor, image: Tensor, *, retain_graph: bool = False) -> Tensor | None:
-    if not value.requires_grad:
-        return None
-    # Not `backward`: an extractor of the user's may have parameters that want gradients.
-    return torch.autograd.grad(value, image, allow_unused=True, retain_graph=retain_graph)[0]
 
 
 def _union(losses: Iterable[Loss]) -> frozenset[str]:

@@ -22,19 +22,23 @@ class Workspace:
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
-    def take(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
+    def take(
+        self, name: str, shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Return memory of a shape, with whatever it holds.
 
         Args:
             name: What it is for; the same name is the same memory.
             shape: Any.
-            like: Has the device and the type.
+            like: Has the device, and the type unless one is given.
+            dtype: The type.
         """
-        key = name, like.dtype, like.device
+        dtype = like.dtype if dtype is None else dtype
+        key = name, dtype, like.device
         size = torch.Size(shape).numel()
         buffer = self._buffers.get(key)
         if buffer is None or len(buffer) < size:
-            buffer = self._buffers[key] = torch.empty(size, dtype=like.dtype, device=like.device)
+            buffer = self._buffers[key] = torch.empty(size, dtype=dtype, device=like.device)
         return buffer[:size].view(*shape)
 
 

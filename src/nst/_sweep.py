@@ -1,0 +1,178 @@
+"""A picture's way through the network and back, in as little memory as is wanted.
+
+The network is divided into segments, at VGG's blocks. A segment is either *kept*: computed as a
+whole, and what the way back needs of it stays. Or it is computed *in tiles*, bands of rows: then
+nothing stays but what it was given, and on the way back each tile is computed again. The numbers
+are the same either way.
+
+Who wants the features is shown them, some rows at a time, as they pass by, and asked for the
+gradient of the same rows on the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nst._segment import Memory, See, Segment, Slope
+from nst._stage import Stage, Strip
+from nst._workspace import Workspace, Workspaces
+
+__all__ = ["Sweep"]
+
+# How many rows are computed again at a time, of a segment that need not be kept though others are.
+_ROWS = 64
+
+
+class Sweep:
+    """Takes a picture through the network, forth and back.
+
+    Args:
+        picture: Normalized. The gradient may take its place.
+        stages: The network.
+        workspaces: Where to borrow one.
+        tile: How many rows of a segment are computed at a time. None keeps every segment.
+        apart: How many of the first stages are computed again although the rest is kept.
+        divisor: What pixels were divided by to be normalized, and their gradient is as well.
+    """
+
+    def __init__(
+        self,
+        picture: Strip,
+        stages: Sequence[Stage],
+        workspaces: Workspaces,
+        *,
+        tile: int | None = None,
+        apart: int = 0,
+        divisor: Tensor | None = None,
+    ) -> None:
+        self._picture, self._workspaces, self._divisor = picture, workspaces, divisor
+        self._tile, self._apart = None if tile is None else -(-tile // 4) * 4, apart
+        self._segments = _divided(stages, apart)
+        self._left: list[Strip | Segment] = []
+
+    def forth(self, see: See, *, tracing: bool = True) -> None:
+        """Compute the features.
+
+        Args:
+            see: Is shown every layer that is wanted.
+            tracing: Whether there will be a way back.
+        """
+        strip = self._picture
+        with self._workspaces.borrow() as workspace:
+            for number, stages in enumerate(self._segments):
+                if self._tile is not None:
+                    left: Strip | Segment = strip
+                    last = number == len(self._segments) - 1
+                    strip = _in_tiles(stages, strip, self._tile, see, workspace, last=last)
+                else:
+                    keeps = tracing and number >= self._apart
+                    segment = _whole(stages, strip, tracing=keeps)
+                    segment.forth(strip.last, see, workspace)
+                    left = segment if keeps else strip
+                    strip = segment.result()
+                if tracing:
+                    self._left.append(left)
+
+    def back(self, slope: Slope, *, again: bool = False) -> Tensor | None:
+        """Return the gradient for the picture, `(N, 3, H, W)`; None if there is none.
+
+        Args:
+            slope: Is asked for the gradients of every layer that is wanted, the deepest first.
+            again: Whether the way back will be taken once more; only where all is kept.
+        """
+        gradient: Strip | None = None
+        left = list(self._left) if again else self._left
+        with self._workspaces.borrow() as workspace:
+            while left:
+                stages, last = self._segments[len(left) - 1], left.pop()
+                if isinstance(last, Segment):
+                    gradient = last.back(None, gradient, slope, workspace, again=again)
+                else:
+                    tile = self._tile or _ROWS
+                    gradient = _back_in_tiles(stages, last, tile, gradient, slope, workspace)
+        if gradient is None:
+            return None
+        pixels = gradient.rows.permute(0, 3, 1, 2)
+        return pixels if self._divisor is None else pixels.div_(self._divisor)
+
+
+def _divided(stages: Sequence[Stage], apart: int) -> list[list[Stage]]:
+    """Return the stages up to each pooling; some at the beginning alone."""
+    segments: list[list[Stage]] = [[]]
+    for number, stage in enumerate(stages):
+        segments[-1].append(stage)
+        if (stage.pools or number < apart) and number < len(stages) - 1:
+            segments.append([])
+    return segments
+
+
+def _whole(stages: Sequence[Stage], strip: Strip, *, tracing: bool) -> Segment:
+    """Return a segment that is computed at once, in memory of its own."""
+    like = strip.rows.new_empty(0)  # not the strip, which would be kept with the segment
+
+    def memory(label: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return like.new_empty(tuple(shape), dtype=dtype)
+
+    span = strip.first, strip.last
+    return Segment(stages, strip, span, strip.height, memory, tracing=tracing)
+
+
+def _reused(strip: Strip, workspace: Workspace) -> Memory:
+    return lambda label, shape, dtype: workspace.take(label, shape, strip.rows, dtype)
+
+
+def _in_tiles(
+    stages: Sequence[Stage],
+    strip: Strip,
+    tile: int,
+    see: See,
+    workspace: Workspace,
+    *,
+    last: bool,
+) -> Strip:
+    """Compute a segment tile by tile; of the last one, the result is not needed."""
+    n, _, width, _ = strip.rows.shape
+    span, result = (strip.first, strip.last), None
+    if not last:
+        halves = 2 if stages[-1].pools else 1
+        rows = span[1] // halves - span[0] // halves
+        channels = len(stages[-1].convolution.weight)
+        result = strip.rows.new_empty(n, rows, width // halves, channels)
+    segment = Segment(
+        stages, strip, span, tile, _reused(strip, workspace), tracing=False, result=result
+    )
+    for stop in segment.tiles(tile):
+        segment.forth(stop, see, workspace)
+    return strip if last else segment.result()
+
+
+def _back_in_tiles(
+    stages: Sequence[Stage],
+    strip: Strip,
+    tile: int,
+    gradient: Strip | None,
+    slope: Slope,
+    workspace: Workspace,
+) -> Strip | None:
+    """Compute a segment's tiles again, and pull the gradient back through each.
+
+    It is written over what the segment was given: no later tile looks so far up.
+    """
+    span, start = (strip.first, strip.last), strip.first
+    segment = Segment(stages, strip, span, tile, _reused(strip, workspace), tracing=True)
+    halves = 2 if stages[-1].pools else 1
+    for stop in segment.tiles(tile):
+        segment.forth(stop, None, workspace)
+        of_result = gradient
+        if gradient is not None:
+            own = start // halves, stop // halves
+            of_result = Strip(gradient.part(*own), own[0], gradient.height)
+        pulled = segment.back(stop, of_result, slope, workspace)
+        if pulled is None:
+            return None
+        strip.part(pulled.first, pulled.last).copy_(pulled.rows)
+        start = stop
+    return strip

@@ -1,0 +1,219 @@
+"""A loss of features that are shown some rows at a time, and its gradient for the same rows.
+
+A statistic is a sum over positions, and so is the mean error of a loss that compares position by
+position. So one pass over the rows adds up what the loss's value is made of, and with its gradient
+a second pass gives every row its own.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst import functional
+from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss, parts_of
+
+__all__ = ["Tally", "adds_up", "tally"]
+
+# Positions on which a loss is tried. Enough to tell a mean from what is none.
+_TRIED = 64
+
+
+class Tally(ABC):
+    """Adds up a loss over the rows of its layers."""
+
+    @abstractmethod
+    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+        """Take in some rows.
+
+        Args:
+            layer: One of the loss's.
+            feature: `(N, C, h, W)`.
+            first: Which row of the layer is the first of these.
+            height: How many rows the layer has.
+        """
+
+    @abstractmethod
+    def close(self) -> Tensor:
+        """Return the loss, a scalar, when all rows have been added."""
+
+    @abstractmethod
+    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+        """Return the gradient of the loss for some rows, after `close`; see `add`."""
+
+
+def tally(loss: Loss, mask: Tensor | None = None) -> Tally:
+    """Return what adds up a loss for which `adds_up` is true.
+
+    Args:
+        loss: Has its targets.
+        mask: Which part of the picture it sees, `(1, 1, H, W)`; None for all of it.
+    """
+    if isinstance(loss, StatisticLoss):
+        return StatisticTally(loss, mask)
+    assert isinstance(loss, PointwiseLoss)
+    return _PointwiseTally(loss)
+
+
+class StatisticTally(Tally):
+    """Adds up the statistics of layers.
+
+    Args:
+        loss: With or without targets, which only `close` and `slope` need.
+        mask: Which part of the picture counts, `(1, 1, H, W)`; None for all of it.
+    """
+
+    def __init__(self, loss: StatisticLoss, mask: Tensor | None = None) -> None:
+        self._loss, self._mask = loss, mask
+        self._weights: dict[str, Tensor] = {}
+        self._slopes: dict[str, tuple[Tensor, ...]] = {}
+        self.summary: dict[str, Statistic] = {}
+        """Layer to what has been added."""
+
+    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+        """Take in some rows; see `Tally`."""
+        share = self._share(layer, feature, first, height)
+        self.summary[layer] = _sum(self.summary.get(layer), share)
+
+    def close(self) -> Tensor:
+        """Return the loss; see `Tally`."""
+        leaves: dict[str, Statistic] = {}
+        for layer in self._loss.layers:
+            statistic = self.summary[layer]
+            parts = tuple(part.detach().requires_grad_() for part in parts_of(statistic))
+            leaves[layer] = parts if isinstance(statistic, tuple) else parts[0]
+        with torch.enable_grad():
+            value = self._loss.compare(leaves)
+        if value.requires_grad:
+            for layer, statistic in leaves.items():
+                self._slopes[layer] = torch.autograd.grad(
+                    value,
+                    parts_of(statistic),
+                    retain_graph=True,
+                    allow_unused=True,
+                    materialize_grads=True,
+                )
+        return value.detach()
+
+    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+        """Return the gradient for some rows; see `Tally`."""
+        if layer not in self._slopes:
+            return None
+        feature = feature.detach().requires_grad_()
+        with torch.enable_grad():
+            share = parts_of(self._share(layer, feature, first, height))
+        pairs = [
+            pair for pair in zip(share, self._slopes[layer], strict=True) if pair[0].requires_grad
+        ]
+        if not pairs:
+            return None
+        parts, slopes = zip(*pairs, strict=True)
+        return torch.autograd.grad(parts, feature, slopes, allow_unused=True)[0]
+
+    def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Statistic:
+        """Return what some rows have part in the statistic of all."""
+        n, _, rows, width = feature.shape
+        if self._mask is None:
+            weight = feature.new_full((n, 1, 1), 1 / (height * width))
+        else:
+            if layer not in self._weights:
+                self._weights[layer] = functional.mask_weight(self._mask, (height, width))
+            weight = self._weights[layer][..., first * width : (first + rows) * width]
+        return self._loss.statistic(feature.flatten(2), weight)
+
+
+class _PointwiseTally(Tally):
+    """Adds up the errors of layers."""
+
+    def __init__(self, loss: PointwiseLoss) -> None:
+        self._loss = loss
+        self._means: dict[str, Tensor] = {}
+
+    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+        mean = self._share(layer, feature, first, height)
+        self._means[layer] = self._means[layer] + mean if layer in self._means else mean
+
+    def close(self) -> Tensor:
+        weights = self._loss.layer_weights
+        return torch.stack([weights[layer] * self._means[layer] for layer in weights]).sum()
+
+    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+        feature = feature.detach().requires_grad_()
+        with torch.enable_grad():
+            share = self._loss.layer_weights[layer] * self._share(layer, feature, first, height)
+        if not share.requires_grad:
+            return None
+        return torch.autograd.grad(share, feature, allow_unused=True)[0]
+
+    def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
+        """Return what some rows have part in the layer's mean error."""
+        error, scale = self._loss.errors(layer, feature, first, height)
+        part = feature.shape[-2] / height
+        return (error.flatten(1).mean(1) * part / scale).mean()
+
+
+def adds_up(loss: Loss, features: Features) -> bool:
+    """Tell whether a loss can be shown its features some rows at a time.
+
+    Its kind promises that; whether it keeps the promise is tried, for a loss that does not would be
+    something else without a word.
+
+    Args:
+        loss: Any.
+        features: Maps every layer of the loss to a few rows.
+    """
+    if isinstance(loss, StatisticLoss):
+        return _inherits(loss, StatisticLoss, "summarize", "compare", "forward", "capture") and all(
+            _is_sum(loss, features[layer]) for layer in loss.layers
+        )
+    if isinstance(loss, PointwiseLoss):
+        return _inherits(loss, PointwiseLoss, "errors", "forward", "capture") and all(
+            _is_pointwise(loss, features[layer]) for layer in loss.layers
+        )
+    return False
+
+
+def _inherits(loss: Loss, kind: Any, *methods: str) -> bool:
+    """Tell whether a loss does as its kind does; one with hooks or methods of its own may not."""
+    own = all(getattr(type(loss), name) is getattr(kind, name) for name in methods)
+    return own and not loss._forward_hooks and not loss._forward_pre_hooks
+
+
+@torch.no_grad()
+def _is_sum(loss: StatisticLoss, feature: Tensor) -> bool:
+    flat = feature.flatten(2)[..., :_TRIED]
+    weight = functional.uniform_weight(flat)
+    middle = flat.shape[-1] // 2
+    whole = loss.statistic(flat, weight)
+    halves = [loss.statistic(half, weight) for half in (flat[..., :middle], flat[..., middle:])]
+    return middle == 0 or _near(whole, _sum(*halves))
+
+
+@torch.no_grad()
+def _is_pointwise(loss: PointwiseLoss, feature: Tensor) -> bool:
+    flat = feature.flatten(2)[..., :_TRIED]
+    target = loss.prepare(flat.flip(-1))
+    middle = flat.shape[-1] // 2
+    whole = loss.error(flat, target)
+    return middle == 0 or _near(
+        whole[..., :middle], loss.error(flat[..., :middle], target[..., :middle])
+    )
+
+
+def _near(a: Statistic, b: Statistic) -> bool:
+    return all(
+        x.shape == y.shape
+        and torch.allclose(x, y, rtol=1e-3, atol=1e-3 * float(x.abs().max()), equal_nan=True)
+        for x, y in zip(parts_of(a), parts_of(b), strict=True)
+        if x.numel()
+    )
+
+
+def _sum(a: Statistic | None, b: Statistic) -> Statistic:
+    if a is None:
+        return b
+    parts = tuple(x + y for x, y in zip(parts_of(a), parts_of(b), strict=True))
+    return parts if isinstance(b, tuple) else parts[0]

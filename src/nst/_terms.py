@@ -1,0 +1,138 @@
+"""The losses of one picture: each alone, or all while its features pass by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from nst._losses import Features, Loss
+from nst._tally import Tally, tally
+
+__all__ = ["Tallies", "Term", "gradient_of"]
+
+Slope: TypeAlias = "Callable[[str, Tensor, int, int], Tensor | None]"
+"""From a layer's name, some of its rows, the first of them and how many there are to a gradient."""
+
+
+class Term(NamedTuple):
+    """A loss and the part of the picture that it sees."""
+
+    loss: Loss
+    mask: Tensor | None = None
+    share: float = 1.0
+
+    @property
+    def factor(self) -> float:
+        """What the loss counts in the total."""
+        return self.share * self.loss.weight
+
+    @property
+    def sees_pixels_only(self) -> bool:
+        """Whether the loss needs no network, and can be shown a picture of any size as a whole."""
+        return set(self.loss.layers) <= {"image"}
+
+    def value(self, name: str, features: Features) -> Tensor:
+        """Return the loss times its factor.
+
+        Args:
+            name: What the loss is called.
+            features: Of the whole picture.
+
+        Raises:
+            ValueError: The loss is not a scalar.
+        """
+        value = self.loss(features if self.mask is None else {**features, "mask": self.mask})
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            shape = tuple(getattr(value, "shape", ())) or type(value).__name__
+            raise ValueError(
+                f"Loss {name!r} ({type(self.loss).__name__}) returned {shape}; "
+                "a scalar tensor is needed. Reduce it, for example with .mean()."
+            )
+        return self.factor * value
+
+
+class Tallies:
+    """Adds up the losses of one picture while its features pass by.
+
+    Args:
+        terms: The losses by name, each of which `adds_up` or sees only pixels.
+        image: The picture, `(N, 3, H, W)`.
+    """
+
+    def __init__(self, terms: Mapping[str, Sequence[Term]], image: Tensor) -> None:
+        self._names, self._image = tuple(terms), image.detach().requires_grad_()
+        self._of_pixels: dict[str, list[Tensor]] = {name: [] for name in terms}
+        self._tallies: dict[str, list[tuple[float, Tally]]] = {name: [] for name in terms}
+        self._by_layer: dict[str, list[tuple[str, float, Tally]]] = {}
+        for name, own in terms.items():
+            for term in own:
+                if term.sees_pixels_only:
+                    with torch.enable_grad():
+                        value = term.value(name, {"image": self._image})
+                    self._of_pixels[name].append(value)
+                    continue
+                each = tally(term.loss, term.mask)
+                self._tallies[name].append((term.factor, each))
+                for layer in term.loss.layers:
+                    self._by_layer.setdefault(layer, []).append((name, term.factor, each))
+
+    @property
+    def layers(self) -> set[str]:
+        """What is to be shown."""
+        return set(self._by_layer)
+
+    def see(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+        """Take in some rows of a layer; see `Sweep`."""
+        for _, _, each in self._by_layer[layer]:
+            each.add(layer, feature, first, height)
+
+    def close(self) -> dict[str, Tensor]:
+        """Return the losses times their factors, detached, when all has been shown."""
+        losses = {}
+        for name in self._names:
+            values = [factor * each.close() for factor, each in self._tallies[name]]
+            values += [value.detach() for value in self._of_pixels[name]]
+            losses[name] = torch.stack(values).sum()
+        return losses
+
+    def slope(self, names: Collection[str]) -> Slope:
+        """Return what tells the gradient of some losses for some rows, after `close`."""
+
+        def slope(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+            total = None
+            for name, factor, each in self._by_layer[layer]:
+                own = each.slope(layer, feature, first, height) if name in names else None
+                if own is not None:
+                    total = factor * own if total is None else total.add_(own, alpha=factor)
+            return total
+
+        return slope
+
+    def slope_of_pixels(self, image: Tensor, names: Collection[str]) -> Tensor | None:
+        """Return what of the gradient of some losses does not come through the network.
+
+        Args:
+            image: The picture.
+            names: Of the losses.
+        """
+        total = None
+        if "image" in self._by_layer:
+            total = self.slope(names)("image", image, 0, image.shape[-2])
+        values = [value for name in names for value in self._of_pixels[name]]
+        if values:
+            with torch.enable_grad():
+                own = gradient_of(torch.stack(values).sum(), self._image)
+            if own is not None:
+                total = own if total is None else total + own
+        return total
+
+
+def gradient_of(value: Tensor, image: Tensor) -> Tensor | None:
+    """Return the gradient of a loss for a picture; None if it does not depend on it."""
+    if not value.requires_grad:
+        return None
+    # Not `backward`: an extractor of the user's may have parameters that want gradients.
+    return torch.autograd.grad(value, image, allow_unused=True)[0]
