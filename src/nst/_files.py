@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 from nst._hashes import hash_file
 from nst._options import KNOWN_WORDS
 from nst._style_spec import paths_of
-from nst.images import check_input, check_output, read_record
+from nst.images import check_input, check_output, check_place, read_record
 
 __all__ = ["check_files", "steps_folder"]
 
@@ -30,7 +28,7 @@ def check_files(options: argparse.Namespace) -> None:
     """
     output, inputs = Path(options.output), list(_inputs(options))
     if options.command == "capture":
-        _check_place(output)
+        check_place(output, name="--output", example="style.nst")
     else:
         check_output(output, name="--output")
     for name, path in inputs:
@@ -110,23 +108,3 @@ def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
                 f"`--save-every` writes into {str(folder)!r}, where `{name}` is, {path!r}, which "
                 "could be written over. Name another output, or copy it elsewhere."
             )
-
-
-def _check_place(path: Path) -> None:
-    """Do for a style file, which may have any suffix, what `check_output` does for a picture."""
-    what, folder = f"`--output` is {str(path)!r}", path.resolve().parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. 'style.nst'.")
-    if not folder.exists():
-        raise FileNotFoundError(f"{what}, whose folder does not exist. Create {str(folder)!r}.")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{what}, but {str(folder)!r} is not a folder. Choose another.")
-    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
-        raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
-    try:
-        # Asking for permission would not do: an administrator is always told yes.
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise PermissionError(
-            f"{what}, whose folder may not be written ({error.strerror}). Choose another folder."
-        ) from error
