@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_page_server": set(),
     "_page_html": {"_callbacks"},
     "_live_page": {"_callbacks", "_checks", "_page_html", "_page_server", "images"},
+    "_archive": set(),
     "_objective": {"_losses"},
     "_optimizers": {"_checks"},
     "_scales": set(),
