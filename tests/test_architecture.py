@@ -175,7 +175,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "color",
     },
     "_rehearsal": {"_callbacks", "_features", "_hashes", "_statistics", "_style"},
-    "_files": {"_hashes", "_options", "_style_spec", "images"},
+    "_files": {"_checkpoint", "_hashes", "_options", "_style_spec", "images"},
     "_commands": {"_options", "_reader", "_style_spec"},
     "_parser": {"_commands", "_config"},
     "_cells": {"_commands", "_options"},

@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import nst.cli
 from nst import (
     BoundedLBFGS,
     Callback,
@@ -32,9 +33,11 @@ from nst import (
     save_image,
 )
 from nst._callbacks import CallbackLike
+from nst._canvas import Canvas
 from nst._checkpoint import read_checkpoint_record
 from nst._hashes import hash_tensor
 from nst._optimizers import OptimizerLike
+from nst._weights import Weights
 from nst.testing import tiny_extractor
 
 STEPS = 9
@@ -569,6 +572,42 @@ def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tenso
     transfer().run(photo, painting, callbacks=states.append)
     with pytest.raises(RuntimeError, match=r"call RunState.snapshot in Callback.on_step"):
         states[0].snapshot()
+
+
+def test_the_command_line_goes_on_with_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = Weights(tiny_extractor().state_dict(), "original")
+    monkeypatch.setattr("nst._features.load_weights", lambda source: small)
+    save_image(picture(32, 40, 1), "photo.png")
+    save_image(picture(36, 28, 2), "painting.png")
+    made = "photo.png painting.png --steps 5 --scales 2 --quiet --weights original -o"
+    assert nst.cli.main(f"stylize {made} whole.png".split()) == 0
+
+    step = Canvas.step
+
+    def killed(self: Canvas) -> None:
+        if Path("run.ckpt").exists() and read_checkpoint_record(Path("run.ckpt"))["steps_done"] > 3:
+            raise PowerCut
+        step(self)
+
+    monkeypatch.setattr(Canvas, "step", killed)
+    with pytest.raises(PowerCut):
+        kept = "--checkpoint run.ckpt --checkpoint-every 2"
+        nst.cli.main(f"stylize {made} out.png {kept}".split())
+    monkeypatch.setattr(Canvas, "step", step)
+    assert not Path("out.png").exists()
+    assert nst.cli.main(["resume", "run.ckpt", "-o", "out.png", "--save-every", "1"]) == 0
+    said = capsys.readouterr()
+    assert "5 steps" in said.out and "5/5 steps" in said.err
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()  # the record, too
+    assert [file.name for file in Path("out-steps").iterdir()] == ["step-0005.png"]
+    assert nst.cli.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
+    assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
+    for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
+        assert nst.cli.main(["resume", *line.split(), "--quiet"]) == 2
+    assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
 
 
 def paint(path: Path, log: Path, result: Path) -> None:

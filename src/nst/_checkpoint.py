@@ -13,7 +13,14 @@ from nst._callbacks import Callback, RunState
 from nst._checks import at_least
 from nst.images import check_place, write_whole
 
-__all__ = ["Checkpoint", "Kept", "no_checkpoint", "read_checkpoint", "read_checkpoint_record"]
+__all__ = [
+    "Checkpoint",
+    "Kept",
+    "check_replaceable",
+    "no_checkpoint",
+    "read_checkpoint",
+    "read_checkpoint_record",
+]
 
 logger = logging.getLogger("nst")
 
@@ -65,15 +72,7 @@ class Checkpoint(Callback):
     def on_start(self, state: RunState) -> None:
         """Find out whether the path can be written, before any work."""
         self._checked = False
-        check_place(self.path, name="path", example="run.ckpt")
-        if self.path.exists() and self.path.stat().st_size > 0:
-            try:
-                read_checkpoint_record(self.path)
-            except ValueError as error:
-                raise ValueError(
-                    f"`path` is {str(self.path)!r}, which exists and is no checkpoint that could "
-                    "be replaced. Choose another name, or move it away."
-                ) from error
+        check_replaceable(self.path)
 
     def on_step(self, state: RunState) -> None:
         """Write the file if it is due."""
@@ -100,6 +99,28 @@ class Checkpoint(Callback):
                 state.step,
                 error.strerror,
             )
+
+
+def check_replaceable(path: Path, *, name: str = "path") -> None:
+    """Make sure that a checkpoint can be written at a path, where nothing else is.
+
+    Args:
+        path: Where it shall go.
+        name: The caller's argument, for error messages.
+
+    Raises:
+        OSError: As in `check_place`.
+        ValueError: There is a file that is no checkpoint.
+    """
+    check_place(path, name=name, example="run.ckpt")
+    if path.exists() and path.stat().st_size > 0:
+        try:
+            read_checkpoint_record(path)
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` is {str(path)!r}, which exists and is no checkpoint that could be "
+                "replaced. Choose another name, or move it away."
+            ) from error
 
 
 class Kept(NamedTuple):
