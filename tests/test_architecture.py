@@ -80,6 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_snapshot": {
         "_callbacks",
         "_canvas",
+        "_checks",
         "_job",
         "_reader",
         "_scales",

@@ -32,6 +32,7 @@ from nst import (
     load_image,
     save_image,
 )
+from nst._archive import read_archive, write_archive
 from nst._callbacks import CallbackLike
 from nst._canvas import Canvas
 from nst._checkpoint import read_checkpoint_record
@@ -439,6 +440,31 @@ def test_a_resumed_run_is_kept_in_the_same_file(
     assert read_checkpoint_record(path)["steps_done"] == STEPS
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("photo", {"pixels": torch.zeros(2)}),
+        ("scales", [[20, 5], [0, 4]]),
+        ("plan", [[20, 5]]),
+        ("scale", 7),
+        ("step", "x"),
+        ("canvases", []),
+        ("generators", {"cpu": torch.zeros(3)}),
+        ("beginnings", None),
+        ("seed", -1),
+        ("record", {}),
+    ],
+)
+def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) -> None:
+    with kept.open("rb") as file:
+        values = read_archive(file)
+    values["snapshot"][name] = value
+    with kept.open("wb") as file:
+        write_archive(file, values)
+    with pytest.raises(ValueError, match=r"is no checkpoint of version 1|cannot be used: it lacks"):
+        StyleTransfer.resume(kept, extractor=tiny_extractor())
+
+
 @pytest.fixture
 def kept(photo: Tensor, painting: Tensor, tmp_path: Path) -> Path:
     path = tmp_path / "run.ckpt"
@@ -502,6 +528,10 @@ def test_a_users_own_parts_have_to_be_given(
         StyleTransfer.resume(path, **given)
     with pytest.raises(ValueError, match="`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"):
         StyleTransfer.resume(path, losses=losses, **given)
+    other = Jumpy()
+    other.count = torch.zeros(3)
+    with pytest.raises(ValueError, match="`losses` has one that cannot take over what it had"):
+        StyleTransfer.resume(path, losses={**losses, "own": other}, optimizer=sgd, **given)
     StyleTransfer.resume(path, losses=losses, optimizer=sgd, **given)
 
 

@@ -162,7 +162,13 @@ class Canvas:
         self._resumed, self._kept_work = True, kept["work"]
 
     def _take_up(self, work: Mapping[str, Any]) -> None:
-        self._objective.load_state_dict(work["losses"])
+        try:
+            self._objective.load_state_dict(work["losses"])
+        except Exception as error:  # a loss of the user's may raise anything
+            raise ValueError(
+                f"`losses` has one that cannot take over what it had kept ({error}). Pass those "
+                "that the run was made with."
+            ) from error
         restore_optimizer(self._optimizer, work["optimizer"], work["state"])
         self._kept_work = None  # it is as large as what the optimizer remembers
 

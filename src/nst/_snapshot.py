@@ -17,13 +17,14 @@ from torch import Tensor
 
 from nst._callbacks import Callback, RunState
 from nst._canvas import Canvas
+from nst._checks import at_least
 from nst._job import Handles, Job, Recipe
 from nst._reader import Material
 from nst._scales import Scale
 from nst._settings import settings_of
 from nst._statistics import Entry, StyleStatistics
 from nst._style import Painting, Style
-from nst.images import Picture
+from nst.images import Picture, fit
 
 __all__ = ["Resumption", "Snapshots", "generators_set", "restore"]
 
@@ -99,7 +100,6 @@ class Snapshots:
                 [key is None, None if mask is None else _compact(mask)]
                 for key, mask in job.regions.items()
             ],
-            "shape": list(job.shape),
             "scales": [list(scale) for scale in job.scales],
         }
 
@@ -148,7 +148,7 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
         for style, each in zip(kept["styles"], materials[0], strict=True)
     ]
     keys: list[Hashable] = [None if place is None else id(place) for place in places]
-    scales = [Scale(*scale) for scale in kept["scales"]]
+    scales, plan = ([_scale(raw) for raw in kept[name]] for name in ("scales", "plan"))
     where = _maybe_expanded(kept["where"])
     job = Job(
         photo=photo,
@@ -165,17 +165,17 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
         materials=materials,
         regions={key: mask for key, (_, mask) in zip(keys, masks, strict=True)},
         where=where,
-        shape=(kept["shape"][0], kept["shape"][1]),
+        shape=fit(photo.pixels.shape[-2:], scales[-1].size),
         scales=scales,
         canvases=[],
         state=RunState(
             image=photo.pixels,
             num_steps=recipe.num_steps,
             num_scales=len(scales),
-            step=kept["step"],
-            scale=kept["scale"],
+            step=at_least("step", kept["step"], 0),
+            scale=at_least("scale", kept["scale"], 0),
             losses=kept["losses"],
-            plan=tuple(Scale(*scale) for scale in kept["plan"]),
+            plan=tuple(plan),
         ),
         inputs=kept["record"]["inputs"],
     )
@@ -188,10 +188,16 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
         canvas.load_state_dict({**own, "work": work})
         job.canvases.append(canvas)
     job.state.image = torch.cat([canvas.pixels.detach() for canvas in job.canvases])
-    if not 0 <= job.state.scale < len(scales) or len(job.state.plan) != len(scales):
+    if not job.state.scale < len(scales) == len(plan):
         raise ValueError("it is at a scale that there is not")
+    torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if that is none
     callbacks = [(str(name), dict(own)) for name, own in kept["callbacks"]]
     return Resumption(job, callbacks, snapshot["generators"], float(kept["seconds"]))
+
+
+def _scale(raw: Sequence[Any]) -> Scale:
+    size, num_steps = raw
+    return Scale(at_least("size", size, 1), at_least("num_steps", num_steps, 0))
 
 
 def _generators(device: torch.device) -> dict[str, Tensor]:
