@@ -470,6 +470,18 @@ def test_the_time_left_counts_what_each_scale_costs(
     assert "23/25 steps, loss=0.25" in last and last.endswith("\n")
 
 
+def test_the_time_left_of_a_resumed_run_is_told_from_its_own_steps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide_tqdm(monkeypatch)
+    fake_clock(monkeypatch, [0.0, 10.0])
+    bar, state = ProgressBar(), state_of(4)
+    bar.on_resume(state, {})
+    state.step = 5
+    bar.on_step(state)
+    assert "5/8 steps, 30 s left" in capsys.readouterr().err
+
+
 def test_a_bar_that_gets_shorter_leaves_nothing_behind(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nst._commands import make_parsers
+from nst import Checkpoint
+from nst._commands import CHECKPOINT_EVERY, make_parsers
 from nst._parser import parse
 
 COMMANDS = {
@@ -13,6 +14,7 @@ COMMANDS = {
     "synthesize": "synthesize a.png -o out.png",
     "capture": "capture a.png -o out.nst",
     "rerun": "rerun a.png -o out.png",
+    "resume": "resume a.ckpt -o out.png",
     "demo": "demo -o out.png",
 }
 OF_A_PHOTOGRAPH = [
@@ -51,6 +53,7 @@ HEEDED = {
     "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "capture": [*OF_A_NETWORK, "--weights auto"],
     "rerun": ["--weights auto"],
+    "resume": ["--weights auto"],
 }
 
 
@@ -71,7 +74,7 @@ def test_a_command_offers_the_options_that_it_heeds_and_no_others(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_is_not_offered_is_as_usual(command: str) -> None:
     usual, options = parse(COMMANDS["stylize"].split()), parse(COMMANDS[command].split())
-    if command == "rerun":
+    if command in ("rerun", "resume"):
         return
     unusual = {"init"} if command == "synthesize" else set()
     unusual |= {"scales", "content_weight"} if command == "demo" else set()
@@ -81,7 +84,7 @@ def test_what_is_not_offered_is_as_usual(command: str) -> None:
     assert options.init == ("pink-noise" if command == "synthesize" else "content")
 
 
-@pytest.mark.parametrize("command", ["stylize", "synthesize", "demo"])
+@pytest.mark.parametrize("command", ["stylize", "synthesize", "resume", "demo"])
 @pytest.mark.parametrize(
     ("words", "port"), [("", None), ("--page", 8765), ("--page 9000", 9000), ("--page=0", 0)]
 )
@@ -101,6 +104,32 @@ def test_what_is_no_single_run_has_no_page(
     with pytest.raises(SystemExit):
         parse(f"{COMMANDS[command]} --page 0".split())
     assert "unrecognized arguments: --page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_ones_own_files_can_be_kept(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{COMMANDS[command]} --checkpoint run.ckpt --checkpoint-every 5".split()
+    if command in ("stylize", "synthesize"):
+        options = parse(line)
+        assert (options.checkpoint, options.checkpoint_every) == ("run.ckpt", 5)
+        return
+    with pytest.raises(SystemExit):
+        parse(line)
+    assert "unrecognized arguments: --checkpoint" in capsys.readouterr().err
+
+
+def test_how_often_a_run_is_kept_says_nothing_by_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS['stylize']} --checkpoint-every 5".split())
+    assert "`--checkpoint-every` says nothing without `--checkpoint`" in capsys.readouterr().err
+
+
+def test_a_run_is_kept_as_often_as_by_the_library() -> None:
+    assert Checkpoint().every == CHECKPOINT_EVERY
 
 
 @pytest.mark.parametrize("command", COMMANDS)

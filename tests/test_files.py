@@ -55,6 +55,18 @@ INPUTS = [
 ]
 
 
+@pytest.mark.parametrize("place", ["photo.png", "a.png", "out.png", "./out.png", ".", "no/run"])
+@pytest.mark.parametrize("command", ["stylize photo.png a.png", "synthesize a.png"])
+def test_a_checkpoint_harms_no_file(
+    command: str, place: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(folder)
+    assert nst.cli.main(f"{command} -o out.png --checkpoint {place}".split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"nst: error: `--checkpoint` is {str(Path(place))!r}, ")
+    assert content(folder) == before
+
+
 @pytest.mark.parametrize(("line", "output", "name"), INPUTS)
 @pytest.mark.parametrize("spelling", ["as it is", "another", "absolute", "symlink", "hard link"])
 def test_no_command_writes_over_what_it_reads(

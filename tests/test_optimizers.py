@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from nst import BoundedLBFGS
-from nst._optimizers import favor_coarse, optimizer_factory
+from nst._optimizers import favor_coarse, optimizer_factory, restore_optimizer
 
 Function = Callable[[Tensor], Tensor]
 
@@ -260,3 +262,66 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
         optimizer_factory("adm")
     with pytest.raises(TypeError, match="`optimizer` is a int"):
         optimizer_factory(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        BoundedLBFGS,
+        lambda params: torch.optim.NAdam(params, lr=0.1),
+        lambda params: torch.optim.LBFGS(params, max_iter=1),
+    ],
+)
+def test_a_restored_optimizer_has_the_state_of_the_other_to_the_bit(
+    make: Callable[[list[Tensor]], torch.optim.Optimizer],
+) -> None:
+    def closure_for(x: Tensor) -> Callable[[], Any]:
+        def closure() -> Tensor:
+            x.grad = None
+            loss = ((x - 0.3) ** 2).sum().double() / 3  # in another type than the parameters
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        return closure
+
+    x = torch.linspace(0, 1, 5, requires_grad=True)
+    optimizer = make([x])
+    for _ in range(3):
+        optimizer.step(closure_for(x))
+    twin_x = x.detach().clone().requires_grad_()
+    twin = make([twin_x])
+    state = copy.deepcopy(optimizer.state_dict())
+    restore_optimizer(twin, type(optimizer).__qualname__, state)
+    torch.testing.assert_close(twin.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
+    for _ in range(3):
+        optimizer.step(closure_for(x))
+        twin.step(closure_for(twin_x))
+    assert torch.equal(x, twin_x)
+
+
+def test_a_state_tells_that_somebody_else_has_moved_the_parameters() -> None:
+    x = torch.full((3,), 0.5, requires_grad=True)
+    optimizer = BoundedLBFGS([x])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (x - 0.1).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    assert "moved" not in optimizer.state_dict()["state"][0]
+    with torch.no_grad():
+        x += 0.1
+    assert optimizer.state_dict()["state"][0]["moved"]
+    optimizer.step(closure)
+    assert "moved" not in optimizer.state_dict()["state"][0]
+
+
+def test_an_optimizer_that_cannot_go_on_is_refused() -> None:
+    x, y = (torch.zeros(2, requires_grad=True) for _ in range(2))
+    adam, two = torch.optim.Adam([x]), torch.optim.Adam([x, y])
+    with pytest.raises(ValueError, match="makes a Adam, but the run was made with a SGD"):
+        restore_optimizer(adam, "SGD", {})
+    with pytest.raises(ValueError, match="makes a Adam, which cannot take over its state"):
+        restore_optimizer(adam, "Adam", two.state_dict())

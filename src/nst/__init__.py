@@ -11,6 +11,7 @@ from nst._callbacks import (
     RunState,
     SaveImages,
 )
+from nst._checkpoint import Checkpoint
 from nst._content_losses import (
     CONTENT_LAYERS,
     ContentLoss,
@@ -52,6 +53,7 @@ __all__ = [
     "BoundedLBFGS",
     "CONTENT_LAYERS",
     "Callback",
+    "Checkpoint",
     "ContentLoss",
     "CrossLayerGramStyleLoss",
     "EarlyStopping",

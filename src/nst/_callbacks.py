@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from PIL import Image
 from torch import Tensor
@@ -30,6 +30,13 @@ __all__ = [
     "SaveImages",
     "as_callbacks",
 ]
+
+
+def _nothing_to_keep() -> dict[str, Any]:
+    raise RuntimeError(
+        "There is no snapshot of a run that does not go on: call RunState.snapshot in "
+        "Callback.on_step."
+    )
 
 
 @dataclass
@@ -54,6 +61,9 @@ class RunState:
     plan: Sequence[tuple[int, int]] = ()
     """Each scale's longer side in pixels and number of steps, coarse to fine; of a scale that could
     not be improved any further, the steps that were taken. Empty if there is but one."""
+    snapshot: Callable[[], dict[str, Any]] = field(default=_nothing_to_keep, repr=False)
+    """Returns what it takes to go on from here, for `Checkpoint`: plain values, and tensors that
+    are the run's own. To be called in `on_step`; elsewhere it raises `RuntimeError`."""
 
     @property
     def loss(self) -> float:
@@ -90,9 +100,11 @@ class RunState:
 
 
 class Callback:
-    """Follows a run. Override any of the three; what they return is ignored.
+    """Follows a run. Override any of its methods; what `on_...` returns is ignored.
 
-    `on_end` is called whenever `on_start` was, also after an error or Ctrl-C.
+    `on_end` is called whenever `on_start` was, also after an error or Ctrl-C. One that depends on
+    the steps before may override `state_dict` and `on_resume`, so that it goes on with a run that
+    `StyleTransfer.resume` takes up again.
 
     Examples:
         >>> class StopAtLoss(Callback):
@@ -102,6 +114,9 @@ class Callback:
         ...         if state.loss < self.loss:
         ...             state.stop(f"loss below {self.loss}")
     """
+
+    called_last: ClassVar[bool] = False
+    """Whether it is called after those that have this False, in whatever order they were given."""
 
     def on_start(self, state: RunState) -> None:
         """Called once, before any work; raise here to refuse the run.
@@ -124,6 +139,21 @@ class Callback:
             state: `image` is the resulting picture, `stop_reason` says why the run ended;
                 after an error, the best picture so far and `"failed: "` with the error's name.
         """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `on_resume` needs: plain values and tensors. Nothing, if not overridden."""
+        return {}
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Called in place of `on_start` when a run goes on from a checkpoint.
+
+        If not overridden, it calls `on_start`.
+
+        Args:
+            state: As after the step of the checkpoint.
+            kept: What `state_dict` had returned then; empty if the run had no such callback.
+        """
+        self.on_start(state)
 
 
 CallbackLike: TypeAlias = Callback | Callable[[RunState], object]
@@ -187,6 +217,14 @@ class LossHistory(Callback):
         for name, value in state.losses.items():
             self.losses.setdefault(name, []).append(float(value))
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the losses so far."""
+        return {"losses": self.losses}
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Go on with the losses of the steps before."""
+        self.losses = {name: list(values) for name, values in kept.get("losses", {}).items()}
+
     @property
     def total(self) -> list[float]:
         """The sum of the losses, for each step."""
@@ -232,6 +270,18 @@ class EarlyStopping(Callback):
             self._best, self._waited = loss, 0
             return
         self._waited += 1
+        self._stop_if_due(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best loss so far, and how long ago it was."""
+        return {"best": self._best, "waited": self._waited}
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Go on waiting; stop the run at once where it had been stopped before."""
+        self._best, self._waited = kept.get("best", math.inf), kept.get("waited", 0)
+        self._stop_if_due(state)
+
+    def _stop_if_due(self, state: RunState) -> None:
         if self._waited >= self.patience:
             state.stop(
                 f"plateau: the loss fell by less than {self.min_improvement:.2%} "
@@ -253,10 +303,11 @@ class ProgressBar(Callback):
 
     _bar: Any = None
     _start = 0.0
+    _done_before = 0.0
 
     def on_start(self, state: RunState) -> None:
         """Open the bar."""
-        self._start = monotonic()
+        self._start, self._done_before = monotonic(), 0.0
         if importlib.util.find_spec("tqdm") is not None:
             from tqdm.auto import tqdm
 
@@ -266,6 +317,11 @@ class ProgressBar(Callback):
             self._bar = tqdm(total=1.0, bar_format=form, miniters=0, dynamic_ncols=True)
         else:
             self._bar = _PlainBar()
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Open the bar; the time left is told from the steps to come."""
+        self.on_start(state)
+        self._done_before = state.progress
 
     def on_step(self, state: RunState) -> None:
         """Advance it."""
@@ -288,7 +344,7 @@ class ProgressBar(Callback):
         self._bar.update(state.progress - self._bar.n)
 
     def _seconds_left(self, progress: float) -> float:
-        return (monotonic() - self._start) * (1 - progress) / progress
+        return (monotonic() - self._start) * (1 - progress) / (progress - self._done_before)
 
 
 class _PlainBar:

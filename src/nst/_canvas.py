@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst._objective import Objective
-from nst._optimizers import OptimizerFactory
+from nst._optimizers import OptimizerFactory, restore_optimizer
 from nst.images import fit, resize
 
 __all__ = ["Canvas"]
@@ -30,6 +32,8 @@ class Canvas:
 
     pixels: Tensor
     """The picture being optimized, `(1, 3, h, w)`; the leaf that gradients go to."""
+    beginning: Tensor
+    """What it started as."""
     losses: dict[str, Tensor]
     """The weighted losses of the last accepted evaluation, detached."""
     failure: str | None
@@ -45,11 +49,13 @@ class Canvas:
         where: Tensor | None = None,
         average: float = 0.0,
     ) -> None:
-        self._best, self._beginning, self.losses = beginning, beginning, {}
+        self._best, self.beginning, self.losses = beginning, beginning, {}
         self.failure = self.stall = None
         self._content, self._where = content, where
         self._decay, self._average = average, _Average(average)
         self._size: int | None = None
+        self._resumed = False
+        self._kept_work: Any = None
 
     @property
     def best(self) -> Tensor:
@@ -72,14 +78,26 @@ class Canvas:
             make_optimizer: From the list of parameters.
         """
         shape = fit(self._content.shape[-2:], size)
+        resumed, self._resumed = self._resumed, False
         if self.failure is not None:
-            self.pixels = resize(self.best, shape)
+            self.pixels = self.pixels if resumed else resize(self.best, shape)
             return
         content = resize(self._content, shape)
         objective.capture_content(content)
         self._objective = objective
-        pixels = self._enlarged(shape)
         self._free = None if self._where is None else (resize(self._where, shape) > 0)
+        if not resumed:
+            self._prepare(content, size)
+        self._optimizer = make_optimizer([self.pixels])
+        if not isinstance(self._optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
+            )
+        if resumed:
+            self._take_up(self._kept_work)
+
+    def _prepare(self, content: Tensor, size: int) -> None:
+        pixels = self._enlarged((content.shape[-2], content.shape[-1]))
         if self._free is not None:
             pixels = torch.where(self._free, pixels, content)
         self.pixels = pixels.clone().requires_grad_()
@@ -89,11 +107,70 @@ class Canvas:
         self.stall = None
         self._trouble: str | None = None  # with the last evaluation
         self._scored_version = -1
-        self._optimizer = make_optimizer([self.pixels])
-        if not isinstance(self._optimizer, torch.optim.Optimizer):
-            raise TypeError(
-                f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
-            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs: plain values and the canvas's own tensors.
+
+        The optimizer must have made a step.
+        """
+        return {
+            "pixels": self.pixels.detach(),
+            "scored": self._scored_version == self.pixels._version,
+            "size": self._size,
+            "best": self._best,
+            "best_total": self._best_total,
+            "best_losses": self._best_losses,
+            "average": self._average.value,
+            "averaged": self._average.count,
+            "losses": self.losses,
+            "failure": self.failure,
+            "stall": self.stall,
+            "trouble": self._trouble,
+            "work": None if self.failure is not None else self._work(),
+        }
+
+    def _work(self) -> dict[str, Any]:
+        """Return what only a picture has that is still worked on."""
+        return {
+            "losses": self._objective.state_dict(),
+            "optimizer": type(self._optimizer).__qualname__,
+            "state": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, kept: Mapping[str, Any]) -> None:
+        """Be what another canvas was; the scale that it was at is to be started next.
+
+        Args:
+            kept: What `state_dict` returned, on the same device; its tensors become this canvas's.
+
+        Raises:
+            KeyError: A part is missing.
+            ValueError: A picture has another shape than it should.
+        """
+        self._size, self.failure, self.stall = kept["size"], kept["failure"], kept["stall"]
+        self._trouble, self.losses = kept["trouble"], dict(kept["losses"])
+        self._best, self._best_total = kept["best"], kept["best_total"]
+        self._best_losses = dict(kept["best_losses"])
+        self._average.count, self._average.value = kept["averaged"], kept["average"]
+        self.pixels = kept["pixels"].requires_grad_()
+        shape = (*self._content.shape[:2], *fit(self._content.shape[-2:], kept["size"]))
+        for name in ("pixels", "best", "average"):
+            # A picture that failed at a coarser scale is shown larger than it was painted.
+            if kept[name] is not None and self.failure is None and kept[name].shape != shape:
+                raise ValueError(f"{name!r} has another shape than the scale")
+        self._scored_version = self.pixels._version if kept["scored"] else -1
+        self._resumed, self._kept_work = True, kept["work"]
+
+    def _take_up(self, work: Mapping[str, Any]) -> None:
+        try:
+            self._objective.load_state_dict(work["losses"])
+        except Exception as error:  # a loss of the user's may raise anything
+            raise ValueError(
+                f"`losses` has one that cannot take over what it had kept ({error}). Pass those "
+                "that the run was made with."
+            ) from error
+        restore_optimizer(self._optimizer, work["optimizer"], work["state"])
+        self._kept_work = None  # it is as large as what the optimizer remembers
 
     def _enlarged(self, shape: tuple[int, int]) -> Tensor:
         """Return the best picture so far at another size.
@@ -105,9 +182,9 @@ class Canvas:
         if self._size is None:
             return resize(self.best, shape)
         best = self.best
-        before = resize(self._beginning, (best.shape[-2], best.shape[-1]))
+        before = resize(self.beginning, (best.shape[-2], best.shape[-1]))
         change = resize(best, shape) - resize(before, shape)
-        return (resize(self._beginning, shape) + change).clamp(0, 1)
+        return (resize(self.beginning, shape) + change).clamp(0, 1)
 
     def step(self) -> None:
         """Take one step of the optimizer."""
@@ -176,13 +253,13 @@ class _Average:
     """An exponential moving average without a bias towards its beginning."""
 
     def __init__(self, decay: float) -> None:
-        self._decay, self._count = decay, 0
+        self._decay, self.count = decay, 0
         self.value: Tensor | None = None
 
     def add(self, picture: Tensor) -> None:
         if self._decay == 0:
             return
-        self._count += 1
-        share = (1 - self._decay) / (1 - self._decay**self._count)
+        self.count += 1
+        share = (1 - self._decay) / (1 - self._decay**self.count)
         # The first share is 1; lerp is then the picture itself.
         self.value = picture.clone() if self.value is None else self.value.lerp(picture, share)

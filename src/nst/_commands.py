@@ -10,12 +10,14 @@ from nst._options import add_init, add_options
 from nst._reader import INITS
 from nst._style_spec import FORM
 
-__all__ = ["BAD_INPUT", "PORT", "Parser", "make_parsers"]
+__all__ = ["BAD_INPUT", "CHECKPOINT_EVERY", "PORT", "Parser", "make_parsers"]
 
 BAD_INPUT = 2
 """The exit status when what was asked for cannot be done."""
 PORT = 8765
 """Of the page that shows a run, as in `LivePage`."""
+CHECKPOINT_EVERY = 10
+"""After how many steps a run is kept, as in `Checkpoint`."""
 
 _OF_PHOTOGRAPHS = {
     "strength",
@@ -66,6 +68,7 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
         _add_synthesize,
         _add_capture,
         _add_rerun,
+        _add_resume,
         _add_demo,
     ):
         add_command(commands)
@@ -88,6 +91,7 @@ def _add_stylize(commands: Any) -> None:
     _add_output(add, required=False)  # as --config may have it
     add("--config", metavar="FILE", help="a TOML file with options; those given here win")
     add("--estimate", action="store_true", help="say what it would take, and paint nothing")
+    _add_checkpoint(add)
     _add_save_every(add)
     _add_page(add)
     _add_common(command)
@@ -129,6 +133,7 @@ def _add_synthesize(commands: Any) -> None:
     _add_output(add)
     add("--height", type=int, metavar="N", help="in pixels (default: the style's proportions)")
     add("--width", type=int, metavar="N", help="in pixels (default: the style's proportions)")
+    _add_checkpoint(add)
     _add_save_every(add)
     _add_page(add)
     _add_common(command, without=_OF_PHOTOGRAPHS | {"init"})
@@ -176,6 +181,23 @@ def _add_rerun(commands: Any) -> None:
     _add_quiet(add)
 
 
+def _add_resume(commands: Any) -> None:
+    command = commands.add_parser(
+        "resume",
+        allow_abbrev=False,
+        help="go on with a run that was killed, from its checkpoint",
+        description="Go on with the run that FILE keeps, as if it had never stopped; FILE is kept "
+        "up to date.",
+    )
+    add = command.add_argument
+    add("file", metavar="FILE", help="what --checkpoint wrote")
+    _add_output(add)
+    add("--weights", metavar="FILE", help="in place of those recorded")
+    _add_save_every(add)
+    _add_page(add)
+    _add_quiet(add)
+
+
 def _add_demo(commands: Any) -> None:
     command = commands.add_parser(
         "demo",
@@ -209,6 +231,12 @@ def _add_pictures(add: Callable[..., Any]) -> None:
 
 def _add_output(add: Callable[..., Any], *, required: bool = True) -> None:
     add("-o", "--output", metavar="OUT", required=required, help="the file to write")
+
+
+def _add_checkpoint(add: Callable[..., Any]) -> None:
+    add("--checkpoint", metavar="FILE", help="keep the run in FILE, for `nst resume`")
+    about = f"keep it after every N steps (default: {CHECKPOINT_EVERY})"
+    add("--checkpoint-every", type=int, metavar="N", help=about)
 
 
 def _add_save_every(add: Callable[..., Any]) -> None:

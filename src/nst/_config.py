@@ -14,7 +14,7 @@ from nst.images import check_input
 __all__ = ["read_config", "toml_reader"]
 
 _STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
-_PATHS = ("content", "output", "style", "where", "init", "weights")
+_PATHS = ("content", "output", "style", "where", "init", "weights", "checkpoint")
 
 
 def read_config(path: str, options: Mapping[str, bool]) -> list[str]:

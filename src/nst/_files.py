@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
+from nst._checkpoint import check_replaceable, read_checkpoint_record
 from nst._hashes import hash_file
 from nst._options import KNOWN_WORDS
 from nst._style_spec import paths_of
-from nst.images import check_input, check_output, read_record
+from nst.images import check_input, check_output, check_place, read_record
 
 __all__ = ["check_files", "steps_folder"]
 
@@ -30,7 +30,7 @@ def check_files(options: argparse.Namespace) -> None:
     """
     output, inputs = Path(options.output), list(_inputs(options))
     if options.command == "capture":
-        _check_place(output)
+        check_place(output, name="--output", example="style.nst")
     else:
         check_output(output, name="--output")
     for name, path in inputs:
@@ -40,7 +40,11 @@ def check_files(options: argparse.Namespace) -> None:
                 "Choose another name."
             )
     if options.command == "rerun":
-        _check_record(options.picture, output)
+        _check_record(options.picture, read_record(options.picture), output)
+    if options.command == "resume":
+        _check_record(options.file, read_checkpoint_record(options.file), output)
+    if getattr(options, "checkpoint", None) is not None:
+        _check_checkpoint(Path(options.checkpoint), output)
     if getattr(options, "save_every", None) is not None:
         _check_steps(steps_folder(output), inputs)
 
@@ -57,7 +61,7 @@ def steps_folder(output: Path) -> Path:
 def _inputs(options: argparse.Namespace) -> Iterator[tuple[str, str]]:
     """Find what is read, each with its name; all but styles is checked to be there."""
     given = vars(options)
-    for name in ("content", "picture", "--config", "--where", "--init", "--weights"):
+    for name in ("content", "picture", "file", "--config", "--where", "--init", "--weights"):
         path = given.get(name.removeprefix("--"))
         known = KNOWN_WORDS.get(name.removeprefix("--"), ())
         if path is not None and path not in known:
@@ -88,13 +92,21 @@ def _is_same(output: Path, path: str) -> bool:
         return False
 
 
-def _check_record(picture: str, output: Path) -> None:
-    """Refuse to replace what a picture was made from, which its record names by content alone."""
-    if output.is_file() and hash_file(output) in json.dumps(read_record(picture)):
+def _check_record(made: str, record: Mapping[str, Any], output: Path) -> None:
+    """Refuse to replace what a file was made from, which its record names by content alone."""
+    if output.is_file() and hash_file(output) in json.dumps(record):
         raise ValueError(
-            f"`--output` is {str(output)!r}, which {picture!r} was made from and which would be "
+            f"`--output` is {str(output)!r}, which {made!r} was made from and which would be "
             "written over. Choose another name."
         )
+
+
+def _check_checkpoint(path: Path, output: Path) -> None:
+    if path.resolve() == output.resolve():
+        raise ValueError(
+            f"`--checkpoint` is {str(path)!r}, which is also `--output`. Choose another name."
+        )
+    check_replaceable(path, name="--checkpoint")  # so that no input is written over either
 
 
 def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
@@ -110,23 +122,3 @@ def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
                 f"`--save-every` writes into {str(folder)!r}, where `{name}` is, {path!r}, which "
                 "could be written over. Name another output, or copy it elsewhere."
             )
-
-
-def _check_place(path: Path) -> None:
-    """Do for a style file, which may have any suffix, what `check_output` does for a picture."""
-    what, folder = f"`--output` is {str(path)!r}", path.resolve().parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. 'style.nst'.")
-    if not folder.exists():
-        raise FileNotFoundError(f"{what}, whose folder does not exist. Create {str(folder)!r}.")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{what}, but {str(folder)!r} is not a folder. Choose another.")
-    if path.exists() and not (path.is_file() and os.access(path, os.W_OK)):
-        raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
-    try:
-        # Asking for permission would not do: an administrator is always told yes.
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise PermissionError(
-            f"{what}, whose folder may not be written ({error.strerror}). Choose another folder."
-        ) from error

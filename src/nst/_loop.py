@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from nst._callbacks import Callback, RunState
 from nst._canvas import Canvas
 
-__all__ = ["end", "join_reasons", "optimize"]
+__all__ = ["begin", "end", "join_reasons", "optimize"]
 
 logger = logging.getLogger("nst")
 
@@ -33,6 +34,25 @@ def optimize(
             callback.on_step(state)
     for canvas in canvases:
         canvas.finish_scale()
+
+
+def begin(
+    callback: Callback, state: RunState, resumed: list[tuple[str, dict[str, Any]]] | None
+) -> None:
+    """Start a callback, or let it go on.
+
+    Args:
+        callback: To be started.
+        state: Of its run.
+        resumed: Type and state of every callback that the run had when it was kept; what this one
+            takes up again is taken out. None for a run that begins.
+    """
+    if resumed is None:
+        callback.on_start(state)
+        return
+    name = type(callback).__name__
+    found = next((i for i, (kind, _) in enumerate(resumed) if kind == name), None)
+    callback.on_resume(state, {} if found is None else resumed.pop(found)[1])
 
 
 def end(callback: Callback, state: RunState) -> None:

@@ -267,6 +267,28 @@ class Objective:
         }
         return twin
 
+    def state_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """Return what losses of the user's change while they score; targets are not part of it."""
+        return {
+            name: [dict(term.loss.state_dict()) for term in terms]
+            for name, terms in self._terms.items()
+        }
+
+    def load_state_dict(self, kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Take over what `state_dict` returned, after the targets have been captured.
+
+        Args:
+            kept: Of an objective with the same losses and regions.
+
+        Raises:
+            KeyError: It lacks a loss.
+            RuntimeError: A loss cannot take it over.
+            ValueError: It is of other regions.
+        """
+        for name, terms in self._terms.items():
+            for term, own in zip(terms, kept[name], strict=True):
+                term.loss.load_state_dict(own)
+
     def _all_terms(self) -> Iterator[Term]:
         return chain.from_iterable(self._terms.values())
 

@@ -9,7 +9,7 @@ by a bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nst._checks import at_least
 
-__all__ = ["BoundedLBFGS", "OptimizerLike", "optimizer_factory"]
+__all__ = ["BoundedLBFGS", "OptimizerLike", "optimizer_factory", "restore_optimizer"]
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 OptimizerLike: TypeAlias = str | OptimizerFactory
@@ -98,6 +98,12 @@ class BoundedLBFGS(torch.optim.Optimizer):
         super().__setstate__(state)
         self._versions = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state; it also says whether somebody else has moved the parameters since."""
+        if self._moved:
+            self._state["moved"] = True
+        return super().state_dict()
+
     @property
     def stop_reason(self) -> str | None:
         """Why further steps would change nothing; None while they might."""
@@ -114,9 +120,8 @@ class BoundedLBFGS(torch.optim.Optimizer):
             The loss at the point where the parameters are left.
         """
         closure = torch.enable_grad()(closure)
-        state, versions = self._state, [p._version for p in self._params]
-        moved = self._versions is not None and self._versions != versions
-        if "loss" not in state or moved:
+        state = self._state
+        if state.pop("moved", self._moved) or "loss" not in state:
             # The first step, or somebody else has moved the parameters.
             self._move(self._point())
             loss = closure().detach()
@@ -126,6 +131,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
         self._versions = [p._version for p in self._params]
         loss_here: Tensor = state["loss"]
         return loss_here
+
+    @property
+    def _moved(self) -> bool:
+        return self._versions is not None and self._versions != [p._version for p in self._params]
 
     @property
     def _params(self) -> list[Tensor]:
@@ -312,3 +321,42 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
             "the parameters and returns a torch.optim.Optimizer."
         )
     return optimizer
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, name: str, state: Mapping[str, Any]
+) -> None:
+    """Give an optimizer the state of another, to the bit.
+
+    Args:
+        optimizer: Just made.
+        name: The other's type.
+        state: What the other's `state_dict()` returned.
+
+    Raises:
+        ValueError: It is of another type, or cannot take the state over.
+    """
+    what = f"`optimizer` makes a {type(optimizer).__qualname__}"
+    remedy = "Pass the one that the run was made with."
+    if type(optimizer).__qualname__ != name:
+        raise ValueError(f"{what}, but the run was made with a {name}. {remedy}")
+    try:
+        optimizer.load_state_dict(dict(state))
+        # torch brings what it is given to the parameters' type, a loss in double for one.
+        for index, exact in state["state"].items():
+            taken = optimizer.state_dict()["state"][index]
+            taken.update(_of_own_type(taken, exact))
+    except Exception as error:  # an optimizer of the user's may raise anything
+        raise ValueError(f"{what}, which cannot take over its state ({error}). {remedy}") from error
+
+
+def _of_own_type(taken: Any, exact: Any) -> Any:
+    """Return what was taken over, on its device, as the type of number that it had."""
+    if isinstance(exact, Tensor):
+        return taken if taken.dtype == exact.dtype else exact.to(taken.device)
+    if isinstance(exact, Mapping):
+        return {key: _of_own_type(taken[key], each) for key, each in exact.items()}
+    if isinstance(exact, (list, tuple)):
+        pairs = zip(taken, exact, strict=True)
+        return type(exact)(_of_own_type(one, other) for one, other in pairs)
+    return exact

@@ -85,6 +85,8 @@ def _complete(command: Parser, options: argparse.Namespace) -> None:
             command.error(f"the following arguments are required: {', '.join(missing)}")
     if options.command == "stylize" and options.estimate and options.quiet:
         command.error("`--quiet` leaves nothing of `--estimate`; leave it out")
+    if getattr(options, "checkpoint_every", None) is not None and options.checkpoint is None:
+        command.error("`--checkpoint-every` says nothing without `--checkpoint`; name a file")
     if options.command == "synthesize":
         if (options.height is None) != (options.width is None):
             command.error("`--height` and `--width` are needed both, or neither")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from nst._callbacks import Callback, RunState
@@ -26,6 +27,7 @@ from nst._record_values import flag, mapping, sequence, text, usable
 from nst._style import Style, as_styles
 
 __all__ = [
+    "check_same",
     "network_difference",
     "recorded_arguments",
     "recorded_end",
@@ -130,6 +132,37 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
         f"The picture was made with the network {str(recorded)[:12]}, but this one is "
         f"{str(found)[:12]}."
     )
+
+
+def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:
+    """Refuse parts with which a run cannot go on; what may change a bit is logged.
+
+    Args:
+        record: Of the run so far.
+        network: What it shall go on with.
+        losses: What it shall go on with.
+
+    Raises:
+        ValueError: The network is another, or a loss is of another name or type.
+    """
+    here = {"torch": torch.__version__, "num_threads": torch.get_num_threads()}
+    for name, value in here.items():
+        if record.get(name) != value:
+            logger.warning(
+                "the run had %s %s before and has %s now, so the result may not be the same to "
+                "the bit",
+                name,
+                record.get(name),
+                value,
+            )
+    difference = network_difference(record, network)
+    if difference is not None:
+        raise ValueError(f"`extractor` is another than the run's. {difference} Pass the same.")
+    with usable(record):
+        kinds = {name: each["type"] for name, each in mapping("losses", record["losses"]).items()}
+    found = {name: type(loss).__name__ for name, loss in losses.items()}
+    if found != kinds:
+        raise ValueError(f"`losses` is {found}, but the run's were {kinds}. Pass the same.")
 
 
 def recorded_run(

@@ -16,17 +16,19 @@ from torch import Tensor, nn
 from nst._backbone import BackboneExtractor
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
 from nst._capture import capture_style
+from nst._checkpoint import Checkpoint, no_checkpoint, read_checkpoint
 from nst._checks import at_least, non_negative, one_of
 from nst._device import resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
-from nst._loop import end, join_reasons, optimize
+from nst._loop import begin, end, join_reasons, optimize
 from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
 from nst._record import (
+    check_same,
     network_difference,
     recorded_arguments,
     recorded_end,
@@ -36,6 +38,7 @@ from nst._record import (
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
+from nst._snapshot import Snapshots, generators_set, restore
 from nst._style import Painting, Style, StyleLike
 from nst.images import ImageLike, read_picture, read_record, resize
 
@@ -237,6 +240,80 @@ class StyleTransfer:
             return transfer.run(**arguments, callbacks=followers)
         return transfer.synthesize(**arguments, callbacks=followers)
 
+    @classmethod
+    @torch.inference_mode(False)
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        extractor: nn.Module | None = None,
+        losses: Mapping[str, Loss] | None = None,
+        optimizer: OptimizerLike | None = None,
+        device: str | torch.device | None = None,
+    ) -> StyleTransferResult:
+        """Go on with a run that was kept by `Checkpoint`, as if it had never stopped.
+
+        With the same versions, device and number of threads, the result is the same to the bit, and
+        so are history and record. The file is all that is needed, but for parts that are not nst's
+        own. What a callback stopped goes on from where it was stopped; a run that was done returns
+        its result at once.
+
+        Args:
+            path: The file.
+            callbacks: As in `run`; they are not kept. `EarlyStopping`, `LossHistory` and those of
+                yours that override `Callback.on_resume` take up what they knew, others begin anew.
+                Without a `Checkpoint` among them, the run is kept in the same file as before.
+            extractor: The run's network, where that is not `FeatureExtractor`'s `"original"` or
+                `"torchvision"`: no path in the file is followed.
+            losses: The run's losses, where one of them is not nst's own.
+            optimizer: The run's optimizer, where that was a callable.
+            device: Another than the run's; the result is then not the same to the bit.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no checkpoint, or is damaged; or a part that is needed is not given,
+                or is another than the run's.
+            OSError: The path may not be written, and there is no other `Checkpoint`.
+
+        Examples:
+            >>> from nst import Checkpoint
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=5)
+            >>> def power_cut(state):
+            ...     if state.step == 4:
+            ...         raise SystemExit
+            >>> pictures = torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40)
+            >>> try:
+            ...     transfer.run(*pictures, callbacks=[Checkpoint("run.ckpt", every=2), power_cut])
+            ... except SystemExit:
+            ...     result = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
+            >>> torch.equal(result.image, transfer.run(*pictures).image)
+            True
+        """
+        start = time.perf_counter()
+        followers = as_callbacks(callbacks)
+        snapshot, every = read_checkpoint(path)
+        if not any(isinstance(each, Checkpoint) for each in followers):
+            followers.insert(0, Checkpoint(path, every))
+        record = snapshot["record"]
+        given = {"losses": losses, "optimizer": optimizer, "device": device}
+        changes = {name: value for name, value in given.items() if value is not None}
+        arguments = recorded_arguments(record, changes)
+        # Last of all, as the network may be a download.
+        transfer = cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
+        recipe = transfer._recipe(texture=record["task"] == "synthesize")
+        check_same(record, recipe.extractor, recipe.losses)
+        try:
+            resumed = restore(snapshot, recipe)
+        except Exception as error:  # a file made by somebody else can raise nearly anything
+            raise no_checkpoint(path, error) from error
+        del snapshot  # the tensors that were read are the run's now
+        with generators_set(resumed.generators, transfer.device):
+            return transfer._follow(
+                resumed.job, followers, start - resumed.seconds, resumed.callbacks
+            )
+
     @torch.inference_mode(False)
     def run(
         self,
@@ -418,22 +495,30 @@ class StyleTransfer:
             self.normalize_gradients,
         )
 
-    def _follow(self, job: Job, callbacks: Sequence[Callback], start: float) -> StyleTransferResult:
+    def _follow(
+        self,
+        job: Job,
+        callbacks: Sequence[Callback],
+        start: float,
+        resumed: list[tuple[str, dict[str, Any]]] | None = None,
+    ) -> StyleTransferResult:
         """Do the job, followed by callbacks."""
-        history, state = LossHistory(), job.state
+        history, state, idle = LossHistory(), job.state, job.state.snapshot
         followers = [history, *callbacks]
         with ExitStack() as stack:
             try:
                 for callback in followers:
-                    callback.on_start(state)
+                    begin(callback, state, resumed)
                     stack.callback(end, callback, state)
-                self._paint(job, followers)
+                state.snapshot = Snapshots(job, self._recipe(), followers, start)
+                self._paint(job, sorted(followers, key=lambda each: each.called_last))
             except KeyboardInterrupt:
                 state.stop("interrupted")
             except BaseException as error:
                 state.stop(f"failed: {type(error).__name__}")
                 raise
             finally:
+                state.snapshot = idle  # who keeps the state should not keep the optimizer with it
                 state.stop(join_reasons(job.canvases))
                 best = job.best()
                 state.image = best.clone()  # what callbacks are shown is theirs to change
@@ -444,20 +529,23 @@ class StyleTransfer:
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
         state, last = job.state, len(job.scales) - 1
-        for state.scale, scale in enumerate(job.scales):
-            before = state.step
-            if state.stop_reason is not None:
-                return
+        if state.stop_reason is not None and state.step == 0:
+            return
+        for index in range(state.scale, len(job.scales)):
+            state.scale, scale = index, job.scales[index]
+            before = sum(num_steps for _, num_steps in state.plan[:index])
             make_optimizer = optimizer_factory(
                 self.optimizer, fine=state.scale == last and last > 0
             )
             objectives = self._objectives(job, scale.size)
             for canvas, objective in zip(job.canvases, objectives, strict=True):
                 canvas.start_scale(objective, scale.size, make_optimizer)
-            optimize(job.canvases, scale.num_steps, state, callbacks)
-            if state.stop_reason is None:  # what a stalled scale left out is not to be done
-                taken = scale._replace(num_steps=state.step - before)
-                state.plan = (*state.plan[: state.scale], taken, *job.scales[state.scale + 1 :])
+            optimize(job.canvases, scale.num_steps - (state.step - before), state, callbacks)
+            if state.stop_reason is not None:
+                return
+            # What a stalled scale left out is not to be done.
+            taken = scale._replace(num_steps=state.step - before)
+            state.plan = (*state.plan[:index], taken, *job.scales[index + 1 :])
 
     def _objectives(self, job: Job, size: int) -> Iterator[Objective]:
         """Make an objective for each picture; styles are captured once if all have the same."""

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import Table, make_table
-from nst._commands import BAD_INPUT
+from nst._checkpoint import Checkpoint, read_checkpoint_record
+from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
 from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
@@ -167,6 +168,16 @@ def _rerun(options: argparse.Namespace) -> None:
     _finish(result, options)
 
 
+def _resume(options: argparse.Namespace) -> None:
+    extractor = None
+    if options.weights is not None:
+        extractor = recorded_extractor(read_checkpoint_record(options.file), options.weights)
+    with _page(options) as page:
+        callbacks = [*page, *_callbacks(options)]
+        result = StyleTransfer.resume(options.file, callbacks=callbacks, extractor=extractor)
+        _finish(result, options)
+
+
 def _sheet(options: argparse.Namespace) -> None:
     """Paint a cell for every combination of the varied options; all are checked before."""
     table = make_table(options)
@@ -223,6 +234,9 @@ def _callbacks(options: argparse.Namespace) -> list[Callback]:
     callbacks: list[Callback] = []
     if getattr(options, "save_every", None) is not None:
         callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
+    if getattr(options, "checkpoint", None) is not None:
+        every = CHECKPOINT_EVERY if options.checkpoint_every is None else options.checkpoint_every
+        callbacks.append(Checkpoint(options.checkpoint, every))
     if not options.quiet:  # last: what the others refuse should not follow a progress bar
         callbacks.append(ProgressBar())
     return callbacks
@@ -279,5 +293,6 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "synthesize": _synthesize,
     "capture": _capture,
     "rerun": _rerun,
+    "resume": _resume,
     "demo": _demo,
 }

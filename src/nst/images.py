@@ -1,14 +1,15 @@
 """Pictures in and out: load, resize, convert, save."""
 
+import hashlib
 import io
 import json
 import logging
 import operator
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ __all__ = [
     "Picture",
     "check_input",
     "check_output",
+    "check_place",
     "fit",
     "load_image",
     "read_picture",
@@ -297,17 +299,44 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         'result.png'
     """
     path = Path(path)
-    what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. 'result.png'.")
+    if not path.is_dir():
+        _check_suffix(path, name)
+    return check_place(path, name=name, example="result.png")
+
+
+def _check_suffix(path: Path, name: str) -> None:
     known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
     format_name = known.get(path.suffix.lower())
     if format_name not in Image.SAVE or format_name not in _ALPHA_FORMATS | _OPAQUE_FORMATS:
         found = f"suffix {path.suffix!r} names no known picture format"
         raise ValueError(
-            f"{what}, whose {found if path.suffix else 'name has no suffix'}. "
+            f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
+
+
+def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
+    """Make sure that a file can be written at `path`, before the work that makes it.
+
+    Args:
+        path: Where the file shall go; it may have any suffix.
+        name: The caller's argument, for error messages.
+        example: What such a file may be called, for error messages.
+
+    Returns:
+        The path.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+        IsADirectoryError: The path is a folder.
+        NotADirectoryError: What should be the folder is a file.
+        PermissionError: The folder or the existing file may not be written.
+        ValueError: There is something else than a regular file.
+    """
+    path = Path(path)
+    what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
+    if path.is_dir():
+        raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. {example!r}.")
     if not folder.exists():
         raise FileNotFoundError(f"{what}, whose folder does not exist. Create {str(folder)!r}.")
     if not folder.is_dir():
@@ -379,21 +408,28 @@ def side_by_side(images: Tensor) -> Tensor:
     return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
 
 
-def write_whole(path: Path, content: memoryview) -> None:
+def write_whole(
+    path: Path, content: memoryview | Callable[[BinaryIO], object], *, alone: bool = False
+) -> None:
     """Write a file that appears whole or not at all.
 
     Args:
         path: Where to; a symbolic link stays one, and what it points to is replaced.
-        content: The bytes.
+        content: The bytes, or what writes them to a file that is open.
+        alone: Whether nobody else writes this file, so that what a process left beside it that was
+            killed is written over rather than left to lie.
 
     Raises:
         OSError: The file cannot be written. An existing one is then left as it was.
     """
     path = path.resolve()
-    temporary = _temporary(path)
+    temporary = _temporary(path, alone=alone)
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())  # else a power cut could leave the new name and no content
         temporary.replace(path)
@@ -402,9 +438,14 @@ def write_whole(path: Path, content: memoryview) -> None:
         raise
 
 
-def _temporary(path: Path) -> Path:
+def _temporary(path: Path, *, alone: bool = False) -> Path:
     """Make an empty file beside the path."""
+    token = (
+        hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16] if alone else secrets.token_hex(8)
+    )
+    temporary = path.with_name(f".nst-{token}.tmp")
+    if alone:
+        temporary.unlink(missing_ok=True)
     # `tempfile` would make it unreadable for others; "x" never follows a link laid in the way.
-    temporary = path.with_name(f".nst-{secrets.token_hex(8)}.tmp")
     temporary.open("xb").close()
     return temporary
