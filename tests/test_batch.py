@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PIL import Image
 
 import nst.cli
 from nst import FeatureExtractor, MapResult, StyleTransfer, StyleTransferResult, load_image
-from nst._batch import save_all
+from nst._batch import save_all, workers
 from nst._folder import Batch
 from nst._parser import parse
 from nst._rehearsal import Understudy
@@ -187,6 +188,18 @@ def test_ctrl_c_keeps_what_is_done_and_not_what_is_half_done(
     assert command(LINE) == 130
     assert written() == ["one.png"]
     assert "1 of 3 pictures in " in capsys.readouterr().out
+
+
+def test_workers_are_at_nothing_when_the_command_has_ended_early() -> None:
+    options = parse([*LINE.split(), "--workers", "1"])
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt), workers(options) as (executor, _):
+        assert executor is not None
+        slept = executor.submit(time.sleep, 60)
+        while not slept.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert slept.done() and time.perf_counter() - start < 50
 
 
 def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

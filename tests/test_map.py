@@ -234,6 +234,15 @@ def test_a_painting_too_small_for_a_scale_leaves_it_out_as_in_run() -> None:
     assert_same(found, repaint.run(picture(), narrow))
 
 
+def test_inference_mode_changes_nothing(threads: Executor) -> None:
+    repaint, content = transfer(), picture()
+    expected = repaint.run(content, picture(seed=1))
+    for executor in (None, threads):
+        with torch.inference_mode():
+            (found,) = results_of(repaint.map([content], picture(seed=1), executor=executor))
+        assert_same(found, expected)
+
+
 def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     for executor in (processes, dask):

@@ -57,9 +57,15 @@ def workers(options: argparse.Namespace) -> Iterator[Workers]:
     elif options.workers is not None:
         count = at_least("--workers", options.workers, 1)
         threads = max(1, (os.cpu_count() or 1) // count)
+        others = set(multiprocessing.active_children())
         # Not forked: that can hang where PyTorch has started threads.
         with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-            yield Workers(pool, {"max_in_flight": 2 * count, "num_threads": threads})
+            try:
+                yield Workers(pool, {"max_in_flight": 2 * count, "num_threads": threads})
+            except BaseException:  # Ctrl-C, say: what a pool has taken on it would do to the end
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
+                raise
     else:
         yield Workers(None, {})
 
