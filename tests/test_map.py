@@ -42,7 +42,7 @@ from nst import (
     save_image,
 )
 from nst._capture import capture_painting
-from nst._worker import SHELF
+from nst._worker import SHELF, Shelf
 from nst.testing import tiny_extractor
 
 LAYERS = ["relu1_1", "relu2_1"]
@@ -458,15 +458,27 @@ def test_a_style_is_captured_once_for_each_size(
     assert sorted(sizes) == [8, 16, 32]
 
 
-def test_a_network_is_sent_no_more_often_than_there_are_workers(processes: Executor) -> None:
-    recorder = Recorder(processes)
-    contents = [picture(seed=i) for i in range(9)]
+def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Remote(Executor):
+        """One worker, with a memory of its own."""
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(fn(*args))
+            return future
+
+    monkeypatch.setattr("nst._worker.SHELF", Shelf(room=8))
+    recorder = Recorder(Remote())
     repaint = transfer()
-    network = sum(p.numel() * 4 for p in repaint.extractor.parameters())
+    contents = [picture(seed=i) for i in range(9)]
     results_of(repaint.map(contents, picture(), executor=recorder, max_in_flight=1))
-    photo = 4 * picture().numel()
-    assert sum(size > network for size in recorder.sizes) <= 2
-    assert sorted(recorder.sizes)[8] < photo + 2000
+    network = sum(4 * each.numel() for each in repaint.extractor.parameters())
+    alone = 4 * picture().numel() + 2000
+    assert len(recorder.sizes) == 10
+    assert recorder.sizes.pop(1) > network + alone
+    assert max(recorder.sizes) < alone
 
 
 @pytest.mark.weights

@@ -315,10 +315,11 @@ class StyleTransfer:
 
         With an executor, pictures are repainted by its workers and come in the order in which they
         are finished: `ProcessPoolExecutor` for one machine, Dask's `Client.get_executor()` for a
-        cluster, whose machines need the same packages and folders. A task takes 600 bytes and
-        a path, or the pixels of what is in memory. Losses and styles are sent to a worker once,
-        with VGG19 and two scales 5 MB. The network of `FeatureExtractor` is made by the worker, if
-        its weights have a name and are the same there; any other is sent once, 80 MB for VGG19.
+        cluster, whose machines need the same packages and folders. A task takes 600 bytes and a
+        path, or the pixels of what is in memory. Losses and styles, with VGG19 and two scales 5 MB,
+        are sent with the first tasks, until each worker has them. The network of `FeatureExtractor`
+        is made by the worker, if its weights have a name and are the same there; any other is sent
+        with the losses, 80 MB for VGG19.
         Close the generator to begin no more pictures; those that workers are at are given up.
 
         Args:
