@@ -1,7 +1,7 @@
 """Runs the examples of README.md and docs/, as they stand there.
 
 Blocks of Python are executed; in blocks of shell the `nst` lines are. Each page has a folder of its
-own with three small pictures, a network of a few channels in place of VGG19, and runs of few steps:
+own with a few small pictures, a network of a few channels in place of VGG19, and runs of few steps:
 no weights are needed, and a page takes moments.
 """
 
@@ -42,7 +42,9 @@ def _examples_of_docstrings_write_elsewhere(
 def _prepare(namespace: dict[str, Any]) -> None:
     """Make the world in which a page's examples run."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
-    for seed, name in enumerate(("photo.jpg", "painting.jpg", "other.jpg", "sky.png")):
+    (folder / "photos").mkdir()
+    names = "photo.jpg", "painting.jpg", "other.jpg", "sky.png", "photos/a.jpg", "photos/b.jpg"
+    for seed, name in enumerate(names):
         _smooth_picture(seed).save(folder / name)
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)

@@ -10,6 +10,7 @@ from nst._parser import parse
 
 COMMANDS = {
     "stylize": "stylize photo.png a.png -o out.png",
+    "batch": "batch photos --style a.png -o out",
     "sheet": "sheet photo.png a.png -o out.png --vary seed=1,2",
     "synthesize": "synthesize a.png -o out.png",
     "capture": "capture a.png -o out.nst",
@@ -48,6 +49,7 @@ OF_A_NETWORK = [
 ]
 HEEDED = {
     "stylize": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "batch": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "sheet": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
@@ -97,7 +99,7 @@ def test_a_picture_after_page_is_no_port() -> None:
     assert (options.page, options.content, options.styles) == (8765, "photo.png", ["a.png"])
 
 
-@pytest.mark.parametrize("command", ["sheet", "capture", "rerun"])
+@pytest.mark.parametrize("command", ["batch", "sheet", "capture", "rerun"])
 def test_what_is_no_single_run_has_no_page(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms, ImageFile
 
+from nst._decode import picture_shape
 from nst.images import (
     Picture,
     check_output,
@@ -414,6 +415,19 @@ def test_damaged_file_is_read_or_refused_but_never_crashes(
             assert str(path) in str(err)
         else:
             assert 0 <= pixels.min() <= pixels.max() <= 1
+
+
+def test_the_shape_of_a_file_is_told_by_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert picture_shape(path) == (30, 40)
+    assert picture_shape(torch.rand(3, 5, 7)) == (5, 7)
+    path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
+        picture_shape(path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        picture_shape(tmp_path / "missing.png")
 
 
 @pytest.mark.parametrize(

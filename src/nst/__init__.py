@@ -23,6 +23,7 @@ from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._live_page import LivePage
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
+from nst._map import MapResult
 from nst._matching_losses import (
     HistogramStyleLoss,
     NearestNeighborStyleLoss,
@@ -66,6 +67,7 @@ __all__ = [
     "LivePage",
     "Loss",
     "LossHistory",
+    "MapResult",
     "MeanStdStyleLoss",
     "MomentStyleLoss",
     "NearestNeighborStyleLoss",

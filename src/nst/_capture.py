@@ -15,16 +15,44 @@ from nst._scales import plan_scales
 from nst._statistics import Entry, StyleStatistics, loss_identity
 from nst._style import Painting, Style
 
-__all__ = ["capture_style"]
+__all__ = ["can_capture", "capture_painting", "capture_style"]
+
+
+def can_capture(recipe: Recipe) -> bool:
+    """Say whether there are style losses, of which statistics are all that they compare with.
+
+    Args:
+        recipe: Has the losses.
+    """
+    losses = [x for x in recipe.losses.values() if x.reference == "style" and x.weight > 0]
+    return bool(losses) and all(isinstance(loss, SummaryLoss) for loss in losses)
 
 
 def capture_style(style: Style, sizes: Sequence[int] | None, recipe: Recipe) -> Style:
     """Do what `StyleTransfer.capture` says; see there for the arguments."""
-    losses = _style_losses(recipe)
+    _style_losses(recipe)  # refuses before anything is read
     sizes = _sizes(sizes, recipe)
     painting = recipe.reader.read_style(style, "style")
     if not isinstance(painting, Painting):
         raise ValueError("`style` is captured already. Pass the painting, or use it as it is.")
+    return capture_painting(style, painting, sizes, recipe)
+
+
+def capture_painting(
+    style: Style, painting: Painting, sizes: Sequence[int], recipe: Recipe
+) -> Style:
+    """Capture a style whose picture has been read.
+
+    Args:
+        style: The style.
+        painting: Its picture.
+        sizes: The longer sides of the pictures that it is for, ascending.
+        recipe: Of the transfer.
+
+    Raises:
+        ValueError: As `StyleTransfer.capture`.
+    """
+    losses = _style_losses(recipe)
     scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
     if isinstance(recipe.extractor, FeatureExtractor):
         layers = {layer for loss in losses.values() for layer in loss.layers}

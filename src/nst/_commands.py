@@ -64,6 +64,7 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add_command in (
         _add_stylize,
+        _add_batch,
         _add_sheet,
         _add_synthesize,
         _add_capture,
@@ -94,6 +95,31 @@ def _add_stylize(commands: Any) -> None:
     _add_checkpoint(add)
     _add_save_every(add)
     _add_page(add)
+    _add_common(command)
+
+
+def _add_batch(commands: Any) -> None:
+    command = commands.add_parser(
+        "batch",
+        allow_abbrev=False,
+        help="repaint all photographs of a folder",
+        description="Repaint every picture of FOLDER in the manner of STYLE; several styles are "
+        "blended. What is there already is left out, so that the same command goes on after an "
+        "interruption.",
+        epilog=f"STYLE is {FORM}.",
+    )
+    add = command.add_argument
+    add("folder", metavar="FOLDER", help="where the photographs are; not those in its folders")
+    _add_style(add)
+    add("-o", "--output", metavar="OUT", required=True, help="the folder to write to")
+    suffixes = ["png", "jpg", "webp", "tiff"]
+    add("--format", choices=suffixes, default="png", help="of the files (default: png)")
+    add("--overwrite", action="store_true", help="also repaint what is there already")
+    crew = command.add_mutually_exclusive_group()
+    crew.add_argument(
+        "--workers", type=int, metavar="N", help="repaint N pictures at a time, in processes"
+    )
+    crew.add_argument("--dask", metavar="ADDRESS", help="use the Dask cluster of this scheduler")
     _add_common(command)
 
 
@@ -219,13 +245,17 @@ def _add_demo(commands: Any) -> None:
 def _add_pictures(add: Callable[..., Any]) -> None:
     add("content", metavar="CONTENT", nargs="?", help="the photograph")
     add("style", metavar="STYLE", nargs="*", help="the painting, or several")
+    _add_style(add)
+
+
+def _add_style(add: Callable[..., Any]) -> None:
     add(
         "--style",
         dest="more_styles",
         metavar="STYLE",
         action="append",
         default=[],
-        help="another painting, or a style file of `nst capture`; may be given several times",
+        help="a painting, or a style file of `nst capture`; may be given several times",
     )
 
 

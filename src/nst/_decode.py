@@ -22,7 +22,7 @@ import torch
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["ImageLike", "Picture", "check_input", "read_picture"]
+__all__ = ["ImageLike", "Picture", "check_input", "picture_shape", "read_picture"]
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """What can be read as a picture."""
@@ -111,6 +111,28 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
         "a PIL image, a numpy array or a torch tensor. PIL.Image.open reads open files and bytes."
     )
+
+
+def picture_shape(source: ImageLike) -> tuple[int, int]:
+    """Return the sides of a picture in pixels; of a file, only the beginning is read for that.
+
+    Args:
+        source: As in `read_picture`.
+
+    Returns:
+        Height and width; of a file that EXIF turns on its side, the other way round.
+
+    Raises:
+        OSError: As in `read_picture`.
+        TypeError: As in `read_picture`.
+        ValueError: As in `read_picture`.
+    """
+    if isinstance(source, str | os.PathLike):
+        check_input(source, name="source")
+        with _decoding(f"`source` is {str(source)!r}, which"), Image.open(source) as image:
+            return image.height, image.width
+    height, width = read_picture(source).pixels.shape[-2:]
+    return height, width
 
 
 def _from_file(path: Path, name: str) -> Picture:

@@ -15,7 +15,7 @@ from nst._options import KNOWN_WORDS
 from nst._style_spec import paths_of
 from nst.images import check_input, check_output, check_place, read_record
 
-__all__ = ["check_files", "steps_folder"]
+__all__ = ["check_files", "check_inputs", "steps_folder"]
 
 
 def check_files(options: argparse.Namespace) -> None:
@@ -28,7 +28,7 @@ def check_files(options: argparse.Namespace) -> None:
         OSError: A file is missing, may not be read, or has no place to go to.
         ValueError: It is no regular file; or what is written would replace what is read.
     """
-    output, inputs = Path(options.output), list(_inputs(options))
+    output, inputs = Path(options.output), check_inputs(options)
     if options.command == "capture":
         check_place(output, name="--output", example="style.nst")
     else:
@@ -47,6 +47,22 @@ def check_files(options: argparse.Namespace) -> None:
         _check_checkpoint(Path(options.checkpoint), output)
     if getattr(options, "save_every", None) is not None:
         _check_steps(steps_folder(output), inputs)
+
+
+def check_inputs(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Refuse files that cannot be read.
+
+    Args:
+        options: A command line, parsed.
+
+    Returns:
+        What is read: names and paths.
+
+    Raises:
+        OSError: A file is missing, or may not be read.
+        ValueError: It is no regular file.
+    """
+    return list(_inputs(options))
 
 
 def steps_folder(output: Path) -> Path:

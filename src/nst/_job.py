@@ -26,7 +26,7 @@ from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike, as_styles, read_mask
 from nst.images import ImageLike, Picture, fit, resize
 
-__all__ = ["ColorWhen", "Handles", "Job", "Recipe"]
+__all__ = ["ColorWhen", "Handles", "Job", "Recipe", "plan_run"]
 
 ColorWhen = Literal["before", "after", "both"]
 
@@ -59,6 +59,14 @@ class Recipe:
     def layers(self) -> set[str]:
         """What any of the losses reads."""
         return {layer for loss in self.losses.values() for layer in loss.layers}
+
+    def size_of(self, shape: Sequence[int]) -> int:
+        """Return the longer side of what a photograph becomes.
+
+        Args:
+            shape: The photograph's height and width.
+        """
+        return max(shape) if self.size is None else min(self.size, max(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +152,7 @@ class Job:
                 "`strength` is 0, which leaves only losses that refer to the content, and there "
                 "are none. Add a ContentLoss, or use a strength above 0."
             )
-        longer = max(photo.pixels.shape[-2:])
-        size = longer if recipe.size is None else min(recipe.size, longer)
+        size = recipe.size_of(photo.pixels.shape[-2:])
         return cls._assemble(photo, handles, styles, materials, regions, where, size, recipe)
 
     @classmethod
@@ -189,7 +196,7 @@ class Job:
         recipe: Recipe,
     ) -> Job:
         _check_masks(recipe.losses, materials, regions)
-        scales = _plan(photo, styles, materials, size, recipe)
+        scales = plan_run(photo.pixels.shape[-2:], styles, materials, size, recipe)
         _check_captured(materials, styles, scales, recipe)
         recolored = _recolor(materials, photo, handles)
         shape = fit(photo.pixels.shape[-2:], scales[0].size)
@@ -249,7 +256,8 @@ class Job:
         Args:
             size: The longer side of the picture, in pixels.
         """
-        return list(_shapes(self.photo, self.styles, self.materials[0], size).values())
+        photo = self.photo.pixels.shape[-2:]
+        return list(_shapes(photo, self.styles, self.materials[0], size).values())
 
     def paintings_at(self, size: int, picture: int = 0) -> list[Painting | StyleStatistics]:
         """Return the styles as they are used for a picture of this size.
@@ -312,21 +320,32 @@ def _refer_to(losses: Mapping[str, Loss], reference: str) -> bool:
     return any(loss.reference == reference and loss.weight > 0 for loss in losses.values())
 
 
-def _plan(
-    photo: Picture,
+def plan_run(
+    shape: Sequence[int],
     styles: Sequence[Style],
     materials: Sequence[Material],
     size: int,
     recipe: Recipe,
 ) -> list[Scale]:
-    """Plan the scales; those at which a picture is too small for the network are left out."""
+    """Plan the scales; those at which a picture is too small for the network are left out.
+
+    Args:
+        shape: The photograph's height and width.
+        styles: The styles.
+        materials: What there is of each.
+        size: The longer side of the result.
+        recipe: Of the transfer.
+
+    Raises:
+        ValueError: A picture is too small for every scale.
+    """
     scales = plan_scales(size, recipe.num_steps, recipe.num_scales)
     if isinstance(recipe.extractor, FeatureExtractor):
-        for name, (height, width) in _shapes(photo, styles, materials, size).items():
+        for name, (height, width) in _shapes(shape, styles, materials, size).items():
             recipe.extractor.check_size(height, width, recipe.layers, name=name)
         smallest = recipe.extractor.smallest_side(recipe.layers)
         while len(scales) > 1 and smallest > min(
-            chain.from_iterable(_shapes(photo, styles, materials, scales[0].size).values())
+            chain.from_iterable(_shapes(shape, styles, materials, scales[0].size).values())
         ):
             scales = plan_scales(size, recipe.num_steps, len(scales) - 1)
     return scales
@@ -404,10 +423,10 @@ def _check_captured(
 
 
 def _shapes(
-    photo: Picture, styles: Sequence[Style], materials: Sequence[Material], size: int
+    photo: Sequence[int], styles: Sequence[Style], materials: Sequence[Material], size: int
 ) -> dict[str, tuple[int, int]]:
     """Return the height and width of every picture at a scale, by the argument's name."""
-    shapes = {"content": fit(photo.pixels.shape[-2:], size)}
+    shapes = {"content": fit(photo, size)}
     for i, (style, each) in enumerate(zip(styles, materials, strict=True)):
         if isinstance(each, Painting):
             shapes[f"style[{i}]"] = fit(each.pixels.shape[-2:], style.size_at(size))

@@ -83,6 +83,10 @@ def _complete(command: Parser, options: argparse.Namespace) -> None:
         missing = [name for name, value in needed.items() if not value]
         if missing:
             command.error(f"the following arguments are required: {', '.join(missing)}")
+    if options.command == "batch":
+        options.styles = options.more_styles
+        if not options.styles:
+            command.error("the following arguments are required: --style")
     if options.command == "stylize" and options.estimate and options.quiet:
         command.error("`--quiet` leaves nothing of `--estimate`; leave it out")
     if getattr(options, "checkpoint_every", None) is not None and options.checkpoint is None:

@@ -1,8 +1,8 @@
-"""Times and sizes as people say them."""
+"""Times, sizes and errors as people say them."""
 
 from __future__ import annotations
 
-__all__ = ["byte_count", "duration"]
+__all__ = ["byte_count", "duration", "one_line"]
 
 
 def duration(seconds: float) -> str:
@@ -36,3 +36,16 @@ def byte_count(number: float) -> str:
         digits = -1 if number >= 100e6 else 0
         return f"{round(number / 1e6, digits):.0f} MB"
     return f"{number / 1e9:.1f} GB"
+
+
+def one_line(error: BaseException | None) -> str:
+    r"""Say what is wrong in one line.
+
+    Args:
+        error: Its text may have several.
+
+    Examples:
+        >>> one_line(ValueError("one thing,\nand another")), one_line(MemoryError())
+        ('one thing, and another', 'MemoryError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,7 @@ from nst._statistics import StyleStatistics
 from nst._style import Style
 from nst.images import ImageLike
 
-__all__ = ["describe_inputs", "settings_of"]
+__all__ = ["describe_inputs", "describe_styles", "settings_of"]
 
 logger = logging.getLogger("nst")
 
@@ -49,7 +49,7 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "extractor": _describe(recipe.extractor),
         "network": fingerprint(recipe.extractor),
         "losses": {name: _describe(loss) for name, loss in job.losses.items()},
-        "styles": [_describe_style(style, job.styles) for style in job.styles],
+        "styles": describe_styles(job.styles),
         "optimizer": _optimizer_name(recipe.optimizer),
         "size": recipe.size,
         "num_steps": recipe.num_steps,
@@ -105,6 +105,15 @@ def _describe_input(source: Any) -> dict[str, str | None]:
     if isinstance(source, torch.Tensor):
         return {"name": None, "sha256": hash_tensor(source)}
     return {"name": None, "sha256": hash_array(np.array(source))}
+
+
+def describe_styles(styles: Sequence[Style]) -> list[dict[str, Any]]:
+    """Return what a record tells of styles beside their pictures.
+
+    Args:
+        styles: Of one run.
+    """
+    return [_describe_style(style, styles) for style in styles]
 
 
 def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:

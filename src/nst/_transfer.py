@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
 from nst._loop import begin, end, join_reasons, optimize
 from nst._losses import Loss
+from nst._map import MapResult, map_pictures
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
@@ -370,6 +372,78 @@ class StyleTransfer:
         job = Job.prepare(content, style, handles, self._recipe())
         job.inputs = describe_inputs(content, job.styles, handles.pictures)
         return self._follow(job, followers, start)
+
+    def map(
+        self,
+        contents: Iterable[ImageLike],
+        style: StyleLike,
+        *,
+        executor: Executor | None = None,
+        max_in_flight: int | None = None,
+        num_threads: int = 1,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        **arguments: Any,
+    ) -> Generator[MapResult, None, None]:
+        """Repaint many photographs in one style, and yield each as soon as it is finished.
+
+        A picture that fails does not stop the others. Each is to the bit what `run` makes of it,
+        with as many threads; but styles are captured once for each size, where all style losses
+        are `StatisticLoss`es.
+
+        With an executor, pictures are repainted by its workers and come in the order in which they
+        are finished: `ProcessPoolExecutor` for one machine, Dask's `Client.get_executor()` for a
+        cluster, whose machines need the same packages and folders. A task takes 600 bytes and a
+        path, or the pixels of what is in memory. Losses and styles, with VGG19 and two scales 5 MB,
+        are sent with the first tasks, until each worker has them. The network of `FeatureExtractor`
+        is made by the worker, if its weights have a name and are the same there; any other is sent
+        with the losses, 80 MB for VGG19.
+        Close the generator to begin no more pictures; those that workers are at are given up.
+
+        Args:
+            contents: The photographs, as in `run`; taken one by one, when there is room.
+            style: As in `run`.
+            executor: Whose workers do the work; shut it down yourself. None does it here, one
+                picture after another.
+            max_in_flight: How many pictures are with the executor or finished and not yet taken;
+                by default twice the number of this machine's processors. Use twice the number of
+                workers, so that none has to wait.
+            num_threads: How many threads PyTorch uses for each picture in another process. In this
+                process they are as you set them.
+            callbacks: As in `run`; only without an executor.
+            **arguments: The others of `run`, which are the same for all pictures.
+
+        Yields:
+            For each photograph its number, and a result or an error; see `MapResult`.
+
+        Raises:
+            FileNotFoundError: There is no file at the path of a style.
+            ValueError: A style cannot be read; a number is out of range, a name unknown; callbacks
+                with an executor.
+            TypeError: An argument is of a wrong type, or a part of the transfer cannot be pickled.
+            concurrent.futures.BrokenExecutor: At the end, after an error for each picture that is
+                not done: a worker was killed, or the executor was shut down.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> photos = [torch.rand(1, 3, 32, 48), "missing.jpg"]
+            >>> for each in transfer.map(photos, torch.rand(1, 3, 40, 40)):
+            ...     print(each.name, "done" if each.result else type(each.error).__name__)
+            contents[0] done
+            missing.jpg FileNotFoundError
+        """
+        _check_losses(self.losses)
+        return map_pictures(
+            self,
+            self._recipe(),
+            contents,
+            style,
+            arguments,
+            executor=executor,
+            callbacks=callbacks,
+            max_in_flight=max_in_flight,
+            num_threads=num_threads,
+        )
 
     @torch.inference_mode(False)
     def synthesize(

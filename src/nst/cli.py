@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nst._batch import save_all, workers
 from nst._callbacks import Callback, ProgressBar, SaveImages
 from nst._cells import Table, make_table
 from nst._checkpoint import Checkpoint, read_checkpoint_record
@@ -21,10 +22,13 @@ from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
 from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
+from nst._folder import find_pictures, stand_in
 from nst._live_page import LivePage
+from nst._map import MapResult
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
+from nst._readable import one_line
 from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
@@ -46,21 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of the process by default.
 
     Returns:
-        The exit status: 0, 2 for bad input (one line on standard error says what), 130 when
-        interrupted before there was a picture to save.
+        The exit status: 0, 1 if pictures of a batch failed, 2 for bad input (one line on standard
+        error says what), 130 when interrupted before there was a picture to save.
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        check_files(options)
+        if options.command != "batch":  # whose files are found in a folder first
+            check_files(options)
         with _warnings_shown():
-            _COMMANDS[options.command](options)
+            return _COMMANDS[options.command](options) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
-        message = " ".join(str(error).split())
-        sys.stderr.write(f"nst: error: {message}\n")
+        sys.stderr.write(f"nst: error: {one_line(error)}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
-    return 0
 
 
 @contextmanager
@@ -178,6 +181,32 @@ def _resume(options: argparse.Namespace) -> None:
         _finish(result, options)
 
 
+def _batch(options: argparse.Namespace) -> int:
+    styles, batch = _styles(options), find_pictures(options)
+    pictures = list(batch.outputs)
+    if not pictures:
+        return save_all([], batch, options)
+    rehearse(partial(_run, options, stand_in(pictures)), styles, options)
+    with closing(_map(pictures, styles, options)) as outcomes:
+        return save_all(outcomes, batch, options)
+
+
+def _map(
+    pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
+) -> Generator[MapResult, None, None]:
+    with workers(options) as (executor, arguments):
+        transfer = StyleTransfer(_extractor(options), **recipe(options))
+        callbacks = _callbacks(options) if executor is None else []
+        yield from transfer.map(
+            pictures,
+            styles,
+            executor=executor,
+            callbacks=callbacks,
+            **arguments,
+            **run_arguments(options),
+        )
+
+
 def _sheet(options: argparse.Namespace) -> None:
     """Paint a cell for every combination of the varied options; all are checked before."""
     table = make_table(options)
@@ -287,8 +316,9 @@ def _demo_photograph() -> ImageLike:
     return photograph
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "stylize": _stylize,
+    "batch": _batch,
     "sheet": _sheet,
     "synthesize": _synthesize,
     "capture": _capture,
