@@ -242,7 +242,7 @@ class Objective:
     ) -> Sweep | None:
         """Let the features of a picture pass by; return their way, if there are any."""
         if "image" in layers:
-            see("image", image, 0, image.shape[-2])
+            see("image", image, 0, image.shape[-2], tracing)
         if not set(layers) - {"image"}:
             return None
         make: Any = self._extractor
@@ -334,7 +334,7 @@ class Objective:
             if name not in of_pixels and isinstance(loss, StatisticLoss)
         }
 
-        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
             for name, each in tallies.items():
                 if layer in chosen[name].layers:
                     each.add(layer, feature, first, height)
@@ -360,7 +360,7 @@ class Objective:
         """Return whole features that were computed in tiles."""
         features: dict[str, Tensor] = {}
 
-        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
             n, channels, rows, width = feature.shape
             if layer not in features:
                 features[layer] = feature.new_empty(n, channels, height, width).contiguous(

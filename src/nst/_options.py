@@ -117,6 +117,7 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
     add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
     add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
+    add("--tile", type=_tile, default="auto", metavar="N", help="rows at a time; auto, none")
     add(
         "--weights",
         default="auto",
@@ -139,6 +140,12 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     )
 
 
+def _tile(word: str) -> int | str | None:
+    if word in ("auto", "none"):
+        return None if word == "none" else word
+    return int(word)
+
+
 def recipe(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `StyleTransfer` that a command line asks for, but the extractor."""
     made = preset(options.preset)
@@ -150,6 +157,7 @@ def recipe(options: argparse.Namespace) -> dict[str, Any]:
     }
     made.update({name: value for name, value in asked.items() if value is not None})
     made["normalize_gradients"] = options.normalize_gradients
+    made["tile"] = options.tile
     losses = made["losses"]
     losses["content"] = _changed(
         losses["content"],
