@@ -145,6 +145,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "images",
     },
     "_painting": set(),
+    "_samples": {"_painting"},
     "color": {"_checks"},
     "plotting": {"_callbacks", "_checks", "_result", "images"},
     "testing": {"_features", "_losses", "_weights"},

@@ -66,6 +66,7 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
         _add_synthesize,
         _add_capture,
         _add_rerun,
+        _add_samples,
         _add_demo,
     ):
         add_command(commands)
@@ -173,6 +174,19 @@ def _add_rerun(commands: Any) -> None:
         help="a folder to look into, or a file; may be given several times",
     )
     add("--weights", metavar="FILE", help="in place of those recorded")
+    _add_quiet(add)
+
+
+def _add_samples(commands: Any) -> None:
+    command = commands.add_parser(
+        "samples",
+        allow_abbrev=False,
+        help="write pictures to begin with, if you have none at hand",
+        description="Write photo.jpg, painting.jpg, other.jpg and mask.png into FOLDER: a "
+        "photograph of scikit-image, two pictures that nst paints itself, and a mask.",
+    )
+    add = command.add_argument
+    add("folder", metavar="FOLDER", nargs="?", default=".", help="where to (default: here)")
     _add_quiet(add)
 
 
