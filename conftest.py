@@ -55,7 +55,8 @@ def _prepare(namespace: dict[str, Any]) -> None:
         patch("nst._features.load_weights", lambda source="auto": tiny),
         patch("nst._job.plan_scales", _plan_few_steps),
         patch("nst.cli.paint", lambda: _smooth_picture(1)),
-        patch("nst._samples.paint", lambda seed=0: _smooth_picture(1 + seed)),
+        patch("nst._samples.paint", lambda: _smooth_picture(1)),
+        patch("nst._samples.woodcut", lambda: _smooth_picture(2)),
     ):
         _cleanup.enter_context(replacement)
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -869,7 +868,8 @@ def test_the_demo_photograph_is_a_color_picture() -> None:
 def test_samples_are_pictures_to_begin_with(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst._samples.paint", lambda seed=0: Image.new("RGB", (32, 24), "navy"))
+    for name in ("paint", "woodcut"):
+        monkeypatch.setattr(f"nst._samples.{name}", lambda: Image.new("RGB", (32, 24), "navy"))
     assert nst_command("samples new") == 0
     made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
     assert names(folder / "new") == made

@@ -9,8 +9,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFilter
 
 from nst._painting import paint
+from nst._prints import woodcut
 
-__all__ = ["demo_photograph", "write_samples"]
+__all__ = ["cup_mask", "demo_photograph", "photograph", "write_samples"]
 
 # The saucer and the cup in scikit-image's photograph, in shares of its width and height.
 _CUP = ((0.13, 0.18, 0.8, 0.97), (0.28, 0.04, 0.69, 0.52))
@@ -22,7 +23,7 @@ def demo_photograph() -> Image.Image:
     Raises:
         ImportError: scikit-image is not installed.
     """
-    return _photograph("chelsea")  # CC0, by Stefan van der Walt; part of the wheel
+    return photograph("chelsea")  # CC0, by Stefan van der Walt; part of the wheel
 
 
 def write_samples(folder: str | os.PathLike[str]) -> list[Path]:
@@ -47,27 +48,40 @@ def write_samples(folder: str | os.PathLike[str]) -> list[Path]:
                 f"`FOLDER` is {str(place)!r}, where {path.name!r} is already and would be written "
                 "over. Name another folder."
             )
-    photograph = _photograph("coffee")  # CC0, by Rachel Michetti; part of the wheel
+    coffee = photograph("coffee")  # CC0, by Rachel Michetti; part of the wheel
     place.mkdir(parents=True, exist_ok=True)
-    pictures = (photograph, paint(), paint(seed=1), _mask(photograph.size))
+    pictures = (coffee, paint(), woodcut(), cup_mask(coffee.size))
     for name, picture in zip(names, pictures, strict=True):
         picture.save(place / name, quality=95)
     return [place / name for name in names]
 
 
-def _photograph(name: str) -> Image.Image:
+def photograph(name: str) -> Image.Image:
+    """Return a photograph of scikit-image's wheel.
+
+    Args:
+        name: Of the function in `skimage.data`.
+
+    Raises:
+        ImportError: scikit-image is not installed.
+    """
     try:
         from skimage import data
     except ImportError as error:
         raise ImportError(
-            "scikit-image, whose photograph is needed, is not installed. "
+            "`nst demo` and `nst samples` need scikit-image, which is not installed. "
             "Run `pip install 'nst[demo]'`."
         ) from error
     untyped: Any = data
     return Image.fromarray(getattr(untyped, name)())
 
 
-def _mask(size: tuple[int, int]) -> Image.Image:
+def cup_mask(size: tuple[int, int]) -> Image.Image:
+    """Return a mask of scikit-image's photograph of a cup: white for cup and saucer, softly edged.
+
+    Args:
+        size: Width and height of the photograph.
+    """
     mask = Image.new("L", size, 0)
     for left, top, right, bottom in _CUP:
         box = (left * size[0], top * size[1], right * size[0], bottom * size[1])
