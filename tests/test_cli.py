@@ -625,7 +625,7 @@ def test_styles_on_the_command_line_replace_those_of_the_file(
         ("strength = [1]", ["'strength' is [1]", "a number is needed"]),
         ("strength = 'much'", ["--strength", "'much'"]),
         ("style = [{weight = 1}]", ["a path is needed, or a table with 'image'"]),
-        ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; it may have image"]),
+        ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; use image"]),
         ("style = 'nowhere.png'", ["nowhere.png", "does not exist"]),
         ("config = 'recipe.toml'", ["'config', which is no option"]),
     ],

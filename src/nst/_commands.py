@@ -200,7 +200,13 @@ def _add_demo(commands: Any) -> None:
         "otherwise.",
     )
     add = command.add_argument
-    add("-o", "--output", metavar="OUT", default="nst-demo.png", help="default: nst-demo.png")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default="nst-demo.png",
+        help="the file to write (default: nst-demo.png)",
+    )
     _add_save_every(add)
     _add_page(add)
     _add_common(command)

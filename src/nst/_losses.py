@@ -137,7 +137,7 @@ class SummaryLoss(LayerLoss):
             terms[layer] = self.distance(statistic, self._kept(layer))
             if terms[layer].ndim != 0:
                 raise ValueError(
-                    f"{type(self).__name__}.distance returned shape {tuple(terms[layer].shape)}; "
+                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
                     "a scalar is needed. Reduce it, for example with .mean()."
                 )
         return self._weighted_sum(terms)
@@ -287,7 +287,7 @@ class PointwiseLoss(LayerLoss):
             error = self.error(feature.flatten(2), target.flatten(2))
             if error.ndim < 2 or len(error) != len(feature):
                 raise ValueError(
-                    f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
+                    f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
                     f"for each position is needed, (N, P) or (N, C, P) with N = {len(feature)}."
                 )
             terms[layer] = (error.flatten(1).mean(1) / scale).mean()

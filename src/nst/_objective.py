@@ -179,7 +179,7 @@ class Objective:
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
-                f"None of the losses {names} depends on the picture, so there is no gradient. "
+                f"`losses` has none that depends on the picture, of {names}: there is no gradient. "
                 "Compute them from the features with differentiable operations, without .detach()."
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
@@ -272,7 +272,7 @@ def _value(name: str, term: _Term, features: Features) -> Tensor:
     if not isinstance(value, Tensor) or value.ndim != 0:
         shape = tuple(getattr(value, "shape", ())) or type(value).__name__
         raise ValueError(
-            f"Loss {name!r} ({type(term.loss).__name__}) returned {shape}; "
+            f"`losses[{name!r}]` ({type(term.loss).__name__}) returned {shape}; "
             "a scalar tensor is needed. Reduce it, for example with .mean()."
         )
     return term.share * term.loss.weight * value

@@ -23,6 +23,7 @@ from nst.color import COLOR_METHODS
 __all__ = ["KNOWN_WORDS", "add_init", "add_options", "loss_class", "recipe", "run_arguments"]
 
 _SIZE = 512  # as in StyleTransfer
+_PRESETS = "(default: the preset's)"
 
 KNOWN_WORDS: Mapping[str, Collection[str]] = {
     "init": INITS,
@@ -149,13 +150,12 @@ def _add_losses(add: Callable[..., Any]) -> None:
             f"--{reference}-loss",
             type=partial(loss_class, reference),
             metavar="NAME",
-            help=f"{', '.join(_KINDS[reference])}, or MODULE:CLASS for one of yours (default: the "
-            "preset's)",
+            help=f"{', '.join(_KINDS[reference])}, or MODULE:CLASS for one of yours {_PRESETS}",
         )
-    add("--style-weight", type=float, metavar="X", help="default: the preset's")
-    add("--content-weight", type=float, metavar="X", help="default: the preset's")
-    add("--style-layers", metavar="A,B", help="such as relu1_1,relu2_1; default: the preset's")
-    add("--content-layers", metavar="A,B", help="such as relu4_2; default: the preset's")
+    add("--style-weight", type=float, metavar="X", help=f"what the style counts for {_PRESETS}")
+    add("--content-weight", type=float, metavar="X", help=f"how much of it stays {_PRESETS}")
+    add("--style-layers", metavar="A,B", help=f"such as relu1_1,relu2_1 {_PRESETS}")
+    add("--content-layers", metavar="A,B", help=f"such as relu4_2 {_PRESETS}")
     add("--tv", type=float, metavar="X", help="add total variation of this weight")
 
 
@@ -164,10 +164,10 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="optimizer steps over all scales; default: the preset's",
+        help=f"optimizer steps over all scales {_PRESETS}",
     )
-    add("--scales", type=int, metavar="N", help="how many scales; default: the preset's")
-    add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
+    add("--scales", type=int, metavar="N", help=f"how many scales, coarse to fine {_PRESETS}")
+    add("--optimizer", choices=["lbfgs", "adam"], help=f"what lowers the losses {_PRESETS}")
     add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
     add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
     add(
@@ -176,8 +176,15 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         metavar="FILE",
         help="auto, original, torchvision, or a VGG19 state dict (default: auto)",
     )
-    add("--pooling", choices=["max", "average"], default="max", help="default: max")
-    add("--padding", choices=["zeros", "replicate"], default="zeros", help="default: zeros")
+    add(
+        "--pooling", choices=["max", "average"], default="max", help="of the network (default: max)"
+    )
+    add(
+        "--padding",
+        choices=["zeros", "replicate"],
+        default="zeros",
+        help="at the border (default: zeros)",
+    )
     add(
         "--no-winograd",
         dest="winograd",
@@ -239,7 +246,10 @@ def _changed(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: fl
         return type(loss)(**{**loss.settings(), **changes})
     parameters = inspect.signature(kind).parameters
     if "layers" not in parameters and layers is not None:
-        raise ValueError(f"`layers` cannot be chosen for {kind.__name__}, which sees the picture.")
+        raise ValueError(
+            f"`layers` cannot be chosen for {kind.__name__}, which sees the picture. Leave them "
+            "out."
+        )
     if "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
         changes.setdefault("layers", loss.settings()["layers"])
     return kind(**{"weight": loss.weight, **changes})
