@@ -201,6 +201,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "images",
     },
     "_painting": set(),
+    "_prints": set(),
+    "_samples": {"_painting", "_prints"},
     "color": {"_checks"},
     "plotting": {"_callbacks", "_checks", "_result", "images"},
     "testing": {"_features", "_losses", "_weights"},

@@ -169,7 +169,8 @@ class Job:
             raise ValueError("`style` has a region, but a texture has none. Leave it out.")
         if not _refer_to(recipe.losses, "style"):
             raise ValueError(
-                "`losses` has no style loss of positive weight, which a texture needs."
+                "`losses` has no style loss of positive weight, which a texture needs. Add one, "
+                "such as GramStyleLoss()."
             )
         reader = recipe.reader
         materials = _read_materials(reader, styles)

@@ -165,7 +165,7 @@ class Objective:
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
-                f"None of the losses {names} depends on the picture, so there is no gradient. "
+                f"`losses` has none that depends on the picture, of {names}: there is no gradient. "
                 "Compute them from the features with differentiable operations, without .detach()."
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.

@@ -274,7 +274,7 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
             )
         losses[name] = LOSSES[kind](**settings)
     if not any(loss.weight for loss in losses.values()):
-        raise ValueError("`losses` has none that weighs more than 0.")
+        raise ValueError("`losses` has none that weighs more than 0; one must.")
     return losses
 
 

@@ -48,7 +48,7 @@ class Term(NamedTuple):
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ValueError(
-                f"Loss {name!r} ({type(self.loss).__name__}) returned {shape}; "
+                f"`losses[{name!r}]` ({type(self.loss).__name__}) returned {shape}; "
                 "a scalar tensor is needed. Reduce it, for example with .mean()."
             )
         return self.factor * value
