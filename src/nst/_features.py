@@ -21,6 +21,8 @@ from nst._workspace import Workspaces
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
 Pooling = Literal["max", "average"]
+# Pixels from which memory counts more than a hundredth of the time.
+_LARGE = 2**19
 
 
 def _layer_names() -> tuple[str, ...]:
@@ -150,9 +152,11 @@ class FeatureExtractor(nn.Module):
         """
         rows = self._normalized(images).permute(0, 2, 3, 1).contiguous()
         whole = Strip(rows, 0, rows.shape[1])
-        # The first convolution has three channels to look at: it is sooner done than kept.
+        # The first convolution has three channels to look at: of a large picture, what it returns
+        # is better computed again than kept.
+        apart = int(tile is None and images.shape[-2] * images.shape[-1] >= _LARGE)
         stages = self._stages(layers)
-        return Sweep(whole, stages, self._workspaces, tile=tile, apart=1, divisor=self.std)
+        return Sweep(whole, stages, self._workspaces, tile=tile, apart=apart, divisor=self.std)
 
     def _normalized(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
