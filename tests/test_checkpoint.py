@@ -600,7 +600,7 @@ def test_other_versions_and_threads_are_told(
 def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tensor) -> None:
     states: list[RunState] = []
     transfer().run(photo, painting, callbacks=states.append)
-    with pytest.raises(RuntimeError, match=r"call RunState.snapshot in Callback.on_step"):
+    with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
         states[0].snapshot()
 
 

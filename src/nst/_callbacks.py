@@ -34,7 +34,7 @@ __all__ = [
 
 def _nothing_to_keep() -> dict[str, Any]:
     raise RuntimeError(
-        "There is no snapshot of a run that does not go on: call RunState.snapshot in "
+        "`RunState.snapshot` has nothing to return, as no run is under way. Call it in "
         "Callback.on_step."
     )
 

@@ -133,7 +133,7 @@ def _handles(arguments: Mapping[str, Any]) -> Handles:
     for name in arguments:
         if name not in known:
             raise TypeError(
-                f"`map` has no argument {name!r}; those of run that it takes are "
+                f"`map` has no argument {name!r}. Choose from those of run that it takes: "
                 f"{', '.join(known)}."
             )
     return Handles(**arguments)
@@ -168,7 +168,7 @@ def _packed_part(part: object) -> bytes:
     except Exception as error:  # nearly anything: classes decide how they are pickled
         raise TypeError(
             f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
-            "Define losses, optimizers and networks of your own at the top of a module."
+            "Losses, optimizers and networks of your own must be defined at the top of a module."
         ) from error
 
 
