@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["at_least", "known_layers", "non_negative", "normalized_blend", "one_of"]
+__all__ = ["at_least", "file_path", "known_layers", "non_negative", "normalized_blend", "one_of"]
 
 T = TypeVar("T")
 
@@ -30,6 +32,35 @@ def at_least(argument: str, value: Any, lowest: int) -> int:
     if number < lowest:
         raise ValueError(f"`{argument}` is {number}; it must be at least {lowest}.")
     return number
+
+
+def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
+    """Return a path that a file could have, whether there is one or not.
+
+    Raises:
+        TypeError: It is no path.
+        ValueError: No file can be called that: it is too long, has a zero character, or is a link
+            that leads back to itself.
+    """
+    try:
+        path = Path(os.fsdecode(value))
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; a path (str or PathLike) is needed.") from None
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what that means, the caller knows
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"`{argument}` is {_shortened(str(path))}, which no file can be called ({reason}). "
+            "Use another name."
+        ) from error
+    return path
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:90]}...{text[-90:]}")
 
 
 def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> None:

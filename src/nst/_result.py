@@ -67,7 +67,7 @@ class StyleTransferResult:
             ValueError: An unknown suffix.
             OSError: The file cannot be written. An existing file is then left as it was.
         """
-        path, count = Path(path), len(self.image)
+        path, count = Path(os.fsdecode(path)), len(self.image)
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
         return [

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nst._checks import file_path
 from nst._hashes import hash_file
 from nst._losses import Statistic, SummaryLoss
 from nst.images import write_whole
@@ -136,7 +137,7 @@ class StyleStatistics:
         buffer = io.BytesIO()
         named: dict[str, Any] = {f"array{i}": each.cpu().numpy() for i, each in enumerate(arrays)}
         np.savez(buffer, about=np.array(json.dumps(about)), **named)
-        path = Path(path)
+        path = file_path("path", path)
         write_whole(path, buffer.getbuffer())
         return path
 
@@ -151,7 +152,7 @@ class StyleStatistics:
             FileNotFoundError: There is no file.
             ValueError: It is no style file, of another version, or damaged.
         """
-        path = Path(path)
+        path = file_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(
                 f"`path` is {str(path)!r}, which is not a file. Check the path."

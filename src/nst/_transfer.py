@@ -226,7 +226,7 @@ class StyleTransfer:
             ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
         """
         record = read_record(path)
-        places = [Path(path).resolve().parent, Path.cwd(), *inputs]
+        places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
         arguments = recorded_run(record, places)
         followers = as_callbacks(callbacks)
         if "num_steps" not in changes:

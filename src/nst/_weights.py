@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torchvision.models import VGG19_Weights
 
+from nst._checks import file_path
+
 __all__ = ["CONVOLUTIONS", "Weights", "load_weights"]
 
 logger = logging.getLogger("nst")
@@ -77,7 +79,7 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
     elif source == "torchvision":
         weights = _load_torchvision()
     else:
-        weights = _load_path(Path(source))
+        weights = _load_path(file_path("weights", source))
     logger.info("VGG19 weights: %s", weights.name)
     return weights
 

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst._decode import ImageLike, Picture, check_input, read_picture
+from nst._checks import file_path
+from nst._decode import ImageLike, Picture, check_input, decoding, read_picture
 from nst._json_ready import json_ready
 
 __all__ = [
@@ -263,10 +264,12 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     check_input(path, name="path")
     refusal = f"`path` is {str(path)!r}, which holds no record of nst; use one as it was saved."
     try:
-        with Image.open(path) as picture:
+        with decoding(f"`path` is {str(path)!r}, which"), Image.open(path) as picture:
             text = picture.getexif().get(_DESCRIPTION, "")
         record = json.loads(text)
         version = record.pop(_RECORD_KEY)
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(refusal) from error
     if version != _RECORD_VERSION:
@@ -290,13 +293,14 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         IsADirectoryError: The path is a folder.
         NotADirectoryError: What should be the folder is a file.
         PermissionError: The folder or the existing file may not be written.
-        ValueError: The suffix names no format that can hold the picture.
+        ValueError: The suffix names no format that can hold the picture, or no file can be called
+            that.
 
     Examples:
         >>> check_output("result.png").name
         'result.png'
     """
-    path = Path(path)
+    path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
     if path.is_dir():
         raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. 'result.png'.")
