@@ -183,8 +183,9 @@ class LossHistory(Callback):
 
     def on_step(self, state: RunState) -> None:
         """Append this step's losses."""
-        for name, value in state.losses.items():
-            self.losses.setdefault(name, []).append(float(value))
+        values = {name: float(value) for name, value in state.losses.items()}
+        for name, value in values.items():  # all or none: reading them is what takes time
+            self.losses.setdefault(name, []).append(value)
 
     @property
     def total(self) -> list[float]:

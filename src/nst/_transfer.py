@@ -21,7 +21,7 @@ from nst._device import resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
-from nst._loop import end, join_reasons, optimize
+from nst._loop import end, join_reasons, optimize, persist
 from nst._losses import Loss
 from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
@@ -33,7 +33,7 @@ from nst._record import (
     recorded_extractor,
     recorded_run,
 )
-from nst._result import StyleTransferResult
+from nst._result import StyleTransferResult, attach_result
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
 from nst._style import Painting, Style, StyleLike
@@ -277,7 +277,8 @@ class StyleTransfer:
 
         Returns:
             The best picture seen at the finest scale reached, and how it came about. Ctrl-C ends
-            the run early with that as the reason.
+            the run early with that as the reason. So does an error after the first step, whatever
+            raised it: what would have been returned is then its attribute `result`.
 
         Raises:
             FileNotFoundError: There is no file at a path.
@@ -422,6 +423,11 @@ class StyleTransfer:
         """Do the job, followed by callbacks."""
         history, state = LossHistory(), job.state
         followers = [history, *callbacks]
+
+        def finish() -> StyleTransferResult:
+            settings = settings_of(job, self._recipe())
+            return _result(job, job.best(), history, settings, time.perf_counter() - start)
+
         with ExitStack() as stack:
             try:
                 for callback in followers:
@@ -432,14 +438,14 @@ class StyleTransfer:
                 state.stop("interrupted")
             except BaseException as error:
                 state.stop(f"failed: {type(error).__name__}")
+                if state.step > 0:
+                    attach_result(error, lambda: persist(finish))
                 raise
             finally:
-                state.stop(join_reasons(job.canvases))
-                best = job.best()
-                state.image = best.clone()  # what callbacks are shown is theirs to change
+                persist(lambda: state.stop(join_reasons(job.canvases)))
+                state.image = persist(job.best)  # of its own: callbacks may change it
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        settings = settings_of(job, self._recipe())
-        return _result(job, best, history, settings, time.perf_counter() - start)
+        return persist(finish)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""

@@ -393,17 +393,23 @@ def write_whole(path: Path, content: memoryview) -> None:
     Raises:
         OSError: The file cannot be written. An existing one is then left as it was.
     """
-    path = path.resolve()
-    temporary = _temporary(path)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the new name and no content
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        path = path.resolve()
+        temporary = _temporary(path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut could leave the new name and no content
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise type(error)(
+            f"`path` is {str(path)!r}, which could not be written ({error.strerror or error}). "
+            "Make room, or choose another place."
+        ) from error
 
 
 def _temporary(path: Path) -> Path:
