@@ -82,18 +82,20 @@ def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> N
             )
 
 
-def non_negative(argument: str, value: Any) -> float:
-    """Return a finite number that is not negative.
+def non_negative(argument: str, value: Any, highest: float = math.inf) -> float:
+    """Return a finite number that is not negative, nor above the highest allowed.
 
     Raises:
         TypeError: It is not a number.
-        ValueError: It is negative, infinite or NaN.
+        ValueError: It is negative, infinite or NaN, or too high.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
     number = float(value)
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"`{argument}` is {value!r}; it must be finite and not negative.")
+    if number > highest:
+        raise ValueError(f"`{argument}` is {value!r}; it must be at most {highest!r}.")
     return number
 
 
@@ -122,6 +124,9 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
     total = sum(weights)
     if total <= 0:
         raise ValueError("`blend` is all zero; at least one weight must be positive.")
+    if math.isinf(total):  # though no weight is
+        weights = [weight / max(weights) for weight in weights]
+        total = sum(weights)
     return [weight / total for weight in weights]
 
 
