@@ -83,7 +83,7 @@ def losses(draw: st.DrawFn) -> Any:
     made = {}
     for i in range(draw(st.sampled_from([1, 1, 2, 2, 3]))):
         make = draw(st.sampled_from(LOSSES))
-        arguments = {
+        arguments: dict[str, Any] = {
             "weight": draw(st.sampled_from([1.0, 0.01, 1e3, 1.0, 1e-30, 1e30, 0.01, 1.0, 0.0]))
         }
         if "layers" in inspect.signature(make).parameters:

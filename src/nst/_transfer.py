@@ -17,7 +17,7 @@ from nst._backbone import BackboneExtractor
 from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
 from nst._capture import capture_style
 from nst._checks import at_least, non_negative, one_of
-from nst._device import resolve_device
+from nst._device import plain_arithmetic, resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
@@ -237,7 +237,7 @@ class StyleTransfer:
             return transfer.run(**arguments, callbacks=followers)
         return transfer.synthesize(**arguments, callbacks=followers)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def run(
         self,
         content: ImageLike,
@@ -295,7 +295,7 @@ class StyleTransfer:
         job.inputs = describe_inputs(content, job.styles, handles.pictures)
         return self._follow(job, followers, start)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def synthesize(
         self,
         style: StyleLike,
@@ -341,7 +341,7 @@ class StyleTransfer:
         job.inputs = describe_inputs(None, job.styles, handles.pictures)
         return self._follow(job, followers, start)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:
         """Tell how long a run would take, and how much memory, from a step that is measured.
 
@@ -377,7 +377,7 @@ class StyleTransfer:
         recipe = self._recipe()
         return estimate_run(Job.prepare(content, style, Handles(), recipe), recipe)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def capture(self, style: Style | ImageLike, sizes: Sequence[int] | None = None) -> Style:
         """Keep of a style what the losses compare with, so that it need not be computed again.
 
