@@ -341,7 +341,9 @@ class SaveImages(Callback):
         self.path, self.every = file_path("path", path), at_least("every", every, 1)
         self.frame_ms = at_least("frame_ms", frame_ms, 1)
         self._animate = self.path.suffix.lower() in {".gif", ".webp"}
-        if not self._animate and self.path.suffix.lower() in Image.registered_extensions():
+        suffix = self.path.suffix.lower()
+        # Older Pillows know a format without a suffix.
+        if suffix and not self._animate and suffix in Image.registered_extensions():
             raise ValueError(
                 f"`path` is {str(path)!r}, which is neither a folder nor an animation. Name a "
                 "folder for single pictures, or a file that ends in .gif or .webp."

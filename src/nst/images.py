@@ -261,6 +261,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         >>> read_record(path)
         {'seed': 7}
     """
+    path = file_path("path", path)
     check_input(path, name="path")
     refusal = f"`path` is {str(path)!r}, which holds no record of nst; use one as it was saved."
     try:
