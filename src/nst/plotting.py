@@ -129,8 +129,9 @@ class LiveDisplay(Callback):
         if _in_notebook():
             from IPython.display import display
 
+            show: Any = display  # without annotations of its own
             _pyplot().close(self.figure)  # or the notebook would show it once more at the end
-            self._handle = display(self.figure, display_id=True)
+            self._handle = show(self.figure, display_id=True)
         elif _has_window(self.figure):
             _pyplot().show(block=False)
 
