@@ -56,7 +56,7 @@ def test_the_real_network_goes_on_with_the_same_bits(tmp_path: Path) -> None:
         assert_same(StyleTransfer.resume(tmp_path / "run.ckpt"), whole)
 
 
-class PowerCut(Exception):
+class PowerCut(BaseException):
     """The process is gone."""
 
 

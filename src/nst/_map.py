@@ -56,13 +56,14 @@ class MapResult:
     """What `run` would have returned; None if it failed."""
     error: Exception | None
     """What `run` would have raised, or why it could not be run; None if it succeeded. One from
-    another process has the traceback from there as its cause."""
+    another process has the traceback from there as its cause. What was painted before it is its
+    attribute `result`."""
 
     @property
     def name(self) -> str:
         """What to call the picture: the file's name, or its number for what is in memory."""
         if isinstance(self.content, (str, os.PathLike)):
-            return Path(self.content).name
+            return Path(os.fsdecode(self.content)).name
         return f"contents[{self.index}]"
 
 
@@ -143,7 +144,7 @@ def _from_anywhere(source: Any, words: Sequence[str] = ()) -> Any:
     """Return a path as it is found from any folder, which a worker may be in; else the source."""
     if not isinstance(source, (str, os.PathLike)) or source in words:
         return source
-    return str(Path(source).absolute())
+    return str(Path(os.fsdecode(source)).absolute())
 
 
 def _style_from_anywhere(style: Style) -> Style:

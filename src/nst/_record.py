@@ -195,7 +195,6 @@ def recorded_run(
             return {**arguments, "shape": _shape(record["shape"])}
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
         Handles(init, record["seed"], **handles)
-        _moderate("strength", handles["strength"])
         where = files.get("where", "alpha") if flag("where", record["where"]) else None
         return {"content": files["content"], "where": where, **arguments, **handles}
 
