@@ -1,6 +1,6 @@
-"""Feed pictures, style files and records that nobody meant to write, and see that each is refused.
+"""Feed pictures and files that nobody meant to write, and see that each is refused.
 
-python scripts/fuzz.py SECONDS [pictures|styles|records]
+python scripts/fuzz.py SECONDS [pictures|styles|records|checkpoints]
 
 With atheris installed (`pip install atheris`), coverage leads the way; without, chance alone does.
 What is found is written into the folder `fuzz-findings`, and the exit status is not 0.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import subprocess
@@ -19,8 +20,9 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 try:
     import atheris
@@ -30,7 +32,16 @@ except ImportError:
 with atheris.instrument_imports(["nst", "PIL"]) if atheris else contextlib.nullcontext():
     from PIL import Image, ImageCms, PngImagePlugin
 
-    from nst import ContentLoss, GramStyleLoss, Style, StyleTransfer, save_image
+    from nst import (
+        Callback,
+        Checkpoint,
+        ContentLoss,
+        GramStyleLoss,
+        RunState,
+        Style,
+        StyleTransfer,
+        save_image,
+    )
     from nst._record import recorded_arguments, recorded_end, recorded_run
     from nst.images import read_picture, read_record
 
@@ -166,7 +177,53 @@ def records(folder: Path) -> tuple[list[bytes], Check]:
     return [Path("made.png").read_bytes(), *texts], check
 
 
-TARGETS = {"pictures": pictures, "styles": styles, "records": records}
+class Reached(Callback):
+    """Ends a run where it would go on: a forged one could ask for any number of steps."""
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Say that the checkpoint was taken."""
+        raise KeyboardInterrupt
+
+
+def checkpoints(folder: Path) -> tuple[list[bytes], Check]:
+    """Return checkpoints to begin with, and what goes on with any bytes as if they were one.
+
+    What does not begin as an archive does is taken for the values within one.
+    """
+    path, kept, network = folder / "forged.ckpt", folder / "run.ckpt", tiny_extractor()
+    losses = {"content": ContentLoss(["relu1_1"]), "style": GramStyleLoss(["relu1_1", "relu2_1"])}
+    seeds, members = [], dict[str, bytes]()
+    for optimizer in ("adam", "lbfgs"):
+        painter = StyleTransfer(network, losses, optimizer=optimizer, num_steps=3, num_scales=1)
+        photo, painting = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
+        painter.run(photo, painting, callbacks=Checkpoint(kept, 2))
+        with zipfile.ZipFile(kept) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        seeds += [kept.read_bytes(), members["values.json"]]
+    logging.getLogger("nst").setLevel(logging.CRITICAL)
+
+    def check(content: bytes) -> None:
+        if content[:2] != b"PK":
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, member in {**members, "values.json": content}.items():
+                    archive.writestr(name, member)
+        else:
+            path.write_bytes(content)
+        callbacks = [Checkpoint(kept), Reached()]
+        try:
+            StyleTransfer.resume(path, extractor=network, callbacks=callbacks)
+        except ValueError as error:
+            assert str(error).startswith("`"), error
+
+    return seeds, check
+
+
+TARGETS = {
+    "pictures": pictures,
+    "styles": styles,
+    "records": records,
+    "checkpoints": checkpoints,
+}
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:

@@ -22,7 +22,7 @@ ROOT = Path(nst.__file__).parent
 OTHERWISE = {
     # A reason, which is told within a message that has the form.
     "_archive": ("it has a ", "a tensor has another s", "a part is compressed"),
-    "_canvas": ("{name!r} has another shape than the scale",),
+    "_canvas": ("{name!r} has another shape than the scale", "{name!r} is no text"),
     "_checkpoint": ("version ",),
     "_decode": ("{image.width} x {image.height} pixels > {limit}", "{what} {err}"),
     "_device": ("it holds no values",),

@@ -7,7 +7,8 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, ClassVar, TypeAlias
@@ -29,6 +30,18 @@ __all__ = [
     "SaveImages",
     "as_callbacks",
 ]
+
+
+@contextmanager
+def _numbers(callback: Callback) -> Iterator[None]:
+    """Refuse what only a forged checkpoint can have kept."""
+    try:
+        yield
+    except Exception as error:  # nearly anything, as it may be of any form
+        raise ValueError(
+            f"`callbacks` has a {type(callback).__name__}, and what a checkpoint kept of it must "
+            f"be numbers ({error})."
+        ) from error
 
 
 def _nothing_to_keep() -> dict[str, Any]:
@@ -223,7 +236,9 @@ class LossHistory(Callback):
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
         """Go on with the losses of the steps before."""
-        self.losses = {name: list(values) for name, values in kept.get("losses", {}).items()}
+        with _numbers(self):
+            losses = kept.get("losses", {})
+            self.losses = {name: [float(each) for each in losses[name]] for name in losses}
 
     @property
     def total(self) -> list[float]:
@@ -278,7 +293,9 @@ class EarlyStopping(Callback):
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
         """Go on waiting; stop the run at once where it had been stopped before."""
-        self._best, self._waited = kept.get("best", math.inf), kept.get("waited", 0)
+        with _numbers(self):
+            self._best = float(kept.get("best", math.inf))
+            self._waited = at_least("waited", kept.get("waited", 0), 0)
         self._stop_if_due(state)
 
     def _stop_if_due(self, state: RunState) -> None:

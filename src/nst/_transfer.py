@@ -313,7 +313,7 @@ class StyleTransfer:
         arguments = recorded_arguments(record, changes)
         # Last of all, as the network may be a download.
         transfer = cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
-        recipe = transfer._recipe(texture=record["task"] == "synthesize")
+        recipe = transfer._recipe(texture=record.get("task") == "synthesize")
         check_same(record, recipe.extractor, recipe.losses)
         try:
             resumed = restore(snapshot, recipe)
