@@ -91,7 +91,7 @@ def test_values_can_be_read_without_the_tensors() -> None:
     [
         ({"a": [Path("b")]}, r"`value\['a'\]\[0\]` is a PosixPath, which cannot be kept"),
         ([object()], "is a object, which cannot be kept without pickling it"),
-        ({1.5: 2}, r"has the key 1\.5; texts and whole numbers are kept"),
+        ({1.5: 2}, r"has the key 1\.5; keys must be texts or whole numbers"),
         ({True: 2}, "has the key True"),
         (torch.ones(2).to_sparse(), "it must be dense"),
         (torch.ones(2, dtype=torch.complex64), "tensor of torch.complex64"),

@@ -118,7 +118,7 @@ def test_a_cluster_without_workers_is_refused(capsys: pytest.CaptureFixture[str]
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
         assert command(f"{LINE} --dask {cluster.scheduler_address}") == 2
-    assert "where no workers are. Start some." in capsys.readouterr().err
+    assert "where no workers are; one is needed. Run" in capsys.readouterr().err
 
 
 def test_dask_is_an_extra(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import multiprocessing
 import random
 import time
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def test_the_real_network_goes_on_with_the_same_bits(tmp_path: Path) -> None:
         assert_same(StyleTransfer.resume(tmp_path / "run.ckpt"), whole)
 
 
-class PowerCut(Exception):
+class PowerCut(BaseException):
     """The process is gone."""
 
 
@@ -473,6 +475,61 @@ def kept(photo: Tensor, painting: Tensor, tmp_path: Path) -> Path:
     return path
 
 
+HOSTILE: tuple[Any, ...] = (
+    None,
+    -1,
+    10**30,
+    1.5,
+    True,
+    "x",
+    [],
+    {},
+    {"mapping": []},
+    {"float": "nan"},
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Find where every part of a JSON text is."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else ()
+    for key, each in enumerate(value) if isinstance(value, list) else parts:
+        yield from places(each, (*path, key))
+
+
+def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(kept) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    values, network = json.loads(parts["values.json"]), tiny_extractor()
+    tensor = {"tensor": {"index": 0, "type": "float32", "shape": [1], "stride": [1]}}
+    rng, used = random.Random(0), 0
+    forged = [(path, new) for path in places(values) if path for new in (*HOSTILE, tensor)]
+    for path, new in rng.sample(forged, 800):
+        changed = json.loads(parts["values.json"])
+        part = changed
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = new
+        with zipfile.ZipFile(tmp_path / "forged.ckpt", "w") as archive:
+            for name, content in {**parts, "values.json": json.dumps(changed).encode()}.items():
+                archive.writestr(name, content)
+        callbacks = [Checkpoint(kept), Halt()]
+        try:
+            StyleTransfer.resume(tmp_path / "forged.ckpt", extractor=network, callbacks=callbacks)
+        except ValueError as error:
+            assert str(error).startswith("`"), (path, new)
+        else:
+            used += 1
+    assert used > 10
+
+
+class Halt(Callback):
+    """Ends a run where it would go on: a forged one could ask for any number of steps."""
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+
 def test_a_file_cut_short_or_of_something_else_is_refused(kept: Path, tmp_path: Path) -> None:
     whole = kept.read_bytes()
     values = whole.index(b"steps_done")
@@ -600,7 +657,7 @@ def test_other_versions_and_threads_are_told(
 def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tensor) -> None:
     states: list[RunState] = []
     transfer().run(photo, painting, callbacks=states.append)
-    with pytest.raises(RuntimeError, match=r"call RunState.snapshot in Callback.on_step"):
+    with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
         states[0].snapshot()
 
 

@@ -21,12 +21,20 @@ ROOT = Path(nst.__file__).parent
 # The reasons for what is said otherwise.
 OTHERWISE = {
     # A reason, which is told within a message that has the form.
-    "_decode": ("{image.width} x {image.height} pixels > {limit}",),
+    "_archive": ("it has a ", "a tensor has another s", "a part is compressed"),
+    "_canvas": ("{name!r} has another shape than the scale", "{name!r} is no text"),
+    "_checkpoint": ("version ",),
+    "_decode": ("{image.width} x {image.height} pixels > {limit}", "{what} {err}"),
     "_device": ("it holds no values",),
     "_record": ("its network ", "it has the loss ", "`steps_done` is "),
     "_record_files": ("`inputs` has {argument!r}, which is no argument of a run.",),
     "_record_values": ("it has ", "`record` cannot be used: "),
-    "_statistics": ("an array ", "a part is missing", "version "),
+    "_snapshot": ("it is at a scale", "a picture has another shape"),
+    "_statistics": ("an array ", "a part is missing", "version ", "it is ", "its "),
+    # What stands for an error that cannot be sent tells that one's message.
+    "_worker": ("{type(error).__name__}: {error}",),
+    # The message of an error that has the form, and where the picture is.
+    "cli": ("{error} The picture is in ",),
     # argparse puts the option's name before it.
     "_commands": ("{text!r} is not made of whole numbers, such as 256,512",),
     "_options": ("{text!r}", "the module {name!r} cannot be imported: "),

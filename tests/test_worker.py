@@ -99,7 +99,7 @@ def test_a_worker_says_what_it_lacks() -> None:
 def test_what_cannot_be_read_is_an_outcome() -> None:
     outcome = pickle.loads(work(packed(task(sent={"recipe": b"no pickle"}))))
     assert isinstance(outcome, Failed)
-    assert "a part of the transfer cannot be read by the worker" in str(outcome.error)
+    assert "a worker that cannot read a part of the transfer" in str(outcome.error)
     assert isinstance(pickle.loads(work(b"nothing")), Failed)
 
 

@@ -114,19 +114,24 @@ def _packed(value: Any, where: str, tensors: list[Tensor]) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if isinstance(key, bool) or not isinstance(key, (int, str)):
-                raise TypeError(f"`{where}` has the key {key!r}; texts and whole numbers are kept.")
+                raise TypeError(
+                    f"`{where}` has the key {key!r}; keys must be texts or whole numbers."
+                )
         pairs = [[k, _packed(each, f"{where}[{k!r}]", tensors)] for k, each in value.items()]
         return {"mapping": pairs}
     raise TypeError(
-        f"`{where}` is a {type(value).__name__}, which cannot be kept without pickling it; plain "
-        "values and tensors can."
+        f"`{where}` is a {type(value).__name__}, which cannot be kept without pickling it. Use "
+        "plain values and tensors."
     )
 
 
 def _packed_tensor(value: Tensor, where: str, tensors: list[Tensor]) -> dict[str, Any]:
     kind = str(value.dtype).removeprefix("torch.")
     if kind not in _TYPES or value.layout != torch.strided:
-        raise TypeError(f"`{where}` is a tensor of {value.dtype}, {value.layout}; it must be dense")
+        raise TypeError(
+            f"`{where}` is a tensor of {value.dtype}, {value.layout}; it must be dense, of a usual "
+            "type."
+        )
     value = value.detach()
     if not _is_dense(value.shape, value.stride()):
         value = value.contiguous()

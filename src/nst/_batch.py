@@ -52,7 +52,10 @@ def workers(options: argparse.Namespace) -> Iterator[Workers]:
         with untyped.Client(options.dask, set_as_default=False, timeout=10) as client:
             count = sum(client.nthreads().values())
             if count == 0:
-                raise ValueError(f"`--dask` is {options.dask!r}, where no workers are. Start some.")
+                raise ValueError(
+                    f"`--dask` is {options.dask!r}, where no workers are; one is needed. "
+                    "Run `dask worker` with the same address."
+                )
             yield Workers(client.get_executor(), {"max_in_flight": 2 * count})
     elif options.workers is not None:
         count = at_least("--workers", options.workers, 1)

@@ -7,16 +7,16 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar, TypeAlias
 
 from PIL import Image
 from torch import Tensor
 
-from nst._checks import at_least, non_negative
+from nst._checks import at_least, file_path, non_negative
 from nst._readable import duration
 from nst.images import check_output, save_image, side_by_side, to_pil, write_whole
 
@@ -32,9 +32,21 @@ __all__ = [
 ]
 
 
+@contextmanager
+def _numbers(callback: Callback) -> Iterator[None]:
+    """Refuse what only a forged checkpoint can have kept."""
+    try:
+        yield
+    except Exception as error:  # nearly anything, as it may be of any form
+        raise ValueError(
+            f"`callbacks` has a {type(callback).__name__}, and what a checkpoint kept of it must "
+            f"be numbers ({error})."
+        ) from error
+
+
 def _nothing_to_keep() -> dict[str, Any]:
     raise RuntimeError(
-        "There is no snapshot of a run that does not go on: call RunState.snapshot in "
+        "`RunState.snapshot` has nothing to return, as no run is under way. Call it in "
         "Callback.on_step."
     )
 
@@ -214,8 +226,9 @@ class LossHistory(Callback):
 
     def on_step(self, state: RunState) -> None:
         """Append this step's losses."""
-        for name, value in state.losses.items():
-            self.losses.setdefault(name, []).append(float(value))
+        values = {name: float(value) for name, value in state.losses.items()}
+        for name, value in values.items():  # all or none: reading them is what takes time
+            self.losses.setdefault(name, []).append(value)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the losses so far."""
@@ -223,7 +236,9 @@ class LossHistory(Callback):
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
         """Go on with the losses of the steps before."""
-        self.losses = {name: list(values) for name, values in kept.get("losses", {}).items()}
+        with _numbers(self):
+            losses = kept.get("losses", {})
+            self.losses = {name: [float(each) for each in losses[name]] for name in losses}
 
     @property
     def total(self) -> list[float]:
@@ -278,7 +293,9 @@ class EarlyStopping(Callback):
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
         """Go on waiting; stop the run at once where it had been stopped before."""
-        self._best, self._waited = kept.get("best", math.inf), kept.get("waited", 0)
+        with _numbers(self):
+            self._best = float(kept.get("best", math.inf))
+            self._waited = at_least("waited", kept.get("waited", 0), 0)
         self._stop_if_due(state)
 
     def _stop_if_due(self, state: RunState) -> None:
@@ -394,10 +411,12 @@ class SaveImages(Callback):
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
     ) -> None:
-        self.path, self.every = Path(path), at_least("every", every, 1)
+        self.path, self.every = file_path("path", path), at_least("every", every, 1)
         self.frame_ms = at_least("frame_ms", frame_ms, 1)
         self._animate = self.path.suffix.lower() in {".gif", ".webp"}
-        if not self._animate and self.path.suffix.lower() in Image.registered_extensions():
+        suffix = self.path.suffix.lower()
+        # Older Pillows know a format without a suffix.
+        if suffix and not self._animate and suffix in Image.registered_extensions():
             raise ValueError(
                 f"`path` is {str(path)!r}, which is neither a folder nor an animation. Name a "
                 "folder for single pictures, or a file that ends in .gif or .webp."
@@ -411,12 +430,18 @@ class SaveImages(Callback):
             check_output(self.path)
             self._add_frame(state)
         else:
-            if self.path.is_file():
+            if self.path.exists() and not self.path.is_dir():
                 raise NotADirectoryError(
                     f"`path` is {str(self.path)!r}, which is a file. Name a folder, or an "
                     "animation that ends in .gif or .webp."
                 )
-            self.path.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise type(error)(
+                    f"`path` is {str(self.path)!r}, a folder that cannot be made "
+                    f"({error.strerror}). Choose another."
+                ) from error
             check_output(self.path / "step.png")
 
     def on_step(self, state: RunState) -> None:

@@ -145,9 +145,12 @@ class Canvas:
 
         Raises:
             KeyError: A part is missing.
-            ValueError: A picture has another shape than it should.
+            ValueError: A picture has another shape than it should; a reason is no text.
         """
         self._size, self.failure, self.stall = kept["size"], kept["failure"], kept["stall"]
+        for name in ("failure", "stall"):
+            if not isinstance(kept[name], (str, type(None))):
+                raise ValueError(f"{name!r} is no text")
         self._trouble, self.losses = kept["trouble"], dict(kept["losses"])
         self._best, self._best_total = kept["best"], kept["best_total"]
         self._best_losses = dict(kept["best_losses"])

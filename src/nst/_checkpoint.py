@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from nst._archive import check_values, read_archive, read_values, write_archive
 from nst._callbacks import Callback, RunState
-from nst._checks import at_least
+from nst._checks import at_least, file_path
 from nst.images import check_place, write_whole
 
 __all__ = [
@@ -66,7 +66,7 @@ class Checkpoint(Callback):
     called_last: ClassVar[bool] = True
 
     def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
-        self.path, self.every = Path(path), at_least("every", every, 1)
+        self.path, self.every = file_path("path", path), at_least("every", every, 1)
         self._checked = False
 
     def on_start(self, state: RunState) -> None:
@@ -97,7 +97,7 @@ class Checkpoint(Callback):
                 "left as it was",
                 str(self.path),
                 state.step,
-                error.strerror,
+                getattr(error.__cause__, "strerror", None) or error,
             )
 
 
@@ -161,7 +161,7 @@ def read_checkpoint_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _read(path: str | os.PathLike[str], read: Callable[[BinaryIO], Any]) -> dict[str, Any]:
-    path = Path(path)
+    path = file_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"`path` is {str(path)!r}, which is not a file. Check the path.")
     try:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["at_least", "known_layers", "non_negative", "normalized_blend", "one_of"]
+__all__ = ["at_least", "file_path", "known_layers", "non_negative", "normalized_blend", "one_of"]
 
 T = TypeVar("T")
 
@@ -32,6 +34,35 @@ def at_least(argument: str, value: Any, lowest: int) -> int:
     return number
 
 
+def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
+    """Return a path that a file could have, whether there is one or not.
+
+    Raises:
+        TypeError: It is no path.
+        ValueError: No file can be called that: it is too long, has a zero character, or is a link
+            that leads back to itself.
+    """
+    try:
+        path = Path(os.fsdecode(value))
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; a path (str or PathLike) is needed.") from None
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what that means, the caller knows
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"`{argument}` is {_shortened(str(path))}, which no file can be called ({reason}). "
+            "Use another name."
+        ) from error
+    return path
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= 200 else f"{text[:90]}...{text[-90:]}")
+
+
 def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> None:
     """Raise for a layer that a network does not have, with the nearest name.
 
@@ -51,18 +82,20 @@ def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> N
             )
 
 
-def non_negative(argument: str, value: Any) -> float:
-    """Return a finite number that is not negative.
+def non_negative(argument: str, value: Any, highest: float = math.inf) -> float:
+    """Return a finite number that is not negative, nor above the highest allowed.
 
     Raises:
         TypeError: It is not a number.
-        ValueError: It is negative, infinite or NaN.
+        ValueError: It is negative, infinite or NaN, or too high.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
     number = float(value)
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f"`{argument}` is {value!r}; it must be finite and not negative.")
+    if number > highest:
+        raise ValueError(f"`{argument}` is {value!r}; it must be at most {highest!r}.")
     return number
 
 
@@ -91,6 +124,9 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
     total = sum(weights)
     if total <= 0:
         raise ValueError("`blend` is all zero; at least one weight must be positive.")
+    if math.isinf(total):  # though no weight is
+        weights = [weight / max(weights) for weight in weights]
+        total = sum(weights)
     return [weight / total for weight in weights]
 
 

@@ -19,10 +19,27 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    PngImagePlugin,
+    TiffImagePlugin,
+    TiffTags,
+    UnidentifiedImageError,
+)
 from torch import Tensor
 
-__all__ = ["ImageLike", "Picture", "check_input", "picture_shape", "read_picture"]
+from nst._checks import file_path
+
+__all__ = [
+    "ImageLike",
+    "Picture",
+    "check_input",
+    "decoding",
+    "picture_shape",
+    "read_picture",
+]
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """What can be read as a picture."""
@@ -48,6 +65,10 @@ _UPRIGHT = {
 # `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave
 # every later warning silenced.
 _warnings_lock = threading.Lock()
+
+
+class _Unfit(Exception):
+    """Says what is wrong with a picture, and what to do."""
 
 
 class Picture(NamedTuple):
@@ -106,7 +127,7 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
     if isinstance(source, Image.Image):
         return _from_pil(source, what)
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(source), name)
+        return _from_file(file_path(name, source), name)
     raise TypeError(
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
         "a PIL image, a numpy array or a torch tensor. PIL.Image.open reads open files and bytes."
@@ -129,7 +150,7 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
     """
     if isinstance(source, str | os.PathLike):
         check_input(source, name="source")
-        with _decoding(f"`source` is {str(source)!r}, which"), Image.open(source) as image:
+        with decoding(f"`source` is {str(source)!r}, which"), Image.open(source) as image:
             return image.height, image.width
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width
@@ -138,14 +159,14 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
 def _from_file(path: Path, name: str) -> Picture:
     what = f"`{name}` is {str(path)!r}, which"
     check_input(path, name=name)
-    with _decoding(what), Image.open(path) as image:
+    with decoding(what), Image.open(path) as image:
         upright = _upright(image, what)
     return _from_upright(upright, what)
 
 
 def _from_pil(image: Image.Image, what: str) -> Picture:
     limit = Image.MAX_IMAGE_PIXELS
-    with _decoding(what):
+    with decoding(what):
         # An image opened but not yet decoded may still be a bomb: up to twice the limit, Pillow
         # only warns.
         if limit is not None and image.width * image.height > limit:
@@ -163,9 +184,9 @@ def check_input(path: str | os.PathLike[str], *, name: str) -> None:
 
     Raises:
         OSError: There is no such file, it is a folder, or it may not be read.
-        ValueError: It is no regular file, or empty.
+        ValueError: It is no regular file, or empty, or no file can be called that.
     """
-    path = Path(path)
+    path = file_path(name, path)
     what = f"`{name}` is {str(path)!r}, which"
     try:
         status = path.stat()
@@ -185,13 +206,23 @@ def check_input(path: str | os.PathLike[str], *, name: str) -> None:
 
 
 @contextmanager
-def _decoding(what: str) -> Iterator[None]:
-    """Silence Pillow's warnings and let its errors name the picture and a remedy."""
+def decoding(what: str) -> Iterator[None]:
+    """Silence Pillow's warnings and let its errors name the picture and a remedy.
+
+    Args:
+        what: The beginning of a sentence about the picture.
+
+    Raises:
+        PermissionError: It may not be read.
+        ValueError: In place of whatever else a picture may cause.
+    """
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
+    except _Unfit as err:
+        raise ValueError(f"{what} {err}") from err
     except PermissionError as err:
         raise PermissionError(f"{what} may not be read. Check its permissions.") from err
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
@@ -213,7 +244,12 @@ def _decoding(what: str) -> Iterator[None]:
 
 def _upright(image: Image.Image, what: str) -> Image.Image:
     """Decode the image and turn it as its EXIF says."""
+    _check_format(image)
+    key = _transparent_grey(image)
     image.load()
+    if key is not None:
+        image = image.copy()  # as it may be the caller's
+        image.info["transparency"] = key
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception as err:  # nearly anything, as above
@@ -224,13 +260,59 @@ def _upright(image: Image.Image, what: str) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def _check_format(image: Image.Image) -> None:
+    """Refuse what Pillow opens but does not show as it is."""
+    problem = None
+    if image.format in ("EPS", "WMF"):
+        # To draw it, Pillow would start another program on whatever a stranger wrote.
+        problem = "is a drawing for another program to run"
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
+        bits = tags.get("BitsPerSample", (1,))
+        raw_planes = (tags.get("PlanarConfiguration"), tags.get("Compression", 1)) == (2, 1)
+        # Of 32 bits, Pillow itself writes them signed.
+        if 2 in _numbers(tags.get("SampleFormat")) and max(bits) <= 16:
+            problem = "is a TIFF of signed numbers, of which none is known to be white"
+        elif image.mode in _WIDE_MODES and tags.get("PhotometricInterpretation") == 0:
+            problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
+        elif 16 in bits and len(bits) > 1 and raw_planes:
+            problem = "is a TIFF of 16-bit channels one after the other, which Pillow would mix up"
+        elif 12 in bits:
+            problem = "is a TIFF of 12 bits, which Pillow would read as nearly black"
+    if problem is not None:
+        raise _Unfit(f"{problem}. Save it as PNG from the program that made it.")
+
+
+def _numbers(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _transparent_grey(image: Image.Image) -> int | None:
+    """Return the one transparent grey of a PNG in 8 bits, where the file tells it in fewer.
+
+    Pillow widens the pixels, but not this.
+    """
+    transparent = image.info.get("transparency")
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return None
+    raw_mode = image.tile[0][3]
+    if (
+        raw_mode == "RGB;16B" and transparent is not None
+    ):  # of which Pillow keeps 8 bits, too few to tell colors apart
+        raise _Unfit(
+            "is a PNG of 16-bit colors of which one is transparent. Save it with an alpha channel."
+        )
+    widened = {"L;2": 85, "L;4": 17}.get(str(raw_mode))
+    return transparent * widened if widened and isinstance(transparent, int) else None
+
+
 def _from_upright(image: Image.Image, what: str) -> Picture:
     if image.mode not in _WIDE_MODES | _ALPHA_MODES | _KEYED_MODES | _OTHER_MODES:
         raise ValueError(
             f"{what} has the PIL mode {image.mode!r}, which is not supported. "
             "Convert it first, e.g. with image.convert('RGB')."
         )
-    with _decoding(what):
+    with decoding(what):
         array = _wide_array(image, what) if image.mode in _WIDE_MODES else _srgb_array(image, what)
     if array.dtype == np.int32:  # how Pillow holds some 16-bit files; true 32 bits have no scale
         if array.size and (array.min() < 0 or array.max() > 65535):

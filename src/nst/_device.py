@@ -1,10 +1,13 @@
-"""Which device to work on."""
+"""Which device to work on, and that its numbers are computed as they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["plain_arithmetic", "resolve_device"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -34,3 +37,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"({str(error).splitlines()[0]}). Use 'auto' or 'cpu'."
         ) from error
     return resolved
+
+
+@contextmanager
+def plain_arithmetic() -> Iterator[None]:
+    """Let tensors be computed in their own type and with gradients, whatever the caller has set."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield

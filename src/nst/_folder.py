@@ -53,7 +53,7 @@ def find_pictures(options: argparse.Namespace) -> Batch:
         if twin is not None:
             raise ValueError(
                 f"`FOLDER` has {twin.name!r} and {picture.name!r}, which would both be written to "
-                f"{str(output)!r}. Rename one."
+                f"{str(output)!r}. Give one of them another name."
             )
         outputs[picture] = output
     target.mkdir(exist_ok=True)
@@ -75,7 +75,9 @@ def _check_folders(folder: Path, target: Path) -> None:
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"`{name}` is {str(path)!r}, which is a file. Name a folder.")
     if not folder.exists():
-        raise FileNotFoundError(f"`FOLDER` is {str(folder)!r}, which does not exist.")
+        raise FileNotFoundError(
+            f"`FOLDER` is {str(folder)!r}, which does not exist. Check the path."
+        )
     if not target.exists() and not target.absolute().parent.is_dir():
         raise FileNotFoundError(
             f"`--output` is {str(target)!r}, whose folder does not exist. Create "
@@ -95,7 +97,9 @@ def _pictures(folder: Path) -> list[Path]:
     pictures = sorted(path for path in files if path.suffix.lower() in suffixes)
     others = sorted(path.name for path in files if path.suffix.lower() not in suffixes)
     if not pictures:
-        raise ValueError(f"`FOLDER` is {str(folder)!r}, which has no pictures in it.")
+        raise ValueError(
+            f"`FOLDER` is {str(folder)!r}, which has no pictures in it. Check the path."
+        )
     if others:
         logger.warning("left out what is no picture by its name: %s", ", ".join(others))
     return pictures

@@ -47,7 +47,12 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     Args:
         path: A regular file.
     """
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with Path(os.fsdecode(path)).open("rb") as file:
+        # In parts: a file that only has the name of a picture may be of any size.
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def hash_network(network: nn.Module) -> str:

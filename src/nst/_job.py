@@ -31,6 +31,8 @@ __all__ = ["ColorWhen", "Handles", "Job", "Recipe", "plan_run"]
 
 ColorWhen = Literal["before", "after", "both"]
 
+_MOST_PIXELS = 2**31
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -88,8 +90,10 @@ class Handles:
     where: ImageLike | None = None
 
     def __post_init__(self) -> None:
-        at_least("seed", self.seed, 0)
-        object.__setattr__(self, "strength", non_negative("strength", self.strength))
+        if at_least("seed", self.seed, 0) >= 2**64:
+            raise ValueError(f"`seed` is {self.seed}; it must be below 2**64.")
+        # A higher one's third power is no number.
+        object.__setattr__(self, "strength", non_negative("strength", self.strength, 1e100))
         if self.preserve_color is not None:
             one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
         one_of("color_when", self.color_when, get_args(ColorWhen))
@@ -182,7 +186,7 @@ class Job:
                 )
             whole = first.pixels.shape[-2:]
             shape = fit(whole, recipe.size or max(whole))
-        height, width = (at_least("shape", side, 1) for side in shape)
+        height, width = _sides(shape)
         blank = torch.zeros(1, 3, height, width, device=recipe.device, dtype=recipe.dtype)
         size = max(height, width)
         photo = Picture(blank, None)
@@ -300,6 +304,21 @@ class Job:
                 )
             )
         return regions
+
+
+def _sides(shape: Sequence[int]) -> tuple[int, int]:
+    try:
+        height, width = shape
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"`shape` is {shape!r}; height and width are needed, such as (384, 512)."
+        ) from error
+    height, width = at_least("shape", height, 1), at_least("shape", width, 1)
+    if height * width > _MOST_PIXELS:
+        raise ValueError(
+            f"`shape` is {(height, width)}; it must have at most {_MOST_PIXELS} pixels."
+        )
+    return height, width
 
 
 def _reference(material: Material, size: int) -> Reference:

@@ -1,10 +1,10 @@
-"""The loop: steps, callbacks, and why it ended."""
+"""The loop: steps, callbacks, why it ended, and that nothing painted is lost."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,9 +12,11 @@ from torch import Tensor
 from nst._callbacks import Callback, RunState
 from nst._canvas import Canvas
 
-__all__ = ["begin", "end", "join_reasons", "optimize"]
+__all__ = ["begin", "end", "join_reasons", "optimize", "persist"]
 
 logger = logging.getLogger("nst")
+
+T = TypeVar("T")
 
 
 def optimize(
@@ -59,8 +61,20 @@ def end(callback: Callback, state: RunState) -> None:
     """End a callback. A picture that took minutes is not lost because a file could not be saved."""
     try:
         callback.on_end(state)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         logger.exception("%s failed at the end of the run", type(callback).__name__)
+
+
+def persist(work: Callable[[], T]) -> T:
+    """Do what remains to be done after the last step, though Ctrl-C may come: too late to stop it.
+
+    Args:
+        work: May be done again.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return work()
 
 
 def _mean_losses(canvases: Sequence[Canvas]) -> dict[str, Tensor]:

@@ -91,8 +91,15 @@ class SummaryLoss(LayerLoss):
             if layer not in self.layers:  # captured for more than this loss needs
                 continue
             parts = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
-            blended = tuple(_weighted_sum(shares, part) for part in parts)
-            self._keep(layer, self.prepare(blended if isinstance(first, tuple) else blended[0]))
+            try:
+                blended = tuple(_weighted_sum(shares, part) for part in parts)
+                target = self.prepare(blended if isinstance(first, tuple) else blended[0])
+            except (RuntimeError, TypeError, ValueError) as error:  # such as of a forged file
+                raise ValueError(
+                    f"{type(self).__name__} cannot keep what was captured at {layer!r} ({error}). "
+                    "Capture again from references that fit."
+                ) from error
+            self._keep(layer, target)
             self._shapes[layer] = [part.shape for part in blended]
 
     def forward(self, features: Features) -> Tensor:
@@ -141,7 +148,10 @@ class SummaryLoss(LayerLoss):
         """
         terms = {}
         for layer, statistic in summary.items():
-            for part, captured in zip(parts_of(statistic), self._shapes[layer], strict=True):
+            parts, shapes = parts_of(statistic), self._shapes[layer]
+            if len(parts) != len(shapes):
+                raise self._misfit(layer, [len(parts)], [len(shapes)])
+            for part, captured in zip(parts, shapes, strict=True):
                 self._check_fit(layer, part.shape, captured)
             terms[layer] = self.distance(statistic, self._kept(layer))
             if terms[layer].ndim != 0:

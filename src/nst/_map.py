@@ -56,13 +56,14 @@ class MapResult:
     """What `run` would have returned; None if it failed."""
     error: Exception | None
     """What `run` would have raised, or why it could not be run; None if it succeeded. One from
-    another process has the traceback from there as its cause."""
+    another process has the traceback from there as its cause. What was painted before it is its
+    attribute `result`."""
 
     @property
     def name(self) -> str:
         """What to call the picture: the file's name, or its number for what is in memory."""
         if isinstance(self.content, (str, os.PathLike)):
-            return Path(self.content).name
+            return Path(os.fsdecode(self.content)).name
         return f"contents[{self.index}]"
 
 
@@ -133,7 +134,7 @@ def _handles(arguments: Mapping[str, Any]) -> Handles:
     for name in arguments:
         if name not in known:
             raise TypeError(
-                f"`map` has no argument {name!r}; those of run that it takes are "
+                f"`map` has no argument {name!r}. Choose from those of run that it takes: "
                 f"{', '.join(known)}."
             )
     return Handles(**arguments)
@@ -143,7 +144,7 @@ def _from_anywhere(source: Any, words: Sequence[str] = ()) -> Any:
     """Return a path as it is found from any folder, which a worker may be in; else the source."""
     if not isinstance(source, (str, os.PathLike)) or source in words:
         return source
-    return str(Path(source).absolute())
+    return str(Path(os.fsdecode(source)).absolute())
 
 
 def _style_from_anywhere(style: Style) -> Style:
@@ -168,7 +169,7 @@ def _packed_part(part: object) -> bytes:
     except Exception as error:  # nearly anything: classes decide how they are pickled
         raise TypeError(
             f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
-            "Define losses, optimizers and networks of your own at the top of a module."
+            "Losses, optimizers and networks of your own must be defined at the top of a module."
         ) from error
 
 

@@ -127,7 +127,8 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if state.pop("moved", self._moved) or "loss" not in state:
             # The first step, or somebody else has moved the parameters.
             self._move(self._point())
-            loss = closure().detach()
+            loss, state["unit"] = closure().detach(), 1.0
+            state["unit"] = _unit(self._read_gradient())
             state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
         if not state["stalled"]:
             state["stalled"] = not self._iterate(closure)
@@ -168,7 +169,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
     def _search(self, closure: Callable[[], Tensor], point: Tensor, direction: Tensor) -> bool:
         """Go along the direction, bent at the bounds, until the loss has dropped enough."""
         state, group, length = self._state, self.param_groups[0], 1.0
-        loss, gradient = float(state["loss"]), state["gradient"]
+        loss, gradient = state["unit"] * float(state["loss"]), state["gradient"]
         for _ in range(_MAX_TRIALS):
             trial = (point + length * direction).clamp_(group["lower"], group["upper"])
             change = trial - point
@@ -177,12 +178,13 @@ class BoundedLBFGS(torch.optim.Optimizer):
                 return False
             self._move(trial)
             new_loss = closure().detach()
-            if float(new_loss) <= loss + _ARMIJO * slope:
+            rise = state["unit"] * float(new_loss) - loss
+            if rise <= _ARMIJO * slope:
                 new_gradient = self._read_gradient()
                 self._remember(change, new_gradient - gradient)
                 state.update(loss=new_loss, gradient=new_gradient)
                 return True
-            length *= _shorter(slope, float(new_loss) - loss)
+            length *= _shorter(slope, rise)
         return False
 
     def _direction(self, gradient: Tensor, free: Tensor) -> Tensor:
@@ -237,9 +239,9 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return flat.clamp_(self.param_groups[0]["lower"], self.param_groups[0]["upper"])
 
     def _read_gradient(self) -> Tensor:
-        return torch.cat(
-            [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in self._params]
-        )
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad) for p in self._params]
+        unit: float = self._state["unit"]
+        return torch.cat([part.flatten() for part in parts]) * unit
 
     def _move(self, point: Tensor) -> None:
         for p, part in zip(self._params, self._split(point), strict=True):
@@ -285,6 +287,19 @@ def _curves_up(curvature: Tensor, change: Tensor, gradient_change: Tensor) -> bo
     # The angle decides, not the size: the test must not depend on the loss's scale.
     smallest = torch.finfo(change.dtype).eps * change.norm() * gradient_change.norm()
     return bool(curvature > smallest)
+
+
+def _unit(gradient: Tensor) -> float:
+    """Return the power of two that brings a gradient to order 1.
+
+    Squares of what is very large or very small would not be numbers any more. A power of two
+    changes nothing else, not even in the last bit.
+    """
+    largest = float(gradient.abs().max())
+    if not 0 < largest < math.inf:
+        return 1.0
+    most = math.frexp(torch.finfo(gradient.dtype).max)[1] - 2
+    return math.ldexp(1.0, max(-most, min(most, -math.frexp(largest)[1])))
 
 
 def _shorter(slope: float, rise: float) -> float:

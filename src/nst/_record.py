@@ -158,7 +158,9 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
             )
     difference = network_difference(record, network)
     if difference is not None:
-        raise ValueError(f"`extractor` is another than the run's. {difference} Pass the same.")
+        raise ValueError(
+            f"`extractor` is another than the run's; it must be the same. {difference}"
+        )
     with usable(record):
         kinds = {name: each["type"] for name, each in mapping("losses", record["losses"]).items()}
     found = {name: type(loss).__name__ for name, loss in losses.items()}
@@ -193,7 +195,6 @@ def recorded_run(
             return {**arguments, "shape": _shape(record["shape"])}
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
         Handles(init, record["seed"], **handles)
-        _moderate("strength", handles["strength"])
         where = files.get("where", "alpha") if flag("where", record["where"]) else None
         return {"content": files["content"], "where": where, **arguments, **handles}
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from nst._checks import file_path
 from nst._hashes import hash_file
 from nst._record_values import mapping, text
 
@@ -62,7 +63,7 @@ def find_files(
         FileNotFoundError: One is in none of the places.
         ValueError: One was not a file, or all of its name have another content.
     """
-    folders = [Path(place) for place in places]
+    folders = [file_path("inputs", place) for place in places]
     found: dict[str, Path] = {}
     for argument, (name, expected) in files.items():
         if name is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,11 @@ from torch import Tensor
 
 from nst.images import save_image, to_pil
 
-__all__ = ["StyleTransferResult"]
+__all__ = ["StyleTransferResult", "attach_result"]
+
+logger = logging.getLogger("nst")
+
+_NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +73,7 @@ class StyleTransferResult:
             ValueError: An unknown suffix.
             OSError: The file cannot be written. An existing file is then left as it was.
         """
-        path, count = Path(path), len(self.image)
+        path, count = Path(os.fsdecode(path)), len(self.image)
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
         return [
@@ -79,3 +85,22 @@ class StyleTransferResult:
         buffer = io.BytesIO()
         self.to_pil().save(buffer, format="PNG")
         return buffer.getvalue()
+
+
+def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult]) -> None:
+    """Let an error carry the result of the steps before it, as its attribute `result`.
+
+    Args:
+        error: One that has something else of that name is left as it is.
+        finish: Returns the result.
+    """
+    kept = vars(error)
+    if not isinstance(kept.get("result"), (StyleTransferResult, type(None))):
+        return
+    try:
+        kept["result"] = finish()
+    except Exception:  # the error that is on its way must not be hidden
+        logger.exception("the best picture so far could not be kept")
+        return
+    if hasattr(error, "add_note") and _NOTE not in getattr(error, "__notes__", []):
+        error.add_note(_NOTE)  # since Python 3.11

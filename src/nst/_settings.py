@@ -100,7 +100,7 @@ def describe_inputs(
 
 def _describe_input(source: Any) -> dict[str, str | None]:
     if isinstance(source, (str, os.PathLike)):
-        return {"name": Path(source).name, "sha256": hash_file(source)}
+        return {"name": Path(os.fsdecode(source)).name, "sha256": hash_file(source)}
     if isinstance(source, StyleStatistics):
         return {"name": source.file_name, "sha256": source.file_hash}
     if isinstance(source, torch.Tensor):

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 from nst._capture import can_capture, capture_painting
 from nst._decode import picture_shape
+from nst._device import plain_arithmetic
 from nst._job import Handles, Recipe, plan_run
 from nst._result import StyleTransferResult
 from nst._settings import describe_inputs, describe_styles
@@ -43,7 +43,7 @@ class SharedStyles:
     """
 
     # In a caller's inference mode, what is made here could not be compared with in a run.
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def __init__(self, styles: Sequence[Style], handles: Handles, recipe: Recipe) -> None:
         self._styles, self._recipe = styles, recipe
         self._materials = [
@@ -56,7 +56,7 @@ class SharedStyles:
         self._captured = lru_cache(maxsize=16)(self._capture)
         self._seen = lru_cache(maxsize=4)(self._see)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def for_picture(self, content: ImageLike) -> tuple[list[Style], Sizes]:
         """Return the styles that a run of this picture is given, and what they are captured for.
 
@@ -104,7 +104,7 @@ class SharedStyles:
         assert isinstance(captured, StyleStatistics)
         return captured
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def tell(self, result: StyleTransferResult, sizes: Sizes) -> StyleTransferResult:
         """Return the result of a run as of one with the paintings: a record names their files.
 

@@ -178,7 +178,7 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
             plan=tuple(plan),
         ),
         tile=None if isinstance(recipe.tile, str) else recipe.tile,
-        inputs=kept["record"]["inputs"],
+        inputs=dict(kept["record"]["inputs"]),
     )
     works = [each["work"] for each in snapshot["canvases"]]
     for picture, beginning, own, work in zip(
@@ -191,6 +191,7 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
     job.state.image = torch.cat([canvas.pixels.detach() for canvas in job.canvases])
     if not job.state.scale < len(scales) == len(plan):
         raise ValueError("it is at a scale that there is not")
+    job.best()  # raises if there is none
     torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if that is none
     callbacks = [(str(name), dict(own)) for name, own in kept["callbacks"]]
     return Resumption(job, callbacks, snapshot["generators"], float(kept["seconds"]))

@@ -9,15 +9,17 @@ import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nst._checks import at_least, file_path
 from nst._hashes import hash_file
 from nst._losses import Statistic, SummaryLoss
 from nst.images import write_whole
@@ -28,6 +30,7 @@ _FORMAT, _VERSION = "nst style", 1
 # Strokes of a style captured at one size are used for pictures at most this much larger or
 # smaller.
 _REACH = math.sqrt(2) * 1.001
+_LARGEST = 2**31  # pixels on a side
 
 
 class Entry(NamedTuple):
@@ -136,7 +139,7 @@ class StyleStatistics:
         buffer = io.BytesIO()
         named: dict[str, Any] = {f"array{i}": each.cpu().numpy() for i, each in enumerate(arrays)}
         np.savez(buffer, about=np.array(json.dumps(about)), **named)
-        path = Path(path)
+        path = file_path("path", path)
         write_whole(path, buffer.getbuffer())
         return path
 
@@ -151,21 +154,27 @@ class StyleStatistics:
             FileNotFoundError: There is no file.
             ValueError: It is no style file, of another version, or damaged.
         """
-        path = Path(path)
+        path = file_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(
                 f"`path` is {str(path)!r}, which is not a file. Check the path."
             )
         try:
             # Opened here: numpy leaves a damaged file open.
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                if (about["format"], about["version"]) != (_FORMAT, _VERSION):
-                    raise ValueError(f"version {about['version']} of {about['format']!r}")
-                entries = [_entry(raw, file) for raw in about["entries"]]
+            with path.open("rb") as stream:
+                _check_archive(stream)
+                with np.load(stream, allow_pickle=False) as file:
+                    arrays = dict(file)
+            about = json.loads(str(arrays.pop("about")))
+            if (about["format"], about["version"]) != (_FORMAT, _VERSION):
+                raise ValueError(f"version {about['version']} of {about['format']!r}")
+            entries = [_entry(raw, arrays) for raw in about["entries"]]
             mean, covariance = (torch.tensor(c, dtype=torch.float64) for c in about["color"])
             if mean.shape != (3,) or covariance.shape != (3, 3) or not entries:
                 raise ValueError("a part is missing")
+            # No picture in [0, 1] has more; NaN compares false.
+            if not bool((mean.abs() <= 2).all() and (covariance.abs() <= 2).all()):
+                raise ValueError("its colors are those of no picture")
             network = str(about["network"])
             return cls(network, entries, mean, covariance, path.name, hash_file(path))
         except PermissionError:
@@ -208,8 +217,20 @@ def _pack(part: Tensor, arrays: list[Tensor]) -> dict[str, Any]:
     return {"array": len(arrays) - 1, "symmetric": symmetric, "side": part.shape[-1]}
 
 
-def _unpack(raw: Mapping[str, Any], file: Mapping[str, Any]) -> Tensor:
-    values = torch.from_numpy(file[f"array{int(raw['array'])}"])
+def _check_archive(stream: BinaryIO) -> None:
+    """Refuse an archive that is larger inside than outside: it could fill the memory."""
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("it is compressed")
+    if sum(member.file_size for member in members) > stream.seek(0, os.SEEK_END):
+        raise ValueError("its parts overlap")
+    stream.seek(0)
+
+
+def _unpack(raw: Mapping[str, Any], arrays: dict[str, Any]) -> Tensor:
+    # Each is used once, lest a small file become large.
+    values = torch.from_numpy(arrays.pop(f"array{int(raw['array'])}"))
     if not values.is_floating_point() or not bool(values.isfinite().all()) or len(values) != 1:
         raise ValueError("an array is not made of finite numbers")
     if not raw["symmetric"]:
@@ -224,14 +245,14 @@ def _unpack(raw: Mapping[str, Any], file: Mapping[str, Any]) -> Tensor:
     return whole
 
 
-def _entry(raw: Mapping[str, Any], file: Mapping[str, Any]) -> Entry:
+def _entry(raw: Mapping[str, Any], arrays: dict[str, Any]) -> Entry:
     statistics = {
-        str(layer): tuple(_unpack(part, file) for part in statistic)
+        str(layer): tuple(_unpack(part, arrays) for part in statistic)
         if isinstance(statistic, list)
-        else _unpack(statistic, file)
+        else _unpack(statistic, arrays)
         for layer, statistic in raw["statistics"].items()
     }
-    size = int(raw["size"])
-    if size < 1 or "type" not in raw["loss"]:
+    size = at_least("size", raw["size"], 1)
+    if size > _LARGEST or "type" not in raw["loss"] or () in statistics.values():
         raise ValueError("a part is missing")
     return Entry(dict(raw["loss"]), size, statistics)

@@ -21,6 +21,9 @@ from nst.images import ImageLike, read_picture, resize
 __all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
 
 
+_LARGEST = 1e100  # whose multiples are numbers still
+
+
 @dataclass(frozen=True, eq=False)
 class Style:
     """A picture to take the manner from.
@@ -65,7 +68,7 @@ class Style:
     def __post_init__(self) -> None:
         # Zero is fine as long as another style has some weight.
         object.__setattr__(self, "weight", non_negative("weight", self.weight))
-        object.__setattr__(self, "scale", non_negative("scale", self.scale))
+        object.__setattr__(self, "scale", non_negative("scale", self.scale, _LARGEST))
         if self.scale == 0:
             raise ValueError("`scale` is 0; it must be positive.")
         if isinstance(self.rotation, bool) or not isinstance(self.rotation, Real):

@@ -303,7 +303,8 @@ class CrossLayerGramStyleLoss(SummaryLoss):
     def __init__(self, layers: Layers = tuple(STYLE_LAYERS), *, weight: float = 1.0) -> None:
         if not isinstance(layers, (str, Mapping)):
             first, *others = list(layers) or [""]
-            layers = {first: 0.0, **{name: 1 / len(others) for name in others}}
+            if others:  # else it is refused below
+                layers = {first: 0.0, **{name: 1 / len(others) for name in others}}
         super().__init__(layers, weight=weight)
         if len(self.layers) < 2:
             raise ValueError(

@@ -19,11 +19,11 @@ from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
 from nst._capture import capture_style
 from nst._checkpoint import Checkpoint, no_checkpoint, read_checkpoint
 from nst._checks import at_least, non_negative, one_of
-from nst._device import resolve_device
+from nst._device import plain_arithmetic, resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
-from nst._loop import begin, end, join_reasons, optimize
+from nst._loop import begin, end, join_reasons, optimize, persist
 from nst._losses import Loss
 from nst._map import MapResult, map_pictures
 from nst._objective import Objective
@@ -37,7 +37,7 @@ from nst._record import (
     recorded_extractor,
     recorded_run,
 )
-from nst._result import StyleTransferResult
+from nst._result import StyleTransferResult, attach_result
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
 from nst._snapshot import Snapshots, generators_set, restore
@@ -240,7 +240,7 @@ class StyleTransfer:
             ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
         """
         record = read_record(path)
-        places = [Path(path).resolve().parent, Path.cwd(), *inputs]
+        places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
         arguments = recorded_run(record, places)
         followers = as_callbacks(callbacks)
         if "num_steps" not in changes:
@@ -252,7 +252,7 @@ class StyleTransfer:
         return transfer.synthesize(**arguments, callbacks=followers)
 
     @classmethod
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def resume(
         cls,
         path: str | os.PathLike[str],
@@ -313,7 +313,7 @@ class StyleTransfer:
         arguments = recorded_arguments(record, changes)
         # Last of all, as the network may be a download.
         transfer = cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
-        recipe = transfer._recipe(texture=record["task"] == "synthesize")
+        recipe = transfer._recipe(texture=record.get("task") == "synthesize")
         check_same(record, recipe.extractor, recipe.losses)
         try:
             resumed = restore(snapshot, recipe)
@@ -325,7 +325,7 @@ class StyleTransfer:
                 resumed.job, followers, start - resumed.seconds, resumed.callbacks
             )
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def run(
         self,
         content: ImageLike,
@@ -365,7 +365,8 @@ class StyleTransfer:
 
         Returns:
             The best picture seen at the finest scale reached, and how it came about. Ctrl-C ends
-            the run early with that as the reason.
+            the run early with that as the reason. So does an error after the first step, whatever
+            raised it: what would have been returned is then its attribute `result`.
 
         Raises:
             FileNotFoundError: There is no file at a path.
@@ -454,7 +455,7 @@ class StyleTransfer:
             num_threads=num_threads,
         )
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def synthesize(
         self,
         style: StyleLike,
@@ -500,7 +501,7 @@ class StyleTransfer:
         job.inputs = describe_inputs(None, job.styles, handles.pictures)
         return self._follow(job, followers, start)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:
         """Tell how long a run would take, and how much memory, from a step that is measured.
 
@@ -536,7 +537,7 @@ class StyleTransfer:
         recipe = self._recipe()
         return estimate_run(Job.prepare(content, style, Handles(), recipe), recipe)
 
-    @torch.inference_mode(False)
+    @plain_arithmetic()
     def capture(self, style: Style | ImageLike, sizes: Sequence[int] | None = None) -> Style:
         """Keep of a style what the losses compare with, so that it need not be computed again.
 
@@ -589,6 +590,11 @@ class StyleTransfer:
         """Do the job, followed by callbacks."""
         history, state, idle = LossHistory(), job.state, job.state.snapshot
         followers = [history, *callbacks]
+
+        def finish() -> StyleTransferResult:
+            settings = settings_of(job, self._recipe())
+            return _result(job, job.best(), history, settings, time.perf_counter() - start)
+
         with ExitStack() as stack:
             try:
                 for callback in followers:
@@ -600,15 +606,15 @@ class StyleTransfer:
                 state.stop("interrupted")
             except BaseException as error:
                 state.stop(f"failed: {type(error).__name__}")
+                if state.step > 0:
+                    attach_result(error, lambda: persist(finish))
                 raise
             finally:
                 state.snapshot = idle  # who keeps the state should not keep the optimizer with it
-                state.stop(join_reasons(job.canvases))
-                best = job.best()
-                state.image = best.clone()  # what callbacks are shown is theirs to change
+                persist(lambda: state.stop(join_reasons(job.canvases)))
+                state.image = persist(job.best)  # of its own: callbacks may change it
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        settings = settings_of(job, self._recipe())
-        return _result(job, best, history, settings, time.perf_counter() - start)
+        return persist(finish)
 
     def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
         """Go through the scales, until they are done or somebody stops the run."""

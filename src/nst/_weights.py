@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torchvision.models import VGG19_Weights
+
+from nst._checks import file_path
 
 __all__ = ["CONVOLUTIONS", "Weights", "load_weights"]
 
@@ -77,7 +80,7 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
     elif source == "torchvision":
         weights = _load_torchvision()
     else:
-        weights = _load_path(Path(source))
+        weights = _load_path(file_path("weights", source))
     logger.info("VGG19 weights: %s", weights.name)
     return weights
 
@@ -108,7 +111,7 @@ def _load_original() -> Weights:
             table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
             tensors[f"{name}.weight"] = table.float()[index.long()]
             tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
-    except (KeyError, IndexError) as error:
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(_refusal(path, f"lacks a part of VGG19: {error}")) from error
     first = tensors["conv1_1.weight"]
     if first.ndim == 4:
@@ -144,7 +147,9 @@ def _load_path(path: Path) -> Weights:
     state = _read_tensors(path)
     tensors = _by_name(state, path)
     if "mean" in state and "std" in state:  # saved from a FeatureExtractor
-        mean, std = (tuple(state[name].flatten().tolist()) for name in ("mean", "std"))
+        mean, std = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
+        if min(std) <= 0:
+            raise ValueError(_refusal(path, f"has {std} at std, by which pixels are divided"))
         return Weights(tensors, path.name, mean, std)
     return Weights(tensors, path.name)
 
@@ -170,9 +175,19 @@ def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             value = state.get(key, state.get(other))
             if not isinstance(value, Tensor):
                 raise ValueError(_refusal(path, f"has neither {key!r} nor {other!r}"))
+            if value.is_complex() or value.is_quantized or value.is_meta:
+                raise ValueError(_refusal(path, f"has no plain numbers at {key}"))
             tensors[key] = value.float()
     _check_shapes(tensors, path)
     return tensors
+
+
+def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, float]:
+    numbers = value.flatten().tolist() if isinstance(value, Tensor) and not value.is_meta else []
+    if len(numbers) != 3 or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
+        raise ValueError(_refusal(path, f"has no three finite numbers at {name}"))
+    red, green, blue = numbers
+    return red, green, blue
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -208,8 +208,8 @@ def _part(key: str, task: Task) -> Any:
             part = pickle.loads(task.sent[key])
         except Exception as error:  # nearly anything: classes decide how they are pickled
             raise TypeError(
-                f"a part of the transfer cannot be read by the worker ({error}). Define losses, "
-                "optimizers and networks of your own in a module that it can import."
+                f"`executor` has a worker that cannot read a part of the transfer ({error}). "
+                "Losses, optimizers and networks of yours must be in a module that it can import."
             ) from error
     elif part is None and key == task.network.key:
         part = task.network.load()

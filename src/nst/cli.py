@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from functools import cache, partial
@@ -42,6 +43,7 @@ from nst.images import ImageLike, check_input, check_output, read_record, save_i
 __all__ = ["main"]
 
 _INTERRUPTED = 130
+_PAINTS_ONE = ("stylize", "synthesize", "resume", "rerun", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if argv is None else argv)
         if options.command != "batch":  # whose files are found in a folder first
             check_files(options)
-        with _warnings_shown():
+        with _warnings_shown(), _rescuing(options):
             return _COMMANDS[options.command](options) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
@@ -78,6 +80,18 @@ def _warnings_shown() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def _rescuing(options: argparse.Namespace) -> Iterator[None]:
+    """Save what was painted before an error."""
+    try:
+        yield
+    except Exception as error:
+        result = getattr(error, "result", None)
+        if isinstance(result, StyleTransferResult) and options.command in _PAINTS_ONE:
+            _finish(result, options)
+        raise
 
 
 def _stylize(options: argparse.Namespace) -> None:
@@ -237,7 +251,8 @@ def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespac
     cells = [*done, *[torch.ones_like(done[0])] * missing]
     width = len(table.column_labels)
     rows = [cells[i : i + width] for i in range(0, len(cells), width)]
-    save_image(contact_sheet(rows, table.row_labels, table.column_labels), options.output)
+    sheet = contact_sheet(rows, table.row_labels, table.column_labels)
+    _keep(partial(save_image, sheet), options.output)
     _tell(options, Path(options.output))
 
 
@@ -285,10 +300,20 @@ def _page(options: argparse.Namespace) -> Iterator[list[Callback]]:
 
 
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
-    result.save(options.output)
+    _keep(result.save, options.output)
     if not options.quiet:
         sys.stdout.write(f"{_summary(result)}\n")
     _tell(options, Path(options.output))
+
+
+def _keep(save: Callable[[Path], object], output: str) -> None:
+    """Save what took its time: in another place if it cannot be here any more."""
+    try:
+        save(Path(output))
+    except OSError as error:
+        place = Path(tempfile.mkdtemp(prefix="nst-")) / Path(output).name
+        save(place)
+        raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
 
 
 def _tell(options: argparse.Namespace, path: Path) -> None:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst._decode import ImageLike, Picture, check_input, read_picture
+from nst._checks import file_path
+from nst._decode import ImageLike, Picture, check_input, decoding, read_picture
 from nst._json_ready import json_ready
 
 __all__ = [
@@ -262,13 +263,16 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         >>> read_record(path)
         {'seed': 7}
     """
+    path = file_path("path", path)
     check_input(path, name="path")
     refusal = f"`path` is {str(path)!r}, which holds no record of nst; use one as it was saved."
     try:
-        with Image.open(path) as picture:
+        with decoding(f"`path` is {str(path)!r}, which"), Image.open(path) as picture:
             text = picture.getexif().get(_DESCRIPTION, "")
         record = json.loads(text)
         version = record.pop(_RECORD_KEY)
+    except PermissionError:
+        raise
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(refusal) from error
     if version != _RECORD_VERSION:
@@ -292,13 +296,14 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         IsADirectoryError: The path is a folder.
         NotADirectoryError: What should be the folder is a file.
         PermissionError: The folder or the existing file may not be written.
-        ValueError: The suffix names no format that can hold the picture.
+        ValueError: The suffix names no format that can hold the picture, or no file can be called
+            that.
 
     Examples:
         >>> check_output("result.png").name
         'result.png'
     """
-    path = Path(path)
+    path = file_path(name, path)
     if not path.is_dir():
         _check_suffix(path, name)
     return check_place(path, name=name, example="result.png")
@@ -331,9 +336,9 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
         IsADirectoryError: The path is a folder.
         NotADirectoryError: What should be the folder is a file.
         PermissionError: The folder or the existing file may not be written.
-        ValueError: There is something else than a regular file.
+        ValueError: There is something else than a regular file, or no file can be called that.
     """
-    path = Path(path)
+    path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
     if path.is_dir():
         raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. {example!r}.")
@@ -422,20 +427,26 @@ def write_whole(
     Raises:
         OSError: The file cannot be written. An existing one is then left as it was.
     """
-    path = path.resolve()
-    temporary = _temporary(path, alone=alone)
     try:
-        with temporary.open("wb") as file:
-            if callable(content):
-                content(file)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the new name and no content
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        path = path.resolve()
+        temporary = _temporary(path, alone=alone)
+        try:
+            with temporary.open("wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut could leave the new name and no content
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise type(error)(
+            f"`path` is {str(path)!r}, which could not be written ({error.strerror or error}). "
+            "Make room, or choose another place."
+        ) from error
 
 
 def _temporary(path: Path, *, alone: bool = False) -> Path:
