@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst._segment import Memory, See, Segment, Slope
+from nst._segment import Memory, See, Segment, Slope, reach_of
+from nst._shards import Share
 from nst._stage import Stage, Strip
 from nst._workspace import Workspace, Workspaces
 
@@ -36,6 +37,7 @@ class Sweep:
         tile: How many rows of a segment are computed at a time. None keeps every segment.
         apart: How many of the first stages are computed again although the rest is kept.
         divisor: What pixels were divided by to be normalized, and their gradient is as well.
+        share: Which rows of the picture these are, if other processes have others; by default all.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Sweep:
         tile: int | None = None,
         apart: int = 0,
         divisor: Tensor | None = None,
+        share: Share | None = None,
     ) -> None:
         self._picture, self._workspaces, self._divisor = picture, workspaces, divisor
         self._tile, self._apart = None if tile is None else -(-tile // 4) * 4, apart
         self._segments = _divided(stages, apart)
+        self._share = share or Share.of_all(picture.height)
         self._left: list[Strip | Segment] = []
 
     def forth(self, see: See, *, tracing: bool = True) -> None:
@@ -63,14 +67,16 @@ class Sweep:
         strip = self._picture
         with self._workspaces.borrow() as workspace:
             for number, stages in enumerate(self._segments):
+                span = strip.first, strip.last
+                strip = self._share.at(strip.height).widened(strip, reach_of(stages))
                 if self._tile is not None:
                     left: Strip | Segment = strip
                     last = number == len(self._segments) - 1
-                    strip = _in_tiles(stages, strip, self._tile, see, workspace, last=last)
+                    strip = _in_tiles(stages, strip, span, self._tile, see, workspace, last=last)
                 else:
                     keeps = tracing and number >= self._apart
-                    segment = _whole(stages, strip, tracing=keeps)
-                    segment.forth(strip.last, see, workspace)
+                    segment = _whole(stages, strip, span, tracing=keeps)
+                    segment.forth(span[1], see, workspace)
                     left = segment if keeps else strip
                     strip = segment.result()
                 if tracing:
@@ -88,11 +94,13 @@ class Sweep:
         with self._workspaces.borrow() as workspace:
             while left:
                 stages, last = self._segments[len(left) - 1], left.pop()
+                share = self._share.at(last.height)
                 if isinstance(last, Segment):
                     gradient = last.back(None, gradient, slope, workspace, again=again)
                 else:
-                    tile = self._tile or _ROWS
-                    gradient = _back_in_tiles(stages, last, tile, gradient, slope, workspace)
+                    tile, span = self._tile or _ROWS, (share.first, share.last)
+                    gradient = _back_in_tiles(stages, last, span, tile, gradient, slope, workspace)
+                gradient = None if gradient is None else share.folded(gradient)
         if gradient is None:
             return None
         pixels = gradient.rows.permute(0, 3, 1, 2)
@@ -109,15 +117,16 @@ def _divided(stages: Sequence[Stage], apart: int) -> list[list[Stage]]:
     return segments
 
 
-def _whole(stages: Sequence[Stage], strip: Strip, *, tracing: bool) -> Segment:
+def _whole(
+    stages: Sequence[Stage], strip: Strip, span: tuple[int, int], *, tracing: bool
+) -> Segment:
     """Return a segment that is computed at once, in memory of its own."""
     like = strip.rows.new_empty(0)  # not the strip, which would be kept with the segment
 
     def memory(label: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return like.new_empty(tuple(shape), dtype=dtype)
 
-    span = strip.first, strip.last
-    return Segment(stages, strip, span, strip.height, memory, tracing=tracing)
+    return Segment(stages, strip, span, span[1] - span[0], memory, tracing=tracing)
 
 
 def _reused(strip: Strip, workspace: Workspace) -> Memory:
@@ -127,6 +136,7 @@ def _reused(strip: Strip, workspace: Workspace) -> Memory:
 def _in_tiles(
     stages: Sequence[Stage],
     strip: Strip,
+    span: tuple[int, int],
     tile: int,
     see: See,
     workspace: Workspace,
@@ -135,7 +145,7 @@ def _in_tiles(
 ) -> Strip:
     """Compute a segment tile by tile; of the last one, the result is not needed."""
     n, _, width, _ = strip.rows.shape
-    span, result = (strip.first, strip.last), None
+    result = None
     if not last:
         halves = 2 if stages[-1].pools else 1
         rows = span[1] // halves - span[0] // halves
@@ -152,6 +162,7 @@ def _in_tiles(
 def _back_in_tiles(
     stages: Sequence[Stage],
     strip: Strip,
+    span: tuple[int, int],
     tile: int,
     gradient: Strip | None,
     slope: Slope,
@@ -161,7 +172,8 @@ def _back_in_tiles(
 
     It is written over what the segment was given: no later tile looks so far up.
     """
-    span, start = (strip.first, strip.last), strip.first
+    start, first = span[0], max(span[0] - len(stages), 0)
+    last = min(span[1] + len(stages), strip.height)
     segment = Segment(stages, strip, span, tile, _reused(strip, workspace), tracing=True)
     halves = 2 if stages[-1].pools else 1
     for stop in segment.tiles(tile):
@@ -175,4 +187,4 @@ def _back_in_tiles(
             return None
         strip.part(pulled.first, pulled.last).copy_(pulled.rows)
         start = stop
-    return strip
+    return Strip(strip.part(first, last), first, strip.height)

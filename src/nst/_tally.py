@@ -36,6 +36,11 @@ class Tally(ABC):
             height: How many rows the layer has.
         """
 
+    @property
+    @abstractmethod
+    def sums(self) -> list[Tensor]:
+        """What has been added up, to be brought up to date where others have other rows."""
+
     @abstractmethod
     def close(self) -> Tensor:
         """Return the loss, a scalar, when all rows have been added."""
@@ -77,6 +82,11 @@ class StatisticTally(Tally):
         """Take in some rows; see `Tally`."""
         share = self._share(layer, feature, first, height)
         self.summary[layer] = _sum(self.summary.get(layer), share)
+
+    @property
+    def sums(self) -> list[Tensor]:
+        """What has been added up; see `Tally`."""
+        return [part for layer in self._loss.layers for part in parts_of(self.summary[layer])]
 
     def close(self) -> Tensor:
         """Return the loss; see `Tally`."""
@@ -135,6 +145,10 @@ class _PointwiseTally(Tally):
     def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
         mean = self._share(layer, feature, first, height)
         self._means[layer] = self._means[layer] + mean if layer in self._means else mean
+
+    @property
+    def sums(self) -> list[Tensor]:
+        return [self._means[layer] for layer in self._loss.layers]
 
     def close(self) -> Tensor:
         weights = self._loss.layer_weights
