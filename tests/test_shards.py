@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -9,13 +10,18 @@ import torch
 from torch import Tensor
 
 from nst import (
+    Checkpoint,
     ContentLoss,
     FeatureExtractor,
     GramStyleLoss,
     LaplacianLoss,
     Loss,
     MomentStyleLoss,
+    RunState,
     SelfSimilarityLoss,
+    Style,
+    StyleTransfer,
+    StyleTransferResult,
     TotalVariationLoss,
 )
 from nst._objective import Objective, Reference, Region
@@ -51,7 +57,7 @@ class Threads(Ranks):
         self._count(kind, *tensors)
         every = self.post([each.clone() for each in tensors])
         for i, each in enumerate(tensors):
-            each.copy_(sum(own[i] for own in every))
+            each.copy_(torch.stack([own[i] for own in every]).sum(0))
 
     def exchange(
         self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], kind: str
@@ -160,10 +166,9 @@ def test_bands_are_optimized_as_the_whole(levels: int) -> None:
 
         def closure() -> Tensor:
             # Not quadratic, so that the search has to try more than once.
-            optimizer.zero_grad()
             error = (share.own(scale) * (pixels - share.own(goal))).square()
             loss = (error + 20 * error.square()).sum()
-            loss.backward()
+            pixels.grad = torch.autograd.grad(loss, pixels)[0]
             total = loss.detach()
             share.add_up([total])
             return total
@@ -210,3 +215,130 @@ def test_a_picture_with_too_few_rows_is_left_to_the_first_process() -> None:
     shares = [Ranks(rank, 3).share(191) for rank in range(3)]
     assert [share.waits for share in shares] == [False, True, True]
     assert not any(share.divided for share in shares)
+
+
+@pytest.fixture
+def divided(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], T]], list[T]]:
+    """Returns what several processes return that do the same."""
+    own = threading.local()
+    monkeypatch.setattr(Ranks, "found", lambda: getattr(own, "ranks", None) or Ranks())
+
+    def begin(size: int, work: Callable[[], T]) -> list[T]:
+        def as_process(ranks: Ranks) -> T:
+            own.ranks = ranks
+            return work()
+
+        return together(size, as_process)
+
+    return begin
+
+
+def transfer(**changes: Any) -> StyleTransfer:
+    losses: dict[str, Loss] = {
+        "content": ContentLoss(weight=0.05),
+        "style": GramStyleLoss(),
+        "smooth": TotalVariationLoss(weight=0.01),
+    }
+    return StyleTransfer(tiny(), losses, **{"num_steps": 6, "num_scales": 2, **changes})
+
+
+HALF = torch.zeros(1, 1, 301, 64)
+HALF[..., 140:, :] = 1
+PHOTO = noise(301, 64, 0)
+STYLES = [Style(noise(80, 60, 1), 0.7), Style(noise(60, 90, 2), 0.3)]
+Divided = Callable[[int, Callable[[], Any]], list[Any]]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({}, {}),
+        ({"num_scales": 1}, {"where": HALF, "init": "noise"}),
+        ({"optimizer": "adam", "average": 0.9}, {"strength": 1.5}),
+        ({"optimizer": "adam", "normalize_gradients": True}, {"preserve_color": "luminance"}),
+    ],
+)
+def test_a_run_of_several_processes_is_that_of_one(
+    size: int, changes: dict[str, Any], arguments: dict[str, Any], divided: Divided
+) -> None:
+    alone = transfer(**changes).run(PHOTO, STYLES, **arguments)
+    results: list[StyleTransferResult] = divided(
+        size, lambda: transfer(**changes).run(PHOTO, STYLES, **arguments)
+    )
+    for found in results:
+        assert (found.num_steps, found.stop_reason) == (alone.num_steps, alone.stop_reason)
+        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
+        for name, values in alone.history.items():
+            assert found.history[name] == pytest.approx(values, rel=1e-9)
+
+
+def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
+    photos = torch.cat([PHOTO, PHOTO.flip(-1)])
+    styles = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]
+    alone = transfer(num_steps=3).run(photos, styles)
+    for found in divided(2, lambda: transfer(num_steps=3).run(photos, styles)):
+        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
+
+
+def test_callbacks_follow_in_the_first_process_and_may_stop_all(divided: Divided) -> None:
+    shapes = []
+
+    def stop(state: RunState) -> None:
+        shapes.append(tuple(state.image.shape))
+        if state.step == 4:
+            state.stop("enough")
+
+    results = divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=stop))
+    assert [(each.num_steps, each.stop_reason) for each in results] == 2 * [(4, "enough")]
+    assert len(shapes) == 4
+    assert shapes[-1] == (1, 3, 301, 64)
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize("sizes", [(2, 1), (1, 2), (2, 3)])
+def test_a_checkpoint_goes_on_with_another_number_of_processes(
+    optimizer: str, sizes: tuple[int, int], divided: Divided, tmp_path: Path
+) -> None:
+    before, after = sizes
+    make = {"optimizer": optimizer, "average": 0.5, "num_scales": 1}
+
+    def begin() -> None:
+        def stop(state: RunState) -> None:
+            if state.step == 4:
+                state.stop("a machine is wanted")
+
+        keep = Checkpoint(tmp_path / "run.ckpt", every=4)
+        transfer(**make).run(PHOTO, STYLES, callbacks=[keep, stop])
+
+    divided(before, begin)
+    results = divided(after, lambda: StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny()))
+    alone = transfer(**make).run(PHOTO, STYLES)
+    for found in results:
+        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
+        assert found.history["style"] == pytest.approx(alone.history["style"], rel=1e-9)
+
+
+def test_an_optimizer_of_the_users_is_refused(divided: Divided) -> None:
+    def run() -> None:
+        with pytest.raises(ValueError, match="Use 'lbfgs' or 'adam', or a single process"):
+            transfer(optimizer=torch.optim.LBFGS).run(PHOTO, STYLES)
+
+    divided(2, run)
+
+
+def test_after_an_error_callbacks_see_what_the_scale_began_with(divided: Divided) -> None:
+    ends = []
+
+    class Broken(Checkpoint):
+        def on_start(self, state: RunState) -> None: ...
+
+        def on_step(self, state: RunState) -> None:
+            raise RuntimeError("no more")
+
+        def on_end(self, state: RunState) -> None:
+            ends.append(state.image)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=Broken()))
+    assert torch.equal(ends[0], PHOTO)

@@ -195,7 +195,7 @@ class Objective:
         """
         for name in self._terms:
             _, gradient = self._evaluate(image, [name])
-            if gradient is not None and not bool(gradient.isfinite().all()):
+            if gradient is not None and self._own(image).any(~gradient.isfinite().all()):
                 return name
         return "total"
 

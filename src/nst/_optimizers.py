@@ -255,8 +255,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        pairs = (gradient_change, change), (change, change), (gradient_change, gradient_change)
-        if _curves_up(*self._dots(*pairs)):
+        products = self._dots(
+            (gradient_change, change), (change, change), (gradient_change, gradient_change)
+        )
+        if _curves_up(*products):
             pairs = [*self._state["pairs"], (change, gradient_change)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 

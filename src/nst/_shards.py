@@ -9,6 +9,8 @@ picture is added up over the processes, so that all decide alike.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -38,6 +40,8 @@ class Ranks:
         self.rank, self.size = rank, size
         self.sent: dict[str, int] = {}
         """Bytes that this process handed over, by what they were."""
+        self.interrupted = False
+        """Whether there was a Ctrl-C while `holding_interrupts`."""
 
     @classmethod
     def found(cls) -> Ranks:
@@ -63,14 +67,25 @@ class Ranks:
         edges = [_GRID * (cells * rank // self.size) for rank in range(self.size)]
         return Share(self, (*edges, height))
 
-    def tell(self, message: object) -> None:
-        """Tell all others something, if there are any."""
-        if self.size > 1:
-            self._broadcast(message)
+    def agree(self, message: Any) -> Any:
+        """Return the first process's message; what the others pass does not matter."""
+        return self._broadcast(message) if self.size > 1 else message
 
-    def hear(self) -> Any:
-        """Return what the first process tells."""
-        return self._broadcast(None)
+    @contextmanager
+    def holding_interrupts(self) -> Iterator[None]:
+        """Take note of Ctrl-C, which no process may heed before the others know."""
+        if self.size == 1 or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(*_: object) -> None:
+            self.interrupted = True
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _broadcast(self, message: object) -> Any:
         box = [message]

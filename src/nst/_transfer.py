@@ -40,6 +40,7 @@ from nst._record import (
 from nst._result import StyleTransferResult
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
+from nst._shards import Ranks
 from nst._snapshot import Snapshots, generators_set, restore
 from nst._style import Painting, Style, StyleLike
 from nst.images import ImageLike, read_picture, read_record, resize
@@ -577,15 +578,17 @@ class StyleTransfer:
         resumed: list[tuple[str, dict[str, Any]]] | None = None,
     ) -> StyleTransferResult:
         """Do the job, followed by callbacks."""
-        history, state, idle = LossHistory(), job.state, job.state.snapshot
-        followers = [history, *callbacks]
+        history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
+        self._check_divisible(ranks)
+        followers = [history, *callbacks] if ranks.leads else [history]
         with ExitStack() as stack:
             try:
                 for callback in followers:
                     begin(callback, state, resumed)
                     stack.callback(end, callback, state)
-                state.snapshot = Snapshots(job, self._recipe(), followers, start)
-                self._paint(job, sorted(followers, key=lambda each: each.called_last))
+                state.snapshot = Snapshots(job, self._recipe(), followers, start, ranks)
+                with ranks.holding_interrupts():
+                    self._paint(job, sorted(followers, key=lambda each: each.called_last), ranks)
             except KeyboardInterrupt:
                 state.stop("interrupted")
             except BaseException as error:
@@ -600,7 +603,15 @@ class StyleTransfer:
         settings = settings_of(job, self._recipe())
         return _result(job, best, history, settings, time.perf_counter() - start)
 
-    def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
+    def _check_divisible(self, ranks: Ranks) -> None:
+        if ranks.size > 1 and not isinstance(self.optimizer, str):
+            raise ValueError(
+                f"`optimizer` is {self.optimizer!r}, but there are {ranks.size} processes, of "
+                "which each has some rows: what it sums over the picture would be wrong. Use "
+                "'lbfgs' or 'adam', or a single process."
+            )
+
+    def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
         state, last = job.state, len(job.scales) - 1
         if state.stop_reason is not None and state.step == 0:
@@ -613,8 +624,9 @@ class StyleTransfer:
             )
             objectives = self._objectives(job, scale.size)
             for canvas, objective in zip(job.canvases, objectives, strict=True):
-                canvas.start_scale(objective, scale.size, make_optimizer)
-            optimize(job.canvases, scale.num_steps - (state.step - before), state, callbacks)
+                canvas.start_scale(objective, scale.size, make_optimizer, ranks)
+            num_steps = scale.num_steps - (state.step - before)
+            optimize(job.canvases, num_steps, state, callbacks, ranks)
             if state.stop_reason is not None:
                 return
             # What a stalled scale left out is not to be done.
