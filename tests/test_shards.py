@@ -23,11 +23,13 @@ from nst import (
     StyleTransfer,
     StyleTransferResult,
     TotalVariationLoss,
+    cli,
 )
 from nst._objective import Objective, Reference, Region
 from nst._optimizers import BoundedLBFGS
 from nst._shards import Ranks
 from nst._weights import Weights
+from nst.images import save_image
 from nst.testing import tiny_extractor
 
 T = TypeVar("T")
@@ -342,3 +344,14 @@ def test_after_an_error_callbacks_see_what_the_scale_began_with(divided: Divided
     with pytest.raises(RuntimeError, match="no more"):
         divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=Broken()))
     assert torch.equal(ends[0], PHOTO)
+
+
+def test_many_pictures_are_refused_under_torchrun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    save_image(PHOTO, tmp_path / "a.png")
+    monkeypatch.setattr(cli, "launched", lambda: True)
+    folders = [str(tmp_path), "-o", str(tmp_path / "out")]
+    assert cli.main(["batch", *folders, "--style", str(tmp_path / "a.png")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("nst: error: `nst batch` is no work for several processes of torchrun")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nst._stage import Strip
 
-__all__ = ["Ranks", "Share", "launched", "process_group"]
+__all__ = ["ProcessLost", "Ranks", "Share", "launched", "process_group"]
 
 # Bands begin at multiples of so many rows of the picture. Then every block's begin at multiples of
 # four, as Winograd's method does: convolutions are computed as in one process, and rounding decides
@@ -31,6 +31,10 @@ _GRID = 64
 # How long a process waits for another. One that has ended is noticed at once; this is for a machine
 # that has lost its network.
 _TIMEOUT = timedelta(minutes=10)
+
+
+class ProcessLost(RuntimeError):
+    """Another process does not answer any more."""
 
 
 class Ranks:
@@ -144,7 +148,7 @@ class Ranks:
         except RuntimeError as error:
             others = set(range(self.size)) - {self.rank} if others is None else others
             who = " or ".join(map(str, sorted(others)))
-            raise RuntimeError(
+            raise ProcessLost(
                 f"Process {self.rank} of {self.size} gets no answer from process {who}: it has "
                 "ended, or its machine cannot be reached. A checkpoint written before is good; "
                 "StyleTransfer.resume goes on from there, with any number of processes."
@@ -322,20 +326,18 @@ class Share:
 
 def launched() -> bool:
     """Tell whether `torchrun` has started this process as one of several."""
-    return dist.is_available() and dist.is_torchelastic_launched() and _environment() > 1
-
-
-def _environment() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+    several = int(os.environ.get("WORLD_SIZE", 1)) > 1
+    return several and dist.is_available() and dist.is_torchelastic_launched()
 
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """Bring the processes together that `torchrun` has started; with GPUs, one for each."""
-    gpus = torch.cuda.is_available()
-    if gpus:
+    """Bring the processes together that `torchrun` has started; with GPUs, each takes its own."""
+    backend = "gloo"
+    if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if gpus else "gloo", timeout=_TIMEOUT)
+        backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=_TIMEOUT)
     try:
         yield Ranks.found()
     finally:

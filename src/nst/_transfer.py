@@ -614,6 +614,7 @@ class StyleTransfer:
     def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
         state, last = job.state, len(job.scales) - 1
+        state.stop_reason = ranks.agree(state.stop_reason)
         if state.stop_reason is not None and state.step == 0:
             return
         for index in range(state.scale, len(job.scales)):
