@@ -125,17 +125,21 @@ class Ranks:
 
         Args:
             outgoing: By rank.
-            incoming: By rank: contiguous memory for what will come.
+            incoming: By rank: memory for what will come.
             kind: What it is counted as.
         """
         self._count(kind, *outgoing.values())
+        received = {rank: each.contiguous() for rank, each in incoming.items()}
         sends = [dist.P2POp(dist.isend, x.contiguous(), r) for r, x in outgoing.items()]
-        receipts = [dist.P2POp(dist.irecv, x, r) for r, x in incoming.items()]
+        receipts = [dist.P2POp(dist.irecv, x, r) for r, x in received.items()]
         if not sends and not receipts:
             return
         with self._in_touch({*outgoing, *incoming}):
             for work in dist.batch_isend_irecv([*sends, *receipts]):
                 work.wait()
+        for rank, each in received.items():
+            if each is not incoming[rank]:
+                incoming[rank].copy_(each)
 
     def _count(self, kind: str, *tensors: Tensor) -> None:
         self.sent[kind] = self.sent.get(kind, 0) + sum(each.nbytes for each in tensors)
@@ -230,17 +234,28 @@ class Share:
         above = min(reach, self.first)
         return wider.movedim(0, -2), slice(above, above + self.last - self.first)
 
-    def widened(self, strip: Strip, reach: int) -> Strip:
-        """Return a strip of this process's rows with those around them.
+    def room(self, reach: int, like: Tensor, width: int, channels: int) -> Strip:
+        """Return memory for this process's rows and those around them.
 
         Args:
-            strip: Of a picture of this height.
             reach: How many more rows above and below.
+            like: Has the batch, the device and the type.
+            width: Of the picture.
+            channels: Of the picture.
         """
-        if not self.divided:
-            return strip
-        wider = self._fetch(strip.rows.movedim(1, 0), self._wider(reach), "halos")
-        return Strip(wider.movedim(0, 1).contiguous(), max(self.first - reach, 0), self.height)
+        first, last = self._wider(reach)[self.ranks.rank]
+        return Strip(like.new_empty(len(like), last - first, width, channels), first, self.height)
+
+    def fill(self, strip: Strip, reach: int) -> None:
+        """Get the rows around this process's own, which are there already.
+
+        Args:
+            strip: Memory as from `room`.
+            reach: As in `room`.
+        """
+        if self.divided:
+            rows = strip.part(self.first, self.last).movedim(1, 0)
+            self._fetch(rows, self._wider(reach), "halos", strip.rows.movedim(1, 0))
 
     def folded(self, strip: Strip) -> Strip:
         """Return the gradient for this process's rows, with what others found for them.
@@ -251,7 +266,7 @@ class Share:
         if not self.divided:
             return strip
         reach = max(strip.last - self.last, self.first - strip.first)
-        total = strip.part(self.first, self.last).clone()
+        total = strip.part(self.first, self.last)
         # All reach equally far, but for the picture's borders.
         outgoing, incoming = {}, {}
         for rank, (start, stop) in enumerate(self._bands()):
@@ -297,22 +312,30 @@ class Share:
     def _wider(self, reach: int) -> list[tuple[int, int]]:
         return [(max(a - reach, 0), min(b + reach, self.height)) for a, b in self._bands()]
 
-    def _fetch(self, rows: Tensor, wanted: Sequence[tuple[int, int]], kind: str) -> Tensor:
+    def _fetch(
+        self,
+        rows: Tensor,
+        wanted: Sequence[tuple[int, int]],
+        kind: str,
+        found: Tensor | None = None,
+    ) -> Tensor:
         """Return the rows that this process wants; the rows come first in the shape.
 
         Args:
             rows: Of this process.
             wanted: The first row and the one after the last that each process wants.
             kind: What is counted.
+            found: Memory for them, with this process's own in place.
         """
         me, outgoing, incoming = self.ranks.rank, {}, {}
         start, stop = wanted[me]
-        found = rows.new_empty(stop - start, *rows.shape[1:])
+        if found is None:
+            found = rows.new_empty(stop - start, *rows.shape[1:])
+            a, b = max(start, self.first), min(stop, self.last)
+            if a < b:
+                found[a - start : b - start] = rows[a - self.first : b - self.first]
         for rank, band in enumerate(self._bands()):
             if rank == me:
-                a, b = max(start, self.first), min(stop, self.last)
-                if a < b:
-                    found[a - start : b - start] = rows[a - self.first : b - self.first]
                 continue
             a, b = max(wanted[rank][0], self.first), min(wanted[rank][1], self.last)
             if a < b:
