@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -319,6 +319,16 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
     for found in results:
         torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
         assert found.history["style"] == pytest.approx(alone.history["style"], rel=1e-9)
+
+
+def test_processes_that_are_given_different_runs_are_told(divided: Divided) -> None:
+    numbers = iter([3, 4])
+    with pytest.raises(ValueError, match="process 1 of 2 was given another run than the first"):
+        divided(2, lambda: run_for(numbers))
+
+
+def run_for(numbers: Iterator[int]) -> None:
+    transfer(num_steps=next(numbers)).run(PHOTO, STYLES)
 
 
 def test_an_optimizer_of_the_users_is_refused(divided: Divided) -> None:

@@ -359,11 +359,15 @@ class StyleTransfer:
             The best picture seen at the finest scale reached, and how it came about. Ctrl-C ends
             the run early with that as the reason.
 
+        In a default group of `torch.distributed`, all processes share the picture, must be given
+        the same, and return the same.
+
         Raises:
             FileNotFoundError: There is no file at a path.
             ValueError: A picture cannot be read, has a wrong shape or range, or is too small for
                 the deepest layer; a number is out of range, a name unknown; a captured style does
-                not fit the transfer.
+                not fit the transfer; a part of it cannot be shared among processes.
+            RuntimeError: A process that shares the picture has ended.
             TypeError: A picture, style or callback is of a wrong type.
         """
         start = time.perf_counter()
@@ -579,7 +583,7 @@ class StyleTransfer:
     ) -> StyleTransferResult:
         """Do the job, followed by callbacks."""
         history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
-        self._check_divisible(ranks)
+        self._check_divisible(job, ranks)
         followers = [history, *callbacks] if ranks.leads else [history]
         with ExitStack() as stack:
             try:
@@ -603,12 +607,19 @@ class StyleTransfer:
         settings = settings_of(job, self._recipe())
         return _result(job, best, history, settings, time.perf_counter() - start)
 
-    def _check_divisible(self, ranks: Ranks) -> None:
+    def _check_divisible(self, job: Job, ranks: Ranks) -> None:
         if ranks.size > 1 and not isinstance(self.optimizer, str):
             raise ValueError(
                 f"`optimizer` is {self.optimizer!r}, but there are {ranks.size} processes, of "
                 "which each has some rows: what it sums over the picture would be wrong. Use "
                 "'lbfgs' or 'adam', or a single process."
+            )
+        told = job.inputs, job.shape, job.scales, list(job.losses), self.optimizer
+        if ranks.agree(told) != told:
+            raise ValueError(
+                f"process {ranks.rank} of {ranks.size} was given another run than the first, but "
+                "they share one picture. Give all of them the same pictures and arguments, or "
+                "leave torch.distributed's default group before."
             )
 
     def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
