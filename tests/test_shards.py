@@ -55,11 +55,10 @@ class Threads(Ranks):
     def of_first(self, values: Tensor) -> Tensor:
         return self.post(values)[0].clone()
 
-    def add_up(self, tensors: Sequence[Tensor], kind: str) -> None:
+    def add_up(self, tensors: Sequence[Tensor], kind: str) -> list[Tensor]:
         self._count(kind, *tensors)
-        every = self.post([each.clone() for each in tensors])
-        for i, each in enumerate(tensors):
-            each.copy_(torch.stack([own[i] for own in every]).sum(0))
+        every = self.post(list(tensors))
+        return [torch.stack(own).sum(0) for own in zip(*every, strict=True)]
 
     def exchange(
         self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], kind: str
@@ -171,9 +170,7 @@ def test_bands_are_optimized_as_the_whole(levels: int) -> None:
             error = (share.own(scale) * (pixels - share.own(goal))).square()
             loss = (error + 20 * error.square()).sum()
             pixels.grad = torch.autograd.grad(loss, pixels)[0]
-            total = loss.detach()
-            share.add_up([total])
-            return total
+            return share.add_up([loss.detach()])[0]
 
         for _ in range(8):
             optimizer.step(closure)

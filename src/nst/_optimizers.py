@@ -223,9 +223,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def _dots(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
         """Return scalar products, over the rows of all processes."""
-        products = [one @ other for one, other in pairs]
-        self._share.add_up(products)
-        return products
+        return self._share.add_up([one @ other for one, other in pairs])
 
     def _coarsened(self, values: Tensor, free: Tensor) -> Tensor:
         """Apply the inverse of the metric that steps start from: symmetric, positive definite."""

@@ -97,17 +97,18 @@ class Ranks:
             dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def add_up(self, tensors: Sequence[Tensor], kind: str) -> None:
-        """Replace tensors by their sums over all processes, in one message."""
+    def add_up(self, tensors: Sequence[Tensor], kind: str) -> list[Tensor]:
+        """Return the sums of tensors over all processes, in one message."""
         if self.size == 1 or not tensors:
-            return
+            return list(tensors)
         together = torch.cat([each.flatten() for each in tensors])
         self._count(kind, together)
         with self._in_touch():
             dist.all_reduce(together)
         parts = torch.split(together, [each.numel() for each in tensors])
-        for each, part in zip(tensors, parts, strict=True):
-            each.copy_(part.view(each.shape))
+        return [
+            part.view(each.shape).to(each.dtype) for each, part in zip(tensors, parts, strict=True)
+        ]
 
     def of_first(self, values: Tensor) -> Tensor:
         """Return the first process's values."""
@@ -286,24 +287,22 @@ class Share:
                 total[:, at : at + incoming[rank].shape[1]] += incoming[rank]
         return Strip(total, self.first, self.height)
 
-    def add_up(self, tensors: Sequence[Tensor], kind: str = "scalars") -> None:
-        """Replace what was computed of each process's rows by the sums over all."""
-        self.ranks.add_up(tensors, kind)
+    def add_up(self, tensors: Sequence[Tensor], kind: str = "scalars") -> list[Tensor]:
+        """Return the sums over all processes of what was computed of each one's rows."""
+        return self.ranks.add_up(tensors, kind)
 
     def mean(self, rows: Tensor) -> Tensor:
         """Return the mean over all processes of what each has of a picture."""
         if not self.divided:
             return rows.mean()
-        sums = torch.stack([rows.sum(), rows.new_tensor(rows.numel())])
-        self.add_up([sums])
-        return sums[0] / sums[1]
+        total, count = self.add_up([rows.sum(), rows.new_tensor(rows.numel())])
+        return total / count
 
     def any(self, condition: Tensor) -> bool:
         """Tell whether a condition holds in any process."""
         if not self.divided:
             return bool(condition)
-        count = condition.to(torch.float32).reshape(1)
-        self.add_up([count])
+        (count,) = self.add_up([condition.to(torch.float32)])
         return bool(count > 0)
 
     def _bands(self) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ a second pass gives every row its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,7 +40,11 @@ class Tally(ABC):
     @property
     @abstractmethod
     def sums(self) -> list[Tensor]:
-        """What has been added up, to be brought up to date where others have other rows."""
+        """What has been added up."""
+
+    @abstractmethod
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        """Go on with other sums, to which others have added theirs."""
 
     @abstractmethod
     def close(self) -> Tensor:
@@ -87,6 +92,14 @@ class StatisticTally(Tally):
     def sums(self) -> list[Tensor]:
         """What has been added up; see `Tally`."""
         return [part for layer in self._loss.layers for part in parts_of(self.summary[layer])]
+
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        """Go on with other sums; see `Tally`."""
+        left = iter(sums)
+        for layer in self._loss.layers:
+            own = self.summary[layer]
+            parts = tuple(next(left) for _ in parts_of(own))
+            self.summary[layer] = parts if isinstance(own, tuple) else parts[0]
 
     def close(self) -> Tensor:
         """Return the loss; see `Tally`."""
@@ -149,6 +162,9 @@ class _PointwiseTally(Tally):
     @property
     def sums(self) -> list[Tensor]:
         return [self._means[layer] for layer in self._loss.layers]
+
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        self._means = dict(zip(self._loss.layers, sums, strict=True))
 
     def close(self) -> Tensor:
         weights = self._loss.layer_weights

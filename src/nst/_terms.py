@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -97,7 +98,10 @@ class Tallies:
     def close(self) -> dict[str, Tensor]:
         """Return the losses times their factors, detached, when all has been shown."""
         tallies = [each for own in self._tallies.values() for _, each in own]
-        self._share.add_up([part for each in tallies for part in each.sums], "statistics")
+        own = [each.sums for each in tallies]
+        of_all = iter(self._share.add_up([x for sums in own for x in sums], "statistics"))
+        for each, sums in zip(tallies, own, strict=True):
+            each.replace(list(islice(of_all, len(sums))))
         losses = []
         for name in self._names:
             values = [factor * each.close() for factor, each in self._tallies[name]]

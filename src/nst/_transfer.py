@@ -359,8 +359,8 @@ class StyleTransfer:
             The best picture seen at the finest scale reached, and how it came about. Ctrl-C ends
             the run early with that as the reason.
 
-        In a default group of `torch.distributed`, all processes share the picture, must be given
-        the same, and return the same.
+        The processes of PyTorch's default group, if there is one, share the picture: all must be
+        given the same, and return the same.
 
         Raises:
             FileNotFoundError: There is no file at a path.
@@ -619,7 +619,7 @@ class StyleTransfer:
             raise ValueError(
                 f"process {ranks.rank} of {ranks.size} was given another run than the first, but "
                 "they share one picture. Give all of them the same pictures and arguments, or "
-                "leave torch.distributed's default group before."
+                "leave PyTorch's default process group before."
             )
 
     def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
