@@ -8,8 +8,11 @@ no weights are needed, and a page takes moments.
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,22 @@ import pytest
 import torch
 from PIL import Image
 from sybil import Example, Sybil
-from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
+from sybil.evaluators.python import PythonEvaluator
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+from sybil.region import Lexeme
 
 from nst import cli
 from nst._scales import NumScales, Scale, plan_scales
 from nst._weights import Weights
 from nst.testing import tiny_extractor
 
+# The files that pages include are run as scripts, by tests/test_examples.py.
+collect_ignore_glob = ["docs/examples/*.py"]
+
+_DOCS = Path(__file__).parent / "docs"
+_EXAMPLES = _DOCS / "examples"
+_GALLERY_PICTURE = _DOCS / "images" / "gallery" / "coffee-woodcut.jpg"
+_SNIPPET = re.compile(r"^--8<--\n(?P<file>[\w-]+\.py)(:(?P<part>[\w-]+))?\n--8<--$", re.MULTILINE)
 _MOST_STEPS = 6
 _HEIGHT, _WIDTH = 36, 48
 _cleanup = ExitStack()
@@ -39,13 +51,22 @@ def _examples_of_docstrings_write_elsewhere(
         monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def small_world() -> Iterator[Path]:
+    """Where an example of the documentation runs in a moment: the folder that has its pictures."""
+    _prepare({})
+    yield Path.cwd()
+    _undo({})
+
+
 def _prepare(namespace: dict[str, Any]) -> None:
     """Make the world in which a page's examples run."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
     (folder / "photos").mkdir()
-    names = "photo.jpg", "painting.jpg", "other.jpg", "sky.png", "photos/a.jpg", "photos/b.jpg"
-    for seed, name in enumerate(names):
+    names = "photo.jpg", "painting.jpg", "other.jpg", "sky.png", "mask.png"
+    for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg")):
         _smooth_picture(seed).save(folder / name)
+    shutil.copy(_GALLERY_PICTURE, folder)
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)
     # So small a network is faster on one thread than on several.
@@ -57,6 +78,8 @@ def _prepare(namespace: dict[str, Any]) -> None:
         patch("nst._features.load_weights", lambda source="auto": tiny),
         patch("nst._job.plan_scales", _plan_few_steps),
         patch("nst.cli.paint", lambda: _smooth_picture(1)),
+        patch("nst._samples.paint", lambda: _smooth_picture(1)),
+        patch("nst._samples.woodcut", lambda: _smooth_picture(2)),
     ):
         _cleanup.enter_context(replacement)
 
@@ -75,11 +98,28 @@ def _plan_few_steps(size: int, num_steps: int, num_scales: NumScales = "auto") -
     return plan_scales(size, min(num_steps, _MOST_STEPS), num_scales)
 
 
+def _run_python(example: Example) -> None:
+    """Run a block, with the files of docs/examples that it includes."""
+    block = example.parsed
+    example.parsed = Lexeme(
+        _SNIPPET.sub(_included, block.rstrip()), block.offset, block.line_offset
+    )
+    PythonEvaluator()(example)
+
+
+def _included(snippet: re.Match[str]) -> str:
+    text = (_EXAMPLES / snippet["file"]).read_text(encoding="utf-8")
+    if snippet["part"] is None:
+        return text
+    start, end = (f"# --8<-- [{edge}:{snippet['part']}]\n" for edge in ("start", "end"))
+    return text.split(start)[1].split(end)[0]
+
+
 def _run_shell(example: Example) -> None:
     """Run the lines of a shell block that call `nst`."""
     for line in str(example.parsed).replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line, comments=True) or [""]
-        if program == "nst":
+        if program == "nst" and arguments != ["samples"]:  # the world has its pictures
             try:
                 status: object = cli.main(arguments)
             except SystemExit as end:  # --help, --version, and what argparse refuses
@@ -88,8 +128,12 @@ def _run_shell(example: Example) -> None:
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), CodeBlockParser("bash", _run_shell), SkipParser()],
-    patterns=["README.md", "docs/*.md"],
+    parsers=[
+        CodeBlockParser("python", _run_python),
+        CodeBlockParser("bash", _run_shell),
+        SkipParser(),
+    ],
+    patterns=["README.md", "docs/*.md", "docs/how-to/*.md"],
     setup=_prepare,
     teardown=_undo,
 ).pytest()

@@ -90,9 +90,9 @@ def edges(image: Tensor) -> Tensor:
     Args:
         image: `(1, 3, H, W)`.
     """
-    grey = image.mean(1, keepdim=True)
-    across = F.pad(grey.diff(dim=-1), (0, 1))
-    down = F.pad(grey.diff(dim=-2), (0, 0, 0, 1))
+    gray = image.mean(1, keepdim=True)
+    across = F.pad(gray.diff(dim=-1), (0, 1))
+    down = F.pad(gray.diff(dim=-2), (0, 0, 0, 1))
     magnitude = (across.square() + down.square()).sqrt()
     radius = int(3 * _BLUR)
     offsets = torch.arange(-radius, radius + 1).float()

@@ -11,11 +11,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -38,6 +37,7 @@ from nst import (
 )
 from nst._features import FeatureExtractor
 from nst._rehearsal import Understudy
+from nst._samples import demo_photograph
 from nst.testing import tiny_extractor
 
 needs_skimage = pytest.mark.skipif(
@@ -509,6 +509,63 @@ def test_losses_are_chosen_by_name(option: str, loss: str, kind: str, runs: list
     assert runs[0].settings["losses"][loss]["type"] == kind
 
 
+LOSSES_OF_A_USER = """
+import nst
+
+class MeanLoss(nst.StatisticLoss):
+    def statistic(self, feature, weight):
+        return (feature * weight).sum(-1)
+
+class Far(nst.PointwiseLoss):
+    def error(self, feature, target):
+        return (feature - target) ** 4
+"""
+
+
+@pytest.fixture
+def losses_of_a_user(folder: Path) -> Iterator[None]:
+    (folder / "my_losses.py").write_text(LOSSES_OF_A_USER)
+    (folder / "broken.py").write_text("1 / 0")
+    yield
+    sys.modules.pop("my_losses", None)
+
+
+@pytest.mark.usefixtures("losses_of_a_user")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--style-loss my_losses:MeanLoss --style-layers relu1_1",
+        "--style-loss my_losses:MeanLoss",  # with the preset's layers
+        "--content-loss my_losses:Far",
+        "--style-loss my_losses:MeanLoss --style painting.png@photo.png",  # in a region
+    ],
+)
+def test_a_loss_of_the_users_is_called_by_its_module(line: str, runs: list[Run]) -> None:
+    path = list(sys.path)
+    assert stylize(line, steps=1) == 0
+    kinds = {loss["type"] for loss in runs[0].settings["losses"].values()}
+    assert kinds & {"MeanLoss", "Far"}
+    assert sys.path == path
+
+
+@pytest.mark.usefixtures("losses_of_a_user")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grum", "'grum' is no loss; use cross-layer-gram, gram, "),
+        ("nothing_there:MeanLoss", "cannot be imported: ModuleNotFoundError"),
+        ("broken:MeanLoss", "cannot be imported: ZeroDivisionError"),
+        ("my_losses:nst", "'my_losses' has no nst.Loss 'nst'"),
+        ("my_losses:Far", "compares with 'content'; set `reference = 'style'`"),
+    ],
+)
+def test_what_is_no_loss_is_refused(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize(f"--style-loss {text}") == 2
+    assert message in capsys.readouterr().err
+
+
 def test_every_loss_of_the_library_can_be_chosen() -> None:
     kinds = {
         loss
@@ -568,7 +625,7 @@ def test_styles_on_the_command_line_replace_those_of_the_file(
         ("strength = [1]", ["'strength' is [1]", "a number is needed"]),
         ("strength = 'much'", ["--strength", "'much'"]),
         ("style = [{weight = 1}]", ["a path is needed, or a table with 'image'"]),
-        ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; it may have image"]),
+        ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; use image"]),
         ("style = 'nowhere.png'", ["nowhere.png", "does not exist"]),
         ("config = 'recipe.toml'", ["'config', which is no option"]),
     ],
@@ -804,9 +861,24 @@ def test_demo_without_skimage_says_what_to_install(
 
 @needs_skimage
 def test_the_demo_photograph_is_a_color_picture() -> None:
-    photograph = nst.cli._demo_photograph()
-    assert isinstance(photograph, np.ndarray)
-    assert photograph.dtype == np.uint8 and photograph.ndim == 3
+    assert demo_photograph().mode == "RGB"
+
+
+@needs_skimage
+def test_samples_are_pictures_to_begin_with(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("paint", "woodcut"):
+        monkeypatch.setattr(f"nst._samples.{name}", lambda: Image.new("RGB", (32, 24), "navy"))
+    assert nst_command("samples new") == 0
+    made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
+    assert names(folder / "new") == made
+    assert sorted(Path(line).name for line in capsys.readouterr().out.splitlines()) == made
+    photo, mask = load_image("new/photo.jpg"), load_image("new/mask.png")
+    assert mask.shape == photo.shape
+    assert 0.3 < float(mask.mean()) < 0.6
+    assert nst_command("samples new") == 2
+    assert "Name another folder." in refusal(capsys)
 
 
 # Help and version

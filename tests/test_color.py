@@ -61,12 +61,12 @@ def flat(value: float | tuple[float, float, float], size: tuple[int, int] = (5, 
     )
 
 
-def grey(seed: int) -> Tensor:
+def gray(seed: int) -> Tensor:
     return picture(seed)[:, :1].expand(1, 3, 7, 9)
 
 
 DEGENERATE: dict[str, Tensor] = {
-    "grey": grey(3),
+    "gray": gray(3),
     "black": flat(0.0),
     "white": flat(1.0),
     "constant": flat((0.1, 0.7, 0.3)),
@@ -203,7 +203,7 @@ def test_under_cholesky_the_new_red_depends_on_red_alone() -> None:
 def test_cholesky_never_turns_a_channel_around(live: int) -> None:
     reference = flat(0.4, (7, 9)).clone()
     reference[:, live] = picture(8)[:, live]
-    image = grey(1)
+    image = gray(1)
     matched = color.match_covariance(image, reference, method="cholesky")
     both = torch.stack((image[0, live].flatten(), matched[0, live].flatten()))
     assert float(torch.corrcoef(both)[0, 1]) > 0
@@ -220,8 +220,8 @@ def test_the_noise_of_rounding_is_not_blown_up(method: Linear) -> None:
 
 
 @any_linear
-def test_a_grey_reference_leaves_no_color(method: Linear) -> None:
-    reference = grey(2)
+def test_a_gray_reference_leaves_no_color(method: Linear) -> None:
+    reference = gray(2)
     matched = color.match_covariance(picture(1), reference, method=method)
     assert float(matched.diff(dim=1).abs().max()) < 1e-7
     np.testing.assert_allclose(moments(matched)[1], moments(reference)[1], rtol=0, atol=1e-9)
@@ -371,7 +371,7 @@ def test_results_are_clamped(name: str, seed: int) -> None:
 
 
 @any_matching
-@pytest.mark.parametrize("kind", ["grey", "constant"])
+@pytest.mark.parametrize("kind", ["gray", "constant"])
 def test_no_gradient_flows_through_statistics(name: str, kind: str) -> None:
     # It would be NaN where eigenvalues coincide.
     image = DEGENERATE[kind].clone().requires_grad_()
@@ -410,7 +410,7 @@ def test_most_methods_act_alike_before_and_after(
     assert torch.equal(found, MATCHINGS[method](image, content))
 
 
-def test_luminance_before_makes_the_style_grey_with_the_contents_luminance() -> None:
+def test_luminance_before_makes_the_style_gray_with_the_contents_luminance() -> None:
     style, content = picture(1), picture(2, (5, 4))
     found = color.preserve_color(style, content, "luminance", when="before")
     assert found.shape == style.shape

@@ -181,7 +181,7 @@ def test_a_transparent_part_can_be_left_alone(
     assert not torch.equal(result.image[..., :20], result.content[..., :20])
 
 
-def test_grey_parts_are_repainted_in_part(
+def test_gray_parts_are_repainted_in_part(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
     whole = small(extractor).run(photo, painting).image

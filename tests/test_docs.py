@@ -18,6 +18,7 @@ from nst._presets import preset
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+PLAIN_EXTENSIONS = {"admonition", "attr_list", "md_in_html", "tables", "toc"}
 MARKDOWN_PICTURE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<target>[^)\s]+)[^)]*\)")
 
 
@@ -81,6 +82,19 @@ def test_no_docstring_example_is_taken_for_prose(site: Path) -> None:
         assert "<blockquote>" not in html_of(site, page), page
 
 
+def test_the_site_asks_for_nothing_that_another_builder_lacks() -> None:
+    """Zensical reads the same file; its own plugins and Python-Markdown's extensions are few."""
+    yaml = pytest.importorskip("yaml")
+    configuration = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    plugins, extensions = (
+        {next(iter(each)) if isinstance(each, dict) else each for each in configuration[key]}
+        for key in ("plugins", "markdown_extensions")
+    )
+    assert plugins == {"search", "mkdocstrings"}
+    assert {name for name in extensions if not name.startswith("pymdownx.")} <= PLAIN_EXTENSIONS
+    assert "hooks" not in configuration and "custom_dir" not in configuration["theme"]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     configuration = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     listed = re.findall(r"^ +- .+: (\S+\.md)$", configuration, flags=re.MULTILINE)
@@ -97,6 +111,27 @@ def test_the_pages_tell_the_defaults_as_they_are() -> None:
     assert f"| {weight} | the default |" in quickstart
 
 
+def test_the_house_has_a_line_for_every_module() -> None:
+    named = re.findall(r"^\| `(\w+)` \| \S", (DOCS / "house.md").read_text(), flags=re.MULTILINE)
+    assert sorted(named) == sorted(path.stem for path in Path(nst.__file__).parent.glob("*.py"))
+
+
+def test_every_formula_can_be_drawn() -> None:
+    script = (DOCS / "javascripts" / "formulas.js").read_text(encoding="utf-8")
+    sources = [*DOCS.rglob("*.md"), *(ROOT / "src" / "nst").glob("*.py")]
+    for path in sources:
+        text = path.read_text(encoding="utf-8")
+        for formula in re.findall(r"\$\$(.+?)\$\$|\\\((.+?)\\\)", text, flags=re.DOTALL):
+            for command in re.findall(r"\\([A-Za-z]+)", "".join(formula)):
+                assert re.search(rf"\b{command}\b", script), f"{path.name}: \\{command}"
+
+
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    foreign = re.compile(r"""<(script|link|img)[^>]*(src|href)="https?:""")
+    for page in PAGES:
+        assert not foreign.search(html_of(site, page)), page
+
+
 def test_every_picture_exists_and_is_described() -> None:
     found = list(pictures())
     assert found
@@ -110,6 +145,22 @@ def test_every_picture_on_the_site_has_a_description(site: Path) -> None:
         parser = Pictures()
         parser.feed(html_of(site, page))
         assert all(picture.get("alt") for picture in parser.found), page
+
+
+def rows_of(path: Path, columns: list[int]) -> dict[str, list[str]]:
+    """Read the table of a page: the first cell of each row, and some of the others."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: [row[i] for i in columns] for row in cells if len(row) > max(columns)}
+
+
+def test_the_readme_compares_as_the_comparison_does() -> None:
+    short = rows_of(ROOT / "README.md", [1, 2, 3, 4, 5, 6])
+    full = rows_of(DOCS / "comparison.md", [1, 2, 3, 4, 5, 10])
+    names = [name for name in short if name.strip("-")]
+    assert len(names) > 8
+    for name in names:
+        assert short[name] == full[name], name
 
 
 def test_every_test_that_the_comparison_names_is_there() -> None:

@@ -111,7 +111,7 @@ def test_a_small_painting_is_no_reason_to_measure_a_large_picture(
 
 
 class Wide(nn.Module):
-    """Sixteen times the grey picture."""
+    """Sixteen times the gray picture."""
 
     def forward(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
         return {"wide": images.mean(1, keepdim=True).expand(-1, 16, -1, -1).clone()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -70,3 +71,22 @@ def test_the_changelog_has_the_version_on_top() -> None:
 def test_the_readmes_check_is_what_runs_everywhere() -> None:
     command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
     assert command in (ROOT / "README.md").read_text().splitlines()
+
+
+def test_the_citation_has_the_version_and_its_date() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    release = re.search(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert release is not None and release[1] == nst.__version__
+    assert f"version: {release[1]}\n" in citation
+    assert f'date-released: "{release[2]}"\n' in citation
+
+
+def test_a_commit_is_checked_by_what_checks_everywhere() -> None:
+    """The hooks before a commit are lines of scripts/check."""
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    lines = (ROOT / "scripts" / "check").read_text().splitlines()
+    commands = [line.removeprefix('"$python" ') for line in lines if line.startswith('"$python"')]
+    assert commands[-1] == "-m pytest"  # which the whole of it runs, before a push
+    for command in commands[:-1]:
+        assert f"entry: .venv/bin/python {command}\n" in hooks
+    assert "entry: scripts/check\n" in hooks

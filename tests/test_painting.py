@@ -1,8 +1,14 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from nst._painting import paint
+from nst._prints import mosaic, woodcut
+
+Painter = Callable[..., Image.Image]
+PAINTERS: list[Painter] = [paint, mosaic, woodcut]
 
 
 @pytest.fixture(scope="module")
@@ -10,18 +16,21 @@ def picture() -> Image.Image:
     return paint(160, 120)
 
 
-def test_the_same_arguments_paint_the_same_bytes() -> None:
-    assert paint(64, 48, seed=3).tobytes() == paint(64, 48, seed=3).tobytes()
+@pytest.mark.parametrize("painter", PAINTERS)
+def test_the_same_arguments_paint_the_same_bytes(painter: Painter) -> None:
+    assert painter(64, 48, seed=3).tobytes() == painter(64, 48, seed=3).tobytes()
 
 
-def test_another_seed_paints_another_picture() -> None:
-    one, two = (np.asarray(paint(64, 48, seed=seed), np.float32) for seed in (0, 1))
+@pytest.mark.parametrize("painter", PAINTERS)
+def test_another_seed_paints_another_picture(painter: Painter) -> None:
+    one, two = (np.asarray(painter(64, 48, seed=seed), np.float32) for seed in (0, 1))
     assert np.abs(one - two).mean() > 10
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (40, 2), (31, 57), (120, 20)])
-def test_any_positive_size_is_painted(size: tuple[int, int]) -> None:
-    picture = paint(*size)
+@pytest.mark.parametrize("painter", PAINTERS)
+def test_any_positive_size_is_painted(painter: Painter, size: tuple[int, int]) -> None:
+    picture = painter(*size)
     assert picture.mode == "RGB"
     assert picture.size == size
 
@@ -47,6 +56,7 @@ def test_no_patch_is_flat(picture: Image.Image) -> None:
 
 
 @pytest.mark.parametrize(("width", "height", "name"), [(0, 9, "width"), (9, -2, "height")])
-def test_a_size_below_one_is_refused(width: int, height: int, name: str) -> None:
+@pytest.mark.parametrize("painter", PAINTERS)
+def test_a_size_below_one_is_refused(painter: Painter, width: int, height: int, name: str) -> None:
     with pytest.raises(ValueError, match=rf"`{name}` is .*, but must be at least 1: give"):
-        paint(width, height)
+        painter(width, height)

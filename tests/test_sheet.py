@@ -23,7 +23,7 @@ def test_every_picture_is_there_whole_and_in_its_place(labels: bool) -> None:
     centers = []
     for value in COLORS:
         found = (sheet[0] == value).all(0).nonzero()
-        # Antialiased letters may have the same grey; a picture has its 40 x 60 pixels of it.
+        # Antialiased letters may have the same gray; a picture has its 40 x 60 pixels of it.
         assert len(found) >= 40 * 60
         centers.append(found.double().median(0).values)
     for row in (centers[:3], centers[3:]):

@@ -397,7 +397,9 @@ def test_a_loss_that_is_not_a_scalar_is_named(
         def forward(self, features: Features) -> Tensor:
             return features["image"].mean((-2, -1))
 
-    with pytest.raises(ValueError, match=r"Loss 'raw' \(Unreduced\) returned \(1, 3\); a scalar"):
+    with pytest.raises(
+        ValueError, match=r"`losses\['raw'\]` \(Unreduced\) returned \(1, 3\); a scalar"
+    ):
         small(extractor, losses={"raw": Unreduced()}).run(photo, painting)
 
 

@@ -58,7 +58,8 @@ def capture_painting(
         layers = {layer for loss in losses.values() for layer in loss.layers}
         height, width = scaled[sizes[0]].pixels.shape[-2:]
         recipe.extractor.check_size(height, width, layers, name="style")
-    objective, entries = Objective(recipe.extractor, losses), []
+    tile = None if isinstance(recipe.tile, str) else recipe.tile
+    objective, entries = Objective(recipe.extractor, losses, tile=tile), []
     for size, each in scaled.items():
         for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
             entries.append(Entry(loss_identity(losses[name]), size, summary))

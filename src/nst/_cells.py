@@ -39,7 +39,7 @@ def make_table(options: argparse.Namespace) -> Table:
     """
     varied = [_variation(text) for text in options.vary]
     if len(varied) > 2:
-        raise ValueError(f"`--vary` is given {len(varied)} times; once or twice is possible.")
+        raise ValueError(f"`--vary` is given {len(varied)} times; give it once or twice.")
     columns, rows = varied[-1], varied[0] if len(varied) == 2 else []
     changes = list(itertools.product(rows, columns) if rows else zip(columns, strict=True))
     labels = [[word[2:].replace("=", " ", 1) for word in words] for words in (rows, columns)]

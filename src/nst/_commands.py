@@ -70,6 +70,7 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
         _add_capture,
         _add_rerun,
         _add_resume,
+        _add_samples,
         _add_demo,
     ):
         add_command(commands)
@@ -224,6 +225,19 @@ def _add_resume(commands: Any) -> None:
     _add_quiet(add)
 
 
+def _add_samples(commands: Any) -> None:
+    command = commands.add_parser(
+        "samples",
+        allow_abbrev=False,
+        help="write pictures to begin with, if you have none at hand",
+        description="Write photo.jpg, painting.jpg, other.jpg and mask.png into FOLDER: a "
+        "photograph of scikit-image, two pictures that nst paints itself, and a mask.",
+    )
+    add = command.add_argument
+    add("folder", metavar="FOLDER", nargs="?", default=".", help="where to (default: here)")
+    _add_quiet(add)
+
+
 def _add_demo(commands: Any) -> None:
     command = commands.add_parser(
         "demo",
@@ -234,7 +248,13 @@ def _add_demo(commands: Any) -> None:
         "otherwise.",
     )
     add = command.add_argument
-    add("-o", "--output", metavar="OUT", default="nst-demo.png", help="default: nst-demo.png")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        default="nst-demo.png",
+        help="the file to write (default: nst-demo.png)",
+    )
     _add_save_every(add)
     _add_page(add)
     _add_common(command)

@@ -38,7 +38,9 @@ def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
     try:
         config = toml.loads(Path(path).read_text(encoding="utf-8"))
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`--config` is {path!r}, which is no TOML: {error}.") from error
+        raise ValueError(
+            f"`--config` is {path!r}, which is no TOML: {error}. Use the form of TOML."
+        ) from error
     words: list[str] = []
     for key, value in config.items():
         name = key.replace("_", "-")
@@ -90,9 +92,7 @@ def _style(value: Any, folder: Path) -> str:
         )
     unknown = [key for key in value if key not in _STYLE_KEYS]
     if unknown:
-        raise ValueError(
-            f"`--config`: a style has {unknown[0]!r}; it may have {', '.join(_STYLE_KEYS)}."
-        )
+        raise ValueError(f"`--config`: a style has {unknown[0]!r}; use {', '.join(_STYLE_KEYS)}.")
     parts = [str(folder / str(value["image"]))]
     for key in _STYLE_KEYS[1:]:
         if key in value:

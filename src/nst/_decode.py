@@ -29,7 +29,7 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] |
 
 _logger = logging.getLogger("nst")
 
-_WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, grey only
+_WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, gray only
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _KEYED_MODES = {"1", "L", "P", "RGB"}  # may name one color or palette entry as transparent
 _OTHER_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
@@ -78,7 +78,7 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
             a PIL image, treated alike (its current frame);
             an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in [0, 1];
             a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
-            C is 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha).
+            C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
         name: The caller's argument, for error messages.
 
     Returns:
@@ -246,10 +246,10 @@ def _wide_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
     """Return (H, W), or (H, W, 2) with alpha; `uint16`, `int32` or `float32`."""
     if image.info.get("icc_profile"):
         _logger.warning("%s has a color profile, unused in mode %s: read as sRGB", what, image.mode)
-    grey, transparent = np.asarray(image), image.info.get("transparency")
+    gray, transparent = np.asarray(image), image.info.get("transparency")
     if image.mode == "F" or not isinstance(transparent, int):
-        return grey
-    return np.dstack((grey, np.where(grey == transparent, 0, 65535).astype(grey.dtype)))
+        return gray
+    return np.dstack((gray, np.where(gray == transparent, 0, 65535).astype(gray.dtype)))
 
 
 def _srgb_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
@@ -261,13 +261,13 @@ def _srgb_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Split an image into L, RGB, CMYK or LAB, in which its profile speaks, and alpha."""
-    grey = image.mode in ("1", "L", "LA", "La")
+    gray = image.mode in ("1", "L", "LA", "La")
     if image.mode in _KEYED_MODES | _ALPHA_MODES and image.has_transparency_data:
-        image = image.convert("LA" if grey else "RGBA")
-        return image.convert("L" if grey else "RGB"), image.getchannel("A")
+        image = image.convert("LA" if gray else "RGBA")
+        return image.convert("L" if gray else "RGB"), image.getchannel("A")
     if image.mode in ("CMYK", "LAB"):
         return image, None
-    return image.convert("L" if grey else "RGB"), None
+    return image.convert("L" if gray else "RGB"), None
 
 
 def _to_srgb(color: Image.Image, embedded: bytes | None, what: str) -> Image.Image:

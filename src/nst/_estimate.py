@@ -118,7 +118,10 @@ def _measure(job: Job, recipe: Recipe, size: int) -> _Step:
 def _begin(job: Job, recipe: Recipe, size: int) -> tuple[Objective, Tensor]:
     """Do what a run does at the beginning of a scale; return its objective, and a picture."""
     objective = Objective(
-        recipe.extractor, job.losses, normalize_gradients=recipe.normalize_gradients
+        recipe.extractor,
+        job.losses,
+        normalize_gradients=recipe.normalize_gradients,
+        tile=job.tile,
     )
     objective.capture_styles(job.regions_at(size, captured_for=job.scales[0].size))
     content = resize(job.photo.pixels[:1], fit(job.photo.pixels.shape[-2:], size))
@@ -135,15 +138,17 @@ def _pixels(job: Job, size: int) -> int:
 def _pictures(job: Job, recipe: Recipe, scale: Scale) -> int:
     """Return the bytes of the pictures that a scale works with, and of those that were given."""
     photo = job.photo.pixels
+    shape = fit(photo.shape[-2:], scale.size)
     one = 3 * photo.element_size() * _pixels(job, scale.size)
     given = [each.pixels for each in job.materials[0] if isinstance(each, Painting)]
-    return one * len(photo) * (_PICTURES + _remembered(recipe, scale)) + sum(
+    return one * len(photo) * (_PICTURES + _remembered(recipe, scale, shape)) + sum(
         each.nbytes for each in [photo, *given]
     )
 
 
-def _remembered(recipe: Recipe, scale: Scale) -> int:
+def _remembered(recipe: Recipe, scale: Scale, shape: tuple[int, int]) -> int:
     """Return how many pictures the optimizer remembers: pairs of some steps, or two means."""
     make = optimizer_factory(recipe.optimizer)
-    group = make([torch.zeros(1, 3, 8, 8, requires_grad=True)]).param_groups[0]
+    whole = torch.zeros(1).expand(1, 3, *shape).requires_grad_()  # without its memory
+    group = make([whole]).param_groups[0]
     return 2 * min(int(group.get("history_size", 1)), scale.num_steps)

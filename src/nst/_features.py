@@ -22,6 +22,8 @@ from nst._workspace import Workspaces
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
 Pooling = Literal["max", "average"]
+# Pixels from which memory counts more than a hundredth of the time.
+_LARGE = 2**19
 
 
 def _layer_names() -> tuple[str, ...]:
@@ -160,9 +162,11 @@ class FeatureExtractor(nn.Module):
         rows = self._normalized(images).permute(0, 2, 3, 1).contiguous()
         first, height = (0, rows.shape[1]) if share is None else (share.first, share.height)
         strip, stages = Strip(rows, first, height), self._stages(layers)
-        # The first convolution has three channels to look at: it is sooner done than kept.
+        # The first convolution has three channels to look at: of a large picture, what it returns
+        # is better computed again than kept. The whole picture counts: all processes do alike.
+        apart = int(tile is None and height * images.shape[-1] >= _LARGE)
         return Sweep(
-            strip, stages, self._workspaces, tile=tile, apart=1, divisor=self.std, share=share
+            strip, stages, self._workspaces, tile=tile, apart=apart, divisor=self.std, share=share
         )
 
     def _normalized(self, images: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from nst._reader import INITS, Material, Reader
 from nst._scales import NumScales, Scale, plan_scales
 from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike, as_styles, read_mask
+from nst._tiles import Tile, choose_tile
 from nst.images import ImageLike, Picture, fit, resize
 
 __all__ = ["ColorWhen", "Handles", "Job", "Recipe", "plan_run"]
@@ -44,6 +45,7 @@ class Recipe:
     average: float
     optimizer: OptimizerLike
     normalize_gradients: bool
+    tile: Tile
 
     @property
     def reader(self) -> Reader:
@@ -130,6 +132,8 @@ class Job:
     canvases: list[Canvas]
     """One for each picture of the batch."""
     state: RunState
+    tile: int | None = None
+    """How many rows of every block are computed at a time; None for all."""
     inputs: dict[str, dict[str, str | None]] = field(default_factory=dict)
     """Names and hashes of the pictures, by argument."""
 
@@ -165,7 +169,8 @@ class Job:
             raise ValueError("`style` has a region, but a texture has none. Leave it out.")
         if not _refer_to(recipe.losses, "style"):
             raise ValueError(
-                "`losses` has no style loss of positive weight, which a texture needs."
+                "`losses` has no style loss of positive weight, which a texture needs. Add one, "
+                "such as GramStyleLoss()."
             )
         reader = recipe.reader
         materials = _read_materials(reader, styles)
@@ -235,6 +240,7 @@ class Job:
             scales=scales,
             canvases=canvases,
             state=state,
+            tile=choose_tile(recipe.tile, recipe.extractor, recipe.losses, shape, photo.pixels),
         )
 
     def best(self) -> Tensor:

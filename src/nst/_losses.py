@@ -146,7 +146,7 @@ class SummaryLoss(LayerLoss):
             terms[layer] = self.distance(statistic, self._kept(layer))
             if terms[layer].ndim != 0:
                 raise ValueError(
-                    f"{type(self).__name__}.distance returned shape {tuple(terms[layer].shape)}; "
+                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
                     "a scalar is needed. Reduce it, for example with .mean()."
                 )
         return self._weighted_sum(terms)
@@ -315,7 +315,7 @@ class PointwiseLoss(LayerLoss):
         error = self.error(feature.flatten(2), goal.flatten(2))
         if error.ndim < 2 or len(error) != n:
             raise ValueError(
-                f"{type(self).__name__}.error returned shape {tuple(error.shape)}; one value "
+                f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
                 f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
             )
         return error, scale

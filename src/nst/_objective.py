@@ -181,7 +181,7 @@ class Objective:
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
-                f"None of the losses {names} depends on the picture, so there is no gradient. "
+                f"`losses` has none that depends on the picture, of {names}: there is no gradient. "
                 "Compute them from the features with differentiable operations, without .detach()."
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
@@ -269,7 +269,7 @@ class Objective:
     ) -> Sweep | None:
         """Let the features of a picture's rows pass by; return their way, if there are any."""
         if "image" in layers:
-            see("image", image, share.first, share.height)
+            see("image", image, share.first, share.height, tracing)
         if not set(layers) - {"image"}:
             return None
         make: Any = self._extractor
@@ -367,7 +367,7 @@ class Objective:
             if name not in of_pixels and isinstance(loss, StatisticLoss)
         }
 
-        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
             for name, each in tallies.items():
                 if layer in chosen[name].layers:
                     each.add(layer, feature, first, height)
@@ -396,7 +396,7 @@ class Objective:
         features: dict[str, Tensor] = {}
         share = self._own(image)
 
-        def see(layer: str, feature: Tensor, first: int, height: int) -> None:
+        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
             n, channels, rows, width = feature.shape
             if layer not in features:
                 features[layer] = feature.new_empty(n, channels, height, width).contiguous(

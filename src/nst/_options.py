@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from nst._catalog import LOSSES
@@ -15,9 +20,10 @@ from nst._presets import PRESETS, preset
 from nst._reader import INITS
 from nst.color import COLOR_METHODS
 
-__all__ = ["KNOWN_WORDS", "add_init", "add_options", "recipe", "run_arguments"]
+__all__ = ["KNOWN_WORDS", "add_init", "add_options", "loss_class", "recipe", "run_arguments"]
 
 _SIZE = 512  # as in StyleTransfer
+_PRESETS = "(default: the preset's)"
 
 KNOWN_WORDS: Mapping[str, Collection[str]] = {
     "init": INITS,
@@ -38,6 +44,48 @@ def _losses(reference: str) -> dict[str, type[Loss]]:
 
 
 STYLE_LOSSES, CONTENT_LOSSES = _losses("style"), _losses("content")
+_KINDS = {"style": STYLE_LOSSES, "content": CONTENT_LOSSES}
+
+
+def loss_class(reference: str, text: str) -> type[Loss]:
+    """Find a loss by the library's short name, or by `MODULE:CLASS` of whoever wrote it.
+
+    The module is looked for in the current folder, too.
+
+    Args:
+        reference: What the loss must compare with, `"style"` or `"content"`.
+        text: As on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: There is none, or it is no such loss.
+    """
+    if text in _KINDS[reference]:
+        return _KINDS[reference][text]
+    module, separator, name = text.partition(":")
+    if not separator:
+        known = ", ".join(_KINDS[reference])
+        raise argparse.ArgumentTypeError(f"{text!r} is no loss; use {known}, or MODULE:CLASS")
+    found = getattr(_module_of_user(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, Loss)):
+        raise argparse.ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
+    if found.reference != reference:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} compares with {found.reference!r}; set `reference = {reference!r}`"
+        )
+    return found
+
+
+def _module_of_user(name: str) -> ModuleType:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise argparse.ArgumentTypeError(
+            f"the module {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(here)
 
 
 def add_options(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
@@ -97,12 +145,17 @@ def add_init(add: Callable[..., Any], names: Iterable[str], default: str) -> Non
 
 def _add_losses(add: Callable[..., Any]) -> None:
     add("--preset", choices=list(PRESETS), default="default", help="the recipe (default: default)")
-    add("--style-loss", choices=list(STYLE_LOSSES), help="default: the preset's")
-    add("--content-loss", choices=list(CONTENT_LOSSES), help="default: the preset's")
-    add("--style-weight", type=float, metavar="X", help="default: the preset's")
-    add("--content-weight", type=float, metavar="X", help="default: the preset's")
-    add("--style-layers", metavar="A,B", help="such as relu1_1,relu2_1; default: the preset's")
-    add("--content-layers", metavar="A,B", help="such as relu4_2; default: the preset's")
+    for reference in ("style", "content"):
+        add(
+            f"--{reference}-loss",
+            type=partial(loss_class, reference),
+            metavar="NAME",
+            help=f"{', '.join(_KINDS[reference])}, or MODULE:CLASS for one of yours {_PRESETS}",
+        )
+    add("--style-weight", type=float, metavar="X", help=f"what the style counts for {_PRESETS}")
+    add("--content-weight", type=float, metavar="X", help=f"how much of it stays {_PRESETS}")
+    add("--style-layers", metavar="A,B", help=f"such as relu1_1,relu2_1 {_PRESETS}")
+    add("--content-layers", metavar="A,B", help=f"such as relu4_2 {_PRESETS}")
     add("--tv", type=float, metavar="X", help="add total variation of this weight")
 
 
@@ -111,20 +164,28 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         "--steps",
         type=int,
         metavar="N",
-        help="optimizer steps over all scales; default: the preset's",
+        help=f"optimizer steps over all scales {_PRESETS}",
     )
-    add("--scales", type=int, metavar="N", help="how many scales; default: the preset's")
-    add("--optimizer", choices=["lbfgs", "adam"], help="default: the preset's")
+    add("--scales", type=int, metavar="N", help=f"how many scales, coarse to fine {_PRESETS}")
+    add("--optimizer", choices=["lbfgs", "adam"], help=f"what lowers the losses {_PRESETS}")
     add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
     add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
+    add("--tile", type=_tile, default="auto", metavar="N", help="rows at a time; auto, none")
     add(
         "--weights",
         default="auto",
         metavar="FILE",
         help="auto, original, torchvision, or a VGG19 state dict (default: auto)",
     )
-    add("--pooling", choices=["max", "average"], default="max", help="default: max")
-    add("--padding", choices=["zeros", "replicate"], default="zeros", help="default: zeros")
+    add(
+        "--pooling", choices=["max", "average"], default="max", help="of the network (default: max)"
+    )
+    add(
+        "--padding",
+        choices=["zeros", "replicate"],
+        default="zeros",
+        help="at the border (default: zeros)",
+    )
     add(
         "--no-winograd",
         dest="winograd",
@@ -139,6 +200,12 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     )
 
 
+def _tile(word: str) -> int | str | None:
+    if word in ("auto", "none"):
+        return None if word == "none" else word
+    return int(word)
+
+
 def recipe(options: argparse.Namespace) -> dict[str, Any]:
     """Return the arguments of `StyleTransfer` that a command line asks for, but the extractor."""
     made = preset(options.preset)
@@ -150,16 +217,17 @@ def recipe(options: argparse.Namespace) -> dict[str, Any]:
     }
     made.update({name: value for name, value in asked.items() if value is not None})
     made["normalize_gradients"] = options.normalize_gradients
+    made["tile"] = options.tile
     losses = made["losses"]
     losses["content"] = _changed(
         losses["content"],
-        CONTENT_LOSSES.get(options.content_loss),
+        options.content_loss,
         options.content_layers,
         options.content_weight,
     )
     losses["style"] = _changed(
         losses["style"],
-        STYLE_LOSSES.get(options.style_loss),
+        options.style_loss,
         options.style_layers,
         options.style_weight,
     )
@@ -184,6 +252,12 @@ def _changed(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: fl
         changes["weight"] = weight
     if kind is None or kind is type(loss):
         return type(loss)(**{**loss.settings(), **changes})
-    if layers is not None and "layers" not in inspect.signature(kind).parameters:
-        raise ValueError(f"`layers` cannot be chosen for {kind.__name__}, which sees the picture.")
+    parameters = inspect.signature(kind).parameters
+    if "layers" not in parameters and layers is not None:
+        raise ValueError(
+            f"`layers` cannot be chosen for {kind.__name__}, which sees the picture. Leave them "
+            "out."
+        )
+    if "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
+        changes.setdefault("layers", loss.settings()["layers"])
     return kind(**{"weight": loss.weight, **changes})

@@ -52,11 +52,10 @@ class _Pass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None, None]:
-        given = dict(zip(ctx.layers, gradients, strict=True))
+        given: dict[str, Tensor | None] = dict(zip(ctx.layers, gradients, strict=True))
 
         def slope(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
-            gradient = given[layer]
-            return None if gradient is None else gradient[..., first : first + feature.shape[-2], :]
+            return given[layer]
 
         return ctx.sweep.back(slope, again=True), None, None, None
 
@@ -69,7 +68,7 @@ def _sweep(images: Tensor, stages: Sequence[Stage], workspaces: Workspaces) -> S
 def _forth(sweep: Sweep, *, tracing: bool) -> dict[str, Tensor]:
     features: dict[str, Tensor] = {}
 
-    def see(layer: str, feature: Tensor, *_: int) -> None:
+    def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
         features[layer] = feature
 
     sweep.forth(see, tracing=tracing)

@@ -44,6 +44,7 @@ _ARGUMENTS: Mapping[str, Callable[[Any], object]] = {
     "num_scales": lambda value: value == "auto" or at_least("num_scales", value, 1),
     "average": lambda value: non_negative("average", value),
     "normalize_gradients": lambda value: flag("normalize_gradients", value),
+    "tile": lambda value: value is None or at_least("tile", value, 1),
     "device": lambda value: resolve_device(text("device", value)),
 }
 """Arguments of `StyleTransfer` to what raises if it would."""
@@ -273,7 +274,7 @@ def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
             )
         losses[name] = LOSSES[kind](**settings)
     if not any(loss.weight for loss in losses.values()):
-        raise ValueError("`losses` has none that weighs more than 0.")
+        raise ValueError("`losses` has none that weighs more than 0; one must.")
     return losses
 
 

@@ -41,15 +41,15 @@ class Understudy(FeatureExtractor):
         self.winograd = False
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Return the pictures in grey, as large as each layer's features would be.
+        """Return the pictures in gray, as large as each layer's features would be.
 
         Args:
             images: `(N, 3, H, W)`.
             layers: The layers' names.
         """
-        grey = images.mean(1, keepdim=True)
+        gray = images.mean(1, keepdim=True)
         sizes = {layer: self.smallest_side([layer]) for layer in layers if layer != "image"}
-        return {"image": images, **{name: F.avg_pool2d(grey, size) for name, size in sizes.items()}}
+        return {"image": images, **{name: F.avg_pool2d(gray, size) for name, size in sizes.items()}}
 
 
 def rehearse(act: Act, styles: Sequence[Style], options: argparse.Namespace) -> None:

@@ -19,19 +19,19 @@ from nst._workspace import Workspace
 
 __all__ = ["Memory", "See", "Segment", "Slope", "reach_of"]
 
-See: TypeAlias = Callable[[str, Tensor, int, int], None]
+See: TypeAlias = Callable[[str, Tensor, int, int, bool], None]
 """Is shown a layer's name, some rows of its features `(N, C, h, W)`, which row is the first of
-them, and how many there are in all. The memory is used again."""
+them, how many there are in all, and whether they stay until the way back has come to them; else
+their memory is used again."""
 Slope: TypeAlias = Callable[[str, Tensor, int, int], "Tensor | None"]
-"""Is shown the same and returns the gradient for these rows; None for a layer without one."""
+"""Is shown the same rows, or others where they have not stayed, and returns their gradient; None
+for a layer without one."""
 Memory: TypeAlias = Callable[[str, Sequence[int], torch.dtype], Tensor]
 """From what it is for, a shape and a type of number to memory."""
 
 # Stages reach a multiple of so many rows, as Winograd's method does: then all is computed alike
 # whatever the tiles are. Else a value that rounding decides could pass a ReLU here and not there.
 _STEP = 4
-# How many rows are shown at a time on the way back, lest their gradients take memory.
-_SHOWN = 32
 _HALVED = ("pool", "largest")
 _TRACED = ("positive", "largest")
 
@@ -92,7 +92,8 @@ class Segment:
         self._stages, self._strip, self._memory = stages, strip, memory
         self._span, self._tracing = span, tracing
         self._capacity = tile + 2 * _STEP * len(stages)
-        self._drops_result = result is None and tile < span[1] - span[0]
+        at_once = tile >= span[1] - span[0]
+        self._drops_result, self._stays = result is None and not at_once, tracing and at_once
         self._more = range(len(stages) - 1, -1, -1)  # rows that later stages look at
         self._done = [max(span[0] - _STEP * more, 0) for more in self._more]
         self._pulled = [max(span[0] - more, 0) for more in self._more]
@@ -128,7 +129,8 @@ class Segment:
             for part, layer in stage.wanted.items():
                 own = parts[part] if part == "pool" else self._own(parts[part])
                 if see is not None and own.first < own.last:
-                    see(layer, own.rows.permute(0, 3, 1, 2), own.first, own.height)
+                    rows = own.rows.permute(0, 3, 1, 2)
+                    see(layer, rows, own.first, own.height, self._stays)
         self._trim(len(self._stages) - 1)
         if self._done[0] == self._complete_to(0):  # of what was given, only the shape is needed
             outline = self._strip.rows.new_empty(1).expand(self._strip.rows.shape)
@@ -269,15 +271,15 @@ def _with_slope(
     """Add a layer's own gradient to what deeper layers have found for some rows of it."""
     if feature.first == feature.last and gradient is None:
         return feature
-    for start in range(feature.first, feature.last, _SHOWN):
-        stop = min(start + _SHOWN, feature.last)
-        rows = feature.part(start, stop).permute(0, 3, 1, 2)
-        own = slope(layer, rows, start, feature.height)
-        if own is None:
-            return gradient
-        if gradient is None:
-            n, _, width, channels = feature.rows.shape
-            zeros = feature.rows.new_zeros(n, span[1] - span[0], width, channels)
-            gradient = Strip(zeros, span[0], feature.height)
-        gradient.part(start, stop).add_(own.permute(0, 2, 3, 1))
+    own = slope(layer, feature.rows.permute(0, 3, 1, 2), feature.first, feature.height)
+    if own is None:
+        return gradient
+    own = own.permute(0, 2, 3, 1)
+    if gradient is None and (feature.first, feature.last) == span:
+        return feature._replace(rows=own)
+    if gradient is None:
+        n, _, width, channels = own.shape
+        zeros = own.new_zeros(n, span[1] - span[0], width, channels)
+        gradient = Strip(zeros, span[0], feature.height)
+    gradient.part(feature.first, feature.last).add_(own)
     return gradient

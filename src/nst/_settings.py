@@ -58,6 +58,7 @@ def settings_of(job: Job, recipe: Recipe) -> dict[str, Any]:
         "num_scales": recipe.num_scales,
         "average": recipe.average,
         "normalize_gradients": recipe.normalize_gradients,
+        "tile": job.tile,
         "strength": handles.strength,
         "preserve_color": handles.preserve_color,
         "color_when": handles.color_when,

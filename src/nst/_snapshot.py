@@ -186,6 +186,7 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
             losses=kept["losses"],
             plan=tuple(plan),
         ),
+        tile=None if isinstance(recipe.tile, str) else recipe.tile,
         inputs=kept["record"]["inputs"],
     )
     works = [each["work"] for each in snapshot["canvases"]]

@@ -25,7 +25,7 @@ __all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
 class Style:
     """A picture to take the manner from.
 
-    Masks are pictures, too: white counts, black does not, grey counts in part. They may have any
+    Masks are pictures, too: white counts, black does not, gray counts in part. They may have any
     size in the proportions of their picture. `"alpha"` takes the picture's own transparency.
 
     Instead of the picture, statistics of it will do that `StyleTransfer.capture` has made: they can
@@ -227,7 +227,9 @@ def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: st
     else:
         mask = read_picture(source, name=name).pixels.mean(1, keepdim=True).to(picture)
     if len(mask) != 1:
-        raise ValueError(f"`{name}` is a batch of {len(mask)} pictures; a mask is one picture.")
+        raise ValueError(
+            f"`{name}` is a batch of {len(mask)} pictures; a mask is one. Pass one of them."
+        )
     (height, width), (rows, columns) = picture.shape[-2:], mask.shape[-2:]
     # The same proportions, but for the rounding of a side to whole pixels.
     if abs(rows * width - columns * height) > max(height, width, rows, columns):

@@ -17,17 +17,20 @@ from torch import Tensor
 from nst import functional
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss, parts_of
 
-__all__ = ["Tally", "adds_up", "tally"]
+__all__ = ["StatisticTally", "Tally", "adds_up", "promises_sums", "tally"]
 
 # Positions on which a loss is tried. Enough to tell a mean from what is none.
 _TRIED = 64
+_ROWS = 16
 
 
 class Tally(ABC):
     """Adds up a loss over the rows of its layers."""
 
     @abstractmethod
-    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+    def add(
+        self, layer: str, feature: Tensor, first: int, height: int, *, stays: bool = False
+    ) -> None:
         """Take in some rows.
 
         Args:
@@ -35,6 +38,7 @@ class Tally(ABC):
             feature: `(N, C, h, W)`.
             first: Which row of the layer is the first of these.
             height: How many rows the layer has.
+            stays: Whether `slope` will be asked for just these rows.
         """
 
     @property
@@ -48,24 +52,25 @@ class Tally(ABC):
 
     @abstractmethod
     def close(self) -> Tensor:
-        """Return the loss, a scalar, when all rows have been added."""
+        """Return the loss times its factor, a scalar, when all rows have been added."""
 
     @abstractmethod
     def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
-        """Return the gradient of the loss for some rows, after `close`; see `add`."""
+        """Return the gradient of that for some rows, after `close`; see `add`."""
 
 
-def tally(loss: Loss, mask: Tensor | None = None) -> Tally:
+def tally(loss: Loss, mask: Tensor | None = None, factor: float = 1.0) -> Tally:
     """Return what adds up a loss for which `adds_up` is true.
 
     Args:
         loss: Has its targets.
         mask: Which part of the picture it sees, `(1, 1, H, W)`; None for all of it.
+        factor: What the loss is multiplied with.
     """
     if isinstance(loss, StatisticLoss):
-        return StatisticTally(loss, mask)
+        return StatisticTally(loss, mask, factor)
     assert isinstance(loss, PointwiseLoss)
-    return _PointwiseTally(loss)
+    return _PointwiseTally(loss, factor)
 
 
 class StatisticTally(Tally):
@@ -74,18 +79,31 @@ class StatisticTally(Tally):
     Args:
         loss: With or without targets, which only `close` and `slope` need.
         mask: Which part of the picture counts, `(1, 1, H, W)`; None for all of it.
+        factor: What the loss is multiplied with.
     """
 
-    def __init__(self, loss: StatisticLoss, mask: Tensor | None = None) -> None:
-        self._loss, self._mask = loss, mask
+    def __init__(
+        self, loss: StatisticLoss, mask: Tensor | None = None, factor: float = 1.0
+    ) -> None:
+        self._loss, self._mask, self._factor = loss, mask, factor
         self._weights: dict[str, Tensor] = {}
         self._slopes: dict[str, tuple[Tensor, ...]] = {}
+        self._graphs: dict[str, tuple[Tensor, tuple[Tensor, ...]]] = {}
         self.summary: dict[str, Statistic] = {}
         """Layer to what has been added."""
 
-    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+    def add(
+        self, layer: str, feature: Tensor, first: int, height: int, *, stays: bool = False
+    ) -> None:
         """Take in some rows; see `Tally`."""
-        share = self._share(layer, feature, first, height)
+        if stays and self._mask is None:
+            feature = feature.detach().requires_grad_()
+            with torch.enable_grad():
+                share = self._share(layer, feature, first, height)
+            self._graphs[layer] = feature, parts_of(share)
+            share = _detached(share)
+        else:  # weighted features would be kept with the graph
+            share = self._share(layer, feature, first, height)
         self.summary[layer] = _sum(self.summary.get(layer), share)
 
     @property
@@ -105,11 +123,11 @@ class StatisticTally(Tally):
         """Return the loss; see `Tally`."""
         leaves: dict[str, Statistic] = {}
         for layer in self._loss.layers:
-            statistic = self.summary[layer]
-            parts = tuple(part.detach().requires_grad_() for part in parts_of(statistic))
-            leaves[layer] = parts if isinstance(statistic, tuple) else parts[0]
+            leaves[layer] = _detached(self.summary[layer])
+            for part in parts_of(leaves[layer]):
+                part.requires_grad_()
         with torch.enable_grad():
-            value = self._loss.compare(leaves)
+            value = self._factor * self._loss.compare(leaves)
         if value.requires_grad:
             for layer, statistic in leaves.items():
                 self._slopes[layer] = torch.autograd.grad(
@@ -125,9 +143,12 @@ class StatisticTally(Tally):
         """Return the gradient for some rows; see `Tally`."""
         if layer not in self._slopes:
             return None
-        feature = feature.detach().requires_grad_()
-        with torch.enable_grad():
-            share = parts_of(self._share(layer, feature, first, height))
+        if layer in self._graphs:
+            feature, share = self._graphs.pop(layer)
+        else:
+            feature = feature.detach().requires_grad_()
+            with torch.enable_grad():
+                share = parts_of(self._share(layer, feature, first, height))
         pairs = [
             pair for pair in zip(share, self._slopes[layer], strict=True) if pair[0].requires_grad
         ]
@@ -151,11 +172,13 @@ class StatisticTally(Tally):
 class _PointwiseTally(Tally):
     """Adds up the errors of layers."""
 
-    def __init__(self, loss: PointwiseLoss) -> None:
-        self._loss = loss
+    def __init__(self, loss: PointwiseLoss, factor: float) -> None:
+        self._loss, self._factor = loss, factor
         self._means: dict[str, Tensor] = {}
 
-    def add(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+    def add(
+        self, layer: str, feature: Tensor, first: int, height: int, *, stays: bool = False
+    ) -> None:
         mean = self._share(layer, feature, first, height)
         self._means[layer] = self._means[layer] + mean if layer in self._means else mean
 
@@ -167,43 +190,56 @@ class _PointwiseTally(Tally):
         self._means = dict(zip(self._loss.layers, sums, strict=True))
 
     def close(self) -> Tensor:
-        weights = self._loss.layer_weights
-        return torch.stack([weights[layer] * self._means[layer] for layer in weights]).sum()
+        return torch.stack([self._means[layer] for layer in self._loss.layers]).sum()
 
     def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
-        feature = feature.detach().requires_grad_()
-        with torch.enable_grad():
-            share = self._loss.layer_weights[layer] * self._share(layer, feature, first, height)
-        if not share.requires_grad:
-            return None
-        return torch.autograd.grad(share, feature, allow_unused=True)[0]
+        # A few rows at a time: an error takes several times the memory of the features.
+        slope = torch.empty_like(feature)
+        for start in range(0, feature.shape[-2], _ROWS):
+            rows = feature[..., start : start + _ROWS, :].detach().requires_grad_()
+            with torch.enable_grad():
+                share = self._share(layer, rows, first + start, height)
+            if not share.requires_grad:
+                return None
+            (slope[..., start : start + _ROWS, :],) = torch.autograd.grad(share, rows)
+        return slope
 
     def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
-        """Return what some rows have part in the layer's mean error."""
+        """Return what some rows have part in the loss."""
         error, scale = self._loss.errors(layer, feature, first, height)
-        part = feature.shape[-2] / height
-        return (error.flatten(1).mean(1) * part / scale).mean()
+        part = self._factor * self._loss.layer_weights[layer] * feature.shape[-2] / height
+        return (error.flatten(1).mean(1) * (part / scale)).mean()
+
+
+def promises_sums(loss: Loss) -> bool:
+    """Tell whether a loss is of a kind that can be shown its features some rows at a time.
+
+    Args:
+        loss: Any. One that does something else than its kind, as a method is its own, is not.
+    """
+    if isinstance(loss, StatisticLoss):
+        return _inherits(loss, StatisticLoss, "summarize", "compare", "forward", "capture")
+    return isinstance(loss, PointwiseLoss) and _inherits(
+        loss, PointwiseLoss, "errors", "forward", "capture"
+    )
 
 
 def adds_up(loss: Loss, features: Features) -> bool:
     """Tell whether a loss can be shown its features some rows at a time.
 
-    Its kind promises that; whether it keeps the promise is tried, for a loss that does not would be
-    something else without a word.
+    Whether it keeps its kind's promise is tried, for one that does not would be something else
+    without a word.
 
     Args:
         loss: Any.
         features: Maps every layer of the loss to a few rows.
     """
+    if not promises_sums(loss):
+        return False
     if isinstance(loss, StatisticLoss):
-        return _inherits(loss, StatisticLoss, "summarize", "compare", "forward", "capture") and all(
-            _is_sum(loss, features[layer]) for layer in loss.layers
-        )
-    if isinstance(loss, PointwiseLoss):
-        return _inherits(loss, PointwiseLoss, "errors", "forward", "capture") and all(
-            _is_pointwise(loss, features[layer]) for layer in loss.layers
-        )
-    return False
+        return all(_is_sum(loss, features[layer]) for layer in loss.layers)
+    assert isinstance(loss, PointwiseLoss)
+    return all(_is_pointwise(loss, features[layer]) for layer in loss.layers)
 
 
 def _inherits(loss: Loss, kind: Any, *methods: str) -> bool:
@@ -240,6 +276,11 @@ def _near(a: Statistic, b: Statistic) -> bool:
         for x, y in zip(parts_of(a), parts_of(b), strict=True)
         if x.numel()
     )
+
+
+def _detached(statistic: Statistic) -> Statistic:
+    parts = tuple(part.detach() for part in parts_of(statistic))
+    return parts if isinstance(statistic, tuple) else parts[0]
 
 
 def _sum(a: Statistic | None, b: Statistic) -> Statistic:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nst._losses import Features, Loss
 from nst._shards import Share
-from nst._tally import Tally, tally
+from nst._tally import Tally, promises_sums, tally
 
-__all__ = ["Tallies", "Term", "gradient_of"]
+__all__ = ["Tallies", "Term", "gradient_of", "sees_pixels_only", "whole_only"]
 
 Slope: TypeAlias = "Callable[[str, Tensor, int, int], Tensor | None]"
 """From a layer's name, some of its rows, the first of them and how many there are to a gradient."""
@@ -34,7 +34,7 @@ class Term(NamedTuple):
     @property
     def sees_pixels_only(self) -> bool:
         """Whether the loss needs no network, and can be shown a picture of any size as a whole."""
-        return set(self.loss.layers) <= {"image"}
+        return sees_pixels_only(self.loss)
 
     def value(self, name: str, features: Features) -> Tensor:
         """Return the loss times its factor.
@@ -50,7 +50,7 @@ class Term(NamedTuple):
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ValueError(
-                f"Loss {name!r} ({type(self.loss).__name__}) returned {shape}; "
+                f"`losses[{name!r}]` ({type(self.loss).__name__}) returned {shape}; "
                 "a scalar tensor is needed. Reduce it, for example with .mean()."
             )
         return self.factor * value
@@ -71,8 +71,8 @@ class Tallies:
             # Such a loss may do anything with the picture, which is small next to its features.
             self._image = share.whole(image.detach()).requires_grad_()
         self._of_pixels: dict[str, list[Tensor]] = {name: [] for name in terms}
-        self._tallies: dict[str, list[tuple[float, Tally]]] = {name: [] for name in terms}
-        self._by_layer: dict[str, list[tuple[str, float, Tally]]] = {}
+        self._tallies: dict[str, list[Tally]] = {name: [] for name in terms}
+        self._by_layer: dict[str, list[tuple[str, Tally]]] = {}
         for name, own in terms.items():
             for term in own:
                 if term.sees_pixels_only:
@@ -80,31 +80,31 @@ class Tallies:
                         value = term.value(name, {"image": self._image})
                     self._of_pixels[name].append(value)
                     continue
-                each = tally(term.loss, term.mask)
-                self._tallies[name].append((term.factor, each))
+                each = tally(term.loss, term.mask, term.factor)
+                self._tallies[name].append(each)
                 for layer in term.loss.layers:
-                    self._by_layer.setdefault(layer, []).append((name, term.factor, each))
+                    self._by_layer.setdefault(layer, []).append((name, each))
 
     @property
     def layers(self) -> set[str]:
         """What is to be shown."""
         return set(self._by_layer)
 
-    def see(self, layer: str, feature: Tensor, first: int, height: int) -> None:
+    def see(self, layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
         """Take in some rows of a layer; see `Sweep`."""
-        for _, _, each in self._by_layer[layer]:
-            each.add(layer, feature, first, height)
+        for _, each in self._by_layer[layer]:
+            each.add(layer, feature, first, height, stays=stays)
 
     def close(self) -> dict[str, Tensor]:
         """Return the losses times their factors, detached, when all has been shown."""
-        tallies = [each for own in self._tallies.values() for _, each in own]
+        tallies = [each for own in self._tallies.values() for each in own]
         own = [each.sums for each in tallies]
         of_all = iter(self._share.add_up([x for sums in own for x in sums], "statistics"))
         for each, sums in zip(tallies, own, strict=True):
             each.replace(list(islice(of_all, len(sums))))
         losses = []
         for name in self._names:
-            values = [factor * each.close() for factor, each in self._tallies[name]]
+            values = [each.close() for each in self._tallies[name]]
             values += [value.detach() for value in self._of_pixels[name]]
             losses.append(torch.stack(values).sum())
         # Machines of different kinds may round differently; what the losses decide is one.
@@ -115,10 +115,10 @@ class Tallies:
 
         def slope(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
             total = None
-            for name, factor, each in self._by_layer[layer]:
+            for name, each in self._by_layer[layer]:
                 own = each.slope(layer, feature, first, height) if name in names else None
                 if own is not None:
-                    total = factor * own if total is None else total.add_(own, alpha=factor)
+                    total = own if total is None else total + own
             return total
 
         return slope
@@ -141,6 +141,16 @@ class Tallies:
                 own = self._share.own(own)
                 total = own if total is None else total + own
         return total
+
+
+def sees_pixels_only(loss: Loss) -> bool:
+    """Tell whether a loss reads no layer of the network."""
+    return set(loss.layers) <= {"image"}
+
+
+def whole_only(loss: Loss) -> bool:
+    """Tell by its kind whether a loss must be shown all features of a picture at once."""
+    return not sees_pixels_only(loss) and not promises_sums(loss)
 
 
 def gradient_of(value: Tensor, image: Tensor) -> Tensor | None:

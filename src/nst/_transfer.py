@@ -43,6 +43,7 @@ from nst._settings import describe_inputs, settings_of
 from nst._shards import Ranks
 from nst._snapshot import Snapshots, generators_set, restore
 from nst._style import Painting, Style, StyleLike
+from nst._tiles import Tile, check_tile, refuse_tiles
 from nst.images import ImageLike, read_picture, read_record, resize
 
 __all__ = ["StyleTransfer"]
@@ -74,11 +75,15 @@ class StyleTransfer:
         normalize_gradients: Whether each loss's gradient, in every step, is first brought to the
             mean absolute value of its weight, so that weights say how strongly each loss pulls
             rather than what it counts. That is the gradient of no function: L-BFGS refuses it.
+        tile: How many rows of every block of the network are computed at a time, so that memory
+            goes with the picture's width. The gradient is the exact one and takes up to half as
+            long again. None computes whole pictures; `"auto"` does so if the free memory is
+            enough, else 64 rows at a time, which the log tells.
         device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
 
     Raises:
-        ValueError: An unknown name, a number out of range, unknown layers, no losses, or losses
-            that all weigh 0.
+        ValueError: An unknown name, a number out of range, unknown layers, no losses, losses
+            that all weigh 0, or `tile` with losses or a network that cannot be seen in parts.
         TypeError: A loss is not a `Loss`, or an argument is of a wrong type.
 
     Examples:
@@ -101,6 +106,7 @@ class StyleTransfer:
         num_scales: NumScales = "auto",
         average: float = 0.0,
         normalize_gradients: bool = False,
+        tile: Tile = "auto",
         device: str | torch.device = "auto",
     ) -> None:
         self.optimizer = optimizer
@@ -112,6 +118,7 @@ class StyleTransfer:
         else:
             num_scales = at_least("num_scales", num_scales, 1)
         self.num_scales = num_scales
+        self.tile = check_tile(tile)
         self.average = non_negative("average", average)
         if self.average >= 1:
             raise ValueError(f"`average` is {average!r}; it must be below 1. 0.99 is usual.")
@@ -133,6 +140,8 @@ class StyleTransfer:
         if isinstance(self.extractor, (BackboneExtractor, FeatureExtractor)):
             for loss in self.losses.values():
                 self.extractor.check_layers(loss.layers)
+        if isinstance(self.tile, int):
+            refuse_tiles(self.tile, self.extractor, self.losses)
 
     @classmethod
     def from_preset(
@@ -572,6 +581,7 @@ class StyleTransfer:
             self.average,
             self.optimizer,
             self.normalize_gradients,
+            self.tile,
         )
 
     def _follow(
@@ -614,6 +624,8 @@ class StyleTransfer:
                 "which each has some rows: what it sums over the picture would be wrong. Use "
                 "'lbfgs' or 'adam', or a single process."
             )
+        # All must take the same ways through the network, whatever memory each has.
+        job.tile = ranks.agree(job.tile)
         told = job.inputs, job.shape, job.scales, list(job.losses), self.optimizer
         if ranks.agree(told) != told:
             raise ValueError(
@@ -654,6 +666,7 @@ class StyleTransfer:
                     job.losses,
                     strength=job.handles.strength,
                     normalize_gradients=self.normalize_gradients,
+                    tile=job.tile,
                 )
                 objective.capture_styles(job.regions_at(size, picture))
             yield objective.copy()
@@ -664,7 +677,7 @@ class StyleTransfer:
             f"extractor={self.extractor.__class__.__name__}({self.extractor.extra_repr()})",
             *(f"{name}={loss!r}" for name, loss in self.losses.items()),
             f"optimizer={self.optimizer!r}, size={self.size}, num_steps={self.num_steps}, "
-            f"num_scales={self.num_scales!r}, device={str(self.device)!r}",
+            f"num_scales={self.num_scales!r}, tile={self.tile!r}, device={str(self.device)!r}",
         ]
         return "StyleTransfer(\n  " + ",\n  ".join(lines) + ",\n)"
 

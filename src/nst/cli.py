@@ -32,6 +32,7 @@ from nst._readable import one_line
 from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
+from nst._samples import demo_photograph, write_samples
 from nst._shards import ProcessLost, Ranks, launched, process_group
 from nst._sheet import contact_sheet
 from nst._style import Style
@@ -110,7 +111,7 @@ def _stylize(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _repaint(_demo_photograph(), [Style(paint())], options, tell_time=not options.quiet)
+    _repaint(demo_photograph(), [Style(paint())], options, tell_time=not options.quiet)
 
 
 def _repaint(
@@ -325,17 +326,9 @@ def _summary(result: StyleTransferResult) -> str:
     )
 
 
-def _demo_photograph() -> ImageLike:
-    try:
-        from skimage import data
-    except ImportError as error:
-        raise ImportError(
-            "`nst demo` takes its photograph from scikit-image, which is not installed. "
-            "Run `pip install 'nst[demo]'`."
-        ) from error
-    untyped: Any = data
-    photograph: ImageLike = untyped.chelsea()  # CC0, by Stefan van der Walt; part of the wheel
-    return photograph
+def _samples(options: argparse.Namespace) -> None:
+    for path in write_samples(options.folder):
+        _tell(options, path)
 
 
 # What makes a single picture. Under torchrun, its processes make it together.
@@ -348,5 +341,6 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "capture": _capture,
     "rerun": _rerun,
     "resume": _resume,
+    "samples": _samples,
     "demo": _demo,
 }

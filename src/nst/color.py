@@ -7,12 +7,12 @@ transfer, which then paints with it as usual, or the result *after* it:
 
 | method | before: the style picture | after: the result |
 |---|---|---|
-| `"luminance"` | turns grey, with the mean and deviation of the content's luminance | \
+| `"luminance"` | turns gray, with the mean and deviation of the content's luminance | \
 keeps its luminance and gets the content's chrominance, pixel by pixel |
 | `"cholesky"`, `"pca"`, `"symmetric"` | gets the content's mean and covariance | the same |
 | `"histogram"` | gets the content's histogram in each channel | the same |
 
-With `"luminance"` the colors come back only after: before alone leads to a grey result, and Gatys
+With `"luminance"` the colors come back only after: before alone leads to a gray result, and Gatys
 et al. do both. Of the other methods one moment is enough: before leaves the last word to the
 transfer, after to the content. Statistics are computed in float64, without gradient, and met only
 nearly where the result is clamped to [0, 1]. Colors that vary less than by rounding to 8 bits are
@@ -200,7 +200,7 @@ class ColorMethod(NamedTuple):
     after: Callable[[Tensor, Tensor], Tensor]
 
 
-def _turn_grey(image: Tensor, content_image: Tensor) -> Tensor:
+def _turn_gray(image: Tensor, content_image: Tensor) -> Tensor:
     return match_luminance(luminance(image).expand_as(image), content_image)
 
 
@@ -210,7 +210,7 @@ def _take_chrominance(image: Tensor, content_image: Tensor) -> Tensor:
 
 _linear = {name: partial(match_covariance, method=name) for name in _LINEAR}
 COLOR_METHODS: Mapping[str, ColorMethod] = {
-    "luminance": ColorMethod(_turn_grey, _take_chrominance),
+    "luminance": ColorMethod(_turn_gray, _take_chrominance),
     **{name: ColorMethod(recolor, recolor) for name, recolor in _linear.items()},
     "histogram": ColorMethod(match_histogram, match_histogram),
 }
@@ -242,7 +242,7 @@ def _power(matrix: Tensor, exponent: float, lowest: float = 0.0) -> Tensor:
 
 
 def _triangle(root: Tensor) -> Tensor:
-    # The Cholesky factor of root @ root; torch.linalg.cholesky refuses singular (grey) ones.
+    # The Cholesky factor of root @ root; torch.linalg.cholesky refuses singular (gray) ones.
     factor: Tensor = torch.linalg.qr(root).R.mT
     diagonal = factor.diagonal(dim1=1, dim2=2)[:, None]
     return factor * torch.ones_like(diagonal).copysign(diagonal)

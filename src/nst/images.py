@@ -272,7 +272,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     except Exception as error:  # a damaged file can raise nearly anything
         raise ValueError(refusal) from error
     if version != _RECORD_VERSION:
-        raise ValueError(f"{refusal} Its version is {version!r}; {_RECORD_VERSION} is known.")
+        raise ValueError(f"{refusal} Its version is {version!r}; {_RECORD_VERSION} is needed.")
     found: dict[str, Any] = record
     return found
 
@@ -380,7 +380,7 @@ def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
             f"(1, {channels}, H, W). Take one picture of a batch, e.g. {name}[0]."
         )
     if image.numel() == 0:
-        raise ValueError(f"`{name}` has shape {shape}, which holds no pixels.")
+        raise ValueError(f"`{name}` has shape {shape}, but at least one pixel is needed.")
     if not bool(image.isfinite().all()):
         found = "NaN" if bool(image.isnan().any()) else "infinite values"
         raise ValueError(f"`{name}` has {found}. Lower the step size if an optimization made them.")

@@ -6,6 +6,7 @@ script call `matplotlib.pyplot.show()`, or its `savefig`.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -127,8 +128,7 @@ class LiveDisplay(Callback):
         self._axes.set_axis_off()
         self._draw(state)
         if _in_notebook():
-            from IPython.display import display
-
+            display = importlib.import_module("IPython.display").display
             _pyplot().close(self.figure)  # or the notebook would show it once more at the end
             self._handle = display(self.figure, display_id=True)
         elif _has_window(self.figure):

@@ -1,0 +1,114 @@
+"""The examples of the documentation run as they stand, and so does what renders its gallery."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import runpy
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+from nst import Style, StyleTransfer, cli
+from nst.images import read_record
+from nst.testing import check_loss, tiny_extractor
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+GALLERY = ROOT / "docs" / "images" / "gallery"
+LARGEST = 300_000
+
+
+@pytest.mark.usefixtures("small_world")
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_runs(path: Path) -> None:
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_shown_on_a_page(path: Path) -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    parts = re.findall(r"\[start:([\w-]+)\]", path.read_text(encoding="utf-8"))
+    for shown in [f"{path.name}:{part}" for part in parts] or [path.name]:
+        assert f"--8<--\n{shown}\n--8<--" in text, shown
+
+
+def test_the_loss_from_a_paper_keeps_its_promises_blends_and_heeds_a_mask(
+    small_world: Path,
+) -> None:
+    loss = runpy.run_path(str(ROOT / "docs" / "examples" / "symmetric_kl.py"))["SymmetricKLLoss"]
+    layers = ["relu1_1", "relu2_1"]
+    check_loss(loss(layers))
+    transfer = StyleTransfer(tiny_extractor(), {"style": loss(layers)}, num_steps=6)
+    both = transfer.run("photo.jpg", ["painting.jpg", "other.jpg"])
+    masked = transfer.run("photo.jpg", Style("painting.jpg", region="mask.png"))
+    for result in (both, masked):
+        assert result.history["style"][-1] < result.history["style"][0]
+
+
+def test_the_loss_from_a_paper_runs_from_the_shell(small_world: Path) -> None:
+    shutil.copy(ROOT / "docs" / "examples" / "symmetric_kl.py", small_world)
+    line = (
+        "stylize photo.jpg --style painting.jpg:0.7@mask.png --style other.jpg -o out.png --quiet"
+    )
+    try:
+        assert cli.main([*line.split(), "--style-loss", "symmetric_kl:SymmetricKLLoss"]) == 0
+    finally:
+        sys.modules.pop("symmetric_kl", None)
+    assert read_record("out.png")["losses"]["style"]["type"] == "SymmetricKLLoss"
+
+
+def gallery() -> ModuleType:
+    path = ROOT / "scripts" / "render_gallery.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+needs_skimage = pytest.mark.skipif(
+    importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
+)
+
+
+@needs_skimage
+def test_every_picture_of_the_gallery_can_be_rendered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = gallery()
+    small = {name: Image.new("RGB", (48, 32), (i, 99, 40)) for i, name in enumerate(module.INPUTS)}
+    for name in ("cup", "table"):
+        small[name] = Image.new("L", (48, 32), 255)
+    monkeypatch.setattr(module, "INPUTS", {name: small[name].copy for name in small})
+    at = module.make_inputs(tmp_path / "inputs")
+    for name in module.PICTURES:
+        result = module.render(name, at, tiny_extractor(), size=48, num_steps=2)
+        assert result.image.shape[-1] == 48
+        assert {given["name"] for given in result.settings["inputs"].values()} <= {
+            path.name for path in at.values()
+        }
+
+
+@needs_skimage
+def test_the_gallery_shows_what_is_rendered_and_each_tells_how() -> None:
+    names = sorted(gallery().PICTURES)
+    shown = re.findall(
+        r"\]\(images/gallery/([\w-]+)\.jpg", (ROOT / "docs" / "gallery.md").read_text()
+    )
+    assert sorted(shown) == names
+    assert sorted(path.stem for path in GALLERY.glob("*.jpg")) == names
+    for path in GALLERY.glob("*.jpg"):
+        assert read_record(path)["num_steps"] > 0
+
+
+def test_no_picture_of_the_documentation_is_too_large() -> None:
+    pictures = [*(ROOT / "docs").rglob("*.jpg"), *(ROOT / "docs").rglob("*.png")]
+    assert pictures
+    for path in pictures:
+        assert path.stat().st_size < LARGEST, path

@@ -1,0 +1,64 @@
+"""The tutorial runs from its first cell to its last, and is stored without what it showed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TUTORIAL = Path(__file__).parents[1] / "docs" / "examples" / "tutorial.ipynb"
+# As in the root conftest.py: few channels, few steps, no paintings that take seconds.
+SMALL_WORLD = """
+from unittest.mock import patch
+import torch
+from PIL import Image
+import nst._samples
+from nst._scales import plan_scales
+from nst._weights import Weights
+from nst.testing import tiny_extractor
+
+torch.set_num_threads(1)
+tiny = Weights(tiny_extractor().state_dict(), "tiny")
+few = lambda size, steps, *scales: plan_scales(min(size, 64), min(steps, 6), *scales)
+patch("nst._features.load_weights", lambda source="auto": tiny).start()
+patch("nst._job.plan_scales", few).start()
+for name in ("paint", "woodcut"):
+    patch(f"nst._samples.{name}", lambda: Image.new("RGB", (64, 48), "navy")).start()
+"""
+
+
+def cells() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(TUTORIAL.read_text(encoding="utf-8"))["cells"]
+    return found
+
+
+def test_the_tutorial_is_stored_without_outputs() -> None:
+    code = [cell for cell in cells() if cell["cell_type"] == "code"]
+    assert len(code) > 10
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+
+
+def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("skimage")
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    for variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
+    notebook = nbformat.read(TUTORIAL, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL_WORLD))
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    shown = [
+        (cell.source, output.data)
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    ]
+    pictures = "".join(source for source, data in shown if "image/png" in data)
+    for what in ("LiveDisplay(", "show_transfer(result)", "plot_losses(result)", "torch.cat("):
+        assert what in pictures, what
+    assert (tmp_path / "stylized.png").is_file()
