@@ -25,14 +25,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_winograd": {"_workspace"},
     "_convolution": {"_winograd", "_workspace"},
     "_stage": {"_convolution", "_workspace"},
+    "_shards": {"_stage"},
     "_segment": {"_stage", "_workspace"},
-    "_sweep": {"_segment", "_stage", "_workspace"},
+    "_sweep": {"_segment", "_shards", "_stage", "_workspace"},
     "_pass": {"_stage", "_sweep", "_workspace"},
     "_features": {
         "_checks",
         "_convolution",
         "_device",
         "_pass",
+        "_shards",
         "_stage",
         "_sweep",
         "_weights",
@@ -88,9 +90,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_page_html": {"_callbacks"},
     "_live_page": {"_callbacks", "_checks", "_page_html", "_page_server", "images"},
     "_tally": {"_losses", "functional"},
-    "_terms": {"_losses", "_tally"},
+    "_terms": {"_losses", "_shards", "_tally"},
     "_tiles": {"_checks", "_losses", "_readable", "_terms"},
-    "_objective": {"_losses", "_segment", "_sweep", "_tally", "_terms"},
+    "_objective": {"_losses", "_segment", "_shards", "_sweep", "_tally", "_terms"},
     "_archive": set(),
     "_checkpoint": {"_archive", "_callbacks", "_checks", "images"},
     "_snapshot": {
@@ -101,14 +103,15 @@ MAY_IMPORT: dict[str, set[str]] = {
         "_reader",
         "_scales",
         "_settings",
+        "_shards",
         "_statistics",
         "_style",
         "images",
     },
-    "_optimizers": {"_checks"},
+    "_optimizers": {"_checks", "_shards"},
     "_scales": set(),
-    "_canvas": {"_objective", "_optimizers", "images"},
-    "_loop": {"_callbacks", "_canvas"},
+    "_canvas": {"_objective", "_optimizers", "_shards", "images"},
+    "_loop": {"_callbacks", "_canvas", "_shards"},
     "_job": {
         "_callbacks",
         "_canvas",
@@ -196,6 +199,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "_result",
         "_scales",
         "_settings",
+        "_shards",
         "_snapshot",
         "_style",
         "_tiles",
@@ -258,3 +262,8 @@ def test_the_table_has_no_rooms_that_do_not_exist() -> None:
 @pytest.mark.parametrize("name", sorted(ALL - {"plotting"}))
 def test_only_plotting_names_matplotlib(name: str) -> None:
     assert "matplotlib" not in (ROOT / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(ALL - {"_shards"}))
+def test_only_one_module_talks_to_other_processes(name: str) -> None:
+    assert "import torch.distributed" not in (ROOT / f"{name}.py").read_text()

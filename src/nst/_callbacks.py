@@ -129,6 +129,9 @@ class Callback:
 
     called_last: ClassVar[bool] = False
     """Whether it is called after those that have this False, in whatever order they were given."""
+    sees_image: ClassVar[bool] = True
+    """Whether `on_step` looks at `RunState.image`. Where several processes have a part of it each,
+    and no callback does, it is not put together after every step."""
 
     def on_start(self, state: RunState) -> None:
         """Called once, before any work; raise here to refuse the run.
@@ -217,6 +220,8 @@ class LossHistory(Callback):
     losses: dict[str, list[float]]
     """Loss name to its weighted values, one for each step."""
 
+    sees_image: ClassVar[bool] = False
+
     def __init__(self) -> None:
         self.losses = {}
 
@@ -264,6 +269,8 @@ class EarlyStopping(Callback):
         >>> EarlyStopping(patience=20, min_improvement=0.01).patience
         20
     """
+
+    sees_image: ClassVar[bool] = False
 
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
         self.patience = at_least("patience", patience, 1)
@@ -366,6 +373,8 @@ class ProgressBar(Callback):
 
 class _PlainBar:
     """The few methods of tqdm that `ProgressBar` uses, on one line of standard error."""
+
+    sees_image: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.n = 0.0

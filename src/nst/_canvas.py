@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst._objective import Objective
-from nst._optimizers import OptimizerFactory, restore_optimizer
+from nst._optimizers import BoundedLBFGS, OptimizerFactory, restore_optimizer
+from nst._shards import Ranks, Share
 from nst.images import fit, resize
 
 __all__ = ["Canvas"]
@@ -31,7 +32,8 @@ class Canvas:
     """
 
     pixels: Tensor
-    """The picture being optimized, `(1, 3, h, w)`; the leaf that gradients go to."""
+    """The picture being optimized, `(1, 3, h, w)`, or this process's rows of it; the leaf that
+    gradients go to."""
     beginning: Tensor
     """What it started as."""
     losses: dict[str, Tensor]
@@ -54,12 +56,19 @@ class Canvas:
         self._content, self._where = content, where
         self._decay, self._average = average, _Average(average)
         self._size: int | None = None
+        self._ranks, self._share = Ranks(), Share.of_all(content.shape[-2])
+        self._begun = beginning
         self._resumed = False
         self._kept_work: Any = None
 
     @property
     def best(self) -> Tensor:
-        """The picture with the lowest total at this scale that can be saved; or the average."""
+        """The picture with the lowest total at this scale that can be saved; or the average.
+
+        While several processes are at it, and so after an error, what the scale began with.
+        """
+        if self._share.divided:
+            return self._begun
         return self._best if self._average.value is None else self._average.value
 
     @property
@@ -68,7 +77,11 @@ class Canvas:
         return self.failure is None and self.stall is None
 
     def start_scale(
-        self, objective: Objective, size: int, make_optimizer: OptimizerFactory
+        self,
+        objective: Objective,
+        size: int,
+        make_optimizer: OptimizerFactory,
+        ranks: Ranks | None = None,
     ) -> None:
         """Go on from the best picture so far, at another size.
 
@@ -76,6 +89,7 @@ class Canvas:
             objective: Holds the styles' targets; this canvas alone uses it.
             size: The longer side, in pixels.
             make_optimizer: From the list of parameters.
+            ranks: The processes that work on it, which all do the same; by default, this one.
         """
         shape = fit(self._content.shape[-2:], size)
         resumed, self._resumed = self._resumed, False
@@ -83,23 +97,34 @@ class Canvas:
             self.pixels = self.pixels if resumed else resize(self.best, shape)
             return
         content = resize(self._content, shape)
+        self._ranks = ranks or Ranks()
+        share = self._ranks.share(shape[0])
+        free = None if self._where is None else (resize(self._where, shape) > 0)
+        self._free = None if free is None else share.own(free)
+        if not resumed:
+            self._prepare(content, size, free)
+        self._share, self._begun = share, self._best
+        if share.divided:
+            self._change_pictures(self._own)
+        if share.waits:
+            return
+        objective.divide(share)
         objective.capture_content(content)
         self._objective = objective
-        self._free = None if self._where is None else (resize(self._where, shape) > 0)
-        if not resumed:
-            self._prepare(content, size)
         self._optimizer = make_optimizer([self.pixels])
         if not isinstance(self._optimizer, torch.optim.Optimizer):
             raise TypeError(
                 f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
             )
+        if isinstance(self._optimizer, BoundedLBFGS):
+            self._optimizer.divide(share)
         if resumed:
             self._take_up(self._kept_work)
 
-    def _prepare(self, content: Tensor, size: int) -> None:
+    def _prepare(self, content: Tensor, size: int, free: Tensor | None) -> None:
         pixels = self._enlarged((content.shape[-2], content.shape[-1]))
-        if self._free is not None:
-            pixels = torch.where(self._free, pixels, content)
+        if free is not None:
+            pixels = torch.where(free, pixels, content)
         self.pixels = pixels.clone().requires_grad_()
         self._size, self._average = size, _Average(self._decay)
         self._best, self._best_total = self.pixels.detach().clone(), math.inf
@@ -111,16 +136,19 @@ class Canvas:
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs: plain values and the canvas's own tensors.
 
-        The optimizer must have made a step.
+        The optimizer must have made a step. Where several processes share the picture, all must be
+        asked, and the first returns the state of the whole.
         """
+        if self._share.waits:
+            return {}
         return {
-            "pixels": self.pixels.detach(),
+            "pixels": self._whole(self.pixels.detach()),
             "scored": self._scored_version == self.pixels._version,
             "size": self._size,
-            "best": self._best,
+            "best": self._whole(self._best),
             "best_total": self._best_total,
             "best_losses": self._best_losses,
-            "average": self._average.value,
+            "average": None if self._average.value is None else self._whole(self._average.value),
             "averaged": self._average.count,
             "losses": self.losses,
             "failure": self.failure,
@@ -134,8 +162,34 @@ class Canvas:
         return {
             "losses": self._objective.state_dict(),
             "optimizer": type(self._optimizer).__qualname__,
-            "state": self._optimizer.state_dict(),
+            "state": _each_picture(self._optimizer.state_dict(), self.pixels.shape, self._whole),
         }
+
+    def _whole(self, rows: Tensor) -> Tensor:
+        """Return the whole picture in the first process; all must be asked."""
+        return self._share.whole(rows, for_all=False)
+
+    def _own(self, picture: Tensor) -> Tensor:
+        return self._share.own(picture).clone()
+
+    def _change_pictures(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Put something else in the place of each picture that is being worked on."""
+        scored = self._scored_version == self.pixels._version
+        self.pixels = change(self.pixels.detach()).requires_grad_()
+        self._scored_version = self.pixels._version if scored else -1
+        self._best = change(self._best)
+        if self._average.value is not None:
+            self._average.value = change(self._average.value)
+
+    def _unite(self) -> None:
+        """Let every process have the whole picture."""
+        share, self._share = self._share, Share.of_all(self._share.height)
+        if share.divided:
+            self._change_pictures(share.whole)
+        elif self._ranks.size > 1:  # the first has worked for all
+            done = self._ranks.agree((self._best.cpu(), self._average, self.failure, self.losses))
+            best, self._average, self.failure, self.losses = done
+            self._best = best.to(self._content)
 
     def load_state_dict(self, kept: Mapping[str, Any]) -> None:
         """Be what another canvas was; the scale that it was at is to be started next.
@@ -172,7 +226,9 @@ class Canvas:
                 f"`losses` has one that cannot take over what it had kept ({error}). Pass those "
                 "that the run was made with."
             ) from error
-        restore_optimizer(self._optimizer, work["optimizer"], work["state"])
+        shape = (*self.pixels.shape[:2], self._share.height, self.pixels.shape[3])
+        state = _each_picture(work["state"], shape, self._own)
+        restore_optimizer(self._optimizer, work["optimizer"], state)
         self._kept_work = None  # it is as large as what the optimizer remembers
 
     def _enlarged(self, shape: tuple[int, int]) -> Tensor:
@@ -189,8 +245,14 @@ class Canvas:
         change = resize(best, shape) - resize(before, shape)
         return (resize(self.beginning, shape) + change).clamp(0, 1)
 
+    def shown(self) -> Tensor:
+        """Return the picture as callbacks see it, in the first process; all must be asked."""
+        return self._whole(self.pixels.detach())
+
     def step(self) -> None:
         """Take one step of the optimizer."""
+        if self._share.waits:
+            return
         # torch's annotation says float; what its optimizers pass through is the tensor.
         self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
         self.stall = getattr(self._optimizer, "stop_reason", None)
@@ -206,11 +268,13 @@ class Canvas:
 
     def finish_scale(self) -> None:
         """See whether the last update, which nothing has scored yet, is the best picture."""
-        if self.failure is None and self._scored_version != self.pixels._version:
+        here = self.failure is None and not self._share.waits
+        if here and self._scored_version != self.pixels._version:
             with torch.no_grad():
                 self._note(self._objective.score(self.pixels))
             if self._trouble is not None:
                 self.failure = f"diverged: {self._trouble}"
+        self._unite()
 
     def _evaluate(self) -> Tensor:
         losses, gradient = self._objective.evaluate(self.pixels)
@@ -218,7 +282,7 @@ class Canvas:
             gradient = gradient * self._free
         self.pixels.grad = gradient
         self._note(losses)
-        if self._trouble is None and not bool(gradient.isfinite().all()):
+        if self._trouble is None and self._share.any(~gradient.isfinite().all()):
             name = self._objective.blame(self.pixels)
             self._trouble = f"the gradient of loss {name!r} is not finite"
         return torch.stack(list(losses.values())).sum()
@@ -239,7 +303,7 @@ class Canvas:
     def _moved_on(self) -> bool:
         """Whether the optimizer has left the trouble behind: it ended at a point that is sound."""
         sound = all(bool(value.isfinite()) for value in self.losses.values())
-        return sound and bool(self.pixels.isfinite().all())
+        return sound and not self._share.any(~self.pixels.isfinite().all())
 
     def _project(self) -> None:
         """Bring the pixels back into [0, 1]; optimizers without bounds leave it."""
@@ -249,7 +313,19 @@ class Canvas:
 
     def _out_of_range(self) -> bool:
         low, high = self.pixels.detach().aminmax()
-        return bool((low < 0) | (high > 1))
+        return self._share.any((low < 0) | (high > 1))
+
+
+def _each_picture(value: Any, shape: Sequence[int], change: Callable[[Tensor], Tensor]) -> Any:
+    """Return what an optimizer keeps with each picture changed; they may be flat there."""
+    if isinstance(value, Tensor) and value.numel() == math.prod(shape):
+        changed = change(value.reshape(*shape))
+        return changed.flatten() if value.ndim == 1 else changed
+    if isinstance(value, Mapping):
+        return {key: _each_picture(each, shape, change) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_each_picture(each, shape, change) for each in value)
+    return value
 
 
 class _Average:

@@ -13,6 +13,7 @@ from nst._checks import known_layers, one_of
 from nst._convolution import Convolution, Padding
 from nst._device import resolve_device
 from nst._pass import pass_through
+from nst._shards import Share
 from nst._stage import Stage, Strip
 from nst._sweep import Sweep
 from nst._weights import CONVOLUTIONS, Weights, load_weights
@@ -142,21 +143,31 @@ class FeatureExtractor(nn.Module):
         hooks = [*self._forward_hooks, *self._forward_pre_hooks]
         return type(self).forward is FeatureExtractor.forward and not hooks
 
-    def sweep(self, images: Tensor, layers: Iterable[str], *, tile: int | None = None) -> Sweep:
+    def sweep(
+        self,
+        images: Tensor,
+        layers: Iterable[str],
+        *,
+        tile: int | None = None,
+        share: Share | None = None,
+    ) -> Sweep:
         """Return the way of pictures through the network, for what need not see all at once.
 
         Args:
-            images: As in `forward`.
+            images: As in `forward`; of a share, its rows.
             layers: As in `forward`.
             tile: See `Sweep`.
+            share: See `Sweep`.
         """
         rows = self._normalized(images).permute(0, 2, 3, 1).contiguous()
-        whole = Strip(rows, 0, rows.shape[1])
+        first, height = (0, rows.shape[1]) if share is None else (share.first, share.height)
+        strip, stages = Strip(rows, first, height), self._stages(layers)
         # The first convolution has three channels to look at: of a large picture, what it returns
-        # is better computed again than kept.
-        apart = int(tile is None and images.shape[-2] * images.shape[-1] >= _LARGE)
-        stages = self._stages(layers)
-        return Sweep(whole, stages, self._workspaces, tile=tile, apart=apart, divisor=self.std)
+        # is better computed again than kept. The whole picture counts: all processes do alike.
+        apart = int(tile is None and height * images.shape[-1] >= _LARGE)
+        return Sweep(
+            strip, stages, self._workspaces, tile=tile, apart=apart, divisor=self.std, share=share
+        )
 
     def _normalized(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std

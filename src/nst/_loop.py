@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from nst._callbacks import Callback, RunState
 from nst._canvas import Canvas
+from nst._shards import Ranks
 
 __all__ = ["begin", "end", "join_reasons", "optimize", "persist"]
 
@@ -19,10 +20,24 @@ logger = logging.getLogger("nst")
 T = TypeVar("T")
 
 
+class _News(NamedTuple):
+    """What the first process tells the others after a step."""
+
+    stop_reason: str | None
+    losses: dict[str, Tensor]
+    stalls: list[tuple[str | None, str | None]]
+    """Of each picture, why it failed and why it stalled."""
+
+
 def optimize(
-    canvases: Sequence[Canvas], num_steps: int, state: RunState, callbacks: Sequence[Callback]
+    canvases: Sequence[Canvas],
+    num_steps: int,
+    state: RunState,
+    callbacks: Sequence[Callback],
+    ranks: Ranks,
 ) -> None:
     """Take the steps of one scale."""
+    shown = ranks.size == 1 or ranks.agree(any(each.sees_image for each in callbacks))
     for _ in range(num_steps):
         active = [canvas for canvas in canvases if canvas.active]
         if state.stop_reason is not None or not active:
@@ -31,11 +46,33 @@ def optimize(
             canvas.step()
         state.step += 1
         state.losses = _mean_losses(canvases)
-        state.image = torch.cat([canvas.pixels.detach() for canvas in canvases])
+        if shown:
+            state.image = torch.cat([canvas.shown() for canvas in canvases])
+        if not ranks.leads:
+            _hear(canvases, state, ranks)
         for callback in callbacks:
             callback.on_step(state)
+        if ranks.leads:
+            _tell(canvases, state, ranks)
     for canvas in canvases:
         canvas.finish_scale()
+
+
+def _tell(canvases: Sequence[Canvas], state: RunState, ranks: Ranks) -> None:
+    if ranks.interrupted:
+        state.stop("interrupted")
+    losses = {name: value.cpu() for name, value in state.losses.items()}
+    stalls = [(canvas.failure, canvas.stall) for canvas in canvases]
+    ranks.agree(_News(state.stop_reason, losses, stalls))
+
+
+def _hear(canvases: Sequence[Canvas], state: RunState, ranks: Ranks) -> None:
+    while (news := ranks.agree(None)) is None:  # the run is being kept
+        for canvas in canvases:
+            canvas.state_dict()
+    state.stop_reason, state.losses = news.stop_reason, news.losses
+    for canvas, (failure, stall) in zip(canvases, news.stalls, strict=True):
+        canvas.failure, canvas.stall = failure, stall
 
 
 def begin(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 from nst._segment import See
+from nst._shards import Share
 from nst._sweep import Sweep
 from nst._tally import StatisticTally, adds_up
 from nst._terms import Tallies, Term, gradient_of
@@ -80,11 +81,24 @@ class Objective:
     ) -> None:
         self._extractor, self._normalize, self._tile = extractor, normalize_gradients, tile
         self._adds_up: bool | None = None  # not known before there are features
+        self._share: Share | None = None
         self._terms = {}
         for name, loss in losses.items():
             share = 1.0 if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
                 self._terms[name] = [Term(copy.deepcopy(loss), share=share)]
+
+    def divide(self, share: Share) -> None:
+        """Score some rows of a picture from now on, of which other processes have others.
+
+        `capture_content` is given the whole picture still, and so must be called before `score` and
+        `evaluate`, which are given the rows; all of them by all processes alike.
+
+        Args:
+            share: Which rows.
+        """
+        self._share = share
+        self._adds_up = None if share.divided else self._adds_up  # now it must
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
@@ -94,6 +108,8 @@ class Objective:
             image: `(1, 3, H, W)`. All losses are moved to its device and type.
         """
         self._to(image)
+        if self._share is not None and self._share.divided:
+            self._in_rows(image)  # the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
         features = self._features(image, _union(chosen))
         for loss in chosen:
@@ -179,7 +195,7 @@ class Objective:
         """
         for name in self._terms:
             _, gradient = self._evaluate(image, [name])
-            if gradient is not None and not bool(gradient.isfinite().all()):
+            if gradient is not None and self._own(image).any(~gradient.isfinite().all()):
                 return name
         return "total"
 
@@ -204,7 +220,7 @@ class Objective:
             losses, gradient = self._evaluate(image, [name])
             if gradient is None:
                 continue
-            length = gradient.abs().mean()
+            length = self._own(image).mean(gradient.abs())
             weight = sum(term.factor for term in terms)
             gradient = gradient * (weight / torch.where(length > 0, length, 1))
             total = gradient if total is None else total + gradient
@@ -234,19 +250,30 @@ class Objective:
 
     def _show(self, image: Tensor, *, tracing: bool = True) -> tuple[Tallies, Sweep | None]:
         """Show the losses the features of a picture as they pass by."""
-        tallies = Tallies(self._terms, image)
-        return tallies, self._pass_by(image, tallies.layers, tallies.see, tracing=tracing)
+        share = self._own(image)
+        tallies = Tallies(self._terms, image, share)
+        return tallies, self._pass_by(image, share, tallies.layers, tallies.see, tracing=tracing)
+
+    def _own(self, image: Tensor) -> Share:
+        """Return which rows of a picture these are."""
+        return Share.of_all(image.shape[-2]) if self._share is None else self._share
 
     def _pass_by(
-        self, image: Tensor, layers: Collection[str], see: See, *, tracing: bool = False
+        self,
+        image: Tensor,
+        share: Share,
+        layers: Collection[str],
+        see: See,
+        *,
+        tracing: bool = False,
     ) -> Sweep | None:
-        """Let the features of a picture pass by; return their way, if there are any."""
+        """Let the features of a picture's rows pass by; return their way, if there are any."""
         if "image" in layers:
-            see("image", image, 0, image.shape[-2], tracing)
+            see("image", image, share.first, share.height, tracing)
         if not set(layers) - {"image"}:
             return None
         make: Any = self._extractor
-        sweep: Sweep = make.sweep(image, layers, tile=self._tile)
+        sweep: Sweep = make.sweep(image, layers, tile=self._tile, share=share)
         sweep.forth(see, tracing=tracing)
         return sweep
 
@@ -260,7 +287,7 @@ class Objective:
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
         twin = Objective(self._extractor, {}, normalize_gradients=self._normalize, tile=self._tile)
-        twin._adds_up = self._adds_up
+        twin._adds_up, twin._share = self._adds_up, self._share
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
             for name, terms in self._terms.items()
@@ -308,13 +335,19 @@ class Objective:
             name for name, loss in deep.items() if not sweeps or not adds_up(loss, features)
         ]
         if stubborn and self._tile is not None:
-            name = stubborn[0]
-            raise ValueError(
-                f"`tile` is {self._tile}, but the loss {name!r} ({type(deep[name]).__name__}) is "
-                "no sum over positions, of which tiles could be parts. Use tile=None, or a "
-                "StatisticLoss or PointwiseLoss that `nst.testing.check_loss` approves."
-            )
+            raise self._refusal(f"`tile` is {self._tile}", "tiles", "tile=None", stubborn[0])
+        if stubborn and self._share is not None and self._share.divided:
+            there_are = f"there are {self._share.ranks.size} processes"
+            raise self._refusal(there_are, "their rows", "a single one", stubborn[0])
         return not stubborn
+
+    def _refusal(self, case: str, parts: str, remedy: str, name: str) -> ValueError:
+        kind = type(self._terms[name][0].loss).__name__
+        return ValueError(
+            f"{case}, but the loss {name!r} ({kind}) is no sum over positions, of which {parts} "
+            f"could be parts. Use {remedy}, or a StatisticLoss or PointwiseLoss that "
+            "`nst.testing.check_loss` approves."
+        )
 
     def _look_at(self, reference: Reference) -> _Seen | Reference:
         """Return what the style losses need of a style."""
@@ -339,13 +372,15 @@ class Objective:
                 if layer in chosen[name].layers:
                     each.add(layer, feature, first, height)
 
-        self._pass_by(image, _union(chosen[name] for name in tallies), see)
+        share = Share.of_all(image.shape[-2])
+        self._pass_by(image, share, _union(chosen[name] for name in tallies), see)
         summed = {name: each.summary for name, each in tallies.items()}
         return _Seen(features, {**_summaries(of_pixels, features), **summed})
 
     def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
         wanted = layers - {"image"}
-        if self._tile is not None and self._adds_up and wanted:
+        divided = self._share is not None and self._share.divided
+        if (self._tile is not None or divided) and self._adds_up and wanted:
             return {**self._gathered(image, wanted), "image": image}
         found = self._extractor(image, sorted(wanted)) if wanted else {}
         missing = sorted(wanted - set(found))
@@ -357,8 +392,9 @@ class Objective:
         return {**found, "image": image}
 
     def _gathered(self, image: Tensor, layers: frozenset[str]) -> dict[str, Tensor]:
-        """Return whole features that were computed in tiles."""
+        """Return whole features that were computed some rows at a time."""
         features: dict[str, Tensor] = {}
+        share = self._own(image)
 
         def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
             n, channels, rows, width = feature.shape
@@ -368,7 +404,10 @@ class Objective:
                 )
             features[layer][..., first : first + rows, :] = feature
 
-        self._pass_by(image, layers, see)
+        self._pass_by(share.own(image), share, layers, see)
+        for layer, feature in sorted(features.items()):
+            level = share.at(feature.shape[-2])
+            features[layer] = level.whole(level.own(feature), "targets")
         return features
 
 

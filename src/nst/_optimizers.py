@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst._checks import at_least
+from nst._shards import Share
 
 __all__ = ["BoundedLBFGS", "OptimizerLike", "optimizer_factory", "restore_optimizer"]
 
@@ -95,6 +96,15 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
         self._versions: list[int] | None = None
+        self._share = Share.of_all(1)
+
+    def divide(self, share: Share) -> None:
+        """Optimize some rows of one picture, of which other processes have others.
+
+        Args:
+            share: Which rows.
+        """
+        self._share = share
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a saved state; the parameters are then as they were when it was saved."""
@@ -156,7 +166,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         state, point = self._state, self._point()
         free = self._free(point)
         gradient = state["gradient"] * free
-        if not gradient.any() or not gradient.isfinite().all():
+        if not self._share.any(gradient.any()) or self._share.any(~gradient.isfinite().all()):
             return False
         while True:
             if self._search(closure, point, self._direction(gradient, free)):
@@ -173,7 +183,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         for _ in range(_MAX_TRIALS):
             trial = (point + length * direction).clamp_(group["lower"], group["upper"])
             change = trial - point
-            slope = float(gradient @ change)
+            slope = float(self._dots((gradient, change))[0])
             if not slope < 0:
                 return False
             self._move(trial)
@@ -193,21 +203,32 @@ class BoundedLBFGS(torch.optim.Optimizer):
         used = []
         for change, gradient_change in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # what bounds hold has no say
-            curvature = gradient_change @ change
-            if _curves_up(curvature, change, gradient_change):
-                share = (change @ direction) / curvature
+            curvature, *lengths, along = self._dots(
+                (gradient_change, change),
+                (change, change),
+                (gradient_change, gradient_change),
+                (change, direction),
+            )
+            if _curves_up(curvature, *lengths):
+                share = along / curvature
                 direction -= share * gradient_change
                 used.append((change, gradient_change, curvature, share))
         if not used:
             direction = self._coarsened(direction, free)
             first_step: float = self.param_groups[0]["first_step"]
-            return direction * (first_step / direction.square().mean().sqrt())
+            return direction * (first_step / self._share.mean(direction.square()).sqrt())
         _, gradient_change, curvature, _ = used[0]
         direction = self._coarsened(direction, free)
-        direction *= curvature / (gradient_change @ self._coarsened(gradient_change, free))
+        coarsened = self._coarsened(gradient_change, free)
+        direction *= curvature / self._dots((gradient_change, coarsened))[0]
         for change, gradient_change, curvature, share in reversed(used):
-            direction += change * (share - (gradient_change @ direction) / curvature)
+            along = self._dots((gradient_change, direction))[0]
+            direction += change * (share - along / curvature)
         return direction * free
+
+    def _dots(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """Return scalar products, over the rows of all processes."""
+        return self._share.add_up([one @ other for one, other in pairs])
 
     def _coarsened(self, values: Tensor, free: Tensor) -> Tensor:
         """Apply the inverse of the metric that steps start from: symmetric, positive definite."""
@@ -215,7 +236,14 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if levels == 0:
             return values
         parts = self._split(values * free)
-        return torch.cat([favor_coarse(part, levels).flatten() for part in parts]) * free
+        return torch.cat([self._favored(part, levels).flatten() for part in parts]) * free
+
+    def _favored(self, part: Tensor, levels: int) -> Tensor:
+        if not self._share.divided:
+            return favor_coarse(part, levels)
+        # What lies beyond changes no row that is further away than this.
+        wider, own = self._share.around(part, 2 * 2**levels)
+        return favor_coarse(wider, levels)[..., own, :]
 
     def _free(self, point: Tensor) -> Tensor:
         """Return 1 where a small step against the gradient stays within the bounds, else 0.
@@ -230,7 +258,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        if _curves_up(gradient_change @ change, change, gradient_change):
+        products = self._dots(
+            (gradient_change, change), (change, change), (gradient_change, gradient_change)
+        )
+        if _curves_up(*products):
             pairs = [*self._state["pairs"], (change, gradient_change)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
@@ -283,9 +314,15 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
 
 
 def _curves_up(curvature: Tensor, change: Tensor, gradient_change: Tensor) -> bool:
-    """Tell whether a pair has positive curvature, without which it would spoil the metric."""
+    """Tell whether a pair has positive curvature, without which it would spoil the metric.
+
+    Args:
+        curvature: The scalar product of the two.
+        change: That of the change with itself.
+        gradient_change: That of the gradient's change with itself.
+    """
     # The angle decides, not the size: the test must not depend on the loss's scale.
-    smallest = torch.finfo(change.dtype).eps * change.norm() * gradient_change.norm()
+    smallest = torch.finfo(curvature.dtype).eps * change.sqrt() * gradient_change.sqrt()
     return bool(curvature > smallest)
 
 

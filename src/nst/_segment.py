@@ -17,7 +17,7 @@ from torch import Tensor
 from nst._stage import Stage, Strip, Trace, stage_back, stage_forth
 from nst._workspace import Workspace
 
-__all__ = ["Memory", "See", "Segment", "Slope"]
+__all__ = ["Memory", "See", "Segment", "Slope", "reach_of"]
 
 See: TypeAlias = Callable[[str, Tensor, int, int, bool], None]
 """Is shown a layer's name, some rows of its features `(N, C, h, W)`, which row is the first of
@@ -34,6 +34,11 @@ Memory: TypeAlias = Callable[[str, Sequence[int], torch.dtype], Tensor]
 _STEP = 4
 _HALVED = ("pool", "largest")
 _TRACED = ("positive", "largest")
+
+
+def reach_of(stages: Sequence[Stage]) -> int:
+    """Return how many rows beyond its span a segment of these stages is to be given."""
+    return _STEP * (len(stages) - 1) + 1
 
 
 class _Window:
@@ -98,6 +103,11 @@ class Segment:
             first = span[0] // 2 if stages[-1].pools else span[0]
             self._windows[len(stages) - 1, stages[-1].parts[-1]] = _Window(result, first)
 
+    @property
+    def height(self) -> int:
+        """How many rows the picture has that it is given rows of."""
+        return self._strip.height
+
     def tiles(self, rows: int) -> Iterator[int]:
         """Yield up to where to compute, so many rows at a time."""
         for start in range(self._span[0], self._span[1], rows):
@@ -161,9 +171,9 @@ class Segment:
             start, end = self._pulled[k], min(stop + more, height) if final else stop - more
             gradients = {} if gradient is None else {stage.parts[-1]: gradient}
             for part, layer in stage.wanted.items():
-                merged = _with_slope(
-                    gradients.get(part), layer, self._feature(k, part, start, end), slope
-                )
+                feature = self._feature(k, part, start, end)
+                rows = (start // 2, end // 2) if part in _HALVED else (start, end)
+                merged = _with_slope(gradients.get(part), layer, feature, rows, slope)
                 if merged is not None:
                     gradients[part] = merged
             self._pulled[k] = end
@@ -255,15 +265,21 @@ class Segment:
         return pulled._replace(rows=pulled.rows[:, :-2])
 
 
-def _with_slope(gradient: Strip | None, layer: str, feature: Strip, slope: Slope) -> Strip | None:
-    """Add a layer's own gradient to what deeper layers have found for it."""
+def _with_slope(
+    gradient: Strip | None, layer: str, feature: Strip, span: tuple[int, int], slope: Slope
+) -> Strip | None:
+    """Add a layer's own gradient to what deeper layers have found for some rows of it."""
     if feature.first == feature.last and gradient is None:
         return feature
     own = slope(layer, feature.rows.permute(0, 3, 1, 2), feature.first, feature.height)
     if own is None:
         return gradient
     own = own.permute(0, 2, 3, 1)
-    if gradient is None:
+    if gradient is None and (feature.first, feature.last) == span:
         return feature._replace(rows=own)
+    if gradient is None:
+        n, _, width, channels = own.shape
+        zeros = own.new_zeros(n, span[1] - span[0], width, channels)
+        gradient = Strip(zeros, span[0], feature.height)
     gradient.part(feature.first, feature.last).add_(own)
     return gradient

@@ -22,6 +22,7 @@ from nst._job import Handles, Job, Recipe
 from nst._reader import Material
 from nst._scales import Scale
 from nst._settings import settings_of
+from nst._shards import Ranks
 from nst._statistics import Entry, StyleStatistics
 from nst._style import Painting, Style
 from nst.images import Picture, fit
@@ -39,16 +40,24 @@ class Snapshots:
         recipe: What all runs of its transfer have in common.
         callbacks: Those that follow the run.
         start: When it began, by `time.perf_counter`.
+        ranks: The processes that do it, which are called to help.
     """
 
     def __init__(
-        self, job: Job, recipe: Recipe, callbacks: Sequence[Callback], start: float
+        self,
+        job: Job,
+        recipe: Recipe,
+        callbacks: Sequence[Callback],
+        start: float,
+        ranks: Ranks,
     ) -> None:
         self._job, self._recipe, self._callbacks, self._start = job, recipe, callbacks, start
+        self._ranks = ranks
 
     def __call__(self) -> dict[str, Any]:
         """Return the snapshot. Its tensors are the run's own, not copies."""
         state = self._job.state
+        self._ranks.agree(None)
         return {
             **self._given,
             "record": {**self._record, "steps_done": state.step},

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst._segment import Memory, See, Segment, Slope
+from nst._segment import Memory, See, Segment, Slope, reach_of
+from nst._shards import Share
 from nst._stage import Stage, Strip
 from nst._workspace import Workspace, Workspaces
 
@@ -36,6 +37,7 @@ class Sweep:
         tile: How many rows of a segment are computed at a time. None keeps every segment.
         apart: How many of the first stages are computed again although the rest is kept.
         divisor: What pixels were divided by to be normalized, and their gradient is as well.
+        share: Which rows of the picture these are, if other processes have others; by default all.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class Sweep:
         tile: int | None = None,
         apart: int = 0,
         divisor: Tensor | None = None,
+        share: Share | None = None,
     ) -> None:
         self._picture, self._workspaces, self._divisor = picture, workspaces, divisor
         self._tile, self._apart = None if tile is None else -(-tile // 4) * 4, apart
         self._segments = _divided(stages, apart)
+        self._share = share or Share.of_all(picture.height)
         self._left: list[Strip | Segment] = []
 
     def forth(self, see: See, *, tracing: bool = True) -> None:
@@ -60,21 +64,25 @@ class Sweep:
             see: Is shown every layer that is wanted.
             tracing: Whether there will be a way back.
         """
-        strip = self._picture
+        strip = self._beginning()
         with self._workspaces.borrow() as workspace:
             for number, stages in enumerate(self._segments):
+                share, result = self._share.at(strip.height), self._room_after(number, strip)
+                left: Strip | Segment = strip
                 if self._tile is not None:
-                    left: Strip | Segment = strip
-                    last = number == len(self._segments) - 1
-                    strip = _in_tiles(stages, strip, self._tile, see, workspace, last=last)
+                    _in_tiles(stages, strip, share, self._tile, see, workspace, result)
                 else:
                     keeps = tracing and number >= self._apart
-                    segment = _whole(stages, strip, tracing=keeps)
-                    segment.forth(strip.last, see, workspace)
+                    segment = _whole(stages, strip, share, result, tracing=keeps)
+                    segment.forth(share.last, see, workspace)
+                    segment.result()
                     left = segment if keeps else strip
-                    strip = segment.result()
                 if tracing:
                     self._left.append(left)
+                if result is not None:
+                    reach = reach_of(self._segments[number + 1])
+                    self._share.at(result.height).fill(result, reach)
+                    strip = result
 
     def back(self, slope: Slope, *, again: bool = False) -> Tensor | None:
         """Return the gradient for the picture, `(N, 3, H, W)`; None if there is none.
@@ -88,15 +96,37 @@ class Sweep:
         with self._workspaces.borrow() as workspace:
             while left:
                 stages, last = self._segments[len(left) - 1], left.pop()
+                share = self._share.at(last.height)
                 if isinstance(last, Segment):
                     gradient = last.back(None, gradient, slope, workspace, again=again)
                 else:
                     tile = self._tile or _ROWS
-                    gradient = _back_in_tiles(stages, last, tile, gradient, slope, workspace)
+                    gradient = _back_in_tiles(stages, last, share, tile, gradient, slope, workspace)
+                gradient = None if gradient is None else share.folded(gradient)
         if gradient is None:
             return None
         pixels = gradient.rows.permute(0, 3, 1, 2)
         return pixels if self._divisor is None else pixels.div_(self._divisor)
+
+    def _beginning(self) -> Strip:
+        """Return the picture's rows, with those around them."""
+        share, rows = self._share, self._picture.rows
+        if not share.divided:
+            return self._picture
+        reach = reach_of(self._segments[0])
+        strip = share.room(reach, rows, rows.shape[2], rows.shape[3])
+        strip.part(share.first, share.last).copy_(rows)
+        share.fill(strip, reach)
+        return strip
+
+    def _room_after(self, number: int, strip: Strip) -> Strip | None:
+        """Return memory for what the segment after one is given; None after the last."""
+        if number == len(self._segments) - 1:
+            return None
+        last, reach = self._segments[number][-1], reach_of(self._segments[number + 1])
+        halves, channels = (2 if last.pools else 1), len(last.convolution.weight)
+        share = self._share.at(strip.height // halves)
+        return share.room(reach, strip.rows, strip.rows.shape[2] // halves, channels)
 
 
 def _divided(stages: Sequence[Stage], apart: int) -> list[list[Stage]]:
@@ -109,15 +139,25 @@ def _divided(stages: Sequence[Stage], apart: int) -> list[list[Stage]]:
     return segments
 
 
-def _whole(stages: Sequence[Stage], strip: Strip, *, tracing: bool) -> Segment:
+def _whole(
+    stages: Sequence[Stage], strip: Strip, share: Share, result: Strip | None, *, tracing: bool
+) -> Segment:
     """Return a segment that is computed at once, in memory of its own."""
     like = strip.rows.new_empty(0)  # not the strip, which would be kept with the segment
 
     def memory(label: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return like.new_empty(tuple(shape), dtype=dtype)
 
-    span = strip.first, strip.last
-    return Segment(stages, strip, span, strip.height, memory, tracing=tracing)
+    span, own = (share.first, share.last), _own(result, stages, share)
+    return Segment(stages, strip, span, span[1] - span[0], memory, tracing=tracing, result=own)
+
+
+def _own(result: Strip | None, stages: Sequence[Stage], share: Share) -> Tensor | None:
+    """Return where a segment's result goes among what the next one is given."""
+    if result is None:
+        return None
+    halves = 2 if stages[-1].pools else 1
+    return result.part(share.first // halves, share.last // halves)
 
 
 def _reused(strip: Strip, workspace: Workspace) -> Memory:
@@ -127,31 +167,24 @@ def _reused(strip: Strip, workspace: Workspace) -> Memory:
 def _in_tiles(
     stages: Sequence[Stage],
     strip: Strip,
+    share: Share,
     tile: int,
     see: See,
     workspace: Workspace,
-    *,
-    last: bool,
-) -> Strip:
+    result: Strip | None,
+) -> None:
     """Compute a segment tile by tile; of the last one, the result is not needed."""
-    n, _, width, _ = strip.rows.shape
-    span, result = (strip.first, strip.last), None
-    if not last:
-        halves = 2 if stages[-1].pools else 1
-        rows = span[1] // halves - span[0] // halves
-        channels = len(stages[-1].convolution.weight)
-        result = strip.rows.new_empty(n, rows, width // halves, channels)
-    segment = Segment(
-        stages, strip, span, tile, _reused(strip, workspace), tracing=False, result=result
-    )
+    span, own = (share.first, share.last), _own(result, stages, share)
+    memory = _reused(strip, workspace)
+    segment = Segment(stages, strip, span, tile, memory, tracing=False, result=own)
     for stop in segment.tiles(tile):
         segment.forth(stop, see, workspace)
-    return strip if last else segment.result()
 
 
 def _back_in_tiles(
     stages: Sequence[Stage],
     strip: Strip,
+    share: Share,
     tile: int,
     gradient: Strip | None,
     slope: Slope,
@@ -161,7 +194,8 @@ def _back_in_tiles(
 
     It is written over what the segment was given: no later tile looks so far up.
     """
-    span, start = (strip.first, strip.last), strip.first
+    span, start, first = (share.first, share.last), share.first, max(share.first - len(stages), 0)
+    last = min(span[1] + len(stages), strip.height)
     segment = Segment(stages, strip, span, tile, _reused(strip, workspace), tracing=True)
     halves = 2 if stages[-1].pools else 1
     for stop in segment.tiles(tile):
@@ -175,4 +209,4 @@ def _back_in_tiles(
             return None
         strip.part(pulled.first, pulled.last).copy_(pulled.rows)
         start = stop
-    return strip
+    return Strip(strip.part(first, last), first, strip.height)

@@ -8,6 +8,7 @@ a second pass gives every row its own.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,6 +40,15 @@ class Tally(ABC):
             height: How many rows the layer has.
             stays: Whether `slope` will be asked for just these rows.
         """
+
+    @property
+    @abstractmethod
+    def sums(self) -> list[Tensor]:
+        """What has been added up."""
+
+    @abstractmethod
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        """Go on with other sums, to which others have added theirs."""
 
     @abstractmethod
     def close(self) -> Tensor:
@@ -95,6 +105,19 @@ class StatisticTally(Tally):
         else:  # weighted features would be kept with the graph
             share = self._share(layer, feature, first, height)
         self.summary[layer] = _sum(self.summary.get(layer), share)
+
+    @property
+    def sums(self) -> list[Tensor]:
+        """What has been added up; see `Tally`."""
+        return [part for layer in self._loss.layers for part in parts_of(self.summary[layer])]
+
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        """Go on with other sums; see `Tally`."""
+        left = iter(sums)
+        for layer in self._loss.layers:
+            own = self.summary[layer]
+            parts = tuple(next(left) for _ in parts_of(own))
+            self.summary[layer] = parts if isinstance(own, tuple) else parts[0]
 
     def close(self) -> Tensor:
         """Return the loss; see `Tally`."""
@@ -158,6 +181,13 @@ class _PointwiseTally(Tally):
     ) -> None:
         mean = self._share(layer, feature, first, height)
         self._means[layer] = self._means[layer] + mean if layer in self._means else mean
+
+    @property
+    def sums(self) -> list[Tensor]:
+        return [self._means[layer] for layer in self._loss.layers]
+
+    def replace(self, sums: Sequence[Tensor]) -> None:
+        self._means = dict(zip(self._loss.layers, sums, strict=True))
 
     def close(self) -> Tensor:
         return torch.stack([self._means[layer] for layer in self._loss.layers]).sum()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss
+from nst._shards import Share
 from nst._tally import Tally, promises_sums, tally
 
 __all__ = ["Tallies", "Term", "gradient_of", "sees_pixels_only", "whole_only"]
@@ -59,11 +61,15 @@ class Tallies:
 
     Args:
         terms: The losses by name, each of which `adds_up` or sees only pixels.
-        image: The picture, `(N, 3, H, W)`.
+        image: The picture, `(N, 3, H, W)`; of a share, its rows.
+        share: Which rows these are; the losses of all are added up.
     """
 
-    def __init__(self, terms: Mapping[str, Sequence[Term]], image: Tensor) -> None:
-        self._names, self._image = tuple(terms), image.detach().requires_grad_()
+    def __init__(self, terms: Mapping[str, Sequence[Term]], image: Tensor, share: Share) -> None:
+        self._names, self._share = tuple(terms), share
+        if any(term.sees_pixels_only for own in terms.values() for term in own):
+            # Such a loss may do anything with the picture, which is small next to its features.
+            self._image = share.whole(image.detach()).requires_grad_()
         self._of_pixels: dict[str, list[Tensor]] = {name: [] for name in terms}
         self._tallies: dict[str, list[Tally]] = {name: [] for name in terms}
         self._by_layer: dict[str, list[tuple[str, Tally]]] = {}
@@ -91,12 +97,18 @@ class Tallies:
 
     def close(self) -> dict[str, Tensor]:
         """Return the losses times their factors, detached, when all has been shown."""
-        losses = {}
+        tallies = [each for own in self._tallies.values() for each in own]
+        own = [each.sums for each in tallies]
+        of_all = iter(self._share.add_up([x for sums in own for x in sums], "statistics"))
+        for each, sums in zip(tallies, own, strict=True):
+            each.replace(list(islice(of_all, len(sums))))
+        losses = []
         for name in self._names:
             values = [each.close() for each in self._tallies[name]]
             values += [value.detach() for value in self._of_pixels[name]]
-            losses[name] = torch.stack(values).sum()
-        return losses
+            losses.append(torch.stack(values).sum())
+        # Machines of different kinds may round differently; what the losses decide is one.
+        return dict(zip(self._names, self._share.ranks.of_first(torch.stack(losses)), strict=True))
 
     def slope(self, names: Collection[str]) -> Slope:
         """Return what tells the gradient of some losses for some rows, after `close`."""
@@ -115,17 +127,18 @@ class Tallies:
         """Return what of the gradient of some losses does not come through the network.
 
         Args:
-            image: The picture.
+            image: The picture, or its rows.
             names: Of the losses.
         """
         total = None
         if "image" in self._by_layer:
-            total = self.slope(names)("image", image, 0, image.shape[-2])
+            total = self.slope(names)("image", image, self._share.first, self._share.height)
         values = [value for name in names for value in self._of_pixels[name]]
         if values:
             with torch.enable_grad():
                 own = gradient_of(torch.stack(values).sum(), self._image)
             if own is not None:
+                own = self._share.own(own)
                 total = own if total is None else total + own
         return total
 

@@ -40,6 +40,7 @@ from nst._record import (
 from nst._result import StyleTransferResult, attach_result
 from nst._scales import NumScales
 from nst._settings import describe_inputs, settings_of
+from nst._shards import Ranks
 from nst._snapshot import Snapshots, generators_set, restore
 from nst._style import Painting, Style, StyleLike
 from nst._tiles import Tile, check_tile, refuse_tiles
@@ -368,11 +369,15 @@ class StyleTransfer:
             the run early with that as the reason. So does an error after the first step, whatever
             raised it: what would have been returned is then its attribute `result`.
 
+        The processes of PyTorch's default group, if there is one, share the picture: all must be
+        given the same, and return the same.
+
         Raises:
             FileNotFoundError: There is no file at a path.
             ValueError: A picture cannot be read, has a wrong shape or range, or is too small for
                 the deepest layer; a number is out of range, a name unknown; a captured style does
-                not fit the transfer.
+                not fit the transfer; a part of it cannot be shared among processes.
+            RuntimeError: A process that shares the picture has ended.
             TypeError: A picture, style or callback is of a wrong type.
         """
         start = time.perf_counter()
@@ -588,8 +593,9 @@ class StyleTransfer:
         resumed: list[tuple[str, dict[str, Any]]] | None = None,
     ) -> StyleTransferResult:
         """Do the job, followed by callbacks."""
-        history, state, idle = LossHistory(), job.state, job.state.snapshot
-        followers = [history, *callbacks]
+        history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
+        self._check_divisible(job, ranks)
+        followers = [history, *callbacks] if ranks.leads else [history]
 
         def finish() -> StyleTransferResult:
             settings = settings_of(job, self._recipe())
@@ -600,8 +606,9 @@ class StyleTransfer:
                 for callback in followers:
                     begin(callback, state, resumed)
                     stack.callback(end, callback, state)
-                state.snapshot = Snapshots(job, self._recipe(), followers, start)
-                self._paint(job, sorted(followers, key=lambda each: each.called_last))
+                state.snapshot = Snapshots(job, self._recipe(), followers, start, ranks)
+                with ranks.holding_interrupts():
+                    self._paint(job, sorted(followers, key=lambda each: each.called_last), ranks)
             except KeyboardInterrupt:
                 state.stop("interrupted")
             except BaseException as error:
@@ -616,9 +623,27 @@ class StyleTransfer:
         logger.info("%s after %d steps", state.stop_reason, state.step)
         return persist(finish)
 
-    def _paint(self, job: Job, callbacks: Sequence[Callback]) -> None:
+    def _check_divisible(self, job: Job, ranks: Ranks) -> None:
+        if ranks.size > 1 and not isinstance(self.optimizer, str):
+            raise ValueError(
+                f"`optimizer` is {self.optimizer!r}, but there are {ranks.size} processes, of "
+                "which each has some rows: what it sums over the picture would be wrong. Use "
+                "'lbfgs' or 'adam', or a single process."
+            )
+        # All must take the same ways through the network, whatever memory each has.
+        job.tile = ranks.agree(job.tile)
+        told = job.inputs, job.shape, job.scales, list(job.losses), self.optimizer
+        if ranks.agree(told) != told:
+            raise ValueError(
+                f"process {ranks.rank} of {ranks.size} was given another run than the first, but "
+                "they share one picture. Give all of them the same pictures and arguments, or "
+                "leave PyTorch's default process group before."
+            )
+
+    def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
         """Go through the scales, until they are done or somebody stops the run."""
         state, last = job.state, len(job.scales) - 1
+        state.stop_reason = ranks.agree(state.stop_reason)
         if state.stop_reason is not None and state.step == 0:
             return
         for index in range(state.scale, len(job.scales)):
@@ -629,8 +654,9 @@ class StyleTransfer:
             )
             objectives = self._objectives(job, scale.size)
             for canvas, objective in zip(job.canvases, objectives, strict=True):
-                canvas.start_scale(objective, scale.size, make_optimizer)
-            optimize(job.canvases, scale.num_steps - (state.step - before), state, callbacks)
+                canvas.start_scale(objective, scale.size, make_optimizer, ranks)
+            num_steps = scale.num_steps - (state.step - before)
+            optimize(job.canvases, num_steps, state, callbacks, ranks)
             if state.stop_reason is not None:
                 return
             # What a stalled scale left out is not to be done.

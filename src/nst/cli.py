@@ -34,6 +34,7 @@ from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
 from nst._samples import demo_photograph, write_samples
+from nst._shards import ProcessLost, Ranks, launched, process_group
 from nst._sheet import contact_sheet
 from nst._style import Style
 from nst._style_spec import parse_style
@@ -42,7 +43,7 @@ from nst.images import ImageLike, check_input, check_output, read_record, save_i
 
 __all__ = ["main"]
 
-_INTERRUPTED = 130
+_LOST, _INTERRUPTED = 1, 130
 _PAINTS_ONE = ("stylize", "synthesize", "resume", "rerun", "demo")
 
 
@@ -54,19 +55,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0, 1 if pictures of a batch failed, 2 for bad input (one line on standard
-        error says what), 130 when interrupted before there was a picture to save.
+        error says what), 130 when interrupted before there was a picture to save; 1 as well if
+        another process of `torchrun` has ended.
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         if options.command != "batch":  # whose files are found in a folder first
             check_files(options)
         with _warnings_shown(), _rescuing(options):
+            if launched():
+                return _on_several(options)
             return _COMMANDS[options.command](options) or 0
     except (ValueError, TypeError, OSError, ImportError) as error:
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
         return BAD_INPUT
+    except ProcessLost as error:
+        sys.stderr.write(f"nst: error: {one_line(error)}\n")
+        return _LOST
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _on_several(options: argparse.Namespace) -> int:
+    """Do a command together with the other processes; the first speaks and writes for all."""
+    if options.command not in _DIVISIBLE:
+        raise ValueError(
+            f"`nst {options.command}` is no work for several processes of torchrun; those that are "
+            f"are {', '.join(_DIVISIBLE)}. Start it without, or use `nst batch --workers`."
+        )
+    with process_group() as ranks:
+        if not ranks.leads:
+            vars(options).update(quiet=True, page=None)
+        return _COMMANDS[options.command](options) or 0
 
 
 @contextmanager
@@ -300,6 +320,8 @@ def _page(options: argparse.Namespace) -> Iterator[list[Callback]]:
 
 
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
+    if not Ranks.found().leads:
+        return
     _keep(result.save, options.output)
     if not options.quiet:
         sys.stdout.write(f"{_summary(result)}\n")
@@ -334,6 +356,8 @@ def _samples(options: argparse.Namespace) -> None:
         _tell(options, path)
 
 
+# What makes a single picture. Under torchrun, its processes make it together.
+_DIVISIBLE = ("stylize", "synthesize", "rerun", "resume", "demo")
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "stylize": _stylize,
     "batch": _batch,
