@@ -355,7 +355,7 @@ def test_what_cannot_be_sent_is_refused(
 ) -> None:
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
     repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
-    with pytest.raises(TypeError, match="Define losses, optimizers and networks"):
+    with pytest.raises(TypeError, match="must be defined at the top of a module"):
         list(repaint.map([picture()], picture(), executor=processes))
 
 

@@ -39,6 +39,7 @@ class Understudy(FeatureExtractor):
         nn.Module.__init__(self)  # not FeatureExtractor's, which loads the weights
         self.weights, self.pooling, self.padding = "none", pooling, padding
         self.winograd = False
+        self.stands_in = True  # for a network that can be computed in tiles
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Return the pictures in gray, as large as each layer's features would be.

@@ -52,7 +52,7 @@ def refuse_tiles(tile: int, extractor: nn.Module, losses: Mapping[str, Loss]) ->
     Raises:
         ValueError: It must.
     """
-    if not getattr(extractor, "sweeps", False):
+    if not getattr(extractor, "sweeps", False) and not getattr(extractor, "stands_in", False):
         raise ValueError(
             f"`tile` is {tile}, but `extractor` is a {type(extractor).__name__}, which is not "
             "computed in parts. Use FeatureExtractor, or tile=None."
