@@ -105,15 +105,16 @@ def test_two_processes_give_what_one_gives(port: int, tmp_path: Path) -> None:
     for each in both:
         _, errors = each.communicate(timeout=SECONDS)
         assert each.returncode == 0, errors
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-9)):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
         alone = runs(dtype)
         for rank in range(2):
             found = torch.load(tmp_path / f"{rank} {dtype}", weights_only=True)
             assert list(found) == list(alone)
             for name, image in alone.items():
-                # Adam divides by the gradient's size, by which rounding becomes visible.
-                atol = 10 * tolerance if name == "adam" else tolerance
-                torch.testing.assert_close(found[name], image, rtol=0, atol=atol, msg=name)
+                apart = (found[name] - image).abs() > tolerance
+                # Adam divides by the gradient's size, by which rounding becomes visible here and
+                # there.
+                assert float(apart.to(dtype).mean()) <= (1e-3 if name == "adam" else 0), name
 
 
 def test_a_process_that_dies_ends_the_run_and_the_checkpoint_is_good(
