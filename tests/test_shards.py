@@ -320,7 +320,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
 
 def test_processes_that_are_given_different_runs_are_told(divided: Divided) -> None:
     numbers = iter([3, 4])
-    with pytest.raises(ValueError, match="process 1 of 2 was given another run than the first"):
+    with pytest.raises(ValueError, match="of process 1 of 2 is not that of the first"):
         divided(2, lambda: run_for(numbers))
 
 

@@ -124,8 +124,7 @@ def test_some_rows_at_a_time_give_the_losses_and_the_gradient_of_all_at_once(
     extractor = tiny(pooling=pooling, padding=padding)
     picture = noise(batch, height, width, seed)
     chosen = {"gram": GramStyleLoss(layers), name: losses(layers)[name]}
-    # Cosines have a floor, a hundred-millionth of what is seen together.
-    rounding = 1e-6 if name == "cosine" else 1e-12
+    rounding = 1e-12
     expected = prepared(AtOnce(extractor), chosen, picture, masked).evaluate(picture)
     found = prepared(extractor, chosen, picture, masked, tile=tile).evaluate(picture)
     for each in expected[0]:

@@ -71,11 +71,19 @@ class ContentLoss(PointwiseLoss):
 
     @override
     def prepare(self, target: Tensor) -> Tensor:
-        return functional.unit_features(target) if self.units == "cosine" else target
+        if self.units != "cosine":
+            return target
+        # The photograph's floor serves the picture as well: an error must not depend on what else
+        # is seen of the picture.
+        floor = functional.unit_floor(target)
+        unit = functional.unit_features(target, floor)
+        return torch.cat([unit, floor.expand(-1, -1, target.shape[-1])], dim=1)
 
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the squared difference, `(N, C, P)`."""
-        return (self.prepare(feature) - target).square()
+        if self.units == "cosine":
+            feature, target = functional.unit_features(feature, target[:, -1:]), target[:, :-1]
+        return (feature - target).square()
 
     def scale(self, target: Tensor) -> Tensor:
         """Return what the mean square is divided by, for the chosen units, `(N,)`."""

@@ -238,13 +238,17 @@ class PointwiseLoss(LayerLoss):
 
     reference = "content"
 
+    def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
+        super().__init__(layers, weight=weight)
+        self._channels: dict[str, int] = {}  # of the captured features
+
     @abstractmethod
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the error at each position, `(N, P)`, or of each channel too, `(N, C, P)`.
 
         Args:
             feature: `(N, C, P)`, P positions.
-            target: What `prepare` made of the captured features, `(N, C, P)` or `(1, C, P)`.
+            target: What `prepare` made of the captured features, `(N, D, P)` or `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
@@ -259,12 +263,15 @@ class PointwiseLoss(LayerLoss):
         return target.new_ones(len(target))
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Return what is kept of a layer's captured features, of the same shape; themselves here.
+        """Return what is kept of a layer's captured features; themselves here.
 
         Override it for what `error` would else compute from the target each time.
 
         Args:
             target: The captured features, `(N, C, P)`.
+
+        Returns:
+            Any number of values for each position, `(N, D, P)`.
         """
         return target
 
@@ -285,8 +292,10 @@ class PointwiseLoss(LayerLoss):
         for layer in self.layers:
             feature = self._feature(layer, features)
             flat = feature.flatten(2)  # (N, C, P)
-            target = self.prepare(flat).reshape(feature.shape).clone()
+            prepared = self.prepare(flat)
+            target = prepared.reshape(*prepared.shape[:2], *feature.shape[2:]).clone()
             self._keep(layer, (target, self.scale(flat)))
+            self._channels[layer] = feature.shape[1]
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' mean errors, a scalar.
@@ -320,7 +329,8 @@ class PointwiseLoss(LayerLoss):
         """
         target, scale = self._kept(layer)
         n, channels, rows, width = feature.shape
-        self._check_fit(layer, (n, channels, height, width), target.shape)
+        captured = len(target), self._channels[layer], *target.shape[2:]
+        self._check_fit(layer, (n, channels, height, width), captured)
         goal = target[..., first : first + rows, :]
         error = self.error(feature.flatten(2), goal.flatten(2))
         if error.ndim < 2 or len(error) != n:

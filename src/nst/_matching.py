@@ -14,6 +14,7 @@ __all__ = [
     "sliced_wasserstein",
     "sorted_error",
     "unit_features",
+    "unit_floor",
 ]
 
 # At most so many pairs of positions are compared at once: 64 MB in float32.
@@ -166,7 +167,7 @@ def self_similarity(feature: Tensor) -> Tensor:
     return apart / torch.where(total > 1e-6 * feature.shape[-1], total, torch.inf)
 
 
-def unit_features(feature: Tensor) -> Tensor:
+def unit_features(feature: Tensor, floor: Tensor | None = None) -> Tensor:
     r"""Bring each position's features to length 1: what is there, not how strongly it responds.
 
     \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\), where \(\epsilon\) is a hundred-millionth of
@@ -175,6 +176,8 @@ def unit_features(feature: Tensor) -> Tensor:
 
     Args:
         feature: Features, `(N, C, P)`.
+        floor: \(\epsilon\) in place of the features' own, `unit_floor` of others, `(N, 1, 1)` or
+            `(N, 1, P)`.
 
     Returns:
         `(N, C, P)`.
@@ -184,8 +187,21 @@ def unit_features(feature: Tensor) -> Tensor:
         >>> [[round(value, 6) for value in row] for row in found[0].tolist()]
         [[0.6, 0.0], [0.8, 0.0]]
     """
+    return _unit(feature, unit_floor(feature) if floor is None else floor)
+
+
+def unit_floor(feature: Tensor) -> Tensor:
+    r"""Return \(\epsilon\) of `unit_features`, `(N, 1, 1)`; 1 for features that are all zero.
+
+    Args:
+        feature: Features, `(N, C, P)`.
+
+    Examples:
+        >>> unit_floor(torch.zeros(1, 2, 3)).item()
+        1.0
+    """
     floor = 1e-8 * _mean_square_length(feature)
-    return _unit(feature, torch.where(floor > 0, floor, 1))
+    return torch.where(floor > 0, floor, 1)
 
 
 def _unit(feature: Tensor, floor: Tensor) -> Tensor:

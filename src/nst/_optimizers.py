@@ -138,7 +138,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
             # The first step, or somebody else has moved the parameters.
             self._move(self._point())
             loss, state["unit"] = closure().detach(), 1.0
-            state["unit"] = _unit(self._read_gradient())
+            state["unit"] = _unit(self._share.largest(self._read_gradient().abs()))
             state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
         if not state["stalled"]:
             state["stalled"] = not self._iterate(closure)
@@ -326,17 +326,17 @@ def _curves_up(curvature: Tensor, change: Tensor, gradient_change: Tensor) -> bo
     return bool(curvature > smallest)
 
 
-def _unit(gradient: Tensor) -> float:
-    """Return the power of two that brings a gradient to order 1.
+def _unit(largest: Tensor) -> float:
+    """Return the power of two that brings a gradient to order 1, by its largest absolute value.
 
     Squares of what is very large or very small would not be numbers any more. A power of two
     changes nothing else, not even in the last bit.
     """
-    largest = float(gradient.abs().max())
-    if not 0 < largest < math.inf:
+    size = float(largest)
+    if not 0 < size < math.inf:
         return 1.0
-    most = math.frexp(torch.finfo(gradient.dtype).max)[1] - 2
-    return math.ldexp(1.0, max(-most, min(most, -math.frexp(largest)[1])))
+    most = math.frexp(torch.finfo(largest.dtype).max)[1] - 2
+    return math.ldexp(1.0, max(-most, min(most, -math.frexp(size)[1])))
 
 
 def _shorter(slope: float, rise: float) -> float:

@@ -298,6 +298,12 @@ class Share:
         total, count = self.add_up([rows.sum(), rows.new_tensor(rows.numel())])
         return total / count
 
+    def largest(self, values: Tensor) -> Tensor:
+        """Return the largest of values of which every process has some."""
+        own = values.new_zeros(self.ranks.size)  # a place for each process
+        own[self.ranks.rank] = values.max()
+        return self.add_up([own])[0].max()
+
     def any(self, condition: Tensor) -> bool:
         """Tell whether a condition holds in any process."""
         if not self.divided:

@@ -635,9 +635,9 @@ class StyleTransfer:
         told = job.inputs, job.shape, job.scales, list(job.losses), self.optimizer
         if ranks.agree(told) != told:
             raise ValueError(
-                f"process {ranks.rank} of {ranks.size} was given another run than the first, but "
-                "they share one picture. Give all of them the same pictures and arguments, or "
-                "leave PyTorch's default process group before."
+                f"`content`, `style` or another argument of process {ranks.rank} of {ranks.size} "
+                "is not that of the first, but they share one picture. Give all of them the same "
+                "pictures and arguments, or leave PyTorch's default process group before."
             )
 
     def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:

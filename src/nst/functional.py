@@ -32,6 +32,7 @@ from nst._matching import (
     sliced_wasserstein,
     sorted_error,
     unit_features,
+    unit_floor,
 )
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "total_variation",
     "uniform_weight",
     "unit_features",
+    "unit_floor",
 ]
 
 
