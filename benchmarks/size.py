@@ -28,7 +28,7 @@ from nst import FeatureExtractor
 from nst._objective import Objective, Reference, Region
 from nst._presets import preset
 
-_TILE = 64
+_TILE, _TILE_OF_LARGEST = 64, 32
 _SIZES = ((256, 256), (512, 512), (1024, 1024), (1024, 1536), (2048, 1536), (2048, 3072))
 _LARGEST_WHOLE = 2048 * 1536
 
@@ -79,6 +79,7 @@ def measure(height: int, width: int, tile: int | None) -> None:
     base = _memory("VmRSS")
     objective = prepared(extractor, image, tile)
     start = image.flip(-1)
+    del image
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the targets
     seconds = []
     for _ in range(2 if height * width < 2**22 else 1):
@@ -135,7 +136,7 @@ def main() -> None:
             if tile or height * width <= _LARGEST_WHOLE:
                 shape = ["--measure", str(height), str(width), str(tile)]
                 run_within(float("inf"), [*threads, *shape])
-    largest = ["--measure", *[str(arguments.largest)] * 2, str(_TILE)]
+    largest = ["--measure", *[str(arguments.largest)] * 2, str(_TILE_OF_LARGEST)]
     run_within(arguments.limit, [*threads, *largest])
 
 

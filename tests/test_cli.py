@@ -172,6 +172,8 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
         ("--init noise", ["init"], "noise"),
         ("--init painting.png", ["init"], "picture"),
         ("--seed 5", ["seed"], 5),
+        ("--tile 16", ["tile"], 16),
+        ("--tile none", ["tile"], None),
         ("--device cpu", ["device"], "cpu"),
     ],
 )

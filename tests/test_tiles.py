@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nst import (
     ContentLoss,
+    FeatureExtractor,
     GramStyleLoss,
     NearestNeighborStyleLoss,
     SlicedWassersteinStyleLoss,
@@ -125,6 +126,21 @@ def test_a_captured_style_gives_the_same_bits_in_tiles(picture: Tensor, painting
     captured = transfer.capture(painting, sizes=[35, 70])
     expected = transfer.run(picture, painting).image
     assert torch.equal(transfer.run(picture, captured).image, expected)
+
+
+def test_targets_are_captured_in_tiles_as_well(
+    picture: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = small(tile=12).capture(painting, sizes=[70])
+    heights, forward = [], FeatureExtractor.forward
+
+    def seen(extractor: FeatureExtractor, images: Tensor, layers: Any) -> dict[str, Tensor]:
+        heights.append(images.shape[-2])
+        return forward(extractor, images, layers)
+
+    monkeypatch.setattr(FeatureExtractor, "forward", seen)
+    small(tile=12, num_scales=1).run(picture, captured)
+    assert max(heights) <= 64  # the corner on which losses are tried
 
 
 def test_free_memory_is_that_of_the_machine() -> None:

@@ -170,7 +170,7 @@ class FeatureExtractor(nn.Module):
         )
 
     def _normalized(self, images: Tensor) -> Tensor:
-        return (images - self.mean) / self.std
+        return (images - self.mean).div_(self.std)
 
     def _stages(self, layers: Iterable[str]) -> list[Stage]:
         """Return what is needed for some layers: each convolution with what follows it."""

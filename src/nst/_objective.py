@@ -108,8 +108,7 @@ class Objective:
             image: `(1, 3, H, W)`. All losses are moved to its device and type.
         """
         self._to(image)
-        if self._share is not None and self._share.divided:
-            self._in_rows(image)  # the same corner in every process
+        self._in_rows(image)  # decided now, if not before: the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
         features = self._features(image, _union(chosen))
         for loss in chosen:
