@@ -99,10 +99,10 @@ def prepared(
 @settings(max_examples=60, deadline=None)
 @given(
     layers=st.lists(st.sampled_from(LAYERS), min_size=1, max_size=4, unique=True),
-    height=st.integers(16, 90),
-    width=st.integers(16, 40),
+    height=st.integers(16, 300),
+    width=st.integers(16, 60),
     batch=st.integers(1, 2),
-    tile=st.one_of(st.none(), st.integers(1, 100)),
+    tile=st.one_of(st.none(), st.integers(1, 310)),
     pooling=st.sampled_from(["max", "average"]),
     padding=st.sampled_from(["zeros", "replicate"]),
     masked=st.booleans(),
