@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import nst.cli
 from nst import FeatureExtractor
 from nst._convolution import Convolution
 from nst.testing import tiny_extractor
@@ -68,3 +69,16 @@ def photo() -> Tensor:
 @pytest.fixture
 def painting() -> Tensor:
     return _picture(36, 28, seed=2)
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The weights asked for; a tiny network takes their place."""
+    asked: list[str] = []
+
+    def load(weights: str, **_: str) -> FeatureExtractor:
+        asked.append(weights)
+        return tiny_extractor()
+
+    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    return asked

@@ -90,7 +90,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_page_html": {"_callbacks"},
     "_live_page": {"_callbacks", "_checks", "_page_html", "_page_server", "images"},
     "_tally": {"_losses", "functional"},
-    "_terms": {"_losses", "_shards", "_tally"},
+    "_terms": {"_losses", "_segment", "_shards", "_tally"},
     "_tiles": {"_checks", "_losses", "_readable", "_terms"},
     "_objective": {"_losses", "_segment", "_shards", "_sweep", "_tally", "_terms"},
     "_archive": set(),

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 import nst.cli
-from nst import FeatureExtractor, MapResult, StyleTransfer, StyleTransferResult, load_image
+from nst import MapResult, StyleTransfer, StyleTransferResult, load_image
 from nst._batch import save_all, workers
 from nst._folder import Batch
 from nst._parser import parse
@@ -24,21 +24,10 @@ from nst._rehearsal import Understudy
 from nst.images import read_record
 from nst.testing import tiny_extractor
 
+pytestmark = pytest.mark.usefixtures("loaded")
+
 LINE = "batch photos --style a.png -o out --steps 2"
 NAMES = ["one.png", "three.jpg", "two.png"]
-
-
-@pytest.fixture(autouse=True)
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The weights asked for; a tiny network takes their place."""
-    asked: list[str] = []
-
-    def load(weights: str, **_: str) -> FeatureExtractor:
-        asked.append(weights)
-        return tiny_extractor()
-
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
-    return asked
 
 
 @pytest.fixture(autouse=True)

@@ -35,11 +35,11 @@ from nst import (
     load_image,
     save_image,
 )
-from nst._features import FeatureExtractor
 from nst._rehearsal import Understudy
 from nst._samples import demo_photograph
 from nst.testing import tiny_extractor
 
+pytestmark = pytest.mark.usefixtures("loaded")
 needs_skimage = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
 )
@@ -74,19 +74,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
     monkeypatch.setattr(StyleTransfer, "run", recorded)
     return seen
-
-
-@pytest.fixture(autouse=True)
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The weights asked for; a tiny network takes their place."""
-    asked: list[str] = []
-
-    def load(weights: str, **_: str) -> FeatureExtractor:
-        asked.append(weights)
-        return tiny_extractor()
-
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
-    return asked
 
 
 @pytest.fixture(autouse=True)

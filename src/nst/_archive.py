@@ -80,8 +80,7 @@ def read_archive(file: BinaryIO) -> Any:
     Raises:
         Exception: It is no such archive, or is damaged: of nearly any type.
     """
-    with zipfile.ZipFile(file) as archive:
-        return _unpacked(json.loads(archive.read(_plain(archive, _VALUES))), archive)
+    return _read(file, tensors=True)
 
 
 def read_values(file: BinaryIO) -> Any:
@@ -93,8 +92,13 @@ def read_values(file: BinaryIO) -> Any:
     Raises:
         Exception: It is no such archive, or is damaged: of nearly any type.
     """
+    return _read(file, tensors=False)
+
+
+def _read(file: BinaryIO, *, tensors: bool) -> Any:
     with zipfile.ZipFile(file) as archive:
-        return _unpacked(json.loads(archive.read(_plain(archive, _VALUES))), None)
+        values = json.loads(archive.read(_plain(archive, _VALUES)))
+        return _unpacked(values, archive if tensors else None)
 
 
 def _packed(value: Any, where: str, tensors: list[Tensor]) -> Any:

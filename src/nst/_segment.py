@@ -75,7 +75,7 @@ class Segment:
         tile: At most how many rows are computed at a time; so much memory is taken.
         memory: Where it is taken.
         tracing: Whether there will be a way back.
-        result: Memory for the whole result; None to take some for what is computed at a time.
+        result: Where the whole result goes; None if nobody needs it.
     """
 
     def __init__(
@@ -92,16 +92,15 @@ class Segment:
         self._stages, self._strip, self._memory = stages, strip, memory
         self._span, self._tracing = span, tracing
         self._capacity = tile + 2 * _STEP * len(stages)
-        at_once = tile >= span[1] - span[0]
-        self._drops_result, self._stays = result is None and not at_once, tracing and at_once
+        self._stays = tracing and tile >= span[1] - span[0]
         self._more = range(len(stages) - 1, -1, -1)  # rows that later stages look at
         self._done = [max(span[0] - _STEP * more, 0) for more in self._more]
         self._pulled = [max(span[0] - more, 0) for more in self._more]
         self._open: dict[int, Tensor] = {}  # the last two rows of a gradient, not complete yet
         self._windows: dict[tuple[int, str], _Window] = {}
         if result is not None:
-            first = span[0] // 2 if stages[-1].pools else span[0]
-            self._windows[len(stages) - 1, stages[-1].parts[-1]] = _Window(result, first)
+            window = _Window(result, span[0] // stages[-1].stride)
+            self._windows[len(stages) - 1, stages[-1].parts[-1]] = window
 
     @property
     def height(self) -> int:
@@ -135,15 +134,6 @@ class Segment:
         if self._done[0] == self._complete_to(0):  # of what was given, only the shape is needed
             outline = self._strip.rows.new_empty(1).expand(self._strip.rows.shape)
             self._strip = self._strip._replace(rows=outline)
-
-    def result(self) -> Strip:
-        """Return what has been computed last, and let go of it unless it is wanted."""
-        k, stage = len(self._stages) - 1, self._stages[-1]
-        part = stage.parts[-1]
-        window = self._windows[k, part] if part in stage.wanted else self._windows.pop((k, part))
-        height = self._strip.height
-        rows = window.part(window.first, window.last)
-        return Strip(rows, window.first, height // 2 if part == "pool" else height)
 
     def back(
         self,
@@ -218,11 +208,9 @@ class Segment:
             if number != k:
                 continue
             halves, needed = (2 if part in _HALVED else 1), []
-            if part == stage.parts[-1] and k + 1 < len(self._stages):
-                if self._done[k + 1] < self._complete_to(k + 1):
-                    needed.append(self._done[k + 1] - 1)
-            elif part == stage.parts[-1] and not self._drops_result:
-                needed.append(window.first)
+            is_given = part == stage.parts[-1] and k + 1 < len(self._stages)
+            if is_given and self._done[k + 1] < self._complete_to(k + 1):
+                needed.append(self._done[k + 1] - 1)
             looked_at = self._tracing and (part in stage.wanted or part in _TRACED)
             if looked_at and self._pulled[k] < min(
                 self._span[1] + self._more[k], self._strip.height

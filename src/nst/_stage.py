@@ -67,6 +67,11 @@ class Stage(NamedTuple):
         """Whether its result is half as large."""
         return "pool" in self.parts
 
+    @property
+    def stride(self) -> int:
+        """How many rows of what it is given belong to one of its result."""
+        return 2 if self.pools else 1
+
     def followed_by(self, part: str, layer: str | None) -> Stage:
         """Return the stage with one more part, which is a layer that somebody wants, or None."""
         wanted = self.wanted if layer is None else {**self.wanted, part: layer}

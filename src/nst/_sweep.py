@@ -75,7 +75,6 @@ class Sweep:
                     keeps = tracing and number >= self._apart
                     segment = _whole(stages, strip, share, result, tracing=keeps)
                     segment.forth(share.last, see, workspace)
-                    segment.result()
                     left = segment if keeps else strip
                 if tracing:
                     self._left.append(left)
@@ -124,9 +123,8 @@ class Sweep:
         if number == len(self._segments) - 1:
             return None
         last, reach = self._segments[number][-1], reach_of(self._segments[number + 1])
-        halves, channels = (2 if last.pools else 1), len(last.convolution.weight)
-        share = self._share.at(strip.height // halves)
-        return share.room(reach, strip.rows, strip.rows.shape[2] // halves, channels)
+        share, width = self._share.at(strip.height // last.stride), strip.rows.shape[2]
+        return share.room(reach, strip.rows, width // last.stride, len(last.convolution.weight))
 
 
 def _divided(stages: Sequence[Stage], apart: int) -> list[list[Stage]]:
@@ -156,8 +154,8 @@ def _own(result: Strip | None, stages: Sequence[Stage], share: Share) -> Tensor 
     """Return where a segment's result goes among what the next one is given."""
     if result is None:
         return None
-    halves = 2 if stages[-1].pools else 1
-    return result.part(share.first // halves, share.last // halves)
+    stride = stages[-1].stride
+    return result.part(share.first // stride, share.last // stride)
 
 
 def _reused(strip: Strip, workspace: Workspace) -> Memory:
@@ -197,12 +195,12 @@ def _back_in_tiles(
     span, start, first = (share.first, share.last), share.first, max(share.first - len(stages), 0)
     last = min(span[1] + len(stages), strip.height)
     segment = Segment(stages, strip, span, tile, _reused(strip, workspace), tracing=True)
-    halves = 2 if stages[-1].pools else 1
+    stride = stages[-1].stride
     for stop in segment.tiles(tile):
         segment.forth(stop, None, workspace)
         of_result = gradient
         if gradient is not None:
-            own = start // halves, stop // halves
+            own = start // stride, stop // stride
             of_result = Strip(gradient.part(*own), own[0], gradient.height)
         pulled = segment.back(stop, of_result, slope, workspace)
         if pulled is None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss
+from nst._segment import Slope
 from nst._shards import Share
 from nst._tally import Tally, promises_sums, tally
 
 __all__ = ["Tallies", "Term", "gradient_of", "sees_pixels_only", "whole_only"]
-
-Slope: TypeAlias = "Callable[[str, Tensor, int, int], Tensor | None]"
-"""From a layer's name, some of its rows, the first of them and how many there are to a gradient."""
 
 
 class Term(NamedTuple):
