@@ -12,10 +12,12 @@ from nst._winograd import convolve_rows, pays, transform_kernel
 from nst._workspace import Workspace
 
 
-def winograd(image: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+def winograd(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve a picture or, without a bias, pull the gradient back that takes its place."""
+    back = bias is None
     rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
-    out = rows.new_empty(len(image), *image.shape[2:], len(kernel))
-    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias)
+    out = rows.new_empty(len(image), *image.shape[2:], kernel.shape[1] if back else len(kernel))
+    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias, back=back)
     return out.permute(0, 3, 1, 2)
 
 
@@ -32,6 +34,19 @@ def test_it_is_a_convolution(n: int, height: int, width: int, inputs: int, outpu
     bias = drawn(2, outputs)
     expected = F.conv2d(image, kernel, bias, padding=1)
     torch.testing.assert_close(winograd(image, kernel, bias), expected, rtol=1e-11, atol=1e-11)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
+)
+def test_with_the_same_frequencies_it_pulls_a_gradient_back(
+    n: int, height: int, width: int, inputs: int, outputs: int
+) -> None:
+    gradient, kernel = drawn(0, n, outputs, height, width), drawn(1, outputs, inputs, 3, 3)
+    found = winograd(gradient, kernel, None)
+    expected = F.conv_transpose2d(gradient, kernel, padding=1)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_it_works_without_what_pytorch_does_not_promise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +69,9 @@ def test_in_float32_it_is_exact_to_a_hundred_thousandth(
     kernel, bias = drawn(1, channels, channels, 3, 3) / (4.5 * channels) ** 0.5, drawn(2, channels)
     expected = F.conv2d(image, kernel, bias, padding=1)
     found = winograd(image.float(), kernel.float(), bias.float())
+    assert (found - expected).norm() / expected.norm() < 1e-5
+    expected = F.conv_transpose2d(image, kernel, padding=1)
+    found = winograd(image.float(), kernel.float(), None)
     assert (found - expected).norm() / expected.norm() < 1e-5
 
 

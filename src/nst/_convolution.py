@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -54,11 +54,11 @@ class Convolution(nn.Module):
         super().__init__()
         self.weight, self.bias = nn.Parameter(kernel), nn.Parameter(bias)
         self.padding, self.winograd = padding, winograd
-        self._kept: dict[tuple[bool, bool], tuple[Any, Any]] = {}
+        self._made: dict[str, tuple[Any, Tensor]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of copies what can be made again."""
-        return {**self.__dict__, "_kept": {}}
+        return {**self.__dict__, "_made": {}}
 
     def rows(
         self, rows: Tensor, out: Tensor, workspace: Workspace, shape: tuple[int, int], *, back: bool
@@ -77,23 +77,27 @@ class Convolution(nn.Module):
         """
         bias = None if back else self.bias
         if self.winograd and _winograd.pays(self.weight, *shape):
-            kernel = self._kernel(back, transformed=True)
-            _winograd.convolve_rows(rows, kernel, out, workspace, bias=bias)
+            kernel = self._kept("frequencies", _winograd.transform_kernel)
+            _winograd.convolve_rows(rows, kernel, out, workspace, bias=bias, back=back)
             return out
-        result = F.conv2d(rows.permute(0, 3, 1, 2), self._kernel(back), bias, padding=(0, 1))
+        kernel = self._kept("turned", _turn) if back else self._kept("kernel", _in_memory_order)
+        result = F.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, padding=(0, 1))
         return result.permute(0, 2, 3, 1)
 
-    def _kernel(self, back: bool, *, transformed: bool = False) -> Any:
-        """Return the kernel for a direction, made again only if the weights have changed."""
+    def _kept(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what is made of the kernel, made again only if the weights have changed."""
         state = self.weight.data_ptr(), self.weight._version, self.weight.dtype
-        kept = self._kept.get((back, transformed))
+        kept = self._made.get(name)
         if kept is None or kept[0] != state:
-            kernel = self.weight.detach()
-            if back:  # the adjoint of a convolution is one with the kernel turned around
-                kernel = kernel.flip(-2, -1).transpose(0, 1)
-            if transformed:
-                made: Any = _winograd.transform_kernel(kernel)
-            else:
-                made = kernel.contiguous(memory_format=torch.channels_last)
-            kept = self._kept[back, transformed] = (state, made)
+            kept = self._made[name] = (state, make(self.weight.detach()))
         return kept[1]
+
+
+def _in_memory_order(kernel: Tensor) -> Tensor:
+    """Return a kernel in the order in memory of the pictures."""
+    return kernel.contiguous(memory_format=torch.channels_last)
+
+
+def _turn(kernel: Tensor) -> Tensor:
+    """Return the kernel of a convolution's adjoint."""
+    return _in_memory_order(kernel.flip(-2, -1).transpose(0, 1))

@@ -3,13 +3,16 @@
 Tiles of 6x6 pixels become 4x4 pixels of the result: both are transformed, and in between every one
 of the 36 frequencies is a product of matrices. PyTorch has no such convolution on CPUs.
 
+The gradient is pulled back with the same frequencies: a convolution with the kernel turned around
+is the convolution of a tile turned around.
+
 Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +23,6 @@ __all__ = ["TILE", "convolve_rows", "pays", "transform_kernel"]
 
 TILE = 4
 """Rows and columns of a result that are computed together."""
-# Rows of the matrices times their width: what belongs to them fits into the cache.
-_BAND = 2**17
-
 # Of the kernel, for the points 0, 1, -1, 2, -2 and infinity; the other two transforms are written
 # out at the end of this file.
 _KERNEL = (
@@ -36,13 +36,9 @@ _KERNEL = (
 _FREQUENCIES = 36
 # The frequency that alone adds the same to every pixel of the result.
 _CONSTANT = 7
-# What torch.compile makes of a linear layer, and of its weights. As these are no part of PyTorch's
-# public interface, there is a way without.
+# What torch.compile makes of a linear layer. As it is no part of PyTorch's public interface, there
+# is a way without.
 _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-_pack: Any = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
-
-Frequencies: TypeAlias = Tensor | list[Tensor]
-"""A kernel's frequencies: `(36, K, C)`, or as many matrices packed for oneDNN."""
 
 
 def pays(kernel: Tensor, height: int, width: int) -> bool:
@@ -67,29 +63,25 @@ def _avx512() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
-def transform_kernel(kernel: Tensor) -> Frequencies:
-    """Return a kernel's frequencies, transformed in float64.
+def transform_kernel(kernel: Tensor) -> Tensor:
+    """Return a kernel's frequencies, `(36, K, C)`, transformed in float64.
 
     Args:
         kernel: `(K, C, 3, 3)`.
     """
     g = torch.tensor(_KERNEL, dtype=torch.float64, device=kernel.device)
     frequencies = torch.einsum("ia,kcab,jb->jikc", g, kernel.double(), g).flatten(0, 1)
-    frequencies = frequencies.to(kernel.dtype).contiguous()
-    if _avx512() and kernel.dtype == torch.float32 and None not in (_linear, _pack):
-        # oneDNN multiplies twice as fast as BLAS with these instructions.
-        rows = _BAND // max(kernel.shape[:2])
-        return [_pack(matrix, rows) for matrix in frequencies]
-    return frequencies
+    return frequencies.to(kernel.dtype).contiguous()
 
 
 def convolve_rows(
     rows: Tensor,
-    kernel: Frequencies,
+    kernel: Tensor,
     out: Tensor,
     workspace: Workspace,
     *,
     bias: Tensor | None = None,
+    back: bool = False,
 ) -> None:
     """Convolve some rows of pictures, which beyond their sides are zero.
 
@@ -99,12 +91,14 @@ def convolve_rows(
         out: Where the result goes, `(N, h, W, K)`.
         workspace: Used alone.
         bias: `(K,)`.
+        back: Whether this is the gradient's way; `C` and `K` change places.
     """
-    products = _multiply(_tiles(rows, workspace), kernel, workspace, bias)
-    _assemble(products, out, workspace)
+    tiles = _tiles(rows, workspace, back=back)
+    products = _multiply(tiles, kernel if back else kernel.mT, workspace, bias)
+    _assemble(products, out, workspace, back=back)
 
 
-def _tiles(rows: Tensor, workspace: Workspace) -> Tensor:
+def _tiles(rows: Tensor, workspace: Workspace, *, back: bool) -> Tensor:
     """Return the frequencies of the tiles, `(6, 6, N, down, across, C)`."""
     n, height, width, channels = rows.shape
     down, across = -(-(height - 2) // TILE), -(-width // TILE)
@@ -118,45 +112,51 @@ def _tiles(rows: Tensor, workspace: Workspace) -> Tensor:
     half[:, :, :, width + 1 :] = 0
     scratch = workspace.take("scratch", (2, n, down, width, channels), rows)
     steps = [rows[:, i : i + TILE * down - 3 : TILE] for i in range(6)]
-    _transform(steps, half[:, :, :, 1 : width + 1], scratch)
+    _transform(_turned(steps, back), half[:, :, :, 1 : width + 1], scratch)
     tiles = workspace.take("tiles", (6, 6, n, down, across, channels), rows)
     scratch = workspace.take("scratch", (2, 6, n, down, across, channels), rows)
     steps = [half[:, :, :, j : j + TILE * across - 3 : TILE] for j in range(6)]
-    _transform(steps, tiles, scratch)
+    _transform(_turned(steps, back), tiles, scratch)
     return tiles
 
 
+def _turned(pixels: Sequence[Tensor] | Tensor, back: bool) -> list[Tensor]:
+    """Return the pixels of tiles along one side, on the way back in the other direction."""
+    return list(pixels)[::-1] if back else list(pixels)
+
+
 def _multiply(
-    tiles: Tensor, kernel: Frequencies, workspace: Workspace, bias: Tensor | None
+    tiles: Tensor, kernel: Tensor, workspace: Workspace, bias: Tensor | None
 ) -> Sequence[Tensor]:
     """Return the 36 frequencies of the result, `(N, down, across, K)` each."""
     shape, channels = tiles.shape[2:-1], tiles.shape[-1]
     matrices = tiles.view(_FREQUENCIES, -1, channels)
-    if isinstance(kernel, list):
-        pairs = enumerate(zip(matrices, kernel, strict=True))
+    if _linear is not None and _avx512() and tiles.dtype == torch.float32:
+        # oneDNN multiplies twice as fast as BLAS with these instructions.
         biases = {_CONSTANT: bias}
+        pairs = enumerate(zip(matrices, kernel.mT, strict=True))
         return [
             _linear(a, b, biases.get(i), "none", [], "").view(*shape, -1) for i, (a, b) in pairs
         ]
-    products = workspace.take("products", (*matrices.shape[:2], kernel.shape[1]), tiles)
-    torch.bmm(matrices, kernel.mT, out=products)
+    products = workspace.take("products", (*matrices.shape[:2], kernel.shape[-1]), tiles)
+    torch.bmm(matrices, kernel, out=products)
     if bias is not None:
         products[_CONSTANT] += bias
     return products.view(_FREQUENCIES, *shape, -1).unbind()
 
 
-def _assemble(products: Sequence[Tensor], out: Tensor, workspace: Workspace) -> None:
+def _assemble(products: Sequence[Tensor], out: Tensor, workspace: Workspace, *, back: bool) -> None:
     """Turn the frequencies of a result into its rows."""
     n, down, across, channels = products[0].shape
     half = workspace.take("half", (6, TILE, n, down, across, channels), out)
     scratch = workspace.take("scratch", (2, n, down, across, channels), out)
     for j in range(6):
-        _invert(products[6 * j : 6 * j + 6], half[j], scratch)
+        _invert(products[6 * j : 6 * j + 6], _turned(half[j], back), scratch)
     whole = out.shape[1:3] == (TILE * down, TILE * across)
     rows = out if whole else workspace.take("rows", (n, TILE * down, TILE * across, channels), out)
     scratch = workspace.take("scratch", (2, TILE, n, down, across, channels), out)
     pixels = rows.view(n, down, TILE, across, TILE, channels).permute(4, 2, 0, 1, 3, 5)
-    _invert(half, pixels, scratch)
+    _invert(half, _turned(pixels, back), scratch)
     if not whole:
         out.copy_(rows[:, : out.shape[1], : out.shape[2]])
 
@@ -178,7 +178,7 @@ def _transform(x: Sequence[Tensor], out: Tensor, scratch: Tensor) -> None:
     torch.sub(a, b, out=out[2])
 
 
-def _invert(m: Sequence[Tensor] | Tensor, out: Tensor, scratch: Tensor) -> None:
+def _invert(m: Sequence[Tensor] | Tensor, out: Sequence[Tensor], scratch: Tensor) -> None:
     """Turn six frequencies into four pixels, in ten sums."""
     a, b = scratch
     torch.add(m[1], m[2], out=a)
