@@ -135,3 +135,10 @@ def test_copies_and_threads_do_not_disturb_each_other(photo: Tensor) -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(len(pictures)), True)
+
+
+def test_nobody_changes_features_in_place_which_the_way_back_looks_at() -> None:
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    feature = tiny()(image, ["relu1_2"])["relu1_2"]
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        feature.sub_(0.5)

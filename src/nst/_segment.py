@@ -224,7 +224,8 @@ class Segment:
         return min(self._span[1] + _STEP * self._more[k], self._strip.height)
 
     def _trace(self, k: int, start: int, end: int) -> Trace:
-        positive, largest = (self._windows.get((k, part)) for part in ("positive", "largest"))
+        known_by = "relu" if "relu" in self._stages[k].wanted else "positive"
+        positive, largest = (self._windows.get((k, part)) for part in (known_by, "largest"))
         return Trace(
             None if positive is None else positive.part(start, end),
             None if largest is None else largest.part(start // 2, end // 2),

@@ -1,7 +1,8 @@
 """A convolution and what follows it up to the next, for some rows of a picture, forth and back.
 
 Weights are frozen, so of a convolution nothing must be kept. Of a ReLU it is enough which values
-were positive, a byte each instead of four; of max pooling, which of four was the largest. All that
+were positive, a byte each instead of four, unless somebody wants its output, which tells the same;
+of max pooling, which of four was the largest. All that
 belongs together is done while a band of rows is in the cache: convolution, ReLU and pooling on the
 way forth; pooling, ReLU and convolution on the way back.
 
@@ -82,7 +83,7 @@ class Trace(NamedTuple):
     """What the way back needs of some rows of a stage; None where there is nothing to know."""
 
     positive: Tensor | None
-    """Where the ReLU let pass: 0 or 1. Not its output, which may be gone before the way back."""
+    """Positive where the ReLU let pass: 1 instead of 0, or its output."""
     largest: Tensor | None
     """Which pixel of four max pooling took, 0 to 3 in the order of reading; more, if dead."""
     first: int
@@ -140,7 +141,9 @@ def _make_room(
     positive = largest = None
     if tracing and stage.pools and stage.pooling == "max":
         largest = room("largest", halved, torch.uint8)
-    if tracing and "relu" in stage.parts and (largest is None or "relu" in stage.wanted):
+    if tracing and "relu" in stage.wanted:
+        positive = rows["relu"]
+    elif tracing and "relu" in stage.parts and largest is None:
         positive = room("positive", whole, torch.uint8)
     return rows, Trace(positive, largest, start)
 
@@ -165,7 +168,7 @@ def _fill(
         band["conv"].copy_(out)
     if "relu" in stage.parts:
         out = torch.clamp_min(out, 0, out=band.get("relu", spare))
-    if trace.positive is not None:
+    if trace.positive is not None and "relu" not in stage.wanted:
         torch.gt(out, 0, out=trace.positive[:, own])
     if stage.pools:
         halves = slice(own.start // 2, own.stop // 2)
@@ -329,9 +332,11 @@ def _gradient_rows(
         own = gradients["relu"].part(first, last)
         out = own if out is None else out.add_(own)
     if out is not None and trace.positive is not None:
+        positive = trace.positive[:, first - trace.first : last - trace.first]
         passed = workspace.take("passed", out.shape, out)
-        passed.copy_(trace.positive[:, first - trace.first : last - trace.first])
-        out = _where_positive(passed, out, passed)
+        if positive.dtype != out.dtype:
+            positive = passed.copy_(positive)
+        out = _where_positive(positive, out, passed)
     if "conv" in gradients:
         strip = gradients["conv"]
         if out is None:
