@@ -6,13 +6,18 @@ First with the losses of the preset "gatys" for all: Adam (lr 0.02, clamped afte
 scale), torch's L-BFGS (clamped), bounded L-BFGS at one scale, and the default's optimizer and
 scales. The loss is that of the picture as it would be saved; it is computed aside, and the time for
 that does not count. Then the default with its own losses, against Adam's picture, by measures that
-neither optimizes. All run on nst's network, which makes Adam faster than a loop on PyTorch's own
-convolution would be: benchmarks/step.py tells by how much.
+neither optimizes.
+
+Adam runs on nst's network here, which is faster than PyTorch's own convolution. What its steps cost
+somebody who writes the loop by hand (in `channels_last`, the fastest of those in step.py) is
+measured between the runs, and every time is also told as a share of as many such steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from _loops import Loop, hand_written_channels_last
 from _machine import describe_machine
 from _metrics import Scorer
 from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult, load_image
@@ -29,6 +35,7 @@ from nst._presets import preset
 from nst.images import to_pil
 
 _ADAM_STEPS = 500
+_PLAIN_STEPS = 8
 
 
 def torch_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
@@ -86,12 +93,42 @@ class Comparison:
         return track, transfer.run(self.content, self.style, callbacks=track)
 
 
-def show(name: str, track: Track, goal: float, limit: float) -> None:
-    """Print where a run ended and when it came to the goal."""
+class Plain:
+    """A loop written by hand, whose steps are measured now and then."""
+
+    def __init__(self, pair: Comparison) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self._loop: Loop = hand_written_channels_last(pair.content, pair.style, Path(folder))
+        self._seconds: list[float] = []
+        self._loop(1)  # warm up
+
+    def measure(self) -> None:
+        """Take some steps."""
+        start = time.perf_counter()
+        self._loop(_PLAIN_STEPS)
+        self._seconds.append((time.perf_counter() - start) / _PLAIN_STEPS)
+
+    @property
+    def seconds(self) -> float:
+        """What Adam's steps take, by the median."""
+        return _ADAM_STEPS * statistics.median(self._seconds)
+
+
+def show(name: str, track: Track, goal: float) -> tuple[str, float | None]:
+    """Print where a run ended; return its name and when it came to the goal."""
     seconds, loss = track.points[-1]
     reached = track.reached(goal)
-    when = "not reached" if reached is None else f"{reached:6.1f} s, 1/{limit / reached:.1f}"
+    when = "not reached" if reached is None else f"{reached:6.1f} s"
     print(f"{name:30} {seconds:7.1f} s  loss {loss:10.4g}  Adam's: {when}", flush=True)
+    return name, reached
+
+
+def show_ratios(found: list[tuple[str, float | None]], on_nst: float, plain: float) -> None:
+    """Print times as shares of Adam's."""
+    print(f"\nAdam's {_ADAM_STEPS} steps: {on_nst:.0f} s on nst's network, {plain:.0f} s by hand")
+    for name, seconds in found:
+        if seconds is not None:
+            print(f"{name:30} 1/{on_nst / seconds:.1f} and 1/{plain / seconds:.1f} of that")
 
 
 def main() -> None:
@@ -105,27 +142,34 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     print(describe_machine())
     pair = Comparison(arguments.photo, arguments.painting, arguments.size)
+    plain = Plain(pair)
     gatys = preset("gatys")["losses"]
     pair.run(1, losses=gatys, num_steps=1, num_scales=1)  # warm up
+    plain.measure()
     track, adam = pair.run(25, **preset("gatys"))
     limit, goal = track.points[-1]
-    show("Adam, 500 steps", track, goal, limit)
+    found = [show(f"Adam, {_ADAM_STEPS} steps", track, goal)]
     for name, recipe in (
         ("torch's L-BFGS, clamped", {"optimizer": torch_lbfgs, "num_scales": 1, "num_steps": 160}),
         ("bounded L-BFGS, one scale", {"num_scales": 1, "num_steps": 160}),
-        ("the default's scales", {"num_steps": 250}),
+        ("the default's scales", {"num_steps": 200}),
     ):
+        plain.measure()
         track, _ = pair.run(4, losses=gatys, **recipe)
-        show(name, track, goal, limit)
+        found.append(show(name, track, goal))
+    plain.measure()
     _, ours = pair.run(1000)
+    plain.measure()
     print("\nwith its own losses, in measures that neither optimizes")
-    for name, result in (("Adam, 500 steps", adam), ("the default", ours)):
-        seconds = limit if result is adam else ours.seconds
+    for name, result, seconds in (
+        (f"Adam, {_ADAM_STEPS} steps", adam, limit),
+        ("the default", ours, ours.seconds),
+    ):
         print(f"{name:30} {seconds:7.1f} s  {pair.scorer(result.image)}")
         if arguments.folder is not None:
             file = f"{Path(arguments.photo).stem}-{name.split(',')[0].replace(' ', '-')}.png"
             to_pil(result.image).save(arguments.folder / file)
-    print(f"the default takes 1/{limit / ours.seconds:.1f} of Adam's time")
+    show_ratios([*found, ("the default, own losses", ours.seconds)], limit, plain.seconds)
 
 
 if __name__ == "__main__":

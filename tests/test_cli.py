@@ -26,6 +26,7 @@ from nst import (
     Callback,
     Estimate,
     LivePage,
+    ProgressBar,
     RunState,
     StyleTransfer,
     StyleTransferResult,
@@ -837,6 +838,24 @@ def test_demo_says_at_the_start_what_it_takes(
     assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
     assert nst_command("demo --size 48 --steps 2 --quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+@needs_skimage
+def test_demo_saves_a_coarse_preview_before_the_last_scale_is_done(
+    runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nst.cli, "paint", lambda: Image.new("RGB", (32, 24), "navy"))
+    seen: list[tuple[int, torch.Size | None]] = []
+
+    def look(bar: ProgressBar, state: RunState) -> None:
+        there = Path("nst-demo.png").exists()
+        seen.append((state.scale, load_image("nst-demo.png").shape[-2:] if there else None))
+
+    monkeypatch.setattr(ProgressBar, "on_step", look)
+    assert nst_command("demo --size 96 --steps 6") == 0
+    assert {scale for scale, size in seen if size is None} == {0}
+    assert {scale for scale, size in seen if size == runs[0].result.image.shape[-2:]} == {1}
+    assert "a coarse preview will be in nst-demo.png before" in capsys.readouterr().err
 
 
 def test_demo_without_skimage_says_what_to_install(

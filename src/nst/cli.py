@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch import save_all, workers
-from nst._callbacks import Callback, ProgressBar, SaveImages
+from nst._callbacks import Callback, ProgressBar, RunState, SaveImages
 from nst._cells import Table, make_table
 from nst._checkpoint import Checkpoint, read_checkpoint_record
 from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
@@ -125,7 +125,28 @@ def _stylize(options: argparse.Namespace) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _repaint(demo_photograph(), [Style(paint())], options, tell_time=not options.quiet)
+    _repaint(demo_photograph(), [Style(paint())], options, preview=_Preview(options))
+
+
+class _Preview(Callback):
+    """Saves the picture as soon as it has its size, for somebody who tries nst for the first time.
+
+    What was found in coarse scales is a good idea already of what is to come.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._output, self._tells = options.output, not options.quiet
+        self._scale = 0
+
+    def on_start(self, state: RunState) -> None:
+        if self._tells and state.num_scales > 1:
+            sys.stderr.write(f"a coarse preview will be in {self._output} before\n")
+
+    def on_step(self, state: RunState) -> None:
+        if state.scale > self._scale:
+            self._scale = state.scale
+            if state.scale == state.num_scales - 1:
+                save_image(state.image, self._output)
 
 
 def _repaint(
@@ -133,14 +154,17 @@ def _repaint(
     styles: list[Style],
     options: argparse.Namespace,
     *,
-    tell_time: bool = False,
+    preview: _Preview | None = None,
 ) -> None:
     run, callbacks = partial(_run, options, content), _callbacks(options)
     rehearse(run, styles, options)
     with _page(options) as page:
         network = _extractor(options)
-        if tell_time:
-            sys.stderr.write(f"this takes {_estimate(network, content, styles, options)}\n")
+        if preview is not None:
+            callbacks = [preview, *callbacks]
+            if not options.quiet:
+                estimate = _estimate(network, content, styles, options)
+                sys.stderr.write(f"this takes {estimate}\n")
         _finish(run(network, styles, [*page, *callbacks]), options)
 
 
