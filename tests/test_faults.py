@@ -137,7 +137,7 @@ def test_a_picture_that_cannot_be_kept_does_not_hide_the_error(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("nst._transfer._result", broken)
+    monkeypatch.setattr("nst._run._result", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         transfer().run(photo, painting, callbacks=fail_at(2, ZeroDivisionError()))
     assert not hasattr(caught.value, "result")
@@ -171,7 +171,7 @@ def interrupted_after(n: int) -> Iterator[list[int]]:
 
 
 # The few lines in which Python itself passes from one part of the end to the next.
-_UNPROTECTED = {"_follow", "end", "persist"}
+_UNPROTECTED = {"follow", "end", "persist"}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -211,14 +211,14 @@ def test_at_any_instant_ctrl_c_ends_the_run_with_its_picture(
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("place", ["nst._transfer.settings_of", "nst._job.Job.best"])
+@pytest.mark.parametrize("place", ["nst._run.settings_of", "nst._job.Job.best"])
 def test_ctrl_c_after_the_last_step_is_too_late_to_cost_the_picture(
     place: str, photo: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = transfer().run(photo, painting).image
     pressed: list[bool] = []
     module, _, name = place.rpartition(".")
-    owner: Any = sys.modules["nst._transfer"] if module == "nst._transfer" else nst._job.Job
+    owner: Any = sys.modules["nst._run"] if module == "nst._run" else nst._job.Job
     original = getattr(owner, name)
 
     def press_once(*arguments: Any) -> Any:

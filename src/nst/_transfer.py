@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nst._backbone import BackboneExtractor
-from nst._callbacks import Callback, CallbackLike, LossHistory, as_callbacks
+from nst._callbacks import CallbackLike, as_callbacks
 from nst._capture import capture_style
 from nst._checkpoint import Checkpoint, no_checkpoint, read_checkpoint
 from nst._checks import at_least, non_negative, one_of
@@ -23,10 +22,8 @@ from nst._device import plain_arithmetic, resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
 from nst._job import ColorWhen, Handles, Job, Recipe
-from nst._loop import begin, end, join_reasons, optimize, persist
 from nst._losses import Loss
 from nst._map import MapResult, map_pictures
-from nst._objective import Objective
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
 from nst._record import (
@@ -37,14 +34,14 @@ from nst._record import (
     recorded_extractor,
     recorded_run,
 )
-from nst._result import StyleTransferResult, attach_result
+from nst._result import StyleTransferResult
+from nst._run import follow
 from nst._scales import NumScales
-from nst._settings import describe_inputs, settings_of
-from nst._shards import Ranks
-from nst._snapshot import Snapshots, generators_set, restore
-from nst._style import Painting, Style, StyleLike
+from nst._settings import describe_inputs
+from nst._snapshot import generators_set, restore
+from nst._style import Style, StyleLike
 from nst._tiles import Tile, check_tile, refuse_tiles
-from nst.images import ImageLike, read_picture, read_record, resize
+from nst.images import ImageLike, read_picture, read_record
 
 __all__ = ["StyleTransfer"]
 
@@ -322,9 +319,8 @@ class StyleTransfer:
             raise no_checkpoint(path, error) from error
         del snapshot  # the tensors that were read are the run's now
         with generators_set(resumed.generators, transfer.device):
-            return transfer._follow(
-                resumed.job, followers, start - resumed.seconds, resumed.callbacks
-            )
+            start -= resumed.seconds
+            return follow(resumed.job, recipe, followers, start, resumed.callbacks)
 
     @plain_arithmetic()
     def run(
@@ -384,9 +380,10 @@ class StyleTransfer:
         handles = Handles(init, seed, strength, preserve_color, color_when, where)
         _check_losses(self.losses)  # their weights may have been changed
         followers = as_callbacks(callbacks)
-        job = Job.prepare(content, style, handles, self._recipe())
+        recipe = self._recipe()
+        job = Job.prepare(content, style, handles, recipe)
         job.inputs = describe_inputs(content, job.styles, handles.pictures)
-        return self._follow(job, followers, start)
+        return follow(job, recipe, followers, start)
 
     def map(
         self,
@@ -502,9 +499,10 @@ class StyleTransfer:
         _check_losses(self.losses)
         followers = as_callbacks(callbacks)
         handles = Handles(init, seed)
-        job = Job.prepare_texture(style, shape, handles, self._recipe(texture=True))
+        recipe = self._recipe(texture=True)
+        job = Job.prepare_texture(style, shape, handles, recipe)
         job.inputs = describe_inputs(None, job.styles, handles.pictures)
-        return self._follow(job, followers, start)
+        return follow(job, recipe, followers, start)
 
     @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:
@@ -585,98 +583,6 @@ class StyleTransfer:
             self.tile,
         )
 
-    def _follow(
-        self,
-        job: Job,
-        callbacks: Sequence[Callback],
-        start: float,
-        resumed: list[tuple[str, dict[str, Any]]] | None = None,
-    ) -> StyleTransferResult:
-        """Do the job, followed by callbacks."""
-        history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
-        self._check_divisible(job, ranks)
-        followers = [history, *callbacks] if ranks.leads else [history]
-
-        def finish() -> StyleTransferResult:
-            settings = settings_of(job, self._recipe())
-            return _result(job, job.best(), history, settings, time.perf_counter() - start)
-
-        with ExitStack() as stack:
-            try:
-                for callback in followers:
-                    begin(callback, state, resumed)
-                    stack.callback(end, callback, state)
-                state.snapshot = Snapshots(job, self._recipe(), followers, start, ranks)
-                with ranks.holding_interrupts():
-                    self._paint(job, sorted(followers, key=lambda each: each.called_last), ranks)
-            except KeyboardInterrupt:
-                state.stop("interrupted")
-            except BaseException as error:
-                state.stop(f"failed: {type(error).__name__}")
-                if state.step > 0:
-                    attach_result(error, lambda: persist(finish))
-                raise
-            finally:
-                state.snapshot = idle  # who keeps the state should not keep the optimizer with it
-                persist(lambda: state.stop(join_reasons(job.canvases)))
-                state.image = persist(job.best)  # of its own: callbacks may change it
-        logger.info("%s after %d steps", state.stop_reason, state.step)
-        return persist(finish)
-
-    def _check_divisible(self, job: Job, ranks: Ranks) -> None:
-        if ranks.size > 1 and not isinstance(self.optimizer, str):
-            raise ValueError(
-                f"`optimizer` is {self.optimizer!r}, but there are {ranks.size} processes, of "
-                "which each has some rows: what it sums over the picture would be wrong. Use "
-                "'lbfgs' or 'adam', or a single process."
-            )
-        # All must take the same ways through the network, whatever memory each has.
-        job.tile = ranks.agree(job.tile)
-        told = job.inputs, job.shape, job.scales, list(job.losses), self.optimizer
-        if ranks.agree(told) != told:
-            raise ValueError(
-                f"`content`, `style` or another argument of process {ranks.rank} of {ranks.size} "
-                "is not that of the first, but they share one picture. Give all of them the same "
-                "pictures and arguments, or leave PyTorch's default process group before."
-            )
-
-    def _paint(self, job: Job, callbacks: Sequence[Callback], ranks: Ranks) -> None:
-        """Go through the scales, until they are done or somebody stops the run."""
-        state, last = job.state, len(job.scales) - 1
-        state.stop_reason = ranks.agree(state.stop_reason)
-        if state.stop_reason is not None and state.step == 0:
-            return
-        for index in range(state.scale, len(job.scales)):
-            state.scale, scale = index, job.scales[index]
-            before = sum(num_steps for _, num_steps in state.plan[:index])
-            make_optimizer = optimizer_factory(
-                self.optimizer, fine=state.scale == last and last > 0
-            )
-            objectives = self._objectives(job, scale.size)
-            for canvas, objective in zip(job.canvases, objectives, strict=True):
-                canvas.start_scale(objective, scale.size, make_optimizer, ranks)
-            num_steps = scale.num_steps - (state.step - before)
-            optimize(job.canvases, num_steps, state, callbacks, ranks)
-            if state.stop_reason is not None:
-                return
-            # What a stalled scale left out is not to be done.
-            taken = scale._replace(num_steps=state.step - before)
-            state.plan = (*state.plan[:index], taken, *job.scales[index + 1 :])
-
-    def _objectives(self, job: Job, size: int) -> Iterator[Objective]:
-        """Make an objective for each picture; styles are captured once if all have the same."""
-        for picture in range(len(job.canvases)):
-            if picture < len(job.materials):
-                objective = Objective(
-                    self.extractor,
-                    job.losses,
-                    strength=job.handles.strength,
-                    normalize_gradients=self.normalize_gradients,
-                    tile=job.tile,
-                )
-                objective.capture_styles(job.regions_at(size, picture))
-            yield objective.copy()
-
     def __repr__(self) -> str:
         """Document the recipe."""
         lines = [
@@ -686,27 +592,6 @@ class StyleTransfer:
             f"num_scales={self.num_scales!r}, tile={self.tile!r}, device={str(self.device)!r}",
         ]
         return "StyleTransfer(\n  " + ",\n  ".join(lines) + ",\n)"
-
-
-def _result(
-    job: Job, image: Tensor, history: LossHistory, settings: dict[str, Any], seconds: float
-) -> StyleTransferResult:
-    alpha = job.photo.alpha
-    return StyleTransferResult(
-        image=image.cpu(),
-        history=history.losses,
-        num_steps=job.state.step,
-        stop_reason=str(job.state.stop_reason),
-        seconds=seconds,
-        settings=settings,
-        content=resize(job.photo.pixels, job.shape).cpu(),
-        styles=[
-            painting.pixels.cpu()
-            for painting in job.paintings_at(max(job.shape))
-            if isinstance(painting, Painting)
-        ],
-        alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
-    )
 
 
 def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
