@@ -74,6 +74,11 @@ class SizesSeen(Loss):
         return features["image"].mean()
 
 
+def half(shape: tuple[int, int]) -> tuple[int, int]:
+    """What is looked at as well, to tell what memory does not go with the size."""
+    return (shape[0], shape[1] // 2) if shape[1] >= 256 else shape
+
+
 @pytest.mark.parametrize(
     ("shape", "measured"),
     [
@@ -92,7 +97,7 @@ def test_a_large_picture_is_measured_in_a_smaller_size(
     )
     growth = shape[0] * shape[1] / (measured[0] * measured[1])
     assert transfer.estimate(large(*shape)).seconds == 0.5 * growth * 5
-    assert set(seen) == {measured}
+    assert set(seen) == {measured, half(measured)}
 
 
 def test_a_small_painting_is_no_reason_to_measure_a_large_picture(
@@ -102,9 +107,9 @@ def test_a_small_painting_is_no_reason_to_measure_a_large_picture(
     losses = {"sizes": SizesSeen(seen), "style": GramStyleLoss(["relu1_1"])}
     transfer = StyleTransfer(extractor, losses, size=None, num_scales=1)
     transfer.estimate(large(400, 400), large(40, 40))
-    assert set(seen) == {(200, 200)}
+    assert max(seen) == (200, 200)
     transfer.estimate(large(400, 400), large(100, 400))  # which would become 50 pixels high
-    assert set(seen) == {(200, 200), (400, 400)}
+    assert max(seen) == (400, 400)
 
 
 # Memory
@@ -153,6 +158,19 @@ def test_memory_grows_with_the_pixels_the_batch_and_what_the_optimizer_remembers
     # One more original, 12 pictures and 18 of the optimizer's; and the targets.
     assert base + (1 + 12 + 18) * images < batch < 2 * base
     assert 3.5 < memory(large(256, 256)) / memory(large(128, 128)) < 4.5
+
+
+@pytest.mark.parametrize("tile", [None, 32])
+def test_the_memory_of_a_large_picture_is_about_what_a_run_takes(tile: int | None) -> None:
+    def fresh() -> StyleTransfer:
+        return StyleTransfer(
+            tiny_extractor(), size=None, num_scales=1, num_steps=4, tile=tile
+        )
+
+    pictures = large(768, 1024), large(64, 64)
+    with Allocations() as allocations:
+        fresh().run(*pictures)
+    assert 0.8 < fresh().estimate(*pictures).memory / allocations.peak < 1.5
 
 
 def test_what_the_network_keeps_counts_until_it_is_kept(photo: Tensor, painting: Tensor) -> None:

@@ -61,7 +61,7 @@ def estimate_run(job: Job, recipe: Recipe) -> Estimate:
         recipe: The transfer.
     """
     size = _measured_size(job)
-    step = _measure(job, recipe, size)
+    step = _measure_step(job, recipe, size)
     of_measured = sum(
         (scale.num_steps + _EXTRA_STEPS) * _pixels(job, scale.size) / _pixels(job, size)
         for scale in job.scales
@@ -70,21 +70,35 @@ def estimate_run(job: Job, recipe: Recipe) -> Estimate:
     finest = job.scales[-1]  # where all of the memory is needed
     growth = _pixels(job, finest.size) / _pixels(job, size)
     # Of a batch, one picture at a time is evaluated.
-    features = step.peak + step.targets * (len(job.canvases) - 1)
-    memory = step.kept + growth * features + _pictures(job, recipe, finest)
+    targets = step.targets.grown(growth) * (len(job.canvases) - 1)
+    # Tiles are as wide as the picture; else what is computed at a time does not go with it.
+    kept = step.kept.total if job.tile is None else step.kept.grown(growth**0.5)
+    memory = kept + step.peak.grown(growth) + targets + _pictures(job, recipe, finest)
     return Estimate(seconds, round(memory))
+
+
+class _Bytes(NamedTuple):
+    """Bytes, of which some go with the size of a picture."""
+
+    total: int
+    own: int
+    """Those that do not."""
+
+    def grown(self, factor: float) -> float:
+        """Return how many they are when the others are so many times as many."""
+        return self.own + factor * (self.total - self.own)
 
 
 class _Step(NamedTuple):
     """What one evaluation took, at some size."""
 
     seconds: float
-    kept: int
-    """Bytes that stay for good, after the first evaluation of all."""
-    peak: int
-    """Bytes beyond those."""
-    targets: int
-    """Bytes that are there between steps."""
+    kept: _Bytes
+    """What stays for good, after the first evaluation of all."""
+    peak: _Bytes
+    """Beyond that."""
+    targets: _Bytes
+    """What is there between steps."""
 
 
 def _measured_size(job: Job) -> int:
@@ -98,24 +112,41 @@ def _measured_size(job: Job) -> int:
     return size
 
 
-def _measure(job: Job, recipe: Recipe, size: int) -> _Step:
-    """Evaluate a picture three times: for what stays, for the memory, and for the time."""
-    with Allocations() as allocations:
-        objective, picture = _begin(job, recipe, size)
-        objective.evaluate(picture)
-    del objective, picture
-    kept = allocations.now
-    with Allocations() as allocations:
-        objective, picture = _begin(job, recipe, size)
-        targets = allocations.now
-        objective.evaluate(picture)
+def _measure_step(job: Job, recipe: Recipe, size: int) -> _Step:
+    """Evaluate a picture: for what stays, for the memory, and for the time."""
+    width = fit(job.photo.pixels.shape[-2:], size)[1]
+    whole: tuple[int, int, int]
+    if width < 2 * _SMALLEST_SIDE:  # too small to tell what does not go with the size
+        half, whole = (0, 0, 0), _measure(job, recipe, size, width)
+    else:
+        half, more = (_measure(job, recipe, size, part) for part in (width // 2, width))
+        whole = (half[0] + more[0], *more[1:])
+    objective, picture = _begin(job, recipe, size, width)
     start = perf_counter()
     _, gradient = objective.evaluate(picture)
     float(gradient.sum())  # waits for the device
-    return _Step(perf_counter() - start, kept, allocations.peak, targets)
+    seconds = perf_counter() - start
+    kept, peak, targets = (
+        _Bytes(all_, min(max(0, 2 * of_half - all_), all_))
+        for all_, of_half in zip(whole, half, strict=True)
+    )
+    return _Step(seconds, kept, peak, targets)
 
 
-def _begin(job: Job, recipe: Recipe, size: int) -> tuple[Objective, Tensor]:
+def _measure(job: Job, recipe: Recipe, size: int, columns: int) -> tuple[int, int, int]:
+    """Return the bytes that stay, those beyond, and of these the targets, for some columns."""
+    with Allocations() as first:
+        objective, picture = _begin(job, recipe, size, columns)
+        objective.evaluate(picture)
+    del objective, picture
+    with Allocations() as second:
+        objective, picture = _begin(job, recipe, size, columns)
+        targets = second.now
+        objective.evaluate(picture)
+    return first.now, second.peak, targets
+
+
+def _begin(job: Job, recipe: Recipe, size: int, columns: int) -> tuple[Objective, Tensor]:
     """Do what a run does at the beginning of a scale; return its objective, and a picture."""
     objective = Objective(
         recipe.extractor,
@@ -124,7 +155,7 @@ def _begin(job: Job, recipe: Recipe, size: int) -> tuple[Objective, Tensor]:
         tile=job.tile,
     )
     objective.capture_styles(job.regions_at(size, captured_for=job.scales[0].size))
-    content = resize(job.photo.pixels[:1], fit(job.photo.pixels.shape[-2:], size))
+    content = resize(job.photo.pixels[:1], fit(job.photo.pixels.shape[-2:], size))[..., :columns]
     objective.capture_content(content)
     # Not the content itself, at which gradients may all be zero.
     return objective, content.flip(-1)
