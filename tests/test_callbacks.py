@@ -443,7 +443,7 @@ def hide_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fake_clock(monkeypatch: pytest.MonkeyPatch, times: Sequence[float]) -> None:
     clock: Iterator[float] = iter(times)
-    monkeypatch.setattr("nst._callbacks.monotonic", lambda: next(clock))
+    monkeypatch.setattr("nst._progress.monotonic", lambda: next(clock))
 
 
 @pytest.mark.parametrize("with_tqdm", [True, False])

@@ -163,9 +163,7 @@ def test_memory_grows_with_the_pixels_the_batch_and_what_the_optimizer_remembers
 @pytest.mark.parametrize("tile", [None, 32])
 def test_the_memory_of_a_large_picture_is_about_what_a_run_takes(tile: int | None) -> None:
     def fresh() -> StyleTransfer:
-        return StyleTransfer(
-            tiny_extractor(), size=None, num_scales=1, num_steps=4, tile=tile
-        )
+        return StyleTransfer(tiny_extractor(), size=None, num_scales=1, num_steps=4, tile=tile)
 
     pictures = large(768, 1024), large(64, 64)
     with Allocations() as allocations:

@@ -3,14 +3,7 @@
 import logging
 
 from nst._backbone import BackboneExtractor
-from nst._callbacks import (
-    Callback,
-    EarlyStopping,
-    LossHistory,
-    ProgressBar,
-    RunState,
-    SaveImages,
-)
+from nst._callbacks import Callback, EarlyStopping, LossHistory, RunState
 from nst._checkpoint import Checkpoint
 from nst._content_losses import (
     CONTENT_LAYERS,
@@ -31,6 +24,7 @@ from nst._matching_losses import (
     SlicedWassersteinStyleLoss,
 )
 from nst._optimizers import BoundedLBFGS
+from nst._progress import ProgressBar, SaveImages
 from nst._result import StyleTransferResult
 from nst._style import Style
 from nst._style_losses import (

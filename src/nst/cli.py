@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch import save_all, workers
-from nst._callbacks import Callback, ProgressBar, RunState, SaveImages
+from nst._callbacks import Callback, RunState
 from nst._cells import Table, make_table
 from nst._checkpoint import Checkpoint, read_checkpoint_record
 from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
@@ -29,6 +29,7 @@ from nst._map import MapResult
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
+from nst._progress import ProgressBar, SaveImages
 from nst._readable import one_line
 from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
