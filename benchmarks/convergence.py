@@ -1,6 +1,6 @@
 """How soon each optimizer comes to the loss, and to the picture, that Adam has after 500 steps.
 
-    python benchmarks/convergence.py PHOTO PAINTING [--size 512] [--threads 2] [--folder FOLDER]
+    python benchmarks/convergence.py PHOTO PAINTING [--size 512] [--threads 2] [--brief]
 
 First with the losses of the preset "gatys" for all: Adam (lr 0.02, clamped after each step, one
 scale), torch's L-BFGS (clamped), bounded L-BFGS at one scale, and the default's optimizer and
@@ -41,6 +41,13 @@ _PLAIN_STEPS = 8
 def torch_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
     """Return L-BFGS as most implementations use it: one iteration a step, no line search."""
     return torch.optim.LBFGS(params, lr=1, max_iter=1, history_size=20)
+
+
+RECIPES: list[tuple[str, dict[str, Any]]] = [
+    ("torch's L-BFGS, clamped", {"optimizer": torch_lbfgs, "num_scales": 1, "num_steps": 160}),
+    ("bounded L-BFGS, one scale", {"num_scales": 1, "num_steps": 160}),
+    ("the default's scales", {"num_steps": 225}),
+]
 
 
 class Track:
@@ -137,6 +144,7 @@ def main() -> None:
     parser.add_argument("painting")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--brief", action="store_true", help="only Adam and the default's scales")
     parser.add_argument("--folder", type=Path, help="where to keep the pictures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -149,11 +157,7 @@ def main() -> None:
     track, adam = pair.run(25, **preset("gatys"))
     limit, goal = track.points[-1]
     found = [show(f"Adam, {_ADAM_STEPS} steps", track, goal)]
-    for name, recipe in (
-        ("torch's L-BFGS, clamped", {"optimizer": torch_lbfgs, "num_scales": 1, "num_steps": 160}),
-        ("bounded L-BFGS, one scale", {"num_scales": 1, "num_steps": 160}),
-        ("the default's scales", {"num_steps": 200}),
-    ):
+    for name, recipe in RECIPES[-1:] if arguments.brief else RECIPES:
         plain.measure()
         track, _ = pair.run(4, losses=gatys, **recipe)
         found.append(show(name, track, goal))

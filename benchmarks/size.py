@@ -5,9 +5,9 @@
 First tiled and whole steps alternate at 1024x1536 pixels: medians of the seconds, of each round's
 ratio, and how far the gradients differ. Then each size takes a step in a process of its own, tiled,
 and whole as long as that is reasonable: its seconds, and how far the memory rises above where it
-stood with the network and the pictures loaded. The last, of `--largest` pixels squared, is ended
-if its resident memory exceeds the limit, in GB. A step is one evaluation of the default losses and
-their gradient; the optimizer's own memory is not part of it.
+stood with the network and the pictures loaded. That of `--largest` pixels squared is ended if its
+resident memory exceeds the limit, in GB; the last is one of 6144x4096 pixels. A step is one
+evaluation of the default losses and their gradient; the optimizer's own memory is not part of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from nst._presets import preset
 _TILE, _TILE_OF_LARGEST = 64, 32
 _SIZES = ((256, 256), (512, 512), (1024, 1024), (1024, 1536), (2048, 1536), (2048, 3072))
 _LARGEST_WHOLE = 2048 * 1536
+_PRINT = (4096, 6144)
 
 
 def picture(height: int, width: int, seed: int) -> Tensor:
@@ -136,8 +137,10 @@ def main() -> None:
             if tile or height * width <= _LARGEST_WHOLE:
                 shape = ["--measure", str(height), str(width), str(tile)]
                 run_within(float("inf"), [*threads, *shape])
-    largest = ["--measure", *[str(arguments.largest)] * 2, str(_TILE_OF_LARGEST)]
-    run_within(arguments.limit, [*threads, *largest])
+    square = (arguments.largest, arguments.largest)
+    for limit, sides in ((arguments.limit, square), (float("inf"), _PRINT)):
+        largest = ["--measure", *map(str, sides), str(_TILE_OF_LARGEST)]
+        run_within(limit, [*threads, *largest])
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def test_tiles_are_taken_where_it_is_not_and_the_log_says_so(
     with caplog.at_level(logging.INFO, "nst"):
         result = small().run(picture, painting)
     assert result.settings["tile"] == 64
-    assert "70x50 pixels would take about 5 MB, and 1 MB are free: in tiles of 64 rows" in (
+    assert "50x70 pixels would take about 5 MB, and 1 MB are free: in tiles of 64 rows" in (
         caplog.text
     )
 
@@ -141,11 +141,6 @@ def test_targets_are_captured_in_tiles_as_well(
     monkeypatch.setattr(FeatureExtractor, "forward", seen)
     small(tile=12, num_scales=1).run(picture, captured)
     assert max(heights) <= 64  # the corner on which losses are tried
-
-
-def test_free_memory_is_that_of_the_machine() -> None:
-    free = _tiles.free_memory(torch.device("cpu"))
-    assert free is None or free > 2**20
 
 
 @pytest.mark.parametrize(("side", "history"), [(512, 20), (4096, 5), (16384, 4)])

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
+from nst._memory import is_exhausted
 from nst._segment import See
 from nst._shards import Share
 from nst._sweep import Sweep
 from nst._tally import StatisticTally, adds_up
-from nst._terms import Tallies, Term, gradient_of
+from nst._terms import Tallies, Term, gradient_of, no_sum
 
 __all__ = ["Extractor", "Objective", "Reference", "Region"]
 
+T = TypeVar("T")
 Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 
 # How fast the styles' share grows with the strength: in equal steps of strength, the picture
@@ -68,6 +71,8 @@ class Objective:
             does not refer to the content, 1 changes nothing.
         normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
         tile: How many rows of each block of the network are computed at a time; None for all.
+        fall_back: Is asked for such a number when the memory was not enough for all; returns None
+            if there is to be none.
     """
 
     def __init__(
@@ -78,8 +83,10 @@ class Objective:
         strength: float = 1.0,
         normalize_gradients: bool = False,
         tile: int | None = None,
+        fall_back: Callable[[], int | None] | None = None,
     ) -> None:
-        self._extractor, self._normalize, self._tile = extractor, normalize_gradients, tile
+        self._extractor, self._normalize = extractor, normalize_gradients
+        self._tile, self._fall_back = tile, fall_back
         self._adds_up: bool | None = None  # not known before there are features
         self._share: Share | None = None
         self._terms = {}
@@ -110,7 +117,7 @@ class Objective:
         self._to(image)
         self._in_rows(image)  # decided now, if not before: the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
-        features = self._features(image, _union(chosen))
+        features = self._sparing(lambda: self._features(image, _union(chosen)))
         for loss in chosen:
             loss.capture(features)
 
@@ -127,7 +134,7 @@ class Objective:
         chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
         captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
-            seen = [self._look_at(reference) for reference in region.references]
+            seen = [self._sparing(partial(self._look_at, each)) for each in region.references]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
                 own = copy.deepcopy(term.loss)
@@ -173,10 +180,10 @@ class Objective:
             ValueError: As in `score`.
             RuntimeError: No loss depends on the picture.
         """
-        if self._normalize:
-            losses, gradient = self._evaluate_normalized(image)
-        else:
-            losses, gradient = self._evaluate(image, list(self._terms))
+        work = partial(self._evaluate, names=list(self._terms))
+        losses, gradient = self._sparing(
+            partial(self._evaluate_normalized if self._normalize else work, image)
+        )
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
@@ -185,6 +192,19 @@ class Objective:
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
         return losses, gradient.contiguous()
+
+    def _sparing(self, work: Callable[[], T]) -> T:
+        """Do some work, and once more in tiles if the memory was not enough."""
+        try:
+            return work()
+        except Exception as error:
+            tile = None
+            if self._fall_back is not None and self._adds_up and is_exhausted(error):
+                tile = self._fall_back()
+            if tile is None:
+                raise
+        self._tile = tile  # now that all is let go of that the error had a hold on
+        return work()
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite.
@@ -285,7 +305,13 @@ class Objective:
 
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
-        twin = Objective(self._extractor, {}, normalize_gradients=self._normalize, tile=self._tile)
+        twin = Objective(
+            self._extractor,
+            {},
+            normalize_gradients=self._normalize,
+            tile=self._tile,
+            fall_back=self._fall_back,
+        )
         twin._adds_up, twin._share = self._adds_up, self._share
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
@@ -334,19 +360,11 @@ class Objective:
             name for name, loss in deep.items() if not sweeps or not adds_up(loss, features)
         ]
         if stubborn and self._tile is not None:
-            raise self._refusal(f"`tile` is {self._tile}", "tiles", "tile=None", stubborn[0])
+            raise no_sum(stubborn[0], deep[stubborn[0]], f"`tile` is {self._tile}", "tile=None")
         if stubborn and self._share is not None and self._share.divided:
             there_are = f"there are {self._share.ranks.size} processes"
-            raise self._refusal(there_are, "their rows", "a single one", stubborn[0])
+            raise no_sum(stubborn[0], deep[stubborn[0]], there_are, "a single one")
         return not stubborn
-
-    def _refusal(self, case: str, parts: str, remedy: str, name: str) -> ValueError:
-        kind = type(self._terms[name][0].loss).__name__
-        return ValueError(
-            f"{case}, but the loss {name!r} ({kind}) is no sum over positions, of which {parts} "
-            f"could be parts. Use {remedy}, or a StatisticLoss or PointwiseLoss that "
-            "`nst.testing.check_loss` approves."
-        )
 
     def _look_at(self, reference: Reference) -> _Seen | Reference:
         """Return what the style losses need of a style."""

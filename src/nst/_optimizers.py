@@ -201,17 +201,12 @@ class BoundedLBFGS(torch.optim.Optimizer):
         """Return the L-BFGS direction over the free values (the two-loop recursion)."""
         direction: Tensor = -gradient
         used = []
-        for change, gradient_change in reversed(self._state["pairs"]):
+        for change, gradient_change, smallest in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # what bounds hold has no say
-            curvature, *lengths, along = self._dots(
-                (gradient_change, change),
-                (change, change),
-                (gradient_change, gradient_change),
-                (change, direction),
-            )
-            if _curves_up(curvature, *lengths):
+            curvature, along = self._dots((gradient_change, change), (change, direction))
+            if curvature > smallest:
                 share = along / curvature
-                direction -= share * gradient_change
+                direction.addcmul_(gradient_change, share, value=-1)
                 used.append((change, gradient_change, curvature, share))
         if not used:
             direction = self._coarsened(direction, free)
@@ -223,7 +218,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         direction *= curvature / self._dots((gradient_change, coarsened))[0]
         for change, gradient_change, curvature, share in reversed(used):
             along = self._dots((gradient_change, direction))[0]
-            direction += change * (share - along / curvature)
+            direction.addcmul_(change, share - along / curvature)
         return direction * free
 
     def _dots(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
@@ -258,11 +253,14 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        products = self._dots(
+        """Keep a pair of changes, if it has positive curvature; else it would spoil the metric."""
+        curvature, *squares = self._dots(
             (gradient_change, change), (change, change), (gradient_change, gradient_change)
         )
-        if _curves_up(*products):
-            pairs = [*self._state["pairs"], (change, gradient_change)]
+        # The angle decides, not the size: the test must not depend on the loss's scale.
+        smallest = torch.finfo(change.dtype).eps * squares[0].sqrt() * squares[1].sqrt()
+        if curvature > smallest:
+            pairs = [*self._state["pairs"], (change, gradient_change, smallest)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
     def _point(self) -> Tensor:
@@ -311,19 +309,6 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
         output_padding=(height % 2, width % 2),
     )
     return image + back.view_as(image)
-
-
-def _curves_up(curvature: Tensor, change: Tensor, gradient_change: Tensor) -> bool:
-    """Tell whether a pair has positive curvature, without which it would spoil the metric.
-
-    Args:
-        curvature: The scalar product of the two.
-        change: That of the change with itself.
-        gradient_change: That of the gradient's change with itself.
-    """
-    # The angle decides, not the size: the test must not depend on the loss's scale.
-    smallest = torch.finfo(curvature.dtype).eps * change.sqrt() * gradient_change.sqrt()
-    return bool(curvature > smallest)
 
 
 def _unit(largest: Tensor) -> float:

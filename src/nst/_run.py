@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from traceback import clear_frames
 from typing import Any
 
 from torch import Tensor
@@ -13,13 +14,16 @@ from torch import Tensor
 from nst._callbacks import Callback, LossHistory
 from nst._job import Job, Recipe
 from nst._loop import begin, end, join_reasons, optimize, persist
+from nst._memory import is_exhausted
 from nst._objective import Objective
 from nst._optimizers import optimizer_factory
+from nst._readable import byte_count
 from nst._result import StyleTransferResult, attach_result
 from nst._settings import settings_of
 from nst._shards import Ranks
 from nst._snapshot import Snapshots
 from nst._style import Painting
+from nst._tiles import ROWS, bytes_needed
 from nst.images import resize
 
 __all__ = ["follow"]
@@ -57,7 +61,7 @@ def follow(
                 begin(callback, state, resumed)
                 stack.callback(end, callback, state)
             state.snapshot = Snapshots(job, recipe, followers, start, ranks)
-            with ranks.holding_interrupts():
+            with ranks.holding_interrupts(), _explaining_memory(job):
                 ordered = sorted(followers, key=lambda each: each.called_last)
                 _paint(job, recipe, ordered, ranks)
         except KeyboardInterrupt:
@@ -103,7 +107,7 @@ def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks
         state.scale, scale = index, job.scales[index]
         before = sum(num_steps for _, num_steps in state.plan[:index])
         make_optimizer = optimizer_factory(recipe.optimizer, fine=state.scale == last and last > 0)
-        objectives = _objectives(job, recipe, scale.size)
+        objectives = _objectives(job, recipe, scale.size, ranks)
         for canvas, objective in zip(job.canvases, objectives, strict=True):
             canvas.start_scale(objective, scale.size, make_optimizer, ranks)
         num_steps = scale.num_steps - (state.step - before)
@@ -115,8 +119,16 @@ def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks
         state.plan = (*state.plan[:index], taken, *job.scales[index + 1 :])
 
 
-def _objectives(job: Job, recipe: Recipe, size: int) -> Iterator[Objective]:
+def _objectives(job: Job, recipe: Recipe, size: int, ranks: Ranks) -> Iterator[Objective]:
     """Make an objective for each picture; styles are captured once if all have the same."""
+
+    def fall_back() -> int | None:
+        if recipe.tile != "auto" or job.tile is not None or ranks.size > 1:
+            return None
+        job.tile = ROWS
+        logger.warning("the memory is not enough for whole pictures: in tiles of %d rows", ROWS)
+        return ROWS
+
     for picture in range(len(job.canvases)):
         if picture < len(job.materials):
             objective = Objective(
@@ -125,9 +137,27 @@ def _objectives(job: Job, recipe: Recipe, size: int) -> Iterator[Objective]:
                 strength=job.handles.strength,
                 normalize_gradients=recipe.normalize_gradients,
                 tile=job.tile,
+                fall_back=fall_back,
             )
             objective.capture_styles(job.regions_at(size, picture))
         yield objective.copy()
+
+
+@contextmanager
+def _explaining_memory(job: Job) -> Iterator[None]:
+    """Tell how much memory a run takes when that was more than there is."""
+    try:
+        yield
+    except Exception as error:
+        if not is_exhausted(error):
+            raise
+        height, width = job.shape
+        needed = byte_count(bytes_needed(job.shape, job.tile, job.photo.pixels))
+        clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
+        raise MemoryError(
+            f"`size` is {max(job.shape)}: {width}x{height} pixels take about {needed}, which is "
+            f"more memory than there is. Use tile={ROWS}, a smaller size, or optimizer='adam'."
+        ) from error
 
 
 def _result(

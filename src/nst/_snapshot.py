@@ -140,40 +140,36 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
     canvases = [{**each, "work": None} for each in snapshot["canvases"]]
     kept = _moved({**snapshot, "canvases": canvases, "generators": None}, recipe.device)
     photo = Picture(_expanded(kept["photo"]), _maybe_expanded(kept["alpha"]))
+    job = _restored_job(kept, photo, recipe)
+    works = [each["work"] for each in snapshot["canvases"]]
+    job.canvases.extend(_restored_canvases(kept, works, job, recipe.average))
+    job.state.image = torch.cat([canvas.pixels.detach() for canvas in job.canvases])
+    if not job.state.scale < len(job.scales) == len(job.state.plan):
+        raise ValueError("it is at a scale that there is not")
+    job.best()  # raises if there is none
+    torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if that is none
+    callbacks = [(str(name), dict(own)) for name, own in kept["callbacks"]]
+    return Resumption(job, callbacks, snapshot["generators"], float(kept["seconds"]))
+
+
+def _restored_job(kept: Mapping[str, Any], photo: Picture, recipe: Recipe) -> Job:
+    """Return what the run worked with, but for its canvases."""
     masks = [(everywhere, _maybe_expanded(mask)) for everywhere, mask in kept["regions"]]
-    places: list[Tensor | None] = [
-        None if everywhere else _placeholder(photo) for everywhere, _ in masks
-    ]
-    materials = [[_material(each) for each in palette] for palette in kept["materials"]]
-    styles = [
-        Style(
-            each.pixels if isinstance(each, Painting) else each,
-            style["weight"],
-            None if style["region"] is None else places[style["region"]],
-            _placeholder(photo) if style["masked"] else None,
-            style["scale"],
-            style["rotation"],
-        )
-        for style, each in zip(kept["styles"], materials[0], strict=True)
-    ]
+    places = [None if everywhere else _placeholder(photo) for everywhere, _ in masks]
     keys: list[Hashable] = [None if place is None else id(place) for place in places]
+    materials = [[_material(each) for each in palette] for palette in kept["materials"]]
     scales, plan = ([_scale(raw) for raw in kept[name]] for name in ("scales", "plan"))
-    where = _maybe_expanded(kept["where"])
-    job = Job(
+    return Job(
         photo=photo,
-        handles=Handles(
-            photo.pixels if kept["init"] is None else kept["init"],
-            kept["seed"],
-            kept["strength"],
-            kept["preserve_color"],
-            kept["color_when"],
-            None if kept["repaints_all"] else _placeholder(photo),
-        ),
+        handles=_restored_handles(kept, photo),
         losses=recipe.losses,
-        styles=styles,
+        styles=[
+            _restored_style(style, material, places, photo)
+            for style, material in zip(kept["styles"], materials[0], strict=True)
+        ],
         materials=materials,
         regions={key: mask for key, (_, mask) in zip(keys, masks, strict=True)},
-        where=where,
+        where=_maybe_expanded(kept["where"]),
         shape=fit(photo.pixels.shape[-2:], scales[-1].size),
         scales=scales,
         canvases=[],
@@ -189,21 +185,42 @@ def restore(snapshot: Mapping[str, Any], recipe: Recipe) -> Resumption:
         tile=None if isinstance(recipe.tile, str) else recipe.tile,
         inputs=dict(kept["record"]["inputs"]),
     )
-    works = [each["work"] for each in snapshot["canvases"]]
+
+
+def _restored_handles(kept: Mapping[str, Any], photo: Picture) -> Handles:
+    return Handles(
+        photo.pixels if kept["init"] is None else kept["init"],
+        kept["seed"],
+        kept["strength"],
+        kept["preserve_color"],
+        kept["color_when"],
+        None if kept["repaints_all"] else _placeholder(photo),
+    )
+
+
+def _restored_style(
+    style: Mapping[str, Any], material: Material, places: Sequence[Tensor | None], photo: Picture
+) -> Style:
+    return Style(
+        material.pixels if isinstance(material, Painting) else material,
+        style["weight"],
+        None if style["region"] is None else places[style["region"]],
+        _placeholder(photo) if style["masked"] else None,
+        style["scale"],
+        style["rotation"],
+    )
+
+
+def _restored_canvases(
+    kept: Mapping[str, Any], works: Sequence[Any], job: Job, average: float
+) -> Iterator[Canvas]:
     for picture, beginning, own, work in zip(
-        photo.pixels, kept["beginnings"], kept["canvases"], works, strict=True
+        job.photo.pixels, kept["beginnings"], kept["canvases"], works, strict=True
     ):
         start = picture[None].clone() if beginning is None else _expanded(beginning)
-        canvas = Canvas(picture[None], start, where=where, average=recipe.average)
+        canvas = Canvas(picture[None], start, where=job.where, average=average)
         canvas.load_state_dict({**own, "work": work})
-        job.canvases.append(canvas)
-    job.state.image = torch.cat([canvas.pixels.detach() for canvas in job.canvases])
-    if not job.state.scale < len(scales) == len(plan):
-        raise ValueError("it is at a scale that there is not")
-    job.best()  # raises if there is none
-    torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if that is none
-    callbacks = [(str(name), dict(own)) for name, own in kept["callbacks"]]
-    return Resumption(job, callbacks, snapshot["generators"], float(kept["seconds"]))
+        yield canvas
 
 
 def _scale(raw: Sequence[Any]) -> Scale:

@@ -14,7 +14,7 @@ from nst._segment import Slope
 from nst._shards import Share
 from nst._tally import Tally, promises_sums, tally
 
-__all__ = ["Tallies", "Term", "gradient_of", "sees_pixels_only", "whole_only"]
+__all__ = ["Tallies", "Term", "gradient_of", "no_sum", "sees_pixels_only", "whole_only"]
 
 
 class Term(NamedTuple):
@@ -149,6 +149,22 @@ def sees_pixels_only(loss: Loss) -> bool:
 def whole_only(loss: Loss) -> bool:
     """Tell by its kind whether a loss must be shown all features of a picture at once."""
     return not sees_pixels_only(loss) and not promises_sums(loss)
+
+
+def no_sum(name: str, loss: Loss, case: str, remedy: str) -> ValueError:
+    """Return the error that a loss cannot be shown some rows at a time.
+
+    Args:
+        name: What the loss is called.
+        loss: Which one.
+        case: Why it would have to be.
+        remedy: What may be used instead.
+    """
+    return ValueError(
+        f"{case}, but the loss {name!r} ({type(loss).__name__}) is no sum over positions, which "
+        f"alone can be computed in parts. Use {remedy}, or a StatisticLoss or PointwiseLoss that "
+        "`nst.testing.check_loss` approves."
+    )
 
 
 def gradient_of(value: Tensor, image: Tensor) -> Tensor | None:

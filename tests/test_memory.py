@@ -1,0 +1,141 @@
+"""Too little memory: known before if that can be, and else told, or gone around, in the run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst import (
+    ContentLoss,
+    GramStyleLoss,
+    NearestNeighborStyleLoss,
+    StyleTransfer,
+)
+from nst._memory import free_memory, is_exhausted
+from nst._sweep import Sweep
+from nst.testing import tiny_extractor
+
+EXHAUSTED = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried "
+    "to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+def small(**arguments: Any) -> StyleTransfer:
+    losses = {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
+    settings = {"losses": losses, "num_steps": 6, "num_scales": 1, **arguments}
+    return StyleTransfer(tiny_extractor().double(), **settings)
+
+
+@pytest.fixture
+def fail_whole(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets pictures that are computed whole fail, from one way back through the network on."""
+
+    def fail(after: int) -> None:
+        back, calls = Sweep.back, [0]
+
+        def back_or_fail(sweep: Sweep, *args: Any, **options: Any) -> Tensor | None:
+            calls[0] += sweep._tile is None
+            if sweep._tile is None and calls[0] > after:
+                raise EXHAUSTED
+            return back(sweep, *args, **options)
+
+        monkeypatch.setattr(Sweep, "back", back_or_fail)
+
+    return fail
+
+
+def test_a_run_goes_on_in_tiles_where_memory_gives_out(
+    photo: Tensor,
+    painting: Tensor,
+    fail_whole: Callable[[int], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    expected = small(tile=64).run(photo, painting)
+    fail_whole(3)
+    result = small(tile="auto").run(photo, painting)
+    assert result.num_steps == 6 and result.settings["tile"] == 64
+    torch.testing.assert_close(result.image, expected.image, rtol=0, atol=1e-6)
+    assert "the memory is not enough for whole pictures: in tiles of 64 rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"tile": None}, {"tile": "auto", "losses": {"n": NearestNeighborStyleLoss()}}]
+)
+def test_where_it_cannot_the_error_tells_what_is_needed_and_has_the_picture(
+    photo: Tensor,
+    painting: Tensor,
+    fail_whole: Callable[[int], None],
+    arguments: dict[str, Any],
+) -> None:
+    fail_whole(3)
+    losses = arguments.get("losses")
+    if losses is not None:  # has no way back of its own rows
+        forward, calls = NearestNeighborStyleLoss.forward, [0]
+
+        def forward_or_fail(loss: Any, *args: Any) -> Tensor:
+            calls[0] += 1
+            if calls[0] > 3:
+                raise EXHAUSTED
+            return forward(loss, *args)
+
+        losses["n"].forward = forward_or_fail.__get__(losses["n"])
+    with pytest.raises(MemoryError, match=r"`size` is 40: 40x32 pixels take about \d+ MB") as error:
+        small(**arguments).run(photo, painting)
+    assert error.value.result.num_steps > 0  # type: ignore[attr-defined]
+
+
+def test_only_pytorchs_own_error_says_that_memory_is_exhausted() -> None:
+    assert is_exhausted(EXHAUSTED) and is_exhausted(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_exhausted(RuntimeError("shapes differ")) and not is_exhausted(MemoryError())
+
+
+def test_free_memory_is_that_of_the_machine() -> None:
+    free = free_memory(torch.device("cpu"))
+    assert free is None or free > 2**20
+
+
+LIMITED = """
+import resource, sys, torch
+torch.set_num_threads(1)
+from nst import GramStyleLoss, StyleTransfer, _tiles
+from nst.testing import tiny_extractor
+
+def run(photo, tile):
+    layers = ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "conv2_1", "relu2_1"]
+    losses = {"style": GramStyleLoss(layers)}
+    options = {"size": 1536, "num_scales": 1, "num_steps": 1, "optimizer": "adam", "tile": tile}
+    return StyleTransfer(tiny_extractor(), losses, **options).run(photo, painting)
+
+painting, photo = (torch.rand(1, 3, side, side) for side in (64, 1536))
+run(painting, None)
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 440 * 2**20,) * 2)
+if sys.argv[1] == "blind":
+    _tiles.free_memory = lambda device: None
+try:
+    print(run(photo, None if sys.argv[1] == "whole" else "auto").settings["tile"])
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the process's addresses")
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("auto", "64"),  # what is free was asked
+        ("blind", "64"),  # the memory gave out on the way
+        ("whole", "`size` is 1536: 1536x1536 pixels take about 3.3 GB, which is more memory than"),
+    ],
+)
+def test_within_a_real_limit(how: str, told: str) -> None:
+    command = [sys.executable, "-c", LIMITED, how]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.startswith(told)
