@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nst._allocations import Allocations
 from nst._job import Job, Recipe
+from nst._malloc import large_blocks_kept
 from nst._objective import Objective
 from nst._optimizers import optimizer_factory
 from nst._readable import byte_count, duration
@@ -61,7 +62,8 @@ def estimate_run(job: Job, recipe: Recipe) -> Estimate:
         recipe: The transfer.
     """
     size = _measured_size(job)
-    step = _measure_step(job, recipe, size)
+    with large_blocks_kept(_pixels(job, job.scales[-1].size)):
+        step = _measure_step(job, recipe, size)
     of_measured = sum(
         (scale.num_steps + _EXTRA_STEPS) * _pixels(job, scale.size) / _pixels(job, size)
         for scale in job.scales

@@ -14,6 +14,7 @@ from torch import Tensor
 from nst._callbacks import Callback, LossHistory
 from nst._job import Job, Recipe
 from nst._loop import begin, end, join_reasons, optimize, persist
+from nst._malloc import large_blocks_kept
 from nst._memory import is_exhausted
 from nst._objective import Objective
 from nst._optimizers import optimizer_factory
@@ -24,7 +25,7 @@ from nst._shards import Ranks
 from nst._snapshot import Snapshots
 from nst._style import Painting
 from nst._tiles import ROWS, bytes_needed
-from nst.images import resize
+from nst.images import fit, resize
 
 __all__ = ["follow"]
 
@@ -107,11 +108,13 @@ def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks
         state.scale, scale = index, job.scales[index]
         before = sum(num_steps for _, num_steps in state.plan[:index])
         make_optimizer = optimizer_factory(recipe.optimizer, fine=state.scale == last and last > 0)
-        objectives = _objectives(job, recipe, scale.size, ranks)
-        for canvas, objective in zip(job.canvases, objectives, strict=True):
-            canvas.start_scale(objective, scale.size, make_optimizer, ranks)
-        num_steps = scale.num_steps - (state.step - before)
-        optimize(job.canvases, num_steps, state, callbacks, ranks)
+        height, width = fit(job.shape, scale.size)
+        with large_blocks_kept(height * width):
+            objectives = _objectives(job, recipe, scale.size, ranks)
+            for canvas, objective in zip(job.canvases, objectives, strict=True):
+                canvas.start_scale(objective, scale.size, make_optimizer, ranks)
+            num_steps = scale.num_steps - (state.step - before)
+            optimize(job.canvases, num_steps, state, callbacks, ranks)
         if state.stop_reason is not None:
             return
         # What a stalled scale left out is not to be done.
