@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--seconds", type=float, nargs="+", default=[60, 180])
     parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 1, 2])
+    parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folder", type=Path, help="where to keep the pictures")
     arguments = parser.parse_args()
@@ -126,7 +127,8 @@ def main() -> None:
         content, style = (load_image(path, size=arguments.size) for path in (photo, painting))
         scorer = Scorer(extractor, content, style)
         print(f"\n{Path(photo).name} x {Path(painting).name}", flush=True)
-        for name, recipe in RECIPES.items():
+        for name in arguments.recipes:
+            recipe = RECIPES[name]
             for factor in arguments.factors:
                 transfer = StyleTransfer(extractor, size=arguments.size, **recipe(factor))
                 planned = name == "nst's default"

@@ -9,6 +9,7 @@ import errno
 import io
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -423,6 +424,21 @@ def test_the_command_line_saves_what_was_painted_before_an_error(
     assert nst.cli.main(command) == 2
     assert "nst: error: the disk is gone" in capsys.readouterr().err
     assert nst.images.read_record("out/made.png")["stop_reason"] == "failed: OSError"
+
+
+def test_the_command_line_tells_in_a_line_that_memory_gave_out(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Fails(Callback):
+        def on_step(self, state: RunState) -> None:
+            if state.step == 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("nst.cli._callbacks", lambda options: [Fails()])
+    assert nst.cli.main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"nst: error: `size` is 40: .* Use tile=64, a smaller size, or .*", line)
+    assert nst.images.read_record("out/made.png")["stop_reason"] == "failed: MemoryError"
 
 
 # No network

@@ -33,6 +33,7 @@ from torch import Tensor
 from nst._checks import file_path
 
 __all__ = [
+    "STRIP",
     "ImageLike",
     "Picture",
     "check_input",
@@ -43,6 +44,9 @@ __all__ = [
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """What can be read as a picture."""
+
+STRIP = 256
+"""How many rows of a picture become other numbers at a time."""
 
 _logger = logging.getLogger("nst")
 
@@ -383,11 +387,9 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
             f"{what} has shape {array.shape}, but must be (H, W) or (H, W, C), C from 1 to 4. "
             f"{hint}"
         )
-    copy = torch.from_numpy(np.array(array, dtype=native, order="C"))
-    values = copy.to(torch.float32)
-    if native.kind == "u":
-        values /= int(np.iinfo(native).max)
-    else:
+    values = torch.from_numpy(np.array(array, dtype=native, order="C"))
+    if native.kind == "f":
+        values = values.to(torch.float32)
         _check_values(values, what)
     if values.ndim == 2:
         values = values[..., None]
@@ -411,28 +413,37 @@ def _from_tensor(tensor: Tensor, what: str) -> Picture:
             f"C from 1 to 4. {hint}"
         )
     values = tensor.detach()
-    if values.dtype != torch.float64:
-        values = values.to(torch.float32)
-    if tensor.dtype == torch.uint8:
-        values = values / 255
-    else:
+    if tensor.is_floating_point():
+        values = values if values.dtype == torch.float64 else values.to(torch.float32)
         _check_values(values, what)
     batch = shape[0] if last == 3 else 1
     return _compose(values.reshape(batch, shape[-3] if last > 1 else 1, *shape[-2:]), what)
 
 
 def _compose(values: Tensor, what: str) -> Picture:
-    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own."""
+    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own.
+
+    Whole numbers become floating ones some rows at a time: a large picture is not there twice.
+    """
     if values.numel() == 0:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
-    color, alpha = values, None
-    if values.shape[1] in (2, 4):
-        color, alpha = values[:, :-1], values[:, -1:].clone()
-        if bool((alpha == 1).all()):
-            alpha = None
-        else:
-            color = color * alpha + (1 - alpha)
-    return Picture(color.repeat(1, 3 // color.shape[1], 1, 1), alpha)
+    n, channels, height, width = values.shape
+    whole = not values.is_floating_point()
+    number = torch.float32 if whole else values.dtype
+    pixels = values.new_empty((n, 3, height, width), dtype=number)
+    alpha = values.new_empty((n, 1, height, width), dtype=number) if channels in (2, 4) else None
+    for start in range(0, height, STRIP):
+        rows = slice(start, start + STRIP)
+        part = values[:, :, rows].to(number)
+        if whole:
+            part = part / torch.iinfo(values.dtype).max
+        if alpha is not None:
+            alpha[:, :, rows] = opaque = part[:, -1:]
+            part = part[:, :-1] * opaque + (1 - opaque)
+        pixels[:, :, rows] = part
+    if alpha is not None and bool((alpha == 1).all()):
+        alpha = None
+    return Picture(pixels, alpha)
 
 
 def _check_values(values: Tensor, what: str) -> None:

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if launched():
                 return _on_several(options)
             return _COMMANDS[options.command](options) or 0
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
         return BAD_INPUT
     except ProcessLost as error:

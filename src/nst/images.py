@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst._checks import file_path
-from nst._decode import ImageLike, Picture, check_input, decoding, read_picture
+from nst._decode import STRIP, ImageLike, Picture, check_input, decoding, read_picture
 from nst._json_ready import json_ready
 
 __all__ = [
@@ -386,17 +386,23 @@ def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
         )
     if image.numel() == 0:
         raise ValueError(f"`{name}` has shape {shape}, but at least one pixel is needed.")
-    if not bool(image.isfinite().all()):
+    low, high = image.detach().aminmax()  # NaN, if there is one
+    if not bool(low.isfinite() & high.isfinite()):
         found = "NaN" if bool(image.isnan().any()) else "infinite values"
         raise ValueError(f"`{name}` has {found}. Lower the step size if an optimization made them.")
     image = image.detach().cpu()
     image = image if image.dtype == torch.float64 else image.float()
-    return image.reshape(shape[-3:]).clamp(0, 1)
+    image = image.reshape(shape[-3:])
+    return image.clamp(0, 1) if low < 0 or high > 1 else image
 
 
 def _to_bytes(values: Tensor) -> npt.NDArray[Any]:
-    """Turn (C, H, W) in [0, 1] into (H, W, C) of `uint8`."""
-    array: npt.NDArray[Any] = (values * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    """Turn (C, H, W) in [0, 1] into (H, W, C) of `uint8`, some rows at a time."""
+    channels, height, width = values.shape
+    array = np.empty((height, width, channels), np.uint8)
+    for start in range(0, height, STRIP):
+        part = (values[:, start : start + STRIP] * 255).round()
+        array[start : start + STRIP] = part.to(torch.uint8).permute(1, 2, 0).numpy()
     return array
 
 
