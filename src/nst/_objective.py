@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from nst._terms import Tallies, Term, gradient_of, no_sum
 
 __all__ = ["Extractor", "Objective", "Reference", "Region"]
 
+P = ParamSpec("P")
 T = TypeVar("T")
 Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 
@@ -117,7 +117,7 @@ class Objective:
         self._to(image)
         self._in_rows(image)  # decided now, if not before: the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
-        features = self._sparing(lambda: self._features(image, _union(chosen)))
+        features = self._sparing(self._features, image, _union(chosen))
         for loss in chosen:
             loss.capture(features)
 
@@ -134,7 +134,7 @@ class Objective:
         chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
         captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
-            seen = [self._sparing(partial(self._look_at, each)) for each in region.references]
+            seen = [self._sparing(self._look_at, each) for each in region.references]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
                 own = copy.deepcopy(term.loss)
@@ -180,10 +180,10 @@ class Objective:
             ValueError: As in `score`.
             RuntimeError: No loss depends on the picture.
         """
-        work = partial(self._evaluate, names=list(self._terms))
-        losses, gradient = self._sparing(
-            partial(self._evaluate_normalized if self._normalize else work, image)
-        )
+        if self._normalize:
+            losses, gradient = self._sparing(self._evaluate_normalized, image)
+        else:
+            losses, gradient = self._sparing(self._evaluate, image, list(self._terms))
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
@@ -193,18 +193,18 @@ class Objective:
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
         return losses, gradient.contiguous()
 
-    def _sparing(self, work: Callable[[], T]) -> T:
-        """Do some work, and once more in tiles if the memory was not enough."""
+    def _sparing(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do some work, and once more in tiles if the memory was not enough for a whole picture."""
         try:
-            return work()
+            return work(*args, **kwargs)
         except Exception as error:
             tile = None
-            if self._fall_back is not None and self._adds_up and is_exhausted(error):
-                tile = self._fall_back()
+            if self._fall_back is not None and self._tile is None and self._adds_up:
+                tile = self._fall_back() if is_exhausted(error) else None
             if tile is None:
                 raise
         self._tile = tile  # now that all is let go of that the error had a hold on
-        return work()
+        return work(*args, **kwargs)
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite.
@@ -356,14 +356,12 @@ class Objective:
         deep = {n: t.loss for n, ts in self._terms.items() for t in ts if not t.sees_pixels_only}
         with torch.no_grad():
             features = self._features(corner, _union(deep.values())) if sweeps else {}
-        stubborn = [
-            name for name, loss in deep.items() if not sweeps or not adds_up(loss, features)
-        ]
+        stubborn = [each for each in deep.items() if not sweeps or not adds_up(each[1], features)]
         if stubborn and self._tile is not None:
-            raise no_sum(stubborn[0], deep[stubborn[0]], f"`tile` is {self._tile}", "tile=None")
+            raise no_sum(*stubborn[0], f"`tile` is {self._tile}", "tile=None")
         if stubborn and self._share is not None and self._share.divided:
             there_are = f"there are {self._share.ranks.size} processes"
-            raise no_sum(stubborn[0], deep[stubborn[0]], there_are, "a single one")
+            raise no_sum(*stubborn[0], there_are, "a single one")
         return not stubborn
 
     def _look_at(self, reference: Reference) -> _Seen | Reference:

@@ -126,10 +126,11 @@ def _objectives(job: Job, recipe: Recipe, size: int, ranks: Ranks) -> Iterator[O
     """Make an objective for each picture; styles are captured once if all have the same."""
 
     def fall_back() -> int | None:
-        if recipe.tile != "auto" or job.tile is not None or ranks.size > 1:
+        if recipe.tile != "auto" or ranks.size > 1:
             return None
+        if job.tile is None:  # another picture of the batch may have come to this before
+            logger.warning("the memory is not enough for whole pictures: in tiles of %d rows", ROWS)
         job.tile = ROWS
-        logger.warning("the memory is not enough for whole pictures: in tiles of %d rows", ROWS)
         return ROWS
 
     for picture in range(len(job.canvases)):
