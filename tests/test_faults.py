@@ -412,33 +412,35 @@ class Removes(Callback):
             shutil.rmtree("out")
 
 
-def test_the_command_line_saves_what_was_painted_before_an_error(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("error", "told", "kind"),
+    [
+        (OSError("the disk is gone"), "the disk is gone", "OSError"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "`size` is 40: .* Use tile=64, a smaller size, or .*",
+            "MemoryError",
+        ),
+    ],
+)
+def test_the_command_line_tells_an_error_in_a_line_and_saves_what_was_painted_before(
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    told: str,
+    kind: str,
 ) -> None:
     class Fails(Callback):
         def on_step(self, state: RunState) -> None:
             if state.step == 3:
-                raise OSError("the disk is gone")
-
-    monkeypatch.setattr("nst.cli._callbacks", lambda options: [Fails()])
-    assert nst.cli.main(command) == 2
-    assert "nst: error: the disk is gone" in capsys.readouterr().err
-    assert nst.images.read_record("out/made.png")["stop_reason"] == "failed: OSError"
-
-
-def test_the_command_line_tells_in_a_line_that_memory_gave_out(
-    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Fails(Callback):
-        def on_step(self, state: RunState) -> None:
-            if state.step == 3:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise error
 
     monkeypatch.setattr("nst.cli._callbacks", lambda options: [Fails()])
     assert nst.cli.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.fullmatch(r"nst: error: `size` is 40: .* Use tile=64, a smaller size, or .*", line)
-    assert nst.images.read_record("out/made.png")["stop_reason"] == "failed: MemoryError"
+    assert re.fullmatch(f"nst: error: {told}", line)
+    assert nst.images.read_record("out/made.png")["stop_reason"] == f"failed: {kind}"
 
 
 # No network
