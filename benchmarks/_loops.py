@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,20 +21,9 @@ Loop = Callable[[int], None]
 _CONTENT_WEIGHT = 0.02
 
 
-def ours(content: Tensor, style: Tensor, folder: Path) -> Loop:
+def ours(content: Tensor, style: Tensor, folder: Path, *, winograd: bool = True) -> Loop:
     """Make a run of nst; its captures are part of the first of the steps."""
-    transfer = StyleTransfer(FeatureExtractor(), optimizer="adam", num_scales=1, size=None)
-
-    def loop(steps: int) -> None:
-        transfer.num_steps = steps
-        transfer.run(content, style)
-
-    return loop
-
-
-def ours_without_winograd(content: Tensor, style: Tensor, folder: Path) -> Loop:
-    """Make a run of nst with PyTorch's convolutions."""
-    extractor = FeatureExtractor(winograd=False)
+    extractor = FeatureExtractor(winograd=winograd)
     transfer = StyleTransfer(extractor, optimizer="adam", num_scales=1, size=None)
 
     def loop(steps: int) -> None:
@@ -145,7 +135,7 @@ def pastiche(content: Tensor, style: Tensor, folder: Path) -> Loop:
 
 LOOPS: dict[str, Callable[[Tensor, Tensor, Path], Loop]] = {
     "nst": ours,
-    "nst, winograd=False": ours_without_winograd,
+    "nst, winograd=False": partial(ours, winograd=False),
     "hand-written": hand_written,
     "hand-written, channels_last": hand_written_channels_last,
     "PyTorch's tutorial": tutorial,

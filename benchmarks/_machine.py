@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["describe_machine"]
+__all__ = ["describe_machine", "megabytes"]
 
 
 def describe_machine() -> str:
@@ -17,3 +17,17 @@ def describe_machine() -> str:
     name = models[0].split(":")[1].strip() if models else platform.processor()
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{name}, {capability}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def megabytes(name: str, pid: int | None = None) -> float:
+    """Return how much memory a process has or had; 0 if it is gone.
+
+    Args:
+        name: `VmRSS` for now, `VmHWM` for the most so far.
+        pid: Which process; this one by default.
+    """
+    try:
+        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{name}:")), 0.0)

@@ -1,6 +1,6 @@
 """Do the default weights mean the same at every size, for any painting and either pooling?
 
-    python benchmarks/carry_over.py PHOTO PAINTING [PAINTING ...] [--sizes 256 512 1024]
+    python benchmarks/carry_over.py PHOTO PAINTING [PAINTING ...] --folder FOLDER
 
 Each painting is transferred with the defaults at each size, with max and with average pooling. The
 table has the distance of the result from the style in layers that were not optimized, by Gram
@@ -34,16 +34,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where pictures are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     print(describe_machine())
     sizes = "".join(f" {size:>8}" for size in arguments.sizes)
     print(f"{'painting':24} {'pooling':8} {'distance':8}{sizes} deviation", flush=True)
     for pooling in arguments.poolings:
         extractor = FeatureExtractor(pooling=pooling)
         for painting in arguments.paintings:
+            pair = f"{Path(arguments.photo).stem}-{Path(painting).stem}"
             rows: dict[str, list[float]] = {n: [] for n in ("Gram", "sliced", "content", "(own)")}
             for size in arguments.sizes:
                 content, style = (load_image(p, size=size) for p in (arguments.photo, painting))
-                file = arguments.folder / f"{Path(painting).stem}-{pooling}-{size}.png"
+                file = arguments.folder / f"{pair}-{pooling}-{size}.png"
                 if not file.exists():
                     StyleTransfer(extractor, size=size).run(content, Style(painting)).save(file)
                 result = load_image(file)

@@ -148,6 +148,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to keep the pictures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     print(describe_machine())
     pair = Comparison(arguments.photo, arguments.painting, arguments.size)
     plain = Plain(pair)

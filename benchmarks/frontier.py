@@ -3,9 +3,9 @@
     python benchmarks/frontier.py PHOTO PAINTING [PHOTO PAINTING ...] [--seconds 60 180]
 
 For every pair, every recipe runs once for each weight and is looked at when its time is up: nst's
-default with as many steps as fit in (by one measured step), single-scale Adam and torch's L-BFGS on
-the same losses, and Adam on the absolute losses of the preset "gatys". The measures are those of
-layers that no recipe optimizes, the content's distance, and the edges.
+default with as many steps as fit in (by a short run that is measured), single-scale Adam and
+torch's L-BFGS on the same losses, and Adam on the absolute losses of the preset "gatys". The
+measures are those of layers that no recipe optimizes, the content's distance, and the edges.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ def main() -> None:
     if len(arguments.pairs) % 2:
         parser.error("pictures come in pairs: PHOTO PAINTING")
     torch.set_num_threads(arguments.threads)
+    if arguments.folder is not None:
+        arguments.folder.mkdir(parents=True, exist_ok=True)
     print(describe_machine())
     extractor = FeatureExtractor()
     for photo, painting in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True):

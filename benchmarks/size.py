@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from _machine import describe_machine
+from _machine import describe_machine, megabytes
 from nst import FeatureExtractor
 from nst._objective import Objective, Reference, Region
 from nst._presets import preset
@@ -77,7 +77,7 @@ def measure(height: int, width: int, tile: int | None) -> None:
     extractor, image = FeatureExtractor(), picture(height, width, 0)
     small = picture(64, 64, 0)
     prepared(extractor, small, None).evaluate(small.flip(-1))  # kernels are made
-    base = _memory("VmRSS")
+    base = megabytes("VmRSS")
     objective = prepared(extractor, image, tile)
     start = image.flip(-1)
     del image
@@ -87,30 +87,21 @@ def measure(height: int, width: int, tile: int | None) -> None:
         begin = time.perf_counter()
         objective.evaluate(start)
         seconds.append(time.perf_counter() - begin)
-    risen = _memory("VmHWM") - base
+    risen = megabytes("VmHWM") - base
     pixels = height * width
     print(
         f"{width}x{height:<6} {'whole' if tile is None else f'{tile} rows':8} {seconds[-1]:8.2f} s "
         f"{seconds[-1] / pixels * 1e6:7.2f} s/MP {risen:8.0f} MB {risen * 2**20 / pixels:7.0f} "
-        f"bytes/pixel, {_memory('VmHWM') / 1024:.2f} GB in all",
+        f"bytes/pixel, {megabytes('VmHWM') / 1024:.2f} GB in all",
         flush=True,
     )
-
-
-def _memory(name: str, pid: str = "self") -> float:
-    """Return megabytes of memory that a process has or had; 0 if it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(f"{name}:")), 0.0)
 
 
 def run_within(limit: float, arguments: list[str]) -> None:
     """Run one measurement in a process of its own, and end it if it takes more than the limit."""
     process = subprocess.Popen([sys.executable, __file__, *arguments])
     while process.poll() is None:
-        if _memory("VmRSS", str(process.pid)) > limit * 1024:
+        if megabytes("VmRSS", process.pid) > limit * 1024:
             process.kill()
             print(f"ended: more than {limit} GB")
         time.sleep(0.02)

@@ -6,7 +6,7 @@ All work on the same pictures, the same weights and the same layers, and evaluat
 gradient once a step. First the loops alternate in one process: medians of the seconds, and the
 median of each round's ratio to the fastest loop that is not nst. Then each runs two steps in a
 process of its own: how far its memory rises above where it stood with the network loaded (what
-nst makes of the kernels at the first use, about 400 MB, counts).
+nst makes of the kernels at the first use, about 200 MB, counts).
 `--memory-only` leaves out the first part.
 """
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from _loops import LOOPS
-from _machine import describe_machine
+from _machine import describe_machine, megabytes
 
 
 def pictures(height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -61,21 +61,14 @@ def time_all(height: int, width: int, steps: int, repeats: int) -> None:
         )
 
 
-def print_memory(height: int, width: int, name: str) -> None:
+def printmegabytes(height: int, width: int, name: str) -> None:
     """Print how many megabytes two steps of a loop need beyond the network."""
     with tempfile.TemporaryDirectory() as folder:
         loop = LOOPS[name](*pictures(height, width), Path(folder))
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
-        base = _memory("VmRSS")
+        base = megabytes("VmRSS")
         loop(2)
-        print(f"{name:28} {_memory('VmHWM') - base:8.0f} MB above {base:.0f} MB")
-
-
-def _memory(name: str) -> float:
-    """Return megabytes of memory that this process has or had."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{name}:"))
-    return int(line.split()[1]) / 1024
+        print(f"{name:28} {megabytes('VmHWM') - base:8.0f} MB above {base:.0f} MB")
 
 
 def main() -> None:
@@ -90,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of is not None:
-        print_memory(arguments.height, arguments.width, arguments.memory_of)
+        printmegabytes(arguments.height, arguments.width, arguments.memory_of)
         return
     print(describe_machine())
     print(f"{arguments.width}x{arguments.height} pixels")

@@ -95,9 +95,7 @@ def problems_of(
         target = address.removeprefix(root)
         if target not in known:
             found.append(f"link to {link}")
-        elif (
-            anchor and target.endswith(("/", "")) and known[target] and anchor not in known[target]
-        ):
+        elif anchor not in known[target]:
             found.append(f"link to {link}: no such place")
     return found
 

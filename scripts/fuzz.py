@@ -8,12 +8,14 @@ What is found is written into the folder `fuzz-findings`, and the exit status is
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import json
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -250,6 +252,7 @@ def fuzz(target: str, seconds: float) -> None:
     findings = FINDINGS.resolve()
     findings.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="nst-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     seeds, check = TARGETS[target](folder)
     if atheris is not None:
         corpus = folder / "corpus"
@@ -270,7 +273,7 @@ def fuzz(target: str, seconds: float) -> None:
         content = mutated(rng.choice(seeds), rng)
         try:
             check(content)
-        except BaseException:
+        except Exception:
             (findings / f"{target}-{count}").write_bytes(content)
             raise
         count += 1
@@ -283,7 +286,8 @@ def main(seconds: str, *targets: str) -> int:
         fuzz(targets[0], float(seconds))
         return 0
     return max(
-        abs(subprocess.call([sys.executable, __file__, seconds, target])) for target in TARGETS
+        abs(subprocess.call([sys.executable, __file__, seconds, target]))
+        for target in targets or TARGETS
     )
 
 
