@@ -63,7 +63,7 @@ def _prepare(namespace: dict[str, Any]) -> None:
     """Make the world in which a page's examples run."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
     (folder / "photos").mkdir()
-    names = "photo.jpg", "painting.jpg", "other.jpg", "sky.png", "mask.png"
+    names = "photo.jpg", "painting.jpg", "other.jpg", "mask.png", "around.png"
     for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg")):
         _smooth_picture(seed).save(folder / name)
     shutil.copy(_GALLERY_PICTURE, folder)
@@ -76,7 +76,8 @@ def _prepare(namespace: dict[str, Any]) -> None:
     for replacement in (
         patch.dict(os.environ, {"MPLBACKEND": "agg"}),
         patch("nst._features.load_weights", lambda source="auto": tiny),
-        patch("nst._job.plan_scales", _plan_few_steps),
+        patch("nst._plan.plan_scales", _plan_few_steps),
+        patch("nst._capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
         patch("nst.cli.paint", lambda: _smooth_picture(1)),
         patch("nst._samples.paint", lambda: _smooth_picture(1)),
         patch("nst._samples.woodcut", lambda: _smooth_picture(2)),

@@ -145,3 +145,22 @@ def test_any_other_json_raises_an_ordinary_error(value: Any) -> None:
         read_archive(forged(value, b""))
     except Exception as error:
         assert not isinstance(error, (SystemError, MemoryError))
+
+
+def rewritten(change: Any) -> io.BytesIO:
+    """Return an archive of two tensors whose values have been changed."""
+    file = io.BytesIO()
+    tensors = written([torch.ones(3), torch.zeros(3)])
+    with zipfile.ZipFile(tensors) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "values.json":
+                content = json.dumps(change(json.loads(content))).encode()
+            new.writestr(name, content)
+    return file
+
+
+def test_a_tensor_is_read_once_lest_a_small_file_become_large() -> None:
+    with pytest.raises(KeyError):
+        read_archive(rewritten(lambda values: values[:1] * 1000))
+    assert len(read_archive(rewritten(lambda values: values))) == 2

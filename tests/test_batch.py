@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -61,7 +63,7 @@ def test_every_picture_becomes_what_stylize_makes_of_it(
     out, err = capsys.readouterr()
     *told, summary = out.splitlines()
     assert told == [f"[{i}/3] {folder}/out/{name}" for i, name in enumerate(written(), 1)]
-    assert summary == "3 of 3 pictures in 0 s"
+    assert re.fullmatch(r"3 of 3 pictures in \d+ s", summary)
     assert "2/2" in err
     for name in NAMES:
         assert command(f"stylize photos/{name} a.png -o alone.png --steps 2 --quiet") == 0
@@ -271,6 +273,31 @@ def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others() -> None:
     Path("photos/aab.png").write_text("no picture")
     assert command(LINE) == 1
     assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_a_narrow_picture_that_comes_first_fails_alone() -> None:
+    Image.new("RGB", (600, 10)).save("photos/aaa.png")
+    assert command(LINE) == 1
+    assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_a_mask_for_all_but_the_first_is_no_reason_to_refuse(folder: Path) -> None:
+    Image.new("RGB", (24, 32)).save("photos/aaa.png")
+    Image.new("L", (32, 24), 255).save("mask.png")
+    assert command(f"{LINE} --where mask.png") == 1
+    assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.fsdecode("caf\xe9".encode("latin-1"))
+    (folder / "photos" / "one.png").rename(folder / "photos" / f"{name}.png")
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert command(LINE) == 0
+    shown.flush()
+    assert b"\\udce9.png" in shown.buffer.getvalue()
 
 
 def test_the_result_of_a_run_is_what_is_saved() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 import nst._statistics
 from nst import (
     ContentLoss,
+    CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
     Loss,
@@ -65,6 +66,7 @@ def left(height: int, width: int) -> Tensor:
         GramStyleLoss(LAYERS, centered=True),
         MomentStyleLoss(LAYERS),
         WassersteinStyleLoss(LAYERS),
+        CrossLayerGramStyleLoss(LAYERS),
         MeanLoss(),
     ],
     ids=lambda loss: type(loss).__name__,
@@ -180,6 +182,7 @@ def test_weights_and_units_are_no_part_of_a_captured_style(
     ("arguments", "message"),
     [
         ({"mask": left(4, 4)}, "`mask`"),
+        ({"mask": np.ones((4, 4))}, "`mask`"),
         ({"scale": 0.5}, "`scale`"),
         ({"rotation": 9}, "`rotation`"),
     ],
@@ -348,3 +351,22 @@ def test_noise_has_the_colors_of_a_captured_style(
     assert torch.equal(own.run(photo, captured, init=init).image, expected)
     with pytest.raises(ValueError, match="`init` is 'style', of which only statistics"):
         own.run(photo, captured, init="style")
+
+
+def test_losses_of_a_kind_share_a_captured_style(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    losses = {"fine": GramStyleLoss(["relu1_1"]), "coarse": GramStyleLoss(["relu2_1"])}
+    own = StyleTransfer(extractor, losses, num_steps=3, num_scales=1)
+    captured = own.capture(painting, sizes=[40])
+    assert torch.equal(own.run(photo, captured).image, own.run(photo, painting).image)
+
+
+def test_what_lies_across_other_layers_is_refused(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    captured = transfer(extractor, CrossLayerGramStyleLoss(["conv1_1", "relu2_1"])).capture(
+        painting, sizes=[20, 40]
+    )
+    with pytest.raises(ValueError, match="holds statistics for CrossLayerGramStyleLoss, but not"):
+        transfer(extractor, CrossLayerGramStyleLoss(LAYERS)).run(photo, captured)

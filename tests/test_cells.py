@@ -40,6 +40,16 @@ def test_styles_are_varied_in_place_of_those_given() -> None:
     assert [cell.styles for cell in table.cells] == [["b.png"], ["c.png,scale=2"]]
 
 
+def test_an_option_is_varied_once() -> None:
+    with pytest.raises(ValueError, match="`--vary` names 'strength' twice; give two different"):
+        make_table(sheet("--vary strength=0.5,1 --vary strength=1,2"))
+
+
+def test_two_styles_are_blended_in_a_cell() -> None:
+    table = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
+    assert [cell.styles for cell in table.cells][1] == ["a.png", "d.png"]
+
+
 @pytest.mark.parametrize("option", ["output", "config", "content", "quiet", "vary", "strengt"])
 def test_what_makes_no_other_picture_cannot_be_varied(
     option: str, capsys: pytest.CaptureFixture[str]

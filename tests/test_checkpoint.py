@@ -24,6 +24,7 @@ from nst import (
     Checkpoint,
     ContentLoss,
     EarlyStopping,
+    FeatureExtractor,
     GramStyleLoss,
     LossHistory,
     RunState,
@@ -41,6 +42,7 @@ from nst._checkpoint import read_checkpoint_record
 from nst._hashes import hash_tensor
 from nst._optimizers import OptimizerLike
 from nst._weights import Weights
+from nst.images import read_record
 from nst.testing import tiny_extractor
 
 STEPS = 9
@@ -695,6 +697,29 @@ def test_the_command_line_goes_on_with_a_run(
     for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
         assert nst.cli.main(["resume", *line.split(), "--quiet"]) == 2
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
+
+
+def test_the_command_line_goes_on_with_a_batch_on_another_device_in_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = Weights(tiny_extractor().state_dict(), "original")
+    monkeypatch.setattr("nst._features.load_weights", lambda source: small)
+    made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
+    made.run(picture(32, 40, 1, 2), picture(36, 28, 2), callbacks=Checkpoint("run.ckpt"))
+    with Path("run.ckpt").open("rb") as file:
+        kept = read_archive(file)
+    kept["snapshot"]["record"]["device"] = "cuda:7"
+    with Path("run.ckpt").open("wb") as file:
+        write_archive(file, kept)
+    assert nst.cli.main(["resume", "run.ckpt", "-o", "out.png", "--quiet"]) == 2
+    assert "Use 'auto' or 'cpu'" in capsys.readouterr().err
+    line = ["resume", "run.ckpt", "-o", "out.png", "--device", "cpu", "--tile", "8"]
+    assert nst.cli.main(line) == 0
+    said = capsys.readouterr().out
+    for name in ("out-0.png", "out-1.png"):
+        assert str(tmp_path / name) in said and read_record(name)["tile"] == 8
+    assert nst.cli.main(["rerun", "out-0.png", "-o", "a.png", "--device", "cpu"]) == 2  # in memory
 
 
 def paint(path: Path, log: Path, result: Path) -> None:

@@ -54,8 +54,8 @@ HEEDED = {
     "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
     "capture": [*OF_A_NETWORK, "--weights auto"],
-    "rerun": ["--weights auto"],
-    "resume": ["--weights auto"],
+    "rerun": ["--weights auto", "--device cpu"],
+    "resume": ["--weights auto", "--device cpu"],
 }
 
 
@@ -155,4 +155,18 @@ def test_an_option_has_the_same_help_in_every_command() -> None:
         for action in parser._actions:
             helps.setdefault(" ".join(action.option_strings), set()).add(action.help)
     several = {name for name, found in helps.items() if name and len(found) > 1}
-    assert several == {"-o --output", "--init", "--weights"}  # of the demo, a texture, a record
+    # Of the demo, a texture, a record.
+    assert several == {"-o --output", "--init", "--weights", "--device", "--tile"}
+
+
+@pytest.mark.parametrize("command", ["stylize", "resume"])
+def test_a_tile_is_a_number_of_rows_or_a_word(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word, tile in (("64", 64), ("none", None), ("auto", "auto")):
+        assert parse(f"{COMMANDS[command]} --tile {word}".split()).tile == tile
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS[command]} --tile many".split())
+    assert "'many' is no number of rows; use a whole number, auto or none" in (
+        capsys.readouterr().err
+    )

@@ -20,7 +20,11 @@ from nst import (
     StyleTransfer,
     TotalVariationLoss,
 )
+from nst._job import Job
+from nst._recipe import Handles
+from nst._style import Painting
 from nst.color import COLOR_METHODS, luminance, preserve_color
+from nst.testing import tiny_extractor
 
 WHEN = ["before", "after", "both"]
 
@@ -113,6 +117,30 @@ def test_colors_kept_before_are_those_of_a_style_recolored_by_hand(
     expected = small(extractor).run(photo, recolored).image
     found = small(extractor).run(photo, painting, preserve_color=method, color_when="before").image
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("style", [{"rotation": 45}, {"mask": torch.eye(36, 28)}])
+@pytest.mark.parametrize("method", ["symmetric", "histogram"])
+def test_what_a_mask_leaves_out_has_no_say_in_the_colors(
+    method: str, style: dict[str, Any], mild: Tensor, painting: Tensor
+) -> None:
+    recipe = small(tiny_extractor())._recipe()
+    handles = Handles(preserve_color=method, color_when="before")
+    job = Job.prepare(mild, Style(painting, **style), handles, recipe)
+    ((material,),) = job.materials
+    assert isinstance(material, Painting) and material.mask is not None
+    seen = material.pixels[..., material.mask[0, 0] > 0]
+    torch.testing.assert_close(seen.mean(-1), mild.mean((2, 3)), rtol=0, atol=0.01)
+
+
+def test_each_picture_of_a_batch_may_start_as_another(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    photos, init = torch.cat([photo, photo.flip(1)]), torch.rand(2, 3, 32, 40)
+    how: Any = {"preserve_color": "pca", "color_when": "before"}
+    together = small(extractor).run(photos, painting, init=init, **how).image
+    alone = small(extractor).run(photos[1:], painting, init=init[1:], **how).image
+    assert torch.equal(together[1:], alone)
 
 
 @pytest.mark.parametrize("method", COLOR_METHODS)
@@ -411,3 +439,15 @@ def test_the_settings_tell_every_handle(
     }
     settings = json.loads(json.dumps(result.settings))
     assert {name: settings[name] for name in expected} == expected
+
+
+def test_losses_that_weigh_nothing_refuse_nothing(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, half: Tensor
+) -> None:
+    losses = {
+        "style": GramStyleLoss(["relu1_1"]),
+        "others": NearestNeighborStyleLoss(["relu5_1"], weight=0),
+    }
+    transfer = small(extractor, losses=losses, num_steps=2)
+    assert transfer.run(photo[..., :8, :8], painting).num_steps == 2  # too small for relu5_1
+    assert transfer.run(photo, painting, where=half).num_steps == 2

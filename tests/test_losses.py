@@ -31,6 +31,11 @@ class MeanLoss(StatisticLoss):
         return (feature * weight).sum(-1)
 
 
+def test_comparing_before_capture_is_told() -> None:
+    with pytest.raises(RuntimeError, match="capture"):
+        MeanLoss(["a"]).compare({"a": torch.zeros(1, 3)})
+
+
 def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {

@@ -87,3 +87,21 @@ def test_what_the_user_has_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) ->
             assert _malloc._users == 0
     finally:
         _malloc._glibc.cache_clear()
+
+
+def test_an_older_glibc_that_refuses_the_threshold_is_asked_for_its_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Older:
+        def mallopt(self, parameter: int, value: int) -> int:
+            asked.append((parameter, value))
+            return int(parameter != _malloc._MMAP_THRESHOLD or value <= 2**25)
+
+        def malloc_trim(self, padding: int) -> int:
+            return 1
+
+    monkeypatch.setattr(_malloc, "_glibc", Older)
+    with large_blocks_kept(LARGEST):
+        assert (_malloc._MMAP_THRESHOLD, 2**25) in asked

@@ -29,6 +29,7 @@ import nst
 from nst import (
     BackboneExtractor,
     ContentLoss,
+    CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
     Loss,
@@ -196,12 +197,20 @@ def test_each_picture_is_to_the_bit_what_run_makes_of_it(
     ("loss", "arguments"),
     [
         (NearestNeighborStyleLoss(["relu2_1"]), {}),
+        (CrossLayerGramStyleLoss(LAYERS), {}),
         (GramStyleLoss(LAYERS), {"init": "style"}),
         (GramStyleLoss(LAYERS), {"preserve_color": "pca", "color_when": "before"}),
         (GramStyleLoss(LAYERS), {"preserve_color": "luminance", "strength": 0.7, "seed": 3}),
         (GramStyleLoss(LAYERS), {"init": picture(seed=5), "where": torch.eye(24, 32)}),
     ],
-    ids=["no statistics", "starts as style", "recolored style", "recolored result", "pictures"],
+    ids=[
+        "no statistics",
+        "across layers",
+        "starts as style",
+        "recolored style",
+        "recolored result",
+        "pictures",
+    ],
 )
 @pytest.mark.parametrize("pool", ["none", "processes"])
 def test_so_it_is_for_every_handle_and_kind_of_loss(

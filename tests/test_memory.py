@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 import torch
 from torch import Tensor
 
 from nst import (
+    Checkpoint,
     ContentLoss,
     GramStyleLoss,
     NearestNeighborStyleLoss,
+    RunState,
     StyleTransfer,
+    load_image,
+    save_image,
 )
+from nst._callbacks import CallbackLike
 from nst._memory import free_memory, is_exhausted
 from nst._sweep import Sweep
 from nst.testing import tiny_extractor
@@ -35,18 +43,18 @@ def small(**arguments: Any) -> StyleTransfer:
 
 @pytest.fixture
 def fail_whole(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets pictures that are computed whole fail, from one way back through the network on."""
+    """Lets pictures that are computed whole fail, from one backward pass through the network on."""
 
     def fail(after: int) -> None:
-        back, calls = Sweep.back, [0]
+        backward, calls = Sweep.backward, [0]
 
-        def back_or_fail(sweep: Sweep, *args: Any, **options: Any) -> Tensor | None:
+        def backward_or_fail(sweep: Sweep, *args: Any, **options: Any) -> Tensor | None:
             calls[0] += sweep._tile is None
             if sweep._tile is None and calls[0] > after:
                 raise EXHAUSTED
-            return back(sweep, *args, **options)
+            return backward(sweep, *args, **options)
 
-        monkeypatch.setattr(Sweep, "back", back_or_fail)
+        monkeypatch.setattr(Sweep, "backward", backward_or_fail)
 
     return fail
 
@@ -95,14 +103,111 @@ def test_where_it_cannot_the_error_tells_what_is_needed_and_has_the_picture(
     assert error.value.result.num_steps > 0  # type: ignore[attr-defined]
 
 
-def test_only_pytorchs_own_error_says_that_memory_is_exhausted() -> None:
+def test_a_picture_that_does_not_fit_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+) -> None:
+    def exhausted(*_: Any) -> NoReturn:
+        raise EXHAUSTED
+
+    file = save_image(painting, tmp_path / "painting.png")
+    monkeypatch.setattr("nst._decode._compose", exhausted)
+    message = "`content` does not fit into the memory that is free. Use a smaller picture."
+    with pytest.raises(MemoryError, match=re.escape(message)):
+        small(tile="auto").run(photo, painting)
+    with pytest.raises(MemoryError, match=r"`source` is '.*painting.png', which does not fit"):
+        load_image(file)
+
+
+def test_a_run_that_went_on_in_tiles_is_resumed_in_tiles(
+    photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
+) -> None:
+    def stop(state: RunState) -> None:
+        if state.step == 5:
+            state.stop("enough")
+
+    kept = tmp_path / "run.ckpt"
+    fail_whole(3)
+    followers: list[CallbackLike] = [Checkpoint(kept, every=1), stop]
+    small(tile="auto").run(photo, painting, callbacks=followers)
+    result = StyleTransfer.resume(kept, extractor=tiny_extractor().double())
+    assert result.num_steps == 6 and result.settings["tile"] == 64
+
+
+def test_a_run_can_be_resumed_in_tiles_where_memory_is_short(
+    photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
+) -> None:
+    kept = tmp_path / "run.ckpt"
+    fail_whole(3)
+    with pytest.raises(MemoryError):
+        small(tile=None).run(photo, painting, callbacks=Checkpoint(kept, every=1))
+    with pytest.raises(MemoryError, match="Use tile=64"):
+        StyleTransfer.resume(kept, extractor=tiny_extractor().double())
+    tiles: list[Any] = [64, "auto"]
+    for tile in tiles:
+        copied = shutil.copy(kept, tmp_path / "copy.ckpt")  # which the run is kept in to its end
+        result = StyleTransfer.resume(copied, extractor=tiny_extractor().double(), tile=tile)
+        assert result.num_steps == 6 and result.settings["tile"] == 64
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(
+    photo: Tensor, painting: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any) -> NoReturn:
+        raise EXHAUSTED
+
+    kept = tmp_path / "run.ckpt"
+    small(tile=None).run(photo, painting, callbacks=Checkpoint(kept))
+    monkeypatch.setattr("nst._archive._read_tensor", exhausted)
+    with pytest.raises(MemoryError, match=r"run.ckpt', which needs more memory than is free"):
+        StyleTransfer.resume(kept, extractor=tiny_extractor().double())
+
+
+def test_an_error_before_the_first_step_tells_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> NoReturn:
+        raise EXHAUSTED
+
+    monkeypatch.setattr("nst.color.preserve_color", exhausted)
+    with pytest.raises(MemoryError, match=r"`size` is 40: 40x32 pixels take about \d+ MB"):
+        small(tile=None).run(photo, painting, preserve_color="cholesky", color_when="before")
+
+
+def test_only_pytorchs_own_errors_say_that_memory_is_exhausted() -> None:
     assert is_exhausted(EXHAUSTED) and is_exhausted(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_exhausted(RuntimeError("MPS backend out of memory (MPS allocated: 3 GB)"))
     assert not is_exhausted(RuntimeError("shapes differ")) and not is_exhausted(MemoryError())
 
 
 def test_free_memory_is_that_of_the_machine() -> None:
     free = free_memory(torch.device("cpu"))
     assert free is None or free > 2**20
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_limits_of_all_control_groups_around_the_process_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    limit, used, cached = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    outer = tmp_path / "memory" if version == 1 else tmp_path
+    inner = outer / "a" / "b"
+    inner.mkdir(parents=True)
+    for group, most in (
+        (outer, 9000),
+        (outer / "a", 5000),
+        (inner, 2**62 if version == 1 else "max"),
+    ):
+        (group / limit).write_text(f"{most}\n")
+        (group / used).write_text("3000\n")
+        (group / "memory.stat").write_text(f"anon 7\n{cached} 500\n")
+    own = tmp_path / "own"
+    own.write_text({1: "5:cpu:/c\n4:memory:/a/b\n0::/\n", 2: "0::/a/b\n"}[version])
+    monkeypatch.setattr("nst._memory._GROUPS", tmp_path)
+    monkeypatch.setattr("nst._memory._OWN_GROUPS", own)
+    assert free_memory(torch.device("cpu")) == 2500
 
 
 LIMITED = """

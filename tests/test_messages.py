@@ -21,16 +21,16 @@ ROOT = Path(nst.__file__).parent
 # The reasons for what is said otherwise.
 OTHERWISE = {
     # A reason, which is told within a message that has the form.
-    "_archive": ("it has a ", "a tensor has another s", "a part is compressed"),
+    "_archive": ("it has a ", "a tensor has another s", "it is compressed", "its parts"),
     "_canvas": ("{name!r} has another shape than the scale", "{name!r} is no text"),
     "_checkpoint": ("version ",),
-    "_decode": ("{image.width} x {image.height} pixels > {limit}", "{what} {err}"),
+    "_pillow": ("{image.width} x {image.height} pixels > {limit}", "{what} {err}"),
     "_device": ("it holds no values",),
     "_record": ("its network ", "it has the loss ", "`steps_done` is "),
     "_record_files": ("`inputs` has {argument!r}, which is no argument of a run.",),
     "_record_values": ("it has ", "`record` cannot be used: "),
     "_snapshot": ("it is at a scale", "a picture has another shape"),
-    "_statistics": ("an array ", "a part is missing", "version ", "it is ", "its "),
+    "_statistics": ("an array ", "a part is missing", "version ", "its "),
     # What stands for an error that cannot be sent tells that one's message.
     "_worker": ("{type(error).__name__}: {error}",),
     # The message of an error that has the form, and where the picture is.

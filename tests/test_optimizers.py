@@ -114,6 +114,23 @@ def test_a_copy_and_a_reloaded_state_go_on_as_the_original_would() -> None:
     assert torch.equal(x, copied)
 
 
+def test_a_deep_copy_has_parameters_of_its_own_and_goes_on() -> None:
+    x = torch.full((20,), 0.5, dtype=torch.float64)
+    _, _, optimizer = minimized(quadratic, x, 5)
+    twin = copy.deepcopy(optimizer)
+    (own,) = twin.param_groups[0]["params"]
+
+    def closure() -> Tensor:
+        own.grad = None
+        loss = quadratic(own)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    before = x.detach().clone()
+    assert float(twin.step(closure)) < float(quadratic(before))
+    assert torch.equal(x, before)
+
+
 def test_after_a_stall_moved_parameters_are_worked_on_again() -> None:
     x = torch.tensor([0.25, 1.0])
     goal = torch.tensor([0.25, 2.0])

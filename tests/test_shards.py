@@ -162,7 +162,8 @@ def test_bands_are_optimized_as_the_whole(levels: int) -> None:
     def optimize(ranks: Ranks) -> Tensor:
         share = ranks.share(height)
         pixels = share.own(start).clone().requires_grad_()
-        optimizer = BoundedLBFGS([pixels], levels=levels)
+        # As larger parts have a shorter history, by which they must not get out of step.
+        optimizer = BoundedLBFGS([pixels], levels=levels, history_size=4 - ranks.rank)
         optimizer.divide(share)
 
         def closure() -> Tensor:
@@ -255,6 +256,7 @@ Divided = Callable[[int, Callable[[], Any]], list[Any]]
         ({}, {}),
         ({"num_scales": 1}, {"where": HALF, "init": "noise"}),
         ({"optimizer": "adam", "average": 0.9}, {"strength": 1.5}),
+        ({"optimizer": "adam", "average": 0.9, "num_scales": 4}, {}),  # the first is left to one
         ({"optimizer": "adam", "normalize_gradients": True}, {"preserve_color": "luminance"}),
     ],
 )
@@ -362,3 +364,13 @@ def test_many_pictures_are_refused_under_torchrun(
     assert cli.main(["batch", *folders, "--style", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr().err
     assert said.startswith("nst: error: `nst batch` is no work for several processes of torchrun")
+
+
+def test_an_estimate_is_refused_under_torchrun(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    photo = str(save_image(PHOTO, tmp_path / "a.png"))
+    monkeypatch.setattr(cli, "launched", lambda: True)
+    line = ["stylize", photo, photo, "-o", str(tmp_path / "out.png"), "--estimate"]
+    assert cli.main(line) == 2
+    assert "`--estimate` is no work for several processes" in capsys.readouterr().err

@@ -10,7 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst import ContentLoss, FeatureExtractor, GramStyleLoss, Loss, Style, StyleTransfer, functional
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Loss,
+    PointwiseLoss,
+    Style,
+    StyleTransfer,
+    functional,
+)
 from nst._losses import Features
 from nst._style import Painting, as_styles, read_mask
 from nst.images import resize, to_pil
@@ -166,6 +175,24 @@ def test_styles_of_one_path_share_a_region_and_others_do_not(tmp_path: Path) -> 
     assert Style(image, region=same).region_key == Style(image, region=same).region_key
     assert Style(image, region=same).region_key != Style(image, region=same.clone()).region_key
     assert Style(image).region_key is None
+
+
+class ToTheStyle(PointwiseLoss):
+    """Compares position by position with a style of the photograph's size."""
+
+    reference = "style"
+
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        return (feature - target).square()
+
+
+def test_a_pointwise_loss_may_compare_with_the_style(
+    extractor: FeatureExtractor, photo: Tensor
+) -> None:
+    losses = {"style": ToTheStyle(["relu1_1", "image"])}
+    style = photo.flip(-1)
+    result = StyleTransfer(extractor, losses, num_steps=20, num_scales=1).run(photo, style)
+    assert result.history["style"][-1] < 0.1 * result.history["style"][0]
 
 
 class NotAMean(Loss):

@@ -53,6 +53,11 @@ class WeightedTwice(StatisticLoss):
         return functional.gram_matrix(feature * weight, weight)
 
 
+class Unsummed(StatisticLoss):
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return feature * weight
+
+
 class Neighbors(StatisticLoss):
     """Products of neighboring positions: linear in the weights, but not a sum over tiles."""
 
@@ -70,6 +75,7 @@ class Neighbors(StatisticLoss):
         WeightIgnored,
         Renormalized,
         WeightedTwice,
+        Unsummed,
         Neighbors,
     ],
 )
@@ -218,3 +224,11 @@ def test_the_loss_itself_is_left_as_it_was() -> None:
     loss = GramStyleLoss(LAYERS)
     check_loss(loss)
     assert list(loss.buffers()) == []
+
+
+def test_a_statistic_may_be_a_single_number() -> None:
+    class Sum(StatisticLoss):
+        def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+            return (feature * weight).sum((1, 2))
+
+    check_loss(Sum(LAYERS))

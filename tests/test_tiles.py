@@ -77,6 +77,26 @@ def test_tiles_are_taken_where_it_is_not_and_the_log_says_so(
     )
 
 
+def test_each_picture_of_a_batch_is_reckoned_with(
+    picture: Tensor,
+    painting: Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_tiles, "free_memory", lambda device: 10_000_000)
+    batch = picture.expand(12, -1, -1, -1)
+    assert small().run(picture, painting).settings["tile"] is None
+    assert small(num_steps=1).run(batch, painting).settings["tile"] == 64
+
+
+def test_styles_are_captured_in_tiles_as_well(
+    painting: Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_tiles, "free_memory", lambda device: 1_000_000)
+    with caplog.at_level(logging.INFO, "nst"):
+        small().capture(painting, [60])
+    assert "are free: in tiles of 64 rows" in caplog.text
+
+
 def test_what_must_see_everything_is_not_tiled_by_itself(
     picture: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

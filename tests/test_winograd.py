@@ -14,10 +14,10 @@ from nst._workspace import Workspace
 
 def winograd(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     """Convolve a picture or, without a bias, pull the gradient back that takes its place."""
-    back = bias is None
+    backward = bias is None
     rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
-    out = rows.new_empty(len(image), *image.shape[2:], kernel.shape[1] if back else len(kernel))
-    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias, back=back)
+    out = rows.new_empty(len(image), *image.shape[2:], kernel.shape[1] if backward else len(kernel))
+    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias, backward=backward)
     return out.permute(0, 3, 1, 2)
 
 
@@ -40,7 +40,7 @@ def test_it_is_a_convolution(n: int, height: int, width: int, inputs: int, outpu
 @given(
     st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
 )
-def test_with_the_same_frequencies_it_pulls_a_gradient_back(
+def test_with_the_same_components_it_pulls_a_gradient_back(
     n: int, height: int, width: int, inputs: int, outputs: int
 ) -> None:
     gradient, kernel = drawn(0, n, outputs, height, width), drawn(1, outputs, inputs, 3, 3)

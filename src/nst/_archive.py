@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["check_values", "read_archive", "read_values", "write_archive"]
+__all__ = ["check_archive", "check_values", "read_archive", "read_values", "write_archive"]
 
 _VALUES = "values.json"
 _TYPES = {
@@ -95,10 +96,44 @@ def read_values(file: BinaryIO) -> Any:
     return _read(file, tensors=False)
 
 
-def _read(file: BinaryIO, *, tensors: bool) -> Any:
+def check_archive(file: BinaryIO) -> None:
+    """Refuse a ZIP archive that is larger inside than outside: it could fill the memory.
+
+    Args:
+        file: Open for reading; it is left at its beginning.
+
+    Raises:
+        ValueError: A part is compressed, or shared.
+        Exception: It is no archive, or is damaged: of nearly any type.
+    """
     with zipfile.ZipFile(file) as archive:
-        values = json.loads(archive.read(_plain(archive, _VALUES)))
-        return _unpacked(values, archive if tensors else None)
+        parts = archive.infolist()
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("it is compressed")
+    if sum(part.file_size for part in parts) > file.seek(0, os.SEEK_END):
+        raise ValueError("its parts overlap")
+    file.seek(0)
+
+
+def _read(file: BinaryIO, *, tensors: bool) -> Any:
+    check_archive(file)
+    with zipfile.ZipFile(file) as archive:
+        values = json.loads(archive.read(_VALUES))
+        return _unpacked(values, _Parts(archive) if tensors else None)
+
+
+class _Parts:
+    """Hands out the parts of an archive, each once, lest a small file become large."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self._archive = archive
+        self._left = {part.filename: part for part in archive.infolist()}
+
+    def take(self, name: str, size: int) -> bytes:
+        part = self._left.pop(name)
+        if part.file_size != size:
+            raise ValueError("a tensor has another size than it should")
+        return self._archive.read(part)
 
 
 def _packed(value: Any, where: str, tensors: list[Tensor]) -> Any:
@@ -160,40 +195,31 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def _unpacked(value: Any, archive: zipfile.ZipFile | None) -> Any:
+def _unpacked(value: Any, parts: _Parts | None) -> Any:
     if isinstance(value, list):
-        return [_unpacked(each, archive) for each in value]
+        return [_unpacked(each, parts) for each in value]
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
     if kind == "float":
         return float(content)
     if kind == "tuple":
-        return tuple(_unpacked(each, archive) for each in content)
+        return tuple(_unpacked(each, parts) for each in content)
     if kind == "mapping":
-        return {key: _unpacked(each, archive) for key, each in content}
+        return {key: _unpacked(each, parts) for key, each in content}
     if kind == "tensor":
-        return None if archive is None else _read_tensor(content, archive)
+        return None if parts is None else _read_tensor(content, parts)
     raise ValueError(f"it has a {kind!r}")
 
 
-def _read_tensor(about: dict[str, Any], archive: zipfile.ZipFile) -> Tensor:
-    shape, stride = tuple(about["shape"]), tuple(about["stride"])
-    dtype, entry = _TYPES[about["type"]], _plain(archive, str(about["index"]))
-    if entry.file_size != math.prod(shape) * dtype.itemsize:
-        raise ValueError("a tensor has another size than it should")
-    if entry.file_size == 0:
+def _read_tensor(about: dict[str, Any], parts: _Parts) -> Tensor:
+    shape, stride, dtype = tuple(about["shape"]), tuple(about["stride"]), _TYPES[about["type"]]
+    content = parts.take(str(about["index"]), math.prod(shape) * dtype.itemsize)
+    if not content:
         return torch.empty(shape, dtype=dtype)
     if not _is_dense(shape, stride) or min(shape, default=1) < 1 or min(stride, default=0) < 0:
         raise ValueError("a tensor has another shape than it should")
-    content = np.frombuffer(archive.read(entry), dtype=np.uint8).copy()
-    # Cloned for torch's own alignment, which a sum's order may depend on.
-    return torch.from_numpy(content).view(dtype).clone().as_strided(shape, stride)
-
-
-def _plain(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Find a part; a compressed one may be a thousand times as large as the file."""
-    entry = archive.getinfo(name)
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise ValueError("a part is compressed")
-    return entry
+    # In memory of torch's own alignment, which a sum's order may depend on.
+    flat = torch.empty(len(content), dtype=torch.uint8)
+    flat.numpy()[:] = np.frombuffer(content, dtype=np.uint8)
+    return flat.view(dtype).as_strided(shape, stride)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from nst._checks import at_least
 from nst._folder import Batch
 from nst._map import MapResult
-from nst._readable import duration, one_line
+from nst._readable import duration, one_line, say
 
 __all__ = ["Workers", "save_all", "workers"]
 
@@ -102,7 +102,7 @@ def save_all(outcomes: Iterable[MapResult], batch: Batch, options: argparse.Name
             each.result.save(output)
             done += 1
             if not options.quiet:
-                sys.stdout.write(f"[{done + failed}/{len(targets)}] {output.resolve()}\n")
+                say(f"[{done + failed}/{len(targets)}] {output.resolve()}")
     except BrokenExecutor as error:
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
     finally:
@@ -111,5 +111,5 @@ def save_all(outcomes: Iterable[MapResult], batch: Batch, options: argparse.Name
             parts = [f"{done} of {len(targets)} pictures in {taken}"]
             parts += [f"{failed} failed"] if failed else []
             parts += [f"{batch.num_there} were there already"] if batch.num_there else []
-            sys.stdout.write(f"{', '.join(parts)}\n")
+            say(", ".join(parts))
     return 1 if failed else 0

@@ -62,7 +62,7 @@ class RunState:
     """Why the run ends; None while it goes on."""
     plan: Sequence[tuple[int, int]] = ()
     """Each scale's longer side in pixels and number of steps, coarse to fine; of a scale that could
-    not be improved any further, the steps that were taken. Empty if there is but one."""
+    not be improved any further, the steps that were taken."""
     snapshot: Callable[[], dict[str, Any]] = field(default=_nothing_to_keep, repr=False)
     """Returns what it takes to go on from here, for `Checkpoint`: plain values, and tensors that
     are the run's own. To be called in `on_step`; elsewhere it raises `RuntimeError`."""

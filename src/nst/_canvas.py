@@ -187,9 +187,11 @@ class Canvas:
         if share.divided:
             self._change_pictures(share.whole)
         elif self._ranks.size > 1:  # the first has worked for all
-            done = self._ranks.agree((self._best.cpu(), self._average, self.failure, self.losses))
-            best, self._average, self.failure, self.losses = done
-            self._best = best.to(self._content)
+            losses = {name: value.cpu() for name, value in self.losses.items()}
+            best, self.failure, self.losses = self._ranks.agree(
+                (self.best.cpu(), self.failure, losses)
+            )
+            self._best, self._average = best.to(self._content), _Average(self._decay)
 
     def load_state_dict(self, kept: Mapping[str, Any]) -> None:
         """Be what another canvas was; the scale that it was at is to be started next.

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from nst._checks import at_least
 from nst._features import FeatureExtractor
 from nst._hashes import hash_network
-from nst._job import Recipe
 from nst._losses import SummaryLoss
 from nst._noise import color_moments
 from nst._objective import Objective, Reference
+from nst._recipe import Recipe
 from nst._scales import plan_scales
 from nst._statistics import Entry, StyleStatistics, loss_identity
 from nst._style import Painting, Style
+from nst._tiles import choose_tile, explaining_memory
 
 __all__ = ["can_capture", "capture_painting", "capture_style"]
 
@@ -58,11 +59,14 @@ def capture_painting(
         layers = {layer for loss in losses.values() for layer in loss.layers}
         height, width = scaled[sizes[0]].pixels.shape[-2:]
         recipe.extractor.check_size(height, width, layers, name="style")
-    tile = None if isinstance(recipe.tile, str) else recipe.tile
+    largest = scaled[sizes[-1]].pixels
+    shape = largest.shape[-2], largest.shape[-1]
+    tile = choose_tile(recipe.tile, recipe.extractor, losses, shape, largest)
     objective, entries = Objective(recipe.extractor, losses, tile=tile), []
-    for size, each in scaled.items():
-        for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
-            entries.append(Entry(loss_identity(losses[name]), size, summary))
+    with explaining_memory(shape, lambda: tile, largest):
+        for size, each in scaled.items():
+            for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
+                entries.append(Entry(loss_identity(losses[name]), size, summary))
     colors = color_moments(painting.pixels, painting.mask)
     statistics = StyleStatistics(hash_network(recipe.extractor), entries, *colors)
     return Style(statistics, weight=style.weight, region=style.region)

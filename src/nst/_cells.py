@@ -38,8 +38,11 @@ def make_table(options: argparse.Namespace) -> Table:
             written.
     """
     varied = [_variation(text) for text in options.vary]
+    names = [words[0].partition("=")[0] for words in varied]
     if len(varied) > 2:
         raise ValueError(f"`--vary` is given {len(varied)} times; give it once or twice.")
+    if len(set(names)) < len(names) and names[0] != "--style":  # two paintings are blended
+        raise ValueError(f"`--vary` names {names[0][2:]!r} twice; give two different options.")
     columns, rows = varied[-1], varied[0] if len(varied) == 2 else []
     changes = list(itertools.product(rows, columns) if rows else zip(columns, strict=True))
     labels = [[word[2:].replace("=", " ", 1) for word in words] for words in (rows, columns)]

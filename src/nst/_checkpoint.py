@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, ClassVar, NamedTuple
 from nst._archive import check_values, read_archive, read_values, write_archive
 from nst._callbacks import Callback, RunState
 from nst._checks import at_least, file_path
-from nst.images import check_place, write_whole
+from nst._memory import is_exhausted
+from nst._writing import check_place, write_whole
 
 __all__ = [
     "Checkpoint",
@@ -179,13 +180,18 @@ def _read(path: str | os.PathLike[str], read: Callable[[BinaryIO], Any]) -> dict
     return kept
 
 
-def no_checkpoint(path: str | os.PathLike[str], error: Exception) -> ValueError:
+def no_checkpoint(path: str | os.PathLike[str], error: Exception) -> ValueError | MemoryError:
     """Return what to raise for a file from which no run can go on.
 
     Args:
         path: The file.
         error: What is wrong with it.
     """
+    if isinstance(error, MemoryError) or is_exhausted(error):
+        return MemoryError(
+            f"`path` is {str(path)!r}, which needs more memory than is free. Use a machine that "
+            "has it, or run fewer programs beside."
+        )
     return ValueError(
         f"`path` is {str(path)!r}, which is no checkpoint of version {_VERSION}, or is damaged "
         f"({error}). Use a file that nst.Checkpoint wrote, or start the run anew."

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from nst._options import add_init, add_options
+from nst._options import DEVICES, add_init, add_options, tile_rows
 from nst._reader import INITS
 from nst._style_spec import FORM
 
@@ -204,7 +204,7 @@ def _add_rerun(commands: Any) -> None:
         default=[],
         help="a folder to look into, or a file; may be given several times",
     )
-    add("--weights", metavar="FILE", help="in place of those recorded")
+    _add_replacements(add)
     _add_quiet(add)
 
 
@@ -219,7 +219,7 @@ def _add_resume(commands: Any) -> None:
     add = command.add_argument
     add("file", metavar="FILE", help="what --checkpoint wrote")
     _add_output(add)
-    add("--weights", metavar="FILE", help="in place of those recorded")
+    _add_replacements(add)
     _add_save_every(add)
     _add_page(add)
     _add_quiet(add)
@@ -296,6 +296,15 @@ def _add_save_every(add: Callable[..., Any]) -> None:
 def _add_page(add: Callable[..., Any]) -> None:
     about = f"show the run in the browser, on this machine only (default: port {PORT})"
     add("--page", type=int, nargs="?", const=PORT, metavar="PORT", help=about)
+
+
+def _add_replacements(add: Callable[..., Any]) -> None:
+    """Add what a recorded run may be made with on another machine."""
+    add("--weights", metavar="FILE", help="in place of those recorded")
+    about = f"{DEVICES}, in place of the recorded one"
+    add("--device", default=argparse.SUPPRESS, metavar="NAME", help=about)
+    about = "so many rows at a time, auto or none, in place of what is recorded"
+    add("--tile", type=tile_rows, default=argparse.SUPPRESS, metavar="N", help=about)
 
 
 def _add_quiet(add: Callable[..., Any]) -> None:

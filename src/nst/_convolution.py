@@ -61,7 +61,13 @@ class Convolution(nn.Module):
         return {**self.__dict__, "_made": {}}
 
     def rows(
-        self, rows: Tensor, out: Tensor, workspace: Workspace, shape: tuple[int, int], *, back: bool
+        self,
+        rows: Tensor,
+        out: Tensor,
+        workspace: Workspace,
+        shape: tuple[int, int],
+        *,
+        backward: bool,
     ) -> Tensor:
         """Convolve some rows, or pull a gradient back through that.
 
@@ -70,17 +76,17 @@ class Convolution(nn.Module):
             out: Where the result may go, `(N, h, W, K)`.
             workspace: Used alone.
             shape: Height and width of the whole picture, which decide how it is done.
-            back: Whether the rows are a gradient for the result; `C` and `K` change places.
+            backward: Whether the rows are a gradient for the result; `C` and `K` change places.
 
         Returns:
             The result: `out`, or, if that saves a copy, other memory.
         """
-        bias = None if back else self.bias
+        bias = None if backward else self.bias
         if self.winograd and _winograd.pays(self.weight, *shape):
-            kernel = self._kept("frequencies", _winograd.transform_kernel)
-            _winograd.convolve_rows(rows, kernel, out, workspace, bias=bias, back=back)
+            kernel = self._kept("transformed", _winograd.transform_kernel)
+            _winograd.convolve_rows(rows, kernel, out, workspace, bias=bias, backward=backward)
             return out
-        kernel = self._kept("turned", _turn) if back else self._kept("kernel", _in_memory_order)
+        kernel = self._kept("turned", _turn) if backward else self._kept("kernel", _in_memory_order)
         result = F.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, padding=(0, 1))
         return result.permute(0, 2, 3, 1)
 

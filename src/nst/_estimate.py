@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from nst._allocations import Allocations
-from nst._job import Job, Recipe
+from nst._job import Job
 from nst._malloc import large_blocks_kept
 from nst._objective import Objective
 from nst._optimizers import optimizer_factory
 from nst._readable import byte_count, duration
+from nst._recipe import Recipe
 from nst._scales import Scale
 from nst._style import Painting
 from nst.images import fit, resize

@@ -13,7 +13,8 @@ from nst._checkpoint import check_replaceable, read_checkpoint_record
 from nst._hashes import hash_file
 from nst._options import KNOWN_WORDS
 from nst._style_spec import paths_of
-from nst.images import check_input, check_output, check_place, read_record
+from nst._writing import check_place
+from nst.images import check_input, check_output, read_record
 
 __all__ = ["check_files", "check_inputs", "steps_folder"]
 

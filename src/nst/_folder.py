@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from torch import Tensor
 from nst._files import check_inputs
 from nst.images import check_output, read_picture
 
-__all__ = ["Batch", "find_pictures", "stand_in"]
+__all__ = ["Batch", "find_pictures", "stand_ins"]
 
 logger = logging.getLogger("nst")
 
 _SIDE = 512
+# Among so many of a folder's first pictures, different proportions are looked for.
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,16 @@ def find_pictures(options: argparse.Namespace) -> Batch:
     inputs = check_inputs(options)
     _check_folders(folder, target)
     pictures = _pictures(folder)
-    outputs: dict[Path, Path] = {}
+    sources: dict[Path, Path] = {}
     for picture in pictures:
         output = target / f"{picture.stem}.{options.format}"
-        twin = next((other for other, taken in outputs.items() if taken == output), None)
-        if twin is not None:
+        twin = sources.setdefault(output, picture)
+        if twin != picture:
             raise ValueError(
                 f"`FOLDER` has {twin.name!r} and {picture.name!r}, which would both be written to "
                 f"{str(output)!r}. Give one of them another name."
             )
-        outputs[picture] = output
+    outputs = {picture: output for output, picture in sources.items()}
     target.mkdir(exist_ok=True)
     read = {_identity(Path(path)): name for name, path in inputs}
     read.update({_identity(picture): picture.name for picture in pictures})
@@ -111,21 +113,24 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def stand_in(pictures: Sequence[Path]) -> Tensor:
-    """Return a grey picture in the proportions of the first that can be read.
+def stand_ins(pictures: Sequence[Path]) -> Iterator[Tensor]:
+    """Yield gray pictures in the different proportions of a folder's first pictures.
 
-    A rehearsal with it refuses what is wrong for all, but not what is wrong with that picture.
+    What a rehearsal refuses with all of them is wrong for all, not only with a single picture.
 
     Args:
         pictures: The files.
     """
-    height, width = _SIDE, _SIDE
-    for path in pictures:
+    seen = set()
+    for path in pictures[:_LOOKED_AT]:
         try:
             height, width = read_picture(path).pixels.shape[-2:]
-            break
-        except (OSError, ValueError):
+        except (OSError, ValueError, MemoryError):
             continue
-    longer = max(height, width)
-    shape = max(1, round(height * _SIDE / longer)), max(1, round(width * _SIDE / longer))
-    return torch.full((1, 3, *shape), 0.5)
+        longer = max(height, width)
+        shape = max(1, round(height * _SIDE / longer)), max(1, round(width * _SIDE / longer))
+        if shape not in seen:
+            seen.add(shape)
+            yield torch.full((1, 3, *shape), 0.5)
+    if not seen:
+        yield torch.full((1, 3, _SIDE, _SIDE), 0.5)

@@ -5,114 +5,28 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
-from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nst import color
 from nst._callbacks import RunState
 from nst._canvas import Canvas
-from nst._checks import at_least, non_negative, one_of
-from nst._features import FeatureExtractor
-from nst._hashes import hash_network
-from nst._losses import Loss, SummaryLoss
+from nst._checks import at_least
+from nst._losses import Loss
 from nst._objective import Reference, Region
-from nst._optimizers import OptimizerLike
-from nst._reader import INITS, Material, Reader
-from nst._scales import NumScales, Scale, plan_scales
+from nst._plan import check_captured, check_masks, picture_shapes, plan_run
+from nst._reader import Material, Reader
+from nst._recipe import Handles, Recipe
+from nst._scales import Scale
 from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike, as_styles, read_mask
-from nst._tiles import Tile, choose_tile
+from nst._tiles import choose_tile, explaining_memory
 from nst.images import ImageLike, Picture, fit, resize
 
-__all__ = ["ColorWhen", "Handles", "Job", "Recipe", "plan_run"]
-
-ColorWhen = Literal["before", "after", "both"]
+__all__ = ["Job"]
 
 _MOST_PIXELS = 2**31
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What runs of one transfer have in common; see `StyleTransfer`."""
-
-    extractor: nn.Module
-    losses: Mapping[str, Loss]
-    device: torch.device
-    size: int | None
-    num_steps: int
-    num_scales: NumScales
-    average: float
-    optimizer: OptimizerLike
-    normalize_gradients: bool
-    tile: Tile
-
-    @property
-    def reader(self) -> Reader:
-        """Reads pictures for the network."""
-        return Reader(self.device, self.dtype)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The type of number that the network works with."""
-        return next(self.extractor.parameters(), torch.empty(0)).dtype
-
-    @property
-    def layers(self) -> set[str]:
-        """What any of the losses reads."""
-        return {layer for loss in self.losses.values() for layer in loss.layers}
-
-    def size_of(self, shape: Sequence[int]) -> int:
-        """Return the longer side of what a photograph becomes.
-
-        Args:
-            shape: The photograph's height and width.
-        """
-        return max(shape) if self.size is None else min(self.size, max(shape))
-
-
-@dataclass(frozen=True, eq=False)
-class Handles:
-    """What can be said about a single run; see `StyleTransfer.run`.
-
-    Raises:
-        ValueError: An unknown name, or a number out of range.
-        TypeError: An argument of a wrong type.
-    """
-
-    init: ImageLike = "content"
-    seed: int = 0
-    strength: float = 1.0
-    preserve_color: str | None = None
-    color_when: ColorWhen = "after"
-    where: ImageLike | None = None
-
-    def __post_init__(self) -> None:
-        if at_least("seed", self.seed, 0) >= 2**64:
-            raise ValueError(f"`seed` is {self.seed}; it must be below 2**64.")
-        # A higher one's third power is no number.
-        object.__setattr__(self, "strength", non_negative("strength", self.strength, 1e100))
-        if self.preserve_color is not None:
-            one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
-        one_of("color_when", self.color_when, get_args(ColorWhen))
-
-    @property
-    def pictures(self) -> dict[str, ImageLike | None]:
-        """The pictures among the handles; None where there is none."""
-        named = isinstance(self.init, str) and self.init in INITS
-        return {"where": self.where, "init": None if named else self.init}
-
-    @property
-    def recolors_styles(self) -> bool:
-        """Whether the styles get the photograph's colors before the run."""
-        return self.preserve_color is not None and self.color_when != "after"
-
-    @property
-    def recolors_result(self) -> bool:
-        """Whether the result gets the photograph's colors."""
-        return self.preserve_color is not None and self.color_when != "before"
 
 
 @dataclass
@@ -187,7 +101,9 @@ class Job:
             whole = first.pixels.shape[-2:]
             shape = fit(whole, recipe.size or max(whole))
         height, width = _sides(shape)
-        blank = torch.zeros(1, 3, height, width, device=recipe.device, dtype=recipe.dtype)
+        like = torch.empty(0, device=recipe.device, dtype=recipe.dtype)
+        with explaining_memory((height, width), lambda: None, like):
+            blank = like.new_zeros(1, 3, height, width)
         size = max(height, width)
         photo = Picture(blank, None)
         return cls._assemble(photo, handles, styles, materials, {None: None}, None, size, recipe)
@@ -204,34 +120,17 @@ class Job:
         size: int,
         recipe: Recipe,
     ) -> Job:
-        _check_masks(recipe.losses, materials, regions)
+        check_masks(recipe.losses, materials, regions)
         scales = plan_run(photo.pixels.shape[-2:], styles, materials, size, recipe)
-        _check_captured(materials, styles, scales, recipe)
-        recolored = _recolor(materials, photo, handles)
-        shape = fit(photo.pixels.shape[-2:], scales[0].size)
-        start = partial(recipe.reader.first_picture, handles.init, shape=shape, seed=handles.seed)
-        first = torch.cat(
-            [
-                start(content=picture, material=each[0])
-                for picture, each in _by_palette(photo.pixels, recolored)
-            ]
-        )
-        canvases = [
-            Canvas(
-                picture[None],
-                beginning[None],
-                where=where,
-                average=recipe.average,
-            )
-            for picture, beginning in zip(photo.pixels, first, strict=True)
-        ]
-        state = RunState(
-            image=resize(first, shape).clone(),
-            num_steps=recipe.num_steps,
-            num_scales=len(scales),
-            plan=tuple(scales),
-        )
+        check_captured(materials, styles, scales, recipe)
         shape = fit(photo.pixels.shape[-2:], size)
+        coarse = fit(photo.pixels.shape[-2:], scales[0].size)
+        tile = choose_tile(recipe.tile, recipe.extractor, recipe.losses, shape, photo.pixels)
+        with explaining_memory(shape, lambda: tile, photo.pixels):
+            recolored = _recolor(materials, photo, handles)
+            first = _first_pictures(photo, handles, recolored, coarse, recipe.reader)
+            image = resize(first, coarse).clone()
+        pictures, beginnings = (torch.split(each, 1) for each in (photo.pixels, first))
         return cls(
             photo=photo,
             handles=handles,
@@ -242,9 +141,12 @@ class Job:
             where=where,
             shape=shape,
             scales=scales,
-            canvases=canvases,
-            state=state,
-            tile=choose_tile(recipe.tile, recipe.extractor, recipe.losses, shape, photo.pixels),
+            canvases=[
+                Canvas(picture, beginning, where=where, average=recipe.average)
+                for picture, beginning in zip(pictures, beginnings, strict=True)
+            ],
+            state=RunState(image, recipe.num_steps, len(scales), plan=tuple(scales)),
+            tile=tile,
         )
 
     def best(self) -> Tensor:
@@ -267,7 +169,7 @@ class Job:
             size: The longer side of the picture, in pixels.
         """
         photo = self.photo.pixels.shape[-2:]
-        return list(_shapes(photo, self.styles, self.materials[0], size).values())
+        return list(picture_shapes(photo, self.styles, self.materials[0], size).values())
 
     def paintings_at(self, size: int, picture: int = 0) -> list[Painting | StyleStatistics]:
         """Return the styles as they are used for a picture of this size.
@@ -345,37 +247,6 @@ def _refer_to(losses: Mapping[str, Loss], reference: str) -> bool:
     return any(loss.reference == reference and loss.weight > 0 for loss in losses.values())
 
 
-def plan_run(
-    shape: Sequence[int],
-    styles: Sequence[Style],
-    materials: Sequence[Material],
-    size: int,
-    recipe: Recipe,
-) -> list[Scale]:
-    """Plan the scales; those at which a picture is too small for the network are left out.
-
-    Args:
-        shape: The photograph's height and width.
-        styles: The styles.
-        materials: What there is of each.
-        size: The longer side of the result.
-        recipe: Of the transfer.
-
-    Raises:
-        ValueError: A picture is too small for every scale.
-    """
-    scales = plan_scales(size, recipe.num_steps, recipe.num_scales)
-    if isinstance(recipe.extractor, FeatureExtractor):
-        for name, (height, width) in _shapes(shape, styles, materials, size).items():
-            recipe.extractor.check_size(height, width, recipe.layers, name=name)
-        smallest = recipe.extractor.smallest_side(recipe.layers)
-        while len(scales) > 1 and smallest > min(
-            chain.from_iterable(_shapes(shape, styles, materials, scales[0].size).values())
-        ):
-            scales = plan_scales(size, recipe.num_steps, len(scales) - 1)
-    return scales
-
-
 def _recolor(materials: list[Material], photo: Picture, handles: Handles) -> list[list[Material]]:
     """Give the styles the photograph's colors, if asked: once for each photograph."""
     if not handles.recolors_styles:
@@ -387,76 +258,36 @@ def _recolor(materials: list[Material], photo: Picture, handles: Handles) -> lis
         )
     method = str(handles.preserve_color)
     return [
-        [
-            Painting(color.preserve_color(each.pixels, content, method, when="before"), each.mask)
-            for each in materials
-            if isinstance(each, Painting)
-        ]
-        for content in _each(photo.pixels)
+        [_recolored(each, content, method) for each in materials if isinstance(each, Painting)]
+        for content in torch.split(photo.pixels, 1)
     ]
 
 
-def _by_palette(
-    pictures: Tensor, materials: list[list[Material]]
-) -> list[tuple[Tensor, list[Material]]]:
-    """Return the batches of pictures that share their styles' colors."""
-    batches = [pictures] if len(materials) == 1 else _each(pictures)
-    return list(zip(batches, materials, strict=True))
+def _recolored(painting: Painting, content: Tensor, method: str) -> Painting:
+    """Give a painting the photograph's colors; what its mask leaves out has no say."""
+    recolor = partial(color.preserve_color, content_image=content, method=method, when="before")
+    if painting.mask is None:
+        return Painting(recolor(painting.pixels), None)
+    seen, pixels = painting.mask[0, 0] > 0, painting.pixels.clone()
+    pixels[..., seen] = recolor(pixels[..., seen].unsqueeze(-1)).squeeze(-1)
+    return Painting(pixels, painting.mask)
 
 
-def _check_masks(
-    losses: Mapping[str, Loss],
-    materials: Sequence[Material],
-    regions: Mapping[Hashable, Tensor | None],
-) -> None:
-    masks = [each.mask for each in materials if isinstance(each, Painting)]
-    if all(mask is None for mask in [*masks, *regions.values()]):
-        return
-    for name, loss in losses.items():
-        if loss.reference == "style" and not isinstance(loss, SummaryLoss):
-            raise ValueError(
-                f"`style` has a region, a mask or a rotation, or `where` is given, but the loss "
-                f"{name!r} ({type(loss).__name__}) is not a mean over positions that could be "
-                "taken over a part of them. Use a StatisticLoss, or styles without."
-            )
-
-
-def _check_captured(
-    materials: Sequence[Material], styles: Sequence[Style], scales: Sequence[Scale], recipe: Recipe
-) -> None:
-    """Refuse statistics that some loss could not compare with at some scale."""
-    captured = [each for each in materials if isinstance(each, StyleStatistics)]
-    network = hash_network(recipe.extractor) if captured else ""
-    for material in captured:
-        if material.network != network:
-            raise ValueError(
-                f"`style` was captured with another network ({material.network[:12]}, this is "
-                f"{network[:12]}). Capture the painting again with this transfer, or use the "
-                "weights, pooling and padding that it was captured with."
-            )
-        for name, loss in recipe.losses.items():
-            if loss.reference != "style" or loss.weight == 0:
-                continue
-            if not isinstance(loss, SummaryLoss):
-                raise ValueError(
-                    f"`style` is one of which only statistics were kept, but the loss {name!r} "
-                    f"({type(loss).__name__}) compares with the painting itself. Use the painting, "
-                    "or a StatisticLoss."
-                )
-            for scale in scales:
-                material.find(loss, scale.size)
-
-
-def _shapes(
-    photo: Sequence[int], styles: Sequence[Style], materials: Sequence[Material], size: int
-) -> dict[str, tuple[int, int]]:
-    """Return the height and width of every picture at a scale, by the argument's name."""
-    shapes = {"content": fit(photo, size)}
-    for i, (style, each) in enumerate(zip(styles, materials, strict=True)):
-        if isinstance(each, Painting):
-            shapes[f"style[{i}]"] = fit(each.pixels.shape[-2:], style.size_at(size))
-    return shapes
-
-
-def _each(pictures: Tensor) -> list[Tensor]:
-    return [picture[None] for picture in pictures]
+def _first_pictures(
+    photo: Picture,
+    handles: Handles,
+    materials: list[list[Material]],
+    shape: tuple[int, int],
+    reader: Reader,
+) -> Tensor:
+    """Return what the pictures start as, `(N, 3, h, w)`."""
+    start = partial(reader.first_picture, handles.init, shape=shape, seed=handles.seed)
+    # A start by name has a style's colors, of which each picture of a batch may have its own.
+    alike = len(materials) == 1 or handles.pictures["init"] is not None
+    batches = [photo.pixels] if alike else torch.split(photo.pixels, 1)
+    return torch.cat(
+        [
+            start(content=batch, material=each[0])
+            for batch, each in zip(batches, materials[: len(batches)], strict=True)
+        ]
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -148,12 +149,13 @@ class SummaryLoss(LayerLoss):
         """
         terms = {}
         for layer, statistic in summary.items():
+            target = self._kept(layer)
             parts, shapes = parts_of(statistic), self._shapes[layer]
             if len(parts) != len(shapes):
                 raise self._misfit(layer, [len(parts)], [len(shapes)])
             for part, captured in zip(parts, shapes, strict=True):
                 self._check_fit(layer, part.shape, captured)
-            terms[layer] = self.distance(statistic, self._kept(layer))
+            terms[layer] = self.distance(statistic, target)
             if terms[layer].ndim != 0:
                 raise ValueError(
                     f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
@@ -236,7 +238,7 @@ class PointwiseLoss(LayerLoss):
         1.0
     """
 
-    reference = "content"
+    reference: ClassVar[Literal["content", "style"] | None] = "content"
 
     def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
         super().__init__(layers, weight=weight)

@@ -57,7 +57,9 @@ def _count(libc: ctypes.CDLL, more: int) -> None:
         if bool(before) == bool(_users):
             return
         mmap_threshold, trim_threshold = _PAINTING if _users else _OTHERWISE
-        libc.mallopt(_MMAP_THRESHOLD, mmap_threshold)
+        # Before 2.35, glibc refuses more than half of a heap; what follows sets the rest for good.
+        if not libc.mallopt(_MMAP_THRESHOLD, mmap_threshold):
+            libc.mallopt(_MMAP_THRESHOLD, _OTHERWISE[0])
         libc.mallopt(_TRIM_THRESHOLD, trim_threshold)
         if not _users:
             libc.malloc_trim(0)

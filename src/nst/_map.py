@@ -16,8 +16,8 @@ from torch import nn
 
 from nst._callbacks import Callback, CallbackLike, as_callbacks
 from nst._checks import at_least
-from nst._job import Handles, Recipe
 from nst._reader import INITS
+from nst._recipe import Handles, Recipe
 from nst._result import StyleTransferResult
 from nst._shared_styles import SharedStyles, Sizes
 from nst._style import Style, StyleLike, as_styles

@@ -5,13 +5,29 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 __all__ = ["free_memory", "is_exhausted"]
 
-# What PyTorch says on CPUs, where it has no error of its own for that.
-_SAID = "can't allocate memory"
+# What PyTorch says where it has no error of its own for that: on CPUs, and on MPS.
+_SAID = ("DefaultCPUAllocator", "MPS backend out of memory")
+
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
+class _Names(NamedTuple):
+    """What the files of a control group are called, in one of the two versions."""
+
+    limit: str
+    used: str
+    cached: str
+    """What of the used memory are files that can be read again, in `memory.stat`."""
+
+
+_FIRST = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_SECOND = _Names("memory.max", "memory.current", "inactive_file")
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -21,7 +37,7 @@ def is_exhausted(error: BaseException) -> bool:
         error: Any.
     """
     own = isinstance(error, torch.OutOfMemoryError)
-    return own or (isinstance(error, RuntimeError) and _SAID in str(error))
+    return own or (isinstance(error, RuntimeError) and any(each in str(error) for each in _SAID))
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -32,9 +48,11 @@ def free_memory(device: torch.device) -> int | None:
             the process and of the control group that it is in.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # What PyTorch holds in reserve is taken, but free all the same.
+        in_reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + in_reserve
     known = [
-        each for each in (_available(), _left_in_group(), _left_to_process()) if each is not None
+        each for each in (_available(), _left_in_groups(), _left_to_process()) if each is not None
     ]
     return min(known, default=None)
 
@@ -52,14 +70,34 @@ def _available() -> int | None:
     return None
 
 
-def _left_in_group() -> int | None:
-    """Return what a control group (version 2) leaves, as containers have it."""
+def _left_in_groups() -> int | None:
+    """Return what the process's control groups leave, as containers have them."""
     try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        lines = _OWN_GROUPS.read_text().splitlines()
     except OSError:
         return None
-    return int(limit) - int(used) if limit.isdigit() and used.isdigit() else None
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, names = (_GROUPS / "memory", _FIRST) if controllers else (_GROUPS, _SECOND)
+        group = top / path.lstrip("/")
+        # The limits of all groups that this one is within count.
+        within = [each for each in (group, *group.parents) if each.is_relative_to(top)]
+        left += [_left_in_group(each, names) for each in within]
+    return min((each for each in left if each is not None), default=None)
+
+
+def _left_in_group(group: Path, names: _Names) -> int | None:
+    try:
+        limit = (group / names.limit).read_text().strip()
+        used = int((group / names.used).read_text())
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return None
+    cached = dict(line.split() for line in lines).get(names.cached, 0)
+    return int(limit) - used + int(cached) if limit.isdigit() else None
 
 
 def _left_to_process() -> int | None:

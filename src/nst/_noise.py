@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nst._covariance import square_root
+
 __all__ = ["color_moments", "colored_noise"]
 
 
@@ -42,8 +44,7 @@ def colored_noise(
     noise = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
     if pink:
         noise = _fall_with_frequency(noise)
-    values, vectors = torch.linalg.eigh(covariance.double())
-    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
+    root = square_root(covariance.double()[None])[0]
     colored = mean.double()[:, None] + root @ noise.flatten(1)
     picture: Tensor = colored.reshape(1, 3, *shape).clamp(0, 1)
     return picture
@@ -56,7 +57,8 @@ def _fall_with_frequency(noise: Tensor) -> Tensor:
     columns = torch.fft.rfftfreq(width, dtype=noise.dtype)
     frequency = (rows.square() + columns.square()).sqrt()
     frequency[0, 0] = torch.inf  # no constant part
-    waves = torch.fft.rfft2(noise) / frequency
+    # Not divided by it: with PyTorch 2.4, a complex number divided by infinity is none.
+    waves = torch.fft.rfft2(noise) * frequency.reciprocal()
     pink: Tensor = torch.fft.irfft2(waves, s=(height, width))
     deviation = pink.flatten(1).std(1, correction=0).clamp_min(1e-12)
     return pink / deviation[:, None, None]

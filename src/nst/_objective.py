@@ -260,11 +260,11 @@ class Objective:
         """Return all losses, and the gradient of the sum of some, with some rows at a time."""
         tallies, sweep = self._show(image)
         losses = tallies.close()
-        gradient = tallies.slope_of_pixels(image, names)
+        gradient = tallies.pixel_gradient(image, names)
         if sweep is not None:
-            back = sweep.back(tallies.slope(names))
-            if back is not None:
-                gradient = back if gradient is None else gradient + back
+            own = sweep.backward(tallies.feature_gradient(names))
+            if own is not None:
+                gradient = own if gradient is None else gradient + own
         return losses, gradient
 
     def _show(self, image: Tensor, *, tracing: bool = True) -> tuple[Tallies, Sweep | None]:
@@ -293,7 +293,7 @@ class Objective:
             return None
         make: Any = self._extractor
         sweep: Sweep = make.sweep(image, layers, tile=self._tile, share=share)
-        sweep.forth(see, tracing=tracing)
+        sweep.forward(see, tracing=tracing)
         return sweep
 
     def _in_rows(self, image: Tensor) -> bool:
@@ -374,7 +374,9 @@ class Objective:
         if not self._in_rows(image):
             features = _masked(self._features(image, _union(chosen.values())), mask)
             return _Seen(features, _summaries(chosen, features))
-        features = _masked({"image": image}, mask)
+        # What is no statistic, such as a pointwise loss of a style, sees the features themselves.
+        others = _union(loss for loss in chosen.values() if not isinstance(loss, SummaryLoss))
+        features = _masked(self._features(image, others), mask)
         of_pixels = {n: loss for n, loss in chosen.items() if Term(loss).sees_pixels_only}
         tallies = {
             name: StatisticTally(loss, mask)

@@ -105,11 +105,15 @@ class BoundedLBFGS(torch.optim.Optimizer):
             share: Which rows.
         """
         self._share = share
+        # Parts of different sizes ask for different histories, but all must take the same products.
+        group = self.param_groups[0]
+        group["history_size"] = share.ranks.agree(group["history_size"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a saved state; the parameters are then as they were when it was saved."""
         super().__setstate__(state)
         self._versions = None
+        self.__dict__.setdefault("_share", Share.of_all(1))  # of a copy, which torch makes itself
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state; it also says whether somebody else has moved the parameters since."""
@@ -209,13 +213,13 @@ class BoundedLBFGS(torch.optim.Optimizer):
                 direction.addcmul_(gradient_change, share, value=-1)
                 used.append((change, gradient_change, curvature, share))
         if not used:
-            direction = self._coarsened(direction, free)
+            direction = self._preconditioned(direction, free)
             first_step: float = self.param_groups[0]["first_step"]
             return direction * (first_step / self._share.mean(direction.square()).sqrt())
         _, gradient_change, curvature, _ = used[0]
-        direction = self._coarsened(direction, free)
-        coarsened = self._coarsened(gradient_change, free)
-        direction *= curvature / self._dots((gradient_change, coarsened))[0]
+        direction = self._preconditioned(direction, free)
+        preconditioned = self._preconditioned(gradient_change, free)
+        direction *= curvature / self._dots((gradient_change, preconditioned))[0]
         for change, gradient_change, curvature, share in reversed(used):
             along = self._dots((gradient_change, direction))[0]
             direction.addcmul_(change, share - along / curvature)
@@ -225,15 +229,15 @@ class BoundedLBFGS(torch.optim.Optimizer):
         """Return scalar products, over the rows of all processes."""
         return self._share.add_up([one @ other for one, other in pairs])
 
-    def _coarsened(self, values: Tensor, free: Tensor) -> Tensor:
+    def _preconditioned(self, values: Tensor, free: Tensor) -> Tensor:
         """Apply the inverse of the metric that steps start from: symmetric, positive definite."""
         levels = self.param_groups[0]["levels"]
         if levels == 0:
             return values
         parts = self._split(values * free)
-        return torch.cat([self._favored(part, levels).flatten() for part in parts]) * free
+        return torch.cat([self._precondition(part, levels).flatten() for part in parts]) * free
 
-    def _favored(self, part: Tensor, levels: int) -> Tensor:
+    def _precondition(self, part: Tensor, levels: int) -> Tensor:
         if not self._share.divided:
             return favor_coarse(part, levels)
         # What lies beyond changes no row that is further away than this.

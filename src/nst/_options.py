@@ -18,16 +18,29 @@ from nst._content_losses import TotalVariationLoss
 from nst._losses import Loss
 from nst._presets import PRESETS, preset
 from nst._reader import INITS
+from nst._weights import NAMED_WEIGHTS
 from nst.color import COLOR_METHODS
 
-__all__ = ["KNOWN_WORDS", "add_init", "add_options", "loss_class", "recipe", "run_arguments"]
+__all__ = [
+    "DEVICES",
+    "KNOWN_WORDS",
+    "add_init",
+    "add_options",
+    "loss_class",
+    "recipe",
+    "run_arguments",
+    "tile_rows",
+]
+
+DEVICES = "auto, cpu, cuda, mps"
+"""What can be said of a device, in a help text."""
 
 _SIZE = 512  # as in StyleTransfer
 _PRESETS = "(default: the preset's)"
 
 KNOWN_WORDS: Mapping[str, Collection[str]] = {
     "init": INITS,
-    "weights": ("auto", "original", "torchvision"),
+    "weights": ("auto", *NAMED_WEIGHTS),
     "where": ("alpha",),
 }
 """What some options take in place of a path."""
@@ -170,7 +183,13 @@ def _add_recipe(add: Callable[..., Any]) -> None:
     add("--optimizer", choices=["lbfgs", "adam"], help=f"what lowers the losses {_PRESETS}")
     add("--average", type=float, metavar="DECAY", help="average the steps, e.g. 0.99 for adam")
     add("--normalize-gradients", action="store_true", help="weigh gradients, not losses; for adam")
-    add("--tile", type=_tile, default="auto", metavar="N", help="rows at a time; auto, none")
+    add(
+        "--tile",
+        type=tile_rows,
+        default="auto",
+        metavar="N",
+        help="so many rows at a time; none is all, auto by the free memory (default: auto)",
+    )
     add(
         "--weights",
         default="auto",
@@ -192,18 +211,26 @@ def _add_recipe(add: Callable[..., Any]) -> None:
         action="store_false",
         help="let PyTorch compute every convolution",
     )
-    add(
-        "--device",
-        default="auto",
-        metavar="NAME",
-        help="auto, cpu, cuda, mps (default: auto)",
-    )
+    add("--device", default="auto", metavar="NAME", help=f"{DEVICES} (default: auto)")
 
 
-def _tile(word: str) -> int | str | None:
-    if word in ("auto", "none"):
-        return None if word == "none" else word
-    return int(word)
+def tile_rows(text: str) -> int | str | None:
+    """Read what `--tile` says.
+
+    Args:
+        text: As on the command line.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither a whole number nor a word that is known.
+    """
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of rows; use a whole number, auto or none"
+        ) from None
 
 
 def recipe(options: argparse.Namespace) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def pass_through(
 
 
 class _Pass(torch.autograd.Function):
-    """The way forth, with its exact gradient."""
+    """The forward pass, with its exact gradient."""
 
     @staticmethod
     def forward(
@@ -54,10 +54,10 @@ class _Pass(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, None, None, None]:
         given: dict[str, Tensor | None] = dict(zip(ctx.layers, gradients, strict=True))
 
-        def slope(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+        def gradient(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
             return given[layer]
 
-        return ctx.sweep.back(slope, again=True), None, None, None
+        return ctx.sweep.backward(gradient, again=True), None, None, None
 
 
 def _sweep(images: Tensor, stages: Sequence[Stage], workspaces: Workspaces) -> Sweep:
@@ -71,5 +71,5 @@ def _forth(sweep: Sweep, *, tracing: bool) -> dict[str, Tensor]:
     def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
         features[layer] = feature
 
-    sweep.forth(see, tracing=tracing)
+    sweep.forward(see, tracing=tracing)
     return features

@@ -15,7 +15,8 @@ from PIL import Image
 from nst._callbacks import Callback, RunState
 from nst._checks import at_least, file_path
 from nst._readable import duration
-from nst.images import check_output, save_image, side_by_side, to_pil, write_whole
+from nst._writing import write_whole
+from nst.images import check_output, save_image, side_by_side, to_pil
 
 __all__ = ["ProgressBar", "SaveImages"]
 

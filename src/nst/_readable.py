@@ -1,8 +1,10 @@
-"""Times, sizes and errors as people say them."""
+"""Times, sizes and errors as people say them, and lines on standard output."""
 
 from __future__ import annotations
 
-__all__ = ["byte_count", "duration", "one_line"]
+import sys
+
+__all__ = ["byte_count", "duration", "one_line", "say"]
 
 
 def duration(seconds: float) -> str:
@@ -49,3 +51,13 @@ def one_line(error: BaseException | None) -> str:
         ('one thing, and another', 'MemoryError')
     """
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def say(line: str) -> None:
+    """Write a line to standard output; what its encoding does not have is escaped.
+
+    Args:
+        line: May name files, whose names may be of another encoding.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -18,13 +18,14 @@ from nst._checks import at_least, non_negative, one_of
 from nst._device import resolve_device
 from nst._features import FeatureExtractor, Padding, Pooling
 from nst._hashes import fingerprint
-from nst._job import Handles
 from nst._losses import Loss
 from nst._optimizers import optimizer_factory
 from nst._reader import INITS
+from nst._recipe import Handles
 from nst._record_files import described_files, find_files
 from nst._record_values import flag, mapping, sequence, text, usable
 from nst._style import Style, as_styles
+from nst._weights import NAMED_WEIGHTS
 
 __all__ = [
     "check_same",
@@ -49,9 +50,7 @@ _ARGUMENTS: Mapping[str, Callable[[Any], object]] = {
 }
 """Arguments of `StyleTransfer` to what raises if it would."""
 
-_LARGEST = 1e100
 _MOST_PIXELS = 178_956_970  # more than these Pillow refuses to open
-_NAMED_WEIGHTS = ("original", "torchvision")
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def recorded_extractor(
     """
     with usable(record):
         settings = _extractor_settings(record)
-        if weights is None and settings["weights"] not in _NAMED_WEIGHTS:
+        if weights is None and settings["weights"] not in NAMED_WEIGHTS:
             raise ValueError(
                 f"its network has the weights {settings['weights']!r}, which are known by no name. "
                 "Pass extractor=..., or --weights on the command line."
@@ -206,13 +205,6 @@ def _shape(described: Any) -> list[int]:
     return sides
 
 
-def _moderate(name: str, value: Any) -> Any:
-    """Return a number whose power and multiples are still numbers."""
-    if non_negative(name, value) > _LARGEST:
-        raise ValueError(f"`{name}` is {value}; it must be at most {_LARGEST}.")
-    return value
-
-
 def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
     """Return what ends a run where the recorded one ended; nothing if that was not stopped.
 
@@ -301,7 +293,6 @@ def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]
             continue
         masked = flag(f"{name}.mask", described.get("mask", False))
         mask = files.get(f"{name}.mask", "alpha") if masked else None
-        scale = _moderate(f"{name}.scale", described.get("scale", 1.0))
-        rotation = described.get("rotation", 0.0)
+        scale, rotation = described.get("scale", 1.0), described.get("rotation", 0.0)
         styles.append(Style(files[name], weight, region, mask, scale, rotation))
     return as_styles(styles)

@@ -5,26 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from traceback import clear_frames
+from contextlib import ExitStack
 from typing import Any
 
 from torch import Tensor
 
 from nst._callbacks import Callback, LossHistory
-from nst._job import Job, Recipe
+from nst._job import Job
 from nst._loop import begin, end, join_reasons, optimize, persist
 from nst._malloc import large_blocks_kept
-from nst._memory import is_exhausted
 from nst._objective import Objective
 from nst._optimizers import optimizer_factory
-from nst._readable import byte_count
+from nst._recipe import Recipe
 from nst._result import StyleTransferResult, attach_result
 from nst._settings import settings_of
 from nst._shards import Ranks
 from nst._snapshot import Snapshots
 from nst._style import Painting
-from nst._tiles import ROWS, bytes_needed
+from nst._tiles import ROWS, explaining_memory
 from nst.images import fit, resize
 
 __all__ = ["follow"]
@@ -49,6 +47,8 @@ def follow(
         resumed: The states of callbacks, by their names, if the run was kept before.
     """
     history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
+    # All must take the same ways through the network, whatever memory each has.
+    job.tile = ranks.agree(job.tile)
     _check_divisible(job, recipe, ranks)
     followers = [history, *callbacks] if ranks.leads else [history]
 
@@ -62,8 +62,9 @@ def follow(
                 begin(callback, state, resumed)
                 stack.callback(end, callback, state)
             state.snapshot = Snapshots(job, recipe, followers, start, ranks)
-            with ranks.holding_interrupts(), _explaining_memory(job):
-                ordered = sorted(followers, key=lambda each: each.called_last)
+            ordered = sorted(followers, key=lambda each: each.called_last)
+            explained = explaining_memory(job.shape, lambda: job.tile, job.photo.pixels)
+            with ranks.holding_interrupts(), explained:
                 _paint(job, recipe, ordered, ranks)
         except KeyboardInterrupt:
             state.stop("interrupted")
@@ -87,8 +88,6 @@ def _check_divisible(job: Job, recipe: Recipe, ranks: Ranks) -> None:
             "which each has some rows: what it sums over the picture would be wrong. Use "
             "'lbfgs' or 'adam', or a single process."
         )
-    # All must take the same ways through the network, whatever memory each has.
-    job.tile = ranks.agree(job.tile)
     told = job.inputs, job.shape, job.scales, list(job.losses), recipe.optimizer
     if ranks.agree(told) != told:
         raise ValueError(
@@ -145,23 +144,6 @@ def _objectives(job: Job, recipe: Recipe, size: int, ranks: Ranks) -> Iterator[O
             )
             objective.capture_styles(job.regions_at(size, picture))
         yield objective.copy()
-
-
-@contextmanager
-def _explaining_memory(job: Job) -> Iterator[None]:
-    """Tell how much memory a run takes when that was more than there is."""
-    try:
-        yield
-    except Exception as error:
-        if not is_exhausted(error):
-            raise
-        height, width = job.shape
-        needed = byte_count(bytes_needed(job.shape, job.tile, job.photo.pixels))
-        clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
-        raise MemoryError(
-            f"`size` is {max(job.shape)}: {width}x{height} pixels take about {needed}, which is "
-            f"more memory than there is. Use tile={ROWS}, a smaller size, or optimizer='adam'."
-        ) from error
 
 
 def _result(

@@ -1,8 +1,8 @@
 """Some stages of the network without pooling in between, computed from the top to the bottom.
 
 Every stage goes on where it stopped, as far as the rows that it is given reach: nothing is computed
-twice, and what has been used is left behind. On the way back likewise, every stage a row behind the
-one after it. So tiles of any height give the numbers that the whole gives.
+twice, and what has been used is left behind. On the backward pass likewise, every stage a row
+behind the one after it. So tiles of any height give the numbers that the whole gives.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from nst._stage import Stage, Strip, Trace, stage_back, stage_forth
+from nst._stage import Stage, Strip, Trace, stage_backward, stage_forward
 from nst._workspace import Workspace
 
-__all__ = ["Memory", "See", "Segment", "Slope", "reach_of"]
+__all__ = ["FeatureGradient", "Memory", "See", "Segment", "reach_of"]
 
 See: TypeAlias = Callable[[str, Tensor, int, int, bool], None]
 """Is shown a layer's name, some rows of its features `(N, C, h, W)`, which row is the first of
-them, how many there are in all, and whether they stay until the way back has come to them; else
-their memory is used again."""
-Slope: TypeAlias = Callable[[str, Tensor, int, int], "Tensor | None"]
+them, how many there are in all, and whether they stay until the backward pass has come to them;
+else their memory is used again."""
+FeatureGradient: TypeAlias = Callable[[str, Tensor, int, int], "Tensor | None"]
 """Is shown the same rows, or others where they have not stayed, and returns their gradient; None
 for a layer without one."""
 Memory: TypeAlias = Callable[[str, Sequence[int], torch.dtype], Tensor]
@@ -74,7 +74,7 @@ class Segment:
         span: The first row of the result and the one after the last, before it is pooled.
         tile: At most how many rows are computed at a time; so much memory is taken.
         memory: Where it is taken.
-        tracing: Whether there will be a way back.
+        tracing: Whether there will be a backward pass.
         result: Where the whole result goes; None if nobody needs it.
     """
 
@@ -112,14 +112,14 @@ class Segment:
         for start in range(self._span[0], self._span[1], rows):
             yield min(start + rows, self._span[1])
 
-    def forth(self, stop: int, see: See | None, workspace: Workspace) -> None:
+    def forward(self, stop: int, see: See | None, workspace: Workspace) -> None:
         """Compute the result up to a row, and show the features that are wanted."""
         for k, stage in enumerate(self._stages):
             start, end = self._done[k], min(stop + _STEP * self._more[k], self._strip.height)
             if start == end:  # it has come to the end before the stages after it
                 continue
             room = partial(self._take_in, k, start)
-            parts, _ = stage_forth(
+            parts = stage_forward(
                 self._given(k), stage, (start, end), workspace, room, tracing=self._tracing
             )
             self._done[k] = end
@@ -135,11 +135,11 @@ class Segment:
             outline = self._strip.rows.new_empty(1).expand(self._strip.rows.shape)
             self._strip = self._strip._replace(rows=outline)
 
-    def back(
+    def backward(
         self,
         stop: int | None,
         gradient: Strip | None,
-        slope: Slope,
+        feature_gradient: FeatureGradient,
         workspace: Workspace,
         *,
         again: bool = False,
@@ -149,7 +149,7 @@ class Segment:
         Args:
             stop: Up to which row the result was computed; None for all.
             gradient: For the result, the rows that there have not been yet.
-            slope: Is asked for the gradients of the features that are wanted.
+            feature_gradient: Is asked for the gradients of the features that are wanted.
             workspace: Used alone.
             again: Whether the same way will be gone once more.
         """
@@ -163,14 +163,16 @@ class Segment:
             for part, layer in stage.wanted.items():
                 feature = self._feature(k, part, start, end)
                 rows = (start // 2, end // 2) if part in _HALVED else (start, end)
-                merged = _with_slope(gradients.get(part), layer, feature, rows, slope)
+                merged = _with_own(gradients.get(part), layer, feature, rows, feature_gradient)
                 if merged is not None:
                     gradients[part] = merged
             self._pulled[k] = end
             if gradients:
                 shape = height, self._strip.rows.shape[2]
                 trace, room = self._trace(k, start, end), partial(self._spare, k)
-                pulled = stage_back(gradients, stage, (start, end), trace, shape, workspace, room)
+                pulled = stage_backward(
+                    gradients, stage, (start, end), trace, shape, workspace, room
+                )
                 gradient = self._complete(k, pulled, final=final)
             if not again:
                 self._trim(k)
@@ -254,13 +256,17 @@ class Segment:
         return pulled._replace(rows=pulled.rows[:, :-2])
 
 
-def _with_slope(
-    gradient: Strip | None, layer: str, feature: Strip, span: tuple[int, int], slope: Slope
+def _with_own(
+    gradient: Strip | None,
+    layer: str,
+    feature: Strip,
+    span: tuple[int, int],
+    feature_gradient: FeatureGradient,
 ) -> Strip | None:
     """Add a layer's own gradient to what deeper layers have found for some rows of it."""
     if feature.first == feature.last and gradient is None:
         return feature
-    own = slope(layer, feature.rows.permute(0, 3, 1, 2), feature.first, feature.height)
+    own = feature_gradient(layer, feature.rows.permute(0, 3, 1, 2), feature.first, feature.height)
     if own is None:
         return gradient
     own = own.permute(0, 2, 3, 1)

@@ -16,10 +16,11 @@ from torch import nn
 from nst._backbone import BackboneExtractor
 from nst._features import FeatureExtractor
 from nst._hashes import fingerprint, hash_array, hash_file, hash_tensor
-from nst._job import Job, Recipe
+from nst._job import Job
 from nst._json_ready import json_ready
 from nst._losses import Loss
 from nst._optimizers import OptimizerLike
+from nst._recipe import Recipe
 from nst._statistics import StyleStatistics
 from nst._style import Style
 from nst.images import ImageLike

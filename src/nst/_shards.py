@@ -2,7 +2,7 @@
 
 The only module that talks to `torch.distributed`. Every process has a band of the picture's rows.
 Before each block of the network it is sent the rows beyond its band that the block looks at; on
-the way back, it sends the gradient for rows beyond to whom they belong. What is a sum over the
+the backward pass, it sends the gradient for rows beyond to whom they belong. What is a sum over the
 picture is added up over the processes, so that all decide alike.
 """
 

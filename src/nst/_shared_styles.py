@@ -13,7 +13,8 @@ from torch import Tensor
 from nst._capture import can_capture, capture_painting
 from nst._decode import picture_shape
 from nst._device import plain_arithmetic
-from nst._job import Handles, Recipe, plan_run
+from nst._plan import plan_run
+from nst._recipe import Handles, Recipe
 from nst._result import StyleTransferResult
 from nst._settings import describe_inputs, describe_styles
 from nst._statistics import StyleStatistics

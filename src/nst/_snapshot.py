@@ -18,13 +18,15 @@ from torch import Tensor
 from nst._callbacks import Callback, RunState
 from nst._canvas import Canvas
 from nst._checks import at_least
-from nst._job import Handles, Job, Recipe
+from nst._job import Job
 from nst._reader import Material
+from nst._recipe import Handles, Recipe
 from nst._scales import Scale
 from nst._settings import settings_of
 from nst._shards import Ranks
 from nst._statistics import Entry, StyleStatistics
 from nst._style import Painting, Style
+from nst._tiles import choose_tile
 from nst.images import Picture, fit
 
 __all__ = ["Resumption", "Snapshots", "generators_set", "restore"]
@@ -60,7 +62,7 @@ class Snapshots:
         self._ranks.agree(None)
         return {
             **self._given,
-            "record": {**self._record, "steps_done": state.step},
+            "record": {**self._record, "tile": self._job.tile, "steps_done": state.step},
             "step": state.step,
             "scale": state.scale,
             "plan": [list(scale) for scale in state.plan],
@@ -159,6 +161,7 @@ def _restored_job(kept: Mapping[str, Any], photo: Picture, recipe: Recipe) -> Jo
     keys: list[Hashable] = [None if place is None else id(place) for place in places]
     materials = [[_material(each) for each in palette] for palette in kept["materials"]]
     scales, plan = ([_scale(raw) for raw in kept[name]] for name in ("scales", "plan"))
+    shape = fit(photo.pixels.shape[-2:], scales[-1].size)
     return Job(
         photo=photo,
         handles=_restored_handles(kept, photo),
@@ -170,7 +173,7 @@ def _restored_job(kept: Mapping[str, Any], photo: Picture, recipe: Recipe) -> Jo
         materials=materials,
         regions={key: mask for key, (_, mask) in zip(keys, masks, strict=True)},
         where=_maybe_expanded(kept["where"]),
-        shape=fit(photo.pixels.shape[-2:], scales[-1].size),
+        shape=shape,
         scales=scales,
         canvases=[],
         state=RunState(
@@ -182,7 +185,7 @@ def _restored_job(kept: Mapping[str, Any], photo: Picture, recipe: Recipe) -> Jo
             losses=kept["losses"],
             plan=tuple(plan),
         ),
-        tile=None if isinstance(recipe.tile, str) else recipe.tile,
+        tile=choose_tile(recipe.tile, recipe.extractor, recipe.losses, shape, photo.pixels),
         inputs=dict(kept["record"]["inputs"]),
     )
 

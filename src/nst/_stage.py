@@ -1,10 +1,10 @@
-"""A convolution and what follows it up to the next, for some rows of a picture, forth and back.
+"""A convolution and what follows it, for some rows of a picture, forward and backward.
 
 Weights are frozen, so of a convolution nothing must be kept. Of a ReLU it is enough which values
 were positive, a byte each instead of four, unless somebody wants its output, which tells the same;
 of max pooling, which of four was the largest. All that
 belongs together is done while a band of rows is in the cache: convolution, ReLU and pooling on the
-way forth; pooling, ReLU and convolution on the way back.
+forward pass; pooling, ReLU and convolution on the backward pass.
 
 Pictures are `(N, H, W, C)` here, which is `channels_last` seen as it lies in memory.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from nst._convolution import Convolution, bands
 from nst._workspace import Workspace
 
-__all__ = ["Room", "Stage", "Strip", "Trace", "stage_back", "stage_forth"]
+__all__ = ["Room", "Stage", "Strip", "Trace", "stage_backward", "stage_forward"]
 
 # Added where none of the four pixels is positive, so that the ReLU stops their gradient.
 _DEAD = 4
@@ -80,7 +80,7 @@ class Stage(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the way back needs of some rows of a stage; None where there is nothing to know."""
+    """What the backward pass needs of some rows of a stage; None where there is nothing to know."""
 
     positive: Tensor | None
     """Positive where the ReLU let pass: 1 instead of 0, or its output."""
@@ -90,7 +90,7 @@ class Trace(NamedTuple):
     """The first of the rows."""
 
 
-def stage_forth(
+def stage_forward(
     strip: Strip,
     stage: Stage,
     span: tuple[int, int],
@@ -98,7 +98,7 @@ def stage_forth(
     room: Room,
     *,
     tracing: bool,
-) -> tuple[dict[str, Strip], Trace]:
+) -> dict[str, Strip]:
     """Compute some rows of a stage.
 
     Args:
@@ -108,10 +108,10 @@ def stage_forth(
             last of the picture.
         workspace: Used alone.
         room: Where the results go.
-        tracing: Whether there will be a way back.
+        tracing: Whether there will be a backward pass.
 
     Returns:
-        Those parts of the stage that somebody wants, and its result; and what the way back needs.
+        Those parts of the stage that somebody wants, and its result.
     """
     rows, trace = _make_room(strip, stage, span, room, tracing=tracing)
     start, stop = span
@@ -119,7 +119,7 @@ def stage_forth(
         _fill(rows, trace, strip, stage, (start, *band), workspace)
     half = Strip(rows["pool"], start // 2, strip.height // 2) if "pool" in rows else None
     parts = {name: Strip(each, start, strip.height) for name, each in rows.items()}
-    return parts if half is None else {**parts, "pool": half}, trace
+    return parts if half is None else {**parts, "pool": half}
 
 
 def _make_room(
@@ -190,13 +190,13 @@ def _convolve(
     rows = strip.part(max(start - 1, 0), min(stop + 1, height))
     if convolution.padding == "zeros":
         rows = _bordered(rows, int(start == 0), int(stop == height), workspace)
-        return convolution.rows(rows, out, workspace, (height, width), back=False)
+        return convolution.rows(rows, out, workspace, (height, width), backward=False)
     # A picture with its border repeated, of whose convolution the border is cut off.
     above, below = [rows[:, :1]] * (start == 0), [rows[:, -1:]] * (stop == height)
     rows = torch.cat([*above, rows, *below], dim=1)
     rows = torch.cat([rows[:, :, :1], rows, rows[:, :, -1:]], dim=2)
     wide = workspace.take("wide", (n, stop - start, width + 2, out.shape[-1]), rows)
-    wide = convolution.rows(rows, wide, workspace, (height, width), back=False)
+    wide = convolution.rows(rows, wide, workspace, (height, width), backward=False)
     return wide[:, :, 1:-1]
 
 
@@ -238,7 +238,7 @@ def _pool(kind: str, rows: Tensor, out: Tensor, largest: Tensor | None) -> None:
     largest.add_(torch.le(out, 0, out=spare), alpha=_DEAD)
 
 
-def stage_back(
+def stage_backward(
     gradients: Mapping[str, Strip],
     stage: Stage,
     span: tuple[int, int],
@@ -252,7 +252,7 @@ def stage_back(
     Args:
         gradients: By part, at least one; that for a stage's result has all rows of the span.
         stage: What was computed.
-        span: The first row and the one after the last, as in `stage_forth`. Beyond these, the
+        span: The first row and the one after the last, as in `stage_forward`. Beyond these, the
             gradient is taken to be zero.
         trace: What was kept of it, of at least these rows.
         shape: Height and width of the picture that the stage is given rows of.
@@ -273,15 +273,15 @@ def stage_back(
 
     convolution = stage.convolution
     if convolution.padding == "zeros":
-        back = _convolve_back(convolution, rows, span, shape, workspace, own_room)
-        return Strip(back, max(span[0] - 1, 0), height)
+        pulled = _convolve_backward(convolution, rows, span, shape, workspace, own_room)
+        return Strip(pulled, max(span[0] - 1, 0), height)
     # The adjoint of repeating the border: what belongs to a repeated pixel goes to its original.
 
     def wide_rows(first: int, last: int) -> Tensor:
         return F.pad(rows(first - 1, last - 1), (0, 0, 1, 1))
 
     wide_span, wide_shape = (span[0] + 1, span[1] + 1), (height + 2, width + 2)
-    wide = _convolve_back(convolution, wide_rows, wide_span, wide_shape, workspace, own_room)
+    wide = _convolve_backward(convolution, wide_rows, wide_span, wide_shape, workspace, own_room)
     if span[0] == 0:
         wide[:, 1] += wide[:, 0]
         wide = wide[:, 1:]
@@ -293,7 +293,7 @@ def stage_back(
     return Strip(wide[:, :, 1:-1].contiguous(), max(span[0] - 1, 0), height)
 
 
-def _convolve_back(
+def _convolve_backward(
     convolution: Convolution,
     rows: _Rows,
     span: tuple[int, int],
@@ -310,7 +310,7 @@ def _convolve_back(
         above, below = max(begin - 1, start), min(end + 1, stop)
         given = _bordered(rows(above, below), above - begin + 1, end + 1 - below, workspace)
         band = out[:, begin - first : end - first]
-        result = convolution.rows(given, band, workspace, shape, back=True)
+        result = convolution.rows(given, band, workspace, shape, backward=True)
         if result is not band:
             band.copy_(result)
     return out

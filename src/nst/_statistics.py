@@ -9,20 +9,20 @@ import io
 import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nst._archive import check_archive
 from nst._checks import at_least, file_path
 from nst._hashes import hash_file
-from nst._losses import Statistic, SummaryLoss
-from nst.images import write_whole
+from nst._losses import Statistic, StatisticLoss, SummaryLoss
+from nst._writing import write_whole
 
 __all__ = ["Entry", "StyleStatistics", "loss_identity"]
 
@@ -96,18 +96,26 @@ class StyleStatistics:
             raise ValueError(
                 f"`style` holds statistics for {', '.join(known)}, but not for {identity}. {remedy}"
             )
-        entry = min(entries, key=lambda each: abs(math.log(each.size / size)))
-        if not 1 / _REACH <= entry.size / size <= _REACH:
+        nearest = min((each.size for each in entries), key=lambda own: abs(math.log(own / size)))
+        if not 1 / _REACH <= nearest / size <= _REACH:
             raise ValueError(
                 f"`style` was captured for pictures of {', '.join(map(str, self.sizes))} pixels, "
                 f"but {size} are needed. Capture it with sizes=[{size}] as well."
             )
-        missing = [layer for layer in loss.layers if layer not in entry.statistics]
-        if missing:
-            raise ValueError(
-                f"`style` holds {', '.join(entry.statistics)}, but not {missing[0]!r}. {remedy}"
-            )
-        return entry.statistics
+        # Several losses of a kind may have captured layers of their own.
+        found = {
+            layer: statistic
+            for entry in entries
+            if entry.size == nearest
+            for layer, statistic in entry.statistics.items()
+        }
+        if isinstance(loss, StatisticLoss):
+            missing = [layer for layer in loss.layers if layer not in found]
+            if missing:
+                raise ValueError(
+                    f"`style` holds {', '.join(found)}, but not {missing[0]!r}. {remedy}"
+                )
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a file that appears whole or not at all.
@@ -162,7 +170,7 @@ class StyleStatistics:
         try:
             # Opened here: numpy leaves a damaged file open.
             with path.open("rb") as stream:
-                _check_archive(stream)
+                check_archive(stream)
                 with np.load(stream, allow_pickle=False) as file:
                     arrays = dict(file)
             about = json.loads(str(arrays.pop("about")))
@@ -196,6 +204,8 @@ def loss_identity(loss: SummaryLoss) -> dict[str, Any]:
         for name, value in loss.settings().items()
         if name not in ("layers", "units", "weight")
     }
+    if not isinstance(loss, StatisticLoss):  # what is kept of a layer may depend on the others
+        settings["layers"] = list(loss.layers)
     identity: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
     return {"type": type(loss).__name__, **identity}
 
@@ -215,17 +225,6 @@ def _pack(part: Tensor, arrays: list[Tensor]) -> dict[str, Any]:
     else:
         arrays.append(part)
     return {"array": len(arrays) - 1, "symmetric": symmetric, "side": part.shape[-1]}
-
-
-def _check_archive(stream: BinaryIO) -> None:
-    """Refuse an archive that is larger inside than outside: it could fill the memory."""
-    with zipfile.ZipFile(stream) as archive:
-        members = archive.infolist()
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise ValueError("it is compressed")
-    if sum(member.file_size for member in members) > stream.seek(0, os.SEEK_END):
-        raise ValueError("its parts overlap")
-    stream.seek(0)
 
 
 def _unpack(raw: Mapping[str, Any], arrays: dict[str, Any]) -> Tensor:

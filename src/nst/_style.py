@@ -76,8 +76,12 @@ class Style:
         if not math.isfinite(self.rotation):
             raise ValueError(f"`rotation` is {self.rotation!r}; it must be finite.")
         if isinstance(self.image, StyleStatistics):
-            for name, usual in (("mask", None), ("scale", 1.0), ("rotation", 0.0)):
-                if getattr(self, name) != usual:
+            for name, changed in (
+                ("mask", self.mask is not None),
+                ("scale", self.scale != 1),
+                ("rotation", self.rotation != 0),
+            ):
+                if changed:
                     raise ValueError(
                         f"`{name}` cannot be changed in a style that is captured. Capture the "
                         f"painting with it: transfer.capture(Style(painting, {name}=...))."

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from nst._statistics import StyleStatistics
 from nst._style import Style
 from nst.images import check_input
 
@@ -52,10 +53,9 @@ def parse_style(spec: str, name: str = "style") -> Style:
             arguments[key] = value
         else:
             arguments[key] = _number(name, key, value)
-    if not zipfile.is_zipfile(path):
-        return Style(path, **arguments)
-    captured = Style.load(path)
-    return Style(captured.image, **arguments)
+    if zipfile.is_zipfile(path):
+        return Style(StyleStatistics.load(path), **arguments)
+    return Style(path, **arguments)
 
 
 def paths_of(spec: str) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """A picture's way through the network and back, in as little memory as is wanted.
 
 The network is divided into segments, at VGG's blocks. A segment is either *kept*: computed as a
-whole, and what the way back needs of it stays. Or it is computed *in tiles*, bands of rows: then
-nothing stays but what it was given, and on the way back each tile is computed again. The numbers
-are the same either way.
+whole, and what the backward pass needs of it stays. Or it is computed *in tiles*, bands of rows:
+then nothing stays but what it was given, and on the backward pass each tile is computed again. The
+numbers are the same either way.
 
 Who wants the features is shown them, some rows at a time, as they pass by, and asked for the
-gradient of the same rows on the way back.
+gradient of the same rows on the backward pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nst._segment import Memory, See, Segment, Slope, reach_of
+from nst._segment import FeatureGradient, Memory, See, Segment, reach_of
 from nst._shards import Share
 from nst._stage import Stage, Strip
 from nst._workspace import Workspace, Workspaces
@@ -28,7 +28,7 @@ _ROWS = 64
 
 
 class Sweep:
-    """Takes a picture through the network, forth and back.
+    """Takes a picture through the network, forward and backward.
 
     Args:
         picture: Normalized. The gradient may take its place.
@@ -57,12 +57,12 @@ class Sweep:
         self._share = share or Share.of_all(picture.height)
         self._left: list[Strip | Segment] = []
 
-    def forth(self, see: See, *, tracing: bool = True) -> None:
+    def forward(self, see: See, *, tracing: bool = True) -> None:
         """Compute the features.
 
         Args:
             see: Is shown every layer that is wanted.
-            tracing: Whether there will be a way back.
+            tracing: Whether there will be a backward pass.
         """
         strip = self._beginning()
         with self._workspaces.borrow() as workspace:
@@ -74,7 +74,7 @@ class Sweep:
                 else:
                     keeps = tracing and number >= self._apart
                     segment = _whole(stages, strip, share, result, tracing=keeps)
-                    segment.forth(share.last, see, workspace)
+                    segment.forward(share.last, see, workspace)
                     left = segment if keeps else strip
                 if tracing:
                     self._left.append(left)
@@ -83,12 +83,13 @@ class Sweep:
                     self._share.at(result.height).fill(result, reach)
                     strip = result
 
-    def back(self, slope: Slope, *, again: bool = False) -> Tensor | None:
+    def backward(self, feature_gradient: FeatureGradient, *, again: bool = False) -> Tensor | None:
         """Return the gradient for the picture, `(N, 3, H, W)`; None if there is none.
 
         Args:
-            slope: Is asked for the gradients of every layer that is wanted, the deepest first.
-            again: Whether the way back will be taken once more; only where all is kept.
+            feature_gradient: Is asked for the gradients of every layer that is wanted, the deepest
+                first.
+            again: Whether the backward pass will be taken once more; only where all is kept.
         """
         gradient: Strip | None = None
         left = list(self._left) if again else self._left
@@ -97,10 +98,14 @@ class Sweep:
                 stages, last = self._segments[len(left) - 1], left.pop()
                 share = self._share.at(last.height)
                 if isinstance(last, Segment):
-                    gradient = last.back(None, gradient, slope, workspace, again=again)
+                    gradient = last.backward(
+                        None, gradient, feature_gradient, workspace, again=again
+                    )
                 else:
                     tile = self._tile or _ROWS
-                    gradient = _back_in_tiles(stages, last, share, tile, gradient, slope, workspace)
+                    gradient = _backward_in_tiles(
+                        stages, last, share, tile, gradient, feature_gradient, workspace
+                    )
                 gradient = None if gradient is None else share.folded(gradient)
         if gradient is None:
             return None
@@ -176,16 +181,16 @@ def _in_tiles(
     memory = _reused(strip, workspace)
     segment = Segment(stages, strip, span, tile, memory, tracing=False, result=own)
     for stop in segment.tiles(tile):
-        segment.forth(stop, see, workspace)
+        segment.forward(stop, see, workspace)
 
 
-def _back_in_tiles(
+def _backward_in_tiles(
     stages: Sequence[Stage],
     strip: Strip,
     share: Share,
     tile: int,
     gradient: Strip | None,
-    slope: Slope,
+    feature_gradient: FeatureGradient,
     workspace: Workspace,
 ) -> Strip | None:
     """Compute a segment's tiles again, and pull the gradient back through each.
@@ -197,12 +202,12 @@ def _back_in_tiles(
     segment = Segment(stages, strip, span, tile, _reused(strip, workspace), tracing=True)
     stride = stages[-1].stride
     for stop in segment.tiles(tile):
-        segment.forth(stop, None, workspace)
+        segment.forward(stop, None, workspace)
         of_result = gradient
         if gradient is not None:
             own = start // stride, stop // stride
             of_result = Strip(gradient.part(*own), own[0], gradient.height)
-        pulled = segment.back(stop, of_result, slope, workspace)
+        pulled = segment.backward(stop, of_result, feature_gradient, workspace)
         if pulled is None:
             return None
         strip.part(pulled.first, pulled.last).copy_(pulled.rows)

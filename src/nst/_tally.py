@@ -38,7 +38,7 @@ class Tally(ABC):
             feature: `(N, C, h, W)`.
             first: Which row of the layer is the first of these.
             height: How many rows the layer has.
-            stays: Whether `slope` will be asked for just these rows.
+            stays: Whether `gradient` will be asked for just these rows.
         """
 
     @property
@@ -55,7 +55,7 @@ class Tally(ABC):
         """Return the loss times its factor, a scalar, when all rows have been added."""
 
     @abstractmethod
-    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+    def gradient(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
         """Return the gradient of that for some rows, after `close`; see `add`."""
 
 
@@ -77,7 +77,7 @@ class StatisticTally(Tally):
     """Adds up the statistics of layers.
 
     Args:
-        loss: With or without targets, which only `close` and `slope` need.
+        loss: With or without targets, which only `close` and `gradient` need.
         mask: Which part of the picture counts, `(1, 1, H, W)`; None for all of it.
         factor: What the loss is multiplied with.
     """
@@ -87,7 +87,7 @@ class StatisticTally(Tally):
     ) -> None:
         self._loss, self._mask, self._factor = loss, mask, factor
         self._weights: dict[str, Tensor] = {}
-        self._slopes: dict[str, tuple[Tensor, ...]] = {}
+        self._of_statistics: dict[str, tuple[Tensor, ...]] = {}
         self._graphs: dict[str, tuple[Tensor, tuple[Tensor, ...]]] = {}
         self.summary: dict[str, Statistic] = {}
         """Layer to what has been added."""
@@ -130,7 +130,7 @@ class StatisticTally(Tally):
             value = self._factor * self._loss.compare(leaves)
         if value.requires_grad:
             for layer, statistic in leaves.items():
-                self._slopes[layer] = torch.autograd.grad(
+                self._of_statistics[layer] = torch.autograd.grad(
                     value,
                     parts_of(statistic),
                     retain_graph=True,
@@ -139,9 +139,9 @@ class StatisticTally(Tally):
                 )
         return value.detach()
 
-    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+    def gradient(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
         """Return the gradient for some rows; see `Tally`."""
-        if layer not in self._slopes:
+        if layer not in self._of_statistics:
             return None
         if layer in self._graphs:
             feature, share = self._graphs.pop(layer)
@@ -150,12 +150,14 @@ class StatisticTally(Tally):
             with torch.enable_grad():
                 share = parts_of(self._share(layer, feature, first, height))
         pairs = [
-            pair for pair in zip(share, self._slopes[layer], strict=True) if pair[0].requires_grad
+            pair
+            for pair in zip(share, self._of_statistics[layer], strict=True)
+            if pair[0].requires_grad
         ]
         if not pairs:
             return None
-        parts, slopes = zip(*pairs, strict=True)
-        return torch.autograd.grad(parts, feature, slopes, allow_unused=True)[0]
+        parts, gradients = zip(*pairs, strict=True)
+        return torch.autograd.grad(parts, feature, gradients, allow_unused=True)[0]
 
     def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Statistic:
         """Return what some rows have part in the statistic of all."""
@@ -192,17 +194,17 @@ class _PointwiseTally(Tally):
     def close(self) -> Tensor:
         return torch.stack([self._means[layer] for layer in self._loss.layers]).sum()
 
-    def slope(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+    def gradient(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
         # A few rows at a time: an error takes several times the memory of the features.
-        slope = torch.empty_like(feature)
+        found = torch.empty_like(feature)
         for start in range(0, feature.shape[-2], _ROWS):
             rows = feature[..., start : start + _ROWS, :].detach().requires_grad_()
             with torch.enable_grad():
                 share = self._share(layer, rows, first + start, height)
             if not share.requires_grad:
                 return None
-            (slope[..., start : start + _ROWS, :],) = torch.autograd.grad(share, rows)
-        return slope
+            (found[..., start : start + _ROWS, :],) = torch.autograd.grad(share, rows)
+        return found
 
     def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
         """Return what some rows have part in the loss."""

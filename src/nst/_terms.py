@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss
-from nst._segment import Slope
+from nst._segment import FeatureGradient
 from nst._shards import Share
 from nst._tally import Tally, promises_sums, tally
 
@@ -89,7 +89,7 @@ class Tallies:
         return set(self._by_layer)
 
     def see(self, layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
-        """Take in some rows of a layer; see `Sweep`."""
+        """Take in some rows of a layer; see `See`."""
         for _, each in self._by_layer[layer]:
             each.add(layer, feature, first, height, stays=stays)
 
@@ -108,20 +108,20 @@ class Tallies:
         # Machines of different kinds may round differently; what the losses decide is one.
         return dict(zip(self._names, self._share.ranks.of_first(torch.stack(losses)), strict=True))
 
-    def slope(self, names: Collection[str]) -> Slope:
+    def feature_gradient(self, names: Collection[str]) -> FeatureGradient:
         """Return what tells the gradient of some losses for some rows, after `close`."""
 
-        def slope(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
+        def gradient(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
             total = None
             for name, each in self._by_layer[layer]:
-                own = each.slope(layer, feature, first, height) if name in names else None
+                own = each.gradient(layer, feature, first, height) if name in names else None
                 if own is not None:
                     total = own if total is None else total + own
             return total
 
-        return slope
+        return gradient
 
-    def slope_of_pixels(self, image: Tensor, names: Collection[str]) -> Tensor | None:
+    def pixel_gradient(self, image: Tensor, names: Collection[str]) -> Tensor | None:
         """Return what of the gradient of some losses does not come through the network.
 
         Args:
@@ -130,7 +130,9 @@ class Tallies:
         """
         total = None
         if "image" in self._by_layer:
-            total = self.slope(names)("image", image, self._share.first, self._share.height)
+            total = self.feature_gradient(names)(
+                "image", image, self._share.first, self._share.height
+            )
         values = [value for name in names for value in self._of_pixels[name]]
         if values:
             with torch.enable_grad():

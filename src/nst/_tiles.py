@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from traceback import clear_frames
 from typing import Literal, TypeAlias
 
 import torch
@@ -11,11 +13,11 @@ from torch import nn
 
 from nst._checks import at_least, one_of
 from nst._losses import Loss
-from nst._memory import free_memory
+from nst._memory import free_memory, is_exhausted
 from nst._readable import byte_count
 from nst._terms import no_sum, whole_only
 
-__all__ = ["ROWS", "Tile", "bytes_needed", "check_tile", "choose_tile", "refuse_tiles"]
+__all__ = ["ROWS", "Tile", "check_tile", "choose_tile", "explaining_memory", "refuse_tiles"]
 
 logger = logging.getLogger("nst")
 
@@ -76,7 +78,7 @@ def choose_tile(
         extractor: The network.
         losses: By name.
         shape: Height and width of the result, in pixels.
-        like: Has the device and the type of number.
+        like: The pictures, or one of their number, device and type.
     """
     if not isinstance(tile, str):
         return tile
@@ -84,7 +86,7 @@ def choose_tile(
         whole_only(loss) for loss in losses.values() if loss.weight > 0
     )
     free = free_memory(like.device)
-    needed = bytes_needed(shape, None, like)
+    needed = _bytes_needed(shape, None, like)
     if not sees_rows or free is None or needed <= _SHARE * free:
         return None
     logger.info(
@@ -98,13 +100,36 @@ def choose_tile(
     return ROWS
 
 
-def bytes_needed(shape: tuple[int, int], tile: int | None, like: torch.Tensor) -> int:
-    """Return about how much memory a run with VGG19 takes.
+@contextmanager
+def explaining_memory(
+    shape: tuple[int, int], tile: Callable[[], int | None], like: torch.Tensor
+) -> Iterator[None]:
+    """Tell how much memory a run takes when that was more than there is.
 
     Args:
         shape: Height and width of the result, in pixels.
-        tile: How many rows are computed at a time; None for all.
-        like: Has the type of number.
+        tile: Returns how many rows were computed at a time; None for all.
+        like: The pictures, or one of their number and type.
+
+    Raises:
+        MemoryError: In place of PyTorch's errors.
     """
-    each = _OPTIMIZER + (_WHOLE if tile is None else _IN_TILES)
+    try:
+        yield
+    except Exception as error:
+        if not is_exhausted(error):
+            raise
+        height, width = shape
+        needed = byte_count(_bytes_needed(shape, tile(), like))
+        clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
+        raise MemoryError(
+            f"`size` is {max(shape)}: {width}x{height} pixels take about {needed}, which is "
+            f"more memory than there is. Use tile={ROWS}, a smaller size, or optimizer='adam'."
+        ) from error
+
+
+def _bytes_needed(shape: tuple[int, int], tile: int | None, like: torch.Tensor) -> int:
+    """Return about how much memory a run with VGG19 takes."""
+    # Each picture of a batch has an optimizer, but they are evaluated one after the other.
+    each = _OPTIMIZER * max(len(like), 1) + (_WHOLE if tile is None else _IN_TILES)
     return shape[0] * shape[1] * each * like.element_size() // 4

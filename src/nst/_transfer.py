@@ -1,4 +1,4 @@
-"""`StyleTransfer`: the loop that repaints a picture, and what it returns."""
+"""`StyleTransfer`: takes and checks what is asked for, and hands it over to a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -21,11 +21,12 @@ from nst._checks import at_least, non_negative, one_of
 from nst._device import plain_arithmetic, resolve_device
 from nst._estimate import Estimate, estimate_run
 from nst._features import FeatureExtractor
-from nst._job import ColorWhen, Handles, Job, Recipe
+from nst._job import Job
 from nst._losses import Loss
 from nst._map import MapResult, map_pictures
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
+from nst._recipe import ColorWhen, Handles, Recipe
 from nst._record import (
     check_same,
     network_difference,
@@ -259,6 +260,7 @@ class StyleTransfer:
         extractor: nn.Module | None = None,
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerLike | None = None,
+        tile: Tile | Literal["kept"] = "kept",
         device: str | torch.device | None = None,
     ) -> StyleTransferResult:
         """Go on with a run that was kept by `Checkpoint`, as if it had never stopped.
@@ -277,6 +279,8 @@ class StyleTransfer:
                 `"torchvision"`: no path in the file is followed.
             losses: The run's losses, where one of them is not nst's own.
             optimizer: The run's optimizer, where that was a callable.
+            tile: Another than the run's, where the memory is not enough any more; the result is
+                then the same up to rounding.
             device: Another than the run's; the result is then not the same to the bit.
 
         Raises:
@@ -306,8 +310,10 @@ class StyleTransfer:
         if not any(isinstance(each, Checkpoint) for each in followers):
             followers.insert(0, Checkpoint(path, every))
         record = snapshot["record"]
-        given = {"losses": losses, "optimizer": optimizer, "device": device}
+        given: dict[str, Any] = {"losses": losses, "optimizer": optimizer, "device": device}
         changes = {name: value for name, value in given.items() if value is not None}
+        if tile != "kept":
+            changes["tile"] = check_tile(tile)
         arguments = recorded_arguments(record, changes)
         # Last of all, as the network may be a download.
         transfer = cls(recorded_extractor(record) if extractor is None else extractor, **arguments)
@@ -352,7 +358,7 @@ class StyleTransfer:
             color_when: Whether the styles get the photograph's colors `"before"` the run, the
                 result `"after"` it, or `"both"`. Callbacks are shown what is being optimized.
             where: A picture whose white parts are repainted and whose black parts are left as they
-                are, grey in part; `"alpha"` leaves the transparent part alone. None repaints all.
+                are, gray in part; `"alpha"` leaves the transparent part alone. None repaints all.
             init: What the picture starts as: `"content"`, `"style"` (the first), `"noise"` or
                 `"pink-noise"` (1/f) in the style's colors, `"gray"`, or a picture, which is brought
                 to the content's size.
@@ -370,6 +376,8 @@ class StyleTransfer:
 
         Raises:
             FileNotFoundError: There is no file at a path.
+            MemoryError: A picture or the run takes more memory than there is; with `tile="auto"`
+                it goes on in tiles if it can.
             ValueError: A picture cannot be read, has a wrong shape or range, or is too small for
                 the deepest layer; a number is out of range, a name unknown; a captured style does
                 not fit the transfer; a part of it cannot be shared among processes.

@@ -21,9 +21,12 @@ from torchvision.models import VGG19_Weights
 
 from nst._checks import file_path
 
-__all__ = ["CONVOLUTIONS", "Weights", "load_weights"]
+__all__ = ["CONVOLUTIONS", "NAMED_WEIGHTS", "Weights", "load_weights"]
 
 logger = logging.getLogger("nst")
+
+NAMED_WEIGHTS = ("original", "torchvision")
+"""Those that are the same wherever they are found."""
 
 # VGG19: the number of convolutions in each of its five blocks.
 _BLOCKS = (2, 2, 4, 4, 4)

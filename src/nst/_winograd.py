@@ -1,9 +1,9 @@
 """Winograd's minimal filtering F(4x4, 3x3): a frozen 3x3 convolution in a quarter of the products.
 
 Tiles of 6x6 pixels become 4x4 pixels of the result: both are transformed, and in between every one
-of the 36 frequencies is a product of matrices. PyTorch has no such convolution on CPUs.
+of the 36 components is a product of matrices. PyTorch has no such convolution on CPUs.
 
-The gradient is pulled back with the same frequencies: a convolution with the kernel turned around
+The gradient is pulled back with the same components: a convolution with the kernel turned around
 is the convolution of a tile turned around.
 
 Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
@@ -33,8 +33,8 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-_FREQUENCIES = 36
-# The frequency that alone adds the same to every pixel of the result.
+_COMPONENTS = 36
+# The component that alone adds the same to every pixel of the result.
 _CONSTANT = 7
 # What torch.compile makes of a linear layer. As it is no part of PyTorch's public interface, there
 # is a way without.
@@ -64,14 +64,14 @@ def _avx512() -> bool:
 
 
 def transform_kernel(kernel: Tensor) -> Tensor:
-    """Return a kernel's frequencies, `(36, K, C)`, transformed in float64.
+    """Return a kernel's components, `(36, K, C)`, transformed in float64.
 
     Args:
         kernel: `(K, C, 3, 3)`.
     """
     g = torch.tensor(_KERNEL, dtype=torch.float64, device=kernel.device)
-    frequencies = torch.einsum("ia,kcab,jb->jikc", g, kernel.double(), g).flatten(0, 1)
-    return frequencies.to(kernel.dtype).contiguous()
+    components = torch.einsum("ia,kcab,jb->jikc", g, kernel.double(), g).flatten(0, 1)
+    return components.to(kernel.dtype).contiguous()
 
 
 def convolve_rows(
@@ -81,7 +81,7 @@ def convolve_rows(
     workspace: Workspace,
     *,
     bias: Tensor | None = None,
-    back: bool = False,
+    backward: bool = False,
 ) -> None:
     """Convolve some rows of pictures, which beyond their sides are zero.
 
@@ -91,15 +91,15 @@ def convolve_rows(
         out: Where the result goes, `(N, h, W, K)`.
         workspace: Used alone.
         bias: `(K,)`.
-        back: Whether this is the gradient's way; `C` and `K` change places.
+        backward: Whether this is the gradient's way; `C` and `K` change places.
     """
-    tiles = _tiles(rows, workspace, back=back)
-    products = _multiply(tiles, kernel if back else kernel.mT, workspace, bias)
-    _assemble(products, out, workspace, back=back)
+    tiles = _tiles(rows, workspace, backward=backward)
+    products = _multiply(tiles, kernel if backward else kernel.mT, workspace, bias)
+    _assemble(products, out, workspace, backward=backward)
 
 
-def _tiles(rows: Tensor, workspace: Workspace, *, back: bool) -> Tensor:
-    """Return the frequencies of the tiles, `(6, 6, N, down, across, C)`."""
+def _tiles(rows: Tensor, workspace: Workspace, *, backward: bool) -> Tensor:
+    """Return the components of the tiles, `(6, 6, N, down, across, C)`."""
     n, height, width, channels = rows.shape
     down, across = -(-(height - 2) // TILE), -(-width // TILE)
     if height < TILE * down + 2:  # the last tile reaches beyond the last row
@@ -112,25 +112,25 @@ def _tiles(rows: Tensor, workspace: Workspace, *, back: bool) -> Tensor:
     half[:, :, :, width + 1 :] = 0
     scratch = workspace.take("scratch", (2, n, down, width, channels), rows)
     steps = [rows[:, i : i + TILE * down - 3 : TILE] for i in range(6)]
-    _transform(_turned(steps, back), half[:, :, :, 1 : width + 1], scratch)
+    _transform(_turned(steps, backward), half[:, :, :, 1 : width + 1], scratch)
     tiles = workspace.take("tiles", (6, 6, n, down, across, channels), rows)
     scratch = workspace.take("scratch", (2, 6, n, down, across, channels), rows)
     steps = [half[:, :, :, j : j + TILE * across - 3 : TILE] for j in range(6)]
-    _transform(_turned(steps, back), tiles, scratch)
+    _transform(_turned(steps, backward), tiles, scratch)
     return tiles
 
 
-def _turned(pixels: Sequence[Tensor] | Tensor, back: bool) -> list[Tensor]:
-    """Return the pixels of tiles along one side, on the way back in the other direction."""
-    return list(pixels)[::-1] if back else list(pixels)
+def _turned(pixels: Sequence[Tensor] | Tensor, backward: bool) -> list[Tensor]:
+    """Return the pixels of tiles along one side, on the backward pass in the other direction."""
+    return list(pixels)[::-1] if backward else list(pixels)
 
 
 def _multiply(
     tiles: Tensor, kernel: Tensor, workspace: Workspace, bias: Tensor | None
 ) -> Sequence[Tensor]:
-    """Return the 36 frequencies of the result, `(N, down, across, K)` each."""
+    """Return the 36 components of the result, `(N, down, across, K)` each."""
     shape, channels = tiles.shape[2:-1], tiles.shape[-1]
-    matrices = tiles.view(_FREQUENCIES, -1, channels)
+    matrices = tiles.view(_COMPONENTS, -1, channels)
     if _linear is not None and _avx512() and tiles.dtype == torch.float32:
         # oneDNN multiplies twice as fast as BLAS with these instructions.
         biases = {_CONSTANT: bias}
@@ -142,27 +142,29 @@ def _multiply(
     torch.bmm(matrices, kernel, out=products)
     if bias is not None:
         products[_CONSTANT] += bias
-    return products.view(_FREQUENCIES, *shape, -1).unbind()
+    return products.view(_COMPONENTS, *shape, -1).unbind()
 
 
-def _assemble(products: Sequence[Tensor], out: Tensor, workspace: Workspace, *, back: bool) -> None:
-    """Turn the frequencies of a result into its rows."""
+def _assemble(
+    products: Sequence[Tensor], out: Tensor, workspace: Workspace, *, backward: bool
+) -> None:
+    """Turn the components of a result into its rows."""
     n, down, across, channels = products[0].shape
     half = workspace.take("half", (6, TILE, n, down, across, channels), out)
     scratch = workspace.take("scratch", (2, n, down, across, channels), out)
     for j in range(6):
-        _invert(products[6 * j : 6 * j + 6], _turned(half[j], back), scratch)
+        _invert(products[6 * j : 6 * j + 6], _turned(half[j], backward), scratch)
     whole = out.shape[1:3] == (TILE * down, TILE * across)
     rows = out if whole else workspace.take("rows", (n, TILE * down, TILE * across, channels), out)
     scratch = workspace.take("scratch", (2, TILE, n, down, across, channels), out)
     pixels = rows.view(n, down, TILE, across, TILE, channels).permute(4, 2, 0, 1, 3, 5)
-    _invert(half, _turned(pixels, back), scratch)
+    _invert(half, _turned(pixels, backward), scratch)
     if not whole:
         out.copy_(rows[:, : out.shape[1], : out.shape[2]])
 
 
 def _transform(x: Sequence[Tensor], out: Tensor, scratch: Tensor) -> None:
-    """Transform six pixels to six frequencies, in twelve sums."""
+    """Transform six pixels to six components, in twelve sums."""
     a, b = scratch
     torch.sub(x[4], x[2], out=a)
     torch.sub(x[3], x[1], out=b)
@@ -179,7 +181,7 @@ def _transform(x: Sequence[Tensor], out: Tensor, scratch: Tensor) -> None:
 
 
 def _invert(m: Sequence[Tensor] | Tensor, out: Sequence[Tensor], scratch: Tensor) -> None:
-    """Turn six frequencies into four pixels, in ten sums."""
+    """Turn six components into four pixels, in ten sums."""
     a, b = scratch
     torch.add(m[1], m[2], out=a)
     torch.add(m[3], m[4], out=b)

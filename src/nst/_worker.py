@@ -24,6 +24,7 @@ from torch import nn
 from nst._features import FeatureExtractor
 from nst._hashes import fingerprint
 from nst._result import StyleTransferResult
+from nst._weights import NAMED_WEIGHTS
 from nst.images import ImageLike
 
 __all__ = [
@@ -38,8 +39,6 @@ __all__ = [
     "packed",
     "work",
 ]
-
-_NAMED_WEIGHTS = ("original", "torchvision")
 
 
 class Recipient(Protocol):
@@ -74,7 +73,7 @@ class Network(NamedTuple):
         if type(extractor) is not FeatureExtractor or found is None:
             return cls(f"{token} network", found, None)  # it may compute anything
         settings = extractor.settings()
-        named = settings if extractor.weights in _NAMED_WEIGHTS else None
+        named = settings if extractor.weights in NAMED_WEIGHTS else None
         return cls(f"{found} {settings} {device}", found, named)
 
     def load(self) -> nn.Module | None:

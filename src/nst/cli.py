@@ -7,10 +7,10 @@ import logging
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +23,15 @@ from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
 from nst._estimate import Estimate
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
-from nst._folder import find_pictures, stand_in
+from nst._folder import find_pictures, stand_ins
 from nst._live_page import LivePage
 from nst._map import MapResult
+from nst._memory import is_exhausted
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
 from nst._progress import ProgressBar, SaveImages
-from nst._readable import one_line
+from nst._readable import one_line, say
 from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
@@ -40,12 +41,15 @@ from nst._sheet import contact_sheet
 from nst._style import Style
 from nst._style_spec import parse_style
 from nst._transfer import StyleTransfer
-from nst.images import ImageLike, check_input, check_output, read_record, save_image
+from nst.images import ImageLike, read_record, save_image
 
 __all__ = ["main"]
 
+T = TypeVar("T")
+
 _LOST, _INTERRUPTED = 1, 130
-_PAINTS_ONE = ("stylize", "synthesize", "resume", "rerun", "demo")
+# What makes a single picture. Under torchrun, its processes make it together.
+_PAINTS_ONE = ("stylize", "synthesize", "rerun", "resume", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,31 +67,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if argv is None else argv)
         if options.command != "batch":  # whose files are found in a folder first
             check_files(options)
-        with _warnings_shown(), _rescuing(options):
+        with _rescuing(options):
             if launched():
                 return _on_several(options)
-            return _COMMANDS[options.command](options) or 0
+            with _warnings_shown():
+                return _COMMANDS[options.command](options) or 0
     except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
         return BAD_INPUT
-    except ProcessLost as error:
+    except RuntimeError as error:
+        if not isinstance(error, ProcessLost) and not is_exhausted(error):
+            raise
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
-        return _LOST
+        return _LOST if isinstance(error, ProcessLost) else BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED
 
 
 def _on_several(options: argparse.Namespace) -> int:
     """Do a command together with the other processes; the first speaks and writes for all."""
-    if options.command not in _DIVISIBLE:
+    if options.command not in _PAINTS_ONE:
         raise ValueError(
             f"`nst {options.command}` is no work for several processes of torchrun; those that are "
-            f"are {', '.join(_DIVISIBLE)}. Start it without, or use `nst batch --workers`."
+            f"are {', '.join(_PAINTS_ONE)}. Start it without, or use `nst batch --workers`."
+        )
+    if getattr(options, "estimate", False):
+        raise ValueError(
+            "`--estimate` is no work for several processes, which would disturb each other. Leave "
+            "out torchrun."
         )
     with process_group() as ranks:
         if not ranks.leads:
             vars(options).update(quiet=True, page=None)
-        return _COMMANDS[options.command](options) or 0
+        with _warnings_shown() if ranks.leads else nullcontext():
+            return _COMMANDS[options.command](options) or 0
 
 
 @contextmanager
@@ -122,7 +135,7 @@ def _stylize(options: argparse.Namespace) -> None:
         return
     rehearse(partial(_run, options, options.content), styles, options)
     estimate = _estimate(_extractor(options), options.content, styles, options)
-    sys.stdout.write(f"{estimate}\n")
+    say(str(estimate))
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -219,14 +232,16 @@ def _capture(options: argparse.Namespace) -> None:
 
 
 def _rerun(options: argparse.Namespace) -> None:
-    check_input(options.picture, name="picture")
-    check_output(options.output, name="--output")
     callbacks = [] if options.quiet else [ProgressBar()]
     extractor = None
     if options.weights is not None:
         extractor = recorded_extractor(read_record(options.picture), options.weights)
     result = StyleTransfer.rerun(
-        options.picture, options.inputs, callbacks=callbacks, extractor=extractor
+        options.picture,
+        options.inputs,
+        callbacks=callbacks,
+        extractor=extractor,
+        **_replaced(options),
     )
     _finish(result, options)
 
@@ -237,8 +252,15 @@ def _resume(options: argparse.Namespace) -> None:
         extractor = recorded_extractor(read_checkpoint_record(options.file), options.weights)
     with _page(options) as page:
         callbacks = [*page, *_callbacks(options)]
-        result = StyleTransfer.resume(options.file, callbacks=callbacks, extractor=extractor)
+        result = StyleTransfer.resume(
+            options.file, callbacks=callbacks, extractor=extractor, **_replaced(options)
+        )
         _finish(result, options)
+
+
+def _replaced(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments in place of recorded ones."""
+    return {name: getattr(options, name) for name in ("device", "tile") if name in options}
 
 
 def _batch(options: argparse.Namespace) -> int:
@@ -246,9 +268,25 @@ def _batch(options: argparse.Namespace) -> int:
     pictures = list(batch.outputs)
     if not pictures:
         return save_all([], batch, options)
-    rehearse(partial(_run, options, stand_in(pictures)), styles, options)
+    _rehearse_batch(pictures, styles, options)
     with closing(_map(pictures, styles, options)) as outcomes:
         return save_all(outcomes, batch, options)
+
+
+def _rehearse_batch(
+    pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
+) -> None:
+    """Refuse what is wrong for all pictures; what is for one, its own run will tell."""
+    refusal: ValueError | None = None
+    for picture in stand_ins(pictures):
+        try:
+            rehearse(partial(_run, options, picture), styles, options)
+        except ValueError as error:
+            refusal = refusal or error
+        else:
+            return
+    assert refusal is not None
+    raise refusal
 
 
 def _map(
@@ -297,8 +335,7 @@ def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespac
     width = len(table.column_labels)
     rows = [cells[i : i + width] for i in range(0, len(cells), width)]
     sheet = contact_sheet(rows, table.row_labels, table.column_labels)
-    _keep(partial(save_image, sheet), options.output)
-    _tell(options, Path(options.output))
+    _tell(options, _keep(partial(save_image, sheet), options.output))
 
 
 def _networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
@@ -347,16 +384,17 @@ def _page(options: argparse.Namespace) -> Iterator[list[Callback]]:
 def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
     if not Ranks.found().leads:
         return
-    _keep(result.save, options.output)
+    saved = _keep(result.save, options.output)
     if not options.quiet:
-        sys.stdout.write(f"{_summary(result)}\n")
-    _tell(options, Path(options.output))
+        say(_summary(result))
+    for path in saved:
+        _tell(options, path)
 
 
-def _keep(save: Callable[[Path], object], output: str) -> None:
+def _keep(save: Callable[[Path], T], output: str) -> T:
     """Save what took its time: in another place if it cannot be here any more."""
     try:
-        save(Path(output))
+        return save(Path(output))
     except OSError as error:
         place = Path(tempfile.mkdtemp(prefix="nst-")) / Path(output).name
         save(place)
@@ -365,7 +403,7 @@ def _keep(save: Callable[[Path], object], output: str) -> None:
 
 def _tell(options: argparse.Namespace, path: Path) -> None:
     if not options.quiet:
-        sys.stdout.write(f"{path.resolve()}\n")
+        say(str(path.resolve()))
 
 
 def _summary(result: StyleTransferResult) -> str:
@@ -381,8 +419,6 @@ def _samples(options: argparse.Namespace) -> None:
         _tell(options, path)
 
 
-# What makes a single picture. Under torchrun, its processes make it together.
-_DIVISIBLE = ("stylize", "synthesize", "rerun", "resume", "demo")
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
     "stylize": _stylize,
     "batch": _batch,

@@ -221,7 +221,7 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
         >>> mean_square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
         [2.0]
     """
-    return (value - target).square().flatten(1).mean(1)
+    return _flat((value - target).square()).mean(1)
 
 
 def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
@@ -240,7 +240,7 @@ def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         >>> square_size(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [25.0, 1.0]
     """
-    size = target.square().flatten(1).sum(1)
+    size = _flat(target.square()).sum(1)
     size = size.maximum(torch.as_tensor(floor).to(size))
     return torch.where(size > 0, size, 1)
 
@@ -266,7 +266,7 @@ def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = N
         [1.5625]
     """
     size = square_size(target) if size is None else size
-    return (value - target).square().flatten(1).sum(1) / size
+    return _flat((value - target).square()).sum(1) / size
 
 
 def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
@@ -318,3 +318,8 @@ def laplacian(image: Tensor, pool: int = 1) -> Tensor:
     inside = cells[..., 1:-1, 1:-1]
     beside = cells[..., :-2, 1:-1] + cells[..., 2:, 1:-1]
     return beside + cells[..., 1:-1, :-2] + cells[..., 1:-1, 2:] - 4 * inside
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Return what there is of each picture in a row, also where that is a single number."""
+    return values.reshape(len(values), -1)

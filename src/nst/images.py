@@ -1,15 +1,13 @@
 """Pictures in and out: load, resize, convert, save."""
 
-import hashlib
 import io
 import json
 import logging
 import operator
 import os
-import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +17,16 @@ from PIL import Image
 from torch import Tensor
 
 from nst._checks import file_path
-from nst._decode import STRIP, ImageLike, Picture, check_input, decoding, read_picture
+from nst._decode import STRIP, ImageLike, Picture, read_picture
 from nst._json_ready import json_ready
+from nst._pillow import check_input, decoding
+from nst._writing import check_place, write_whole
 
 __all__ = [
     "ImageLike",
     "Picture",
     "check_input",
     "check_output",
-    "check_place",
     "fit",
     "load_image",
     "read_picture",
@@ -36,7 +35,6 @@ __all__ = [
     "save_image",
     "side_by_side",
     "to_pil",
-    "write_whole",
 ]
 
 logger = logging.getLogger("nst")
@@ -111,7 +109,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         (N, C, height, width), floating in [0, 1]; `image` itself if it has that size already.
 
     Raises:
-        TypeError: `size` is neither an integer nor a pair of integers.
+        TypeError: `size` is neither an integer nor a pair of integers, or `image` is not floating.
         ValueError: `image` is not (N, C, H, W), or a side is below 1.
 
     Examples:
@@ -123,6 +121,11 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         raise ValueError(
             f"`image` has shape {tuple(image.shape)}, but must be (N, C, H, W). "
             "Add the batch axis with image[None]."
+        )
+    if not image.is_floating_point():
+        raise TypeError(
+            f"`image` has dtype {image.dtype}, but must be floating in [0, 1]. Use load_image, or "
+            "divide by 255."
         )
     height, width = image.shape[-2:]
     if isinstance(size, tuple):
@@ -266,9 +269,9 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = file_path("path", path)
     check_input(path, name="path")
     refusal = f"`path` is {str(path)!r}, which holds no record of nst; use one as it was saved."
+    with decoding(f"`path` is {str(path)!r}, which"), Image.open(path) as picture:
+        text = picture.getexif().get(_DESCRIPTION, "")
     try:
-        with decoding(f"`path` is {str(path)!r}, which"), Image.open(path) as picture:
-            text = picture.getexif().get(_DESCRIPTION, "")
         record = json.loads(text)
         version = record.pop(_RECORD_KEY)
     except PermissionError:
@@ -318,46 +321,6 @@ def _check_suffix(path: Path, name: str) -> None:
             f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
-
-
-def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
-    """Make sure that a file can be written at `path`, before the work that makes it.
-
-    Args:
-        path: Where the file shall go; it may have any suffix.
-        name: The caller's argument, for error messages.
-        example: What such a file may be called, for error messages.
-
-    Returns:
-        The path.
-
-    Raises:
-        FileNotFoundError: The folder does not exist.
-        IsADirectoryError: The path is a folder.
-        NotADirectoryError: What should be the folder is a file.
-        PermissionError: The folder or the existing file may not be written.
-        ValueError: There is something else than a regular file, or no file can be called that.
-    """
-    path = file_path(name, path)
-    what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
-    if path.is_dir():
-        raise IsADirectoryError(f"{what}, which is a folder. Add a file name, e.g. {example!r}.")
-    if not folder.exists():
-        raise FileNotFoundError(f"{what}, whose folder does not exist. Create {str(folder)!r}.")
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{what}, but {str(folder)!r} is not a folder. Choose another.")
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{what}, which is not a regular file. Choose another name.")
-    if path.exists() and not os.access(path, os.W_OK):
-        raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
-    try:
-        # Asking for permission would not do: an administrator is always told yes.
-        _temporary(path.resolve()).unlink()
-    except OSError as err:
-        raise PermissionError(
-            f"{what}, whose folder may not be written ({err.strerror}). Choose another folder."
-        ) from err
-    return path
 
 
 def _check_side(side: int) -> int:
@@ -417,52 +380,3 @@ def side_by_side(images: Tensor) -> Tensor:
         (1, 3, 4, 10)
     """
     return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
-
-
-def write_whole(
-    path: Path, content: memoryview | Callable[[BinaryIO], object], *, alone: bool = False
-) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        path: Where to; a symbolic link stays one, and what it points to is replaced.
-        content: The bytes, or what writes them to a file that is open.
-        alone: Whether nobody else writes this file, so that what a process left beside it that was
-            killed is written over rather than left to lie.
-
-    Raises:
-        OSError: The file cannot be written. An existing one is then left as it was.
-    """
-    try:
-        path = path.resolve()
-        temporary = _temporary(path, alone=alone)
-        try:
-            with temporary.open("wb") as file:
-                if callable(content):
-                    content(file)
-                else:
-                    file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name and no content
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise type(error)(
-            f"`path` is {str(path)!r}, which could not be written ({error.strerror or error}). "
-            "Make room, or choose another place."
-        ) from error
-
-
-def _temporary(path: Path, *, alone: bool = False) -> Path:
-    """Make an empty file beside the path."""
-    token = (
-        hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16] if alone else secrets.token_hex(8)
-    )
-    temporary = path.with_name(f".nst-{token}.tmp")
-    if alone:
-        temporary.unlink(missing_ok=True)
-    # `tempfile` would make it unreadable for others; "x" never follows a link laid in the way.
-    temporary.open("xb").close()
-    return temporary

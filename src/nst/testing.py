@@ -210,11 +210,11 @@ class _Checked:
         )
 
     def check_batch(self, pictures: Tensor, references: Tensor) -> None:
-        together = self.captured(references) if self.loss.reference == "content" else None
-        together = together or self.captured(references[:1])
+        of_each = self.loss.reference == "content"
+        together = self.captured(references if of_each else references[:1])
         alone = []
         for picture, reference in zip(_each(pictures), _each(references), strict=True):
-            own = reference if self.loss.reference == "content" else references[:1]
+            own = reference if of_each else references[:1]
             alone.append(self.captured(own)(self.features(picture)))
         self.require(
             _close(together(self.features(pictures)), torch.stack(alone).mean()),
@@ -309,4 +309,4 @@ def _close(a: Statistic, b: Statistic) -> bool:
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_close, a, b))
     assert isinstance(a, Tensor) and isinstance(b, Tensor)
-    return bool(torch.allclose(a, b, rtol=1e-9, atol=1e-12))
+    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-9, atol=1e-12)
