@@ -25,7 +25,16 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 WIDE, NARROW = (1280, 900), (390, 800)
-SHOWN = ("", "quickstart/", "concepts/", "how-to/write-a-loss/", "gallery/", "api/losses/")
+SHOWN = (
+    "",
+    "quickstart/",
+    "concepts/",
+    "choosing/",
+    "how-to/write-a-loss/",
+    "gallery/",
+    "benchmarks/",
+    "api/losses/",
+)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
