@@ -663,12 +663,18 @@ def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tenso
         states[0].snapshot()
 
 
-def test_the_command_line_goes_on_with_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def small_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder is empty, and a tiny network goes by the original's name."""
     monkeypatch.chdir(tmp_path)
     small = Weights(tiny_extractor().state_dict(), "original")
     monkeypatch.setattr("nst._features.load_weights", lambda source: small)
+
+
+@pytest.mark.usefixtures("small_original")
+def test_the_command_line_goes_on_with_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_image(picture(32, 40, 1), "photo.png")
     save_image(picture(36, 28, 2), "painting.png")
     made = "photo.png painting.png --steps 5 --scales 2 --quiet --weights original -o"
@@ -699,12 +705,10 @@ def test_the_command_line_goes_on_with_a_run(
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("small_original")
 def test_the_command_line_goes_on_with_a_batch_on_another_device_in_tiles(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    small = Weights(tiny_extractor().state_dict(), "original")
-    monkeypatch.setattr("nst._features.load_weights", lambda source: small)
     made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
     made.run(picture(32, 40, 1, 2), picture(36, 28, 2), callbacks=Checkpoint("run.ckpt"))
     with Path("run.ckpt").open("rb") as file:

@@ -274,9 +274,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         record = json.loads(text)
         version = record.pop(_RECORD_KEY)
-    except PermissionError:
-        raise
-    except Exception as error:  # a damaged file can raise nearly anything
+    except Exception as error:  # whatever stands there can raise nearly anything
         raise ValueError(refusal) from error
     if version != _RECORD_VERSION:
         raise ValueError(f"{refusal} Its version is {version!r}; {_RECORD_VERSION} is needed.")
