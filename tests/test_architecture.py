@@ -273,6 +273,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_rehearsal": {"_callbacks", "_features", "_hashes", "_statistics", "_style"},
     "_files": {"_checkpoint", "_hashes", "_options", "_style_spec", "_writing", "images"},
     "_folder": {"_files", "images"},
+    "_demo": {"_callbacks", "images"},
     "_batch": {"_checks", "_folder", "_map", "_readable"},
     "_commands": {"_options", "_reader", "_style_spec"},
     "_parser": {"_commands", "_config"},

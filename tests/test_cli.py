@@ -841,6 +841,44 @@ def test_demo_says_at_the_start_what_it_takes(
 
 
 @needs_skimage
+@pytest.mark.parametrize(
+    ("seconds", "option", "steps"),
+    [
+        (30, "", 100),
+        (120, "", 50),
+        (120, "--quiet", 50),
+        (6000, "", 40),
+        (6000, "--steps 3", 3),
+        (6000, "--size 48", 100),
+        (6000, "--preset gatys", 500),
+    ],
+)
+def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    option: str,
+    steps: int,
+) -> None:
+    monkeypatch.setattr(nst.cli, "paint", lambda: Image.new("RGB", (32, 24), "navy"))
+    monkeypatch.setattr(StyleTransfer, "estimate", lambda *_: Estimate(seconds, 2_000_000))
+    painted: list[int] = []
+
+    def run(transfer: StyleTransfer, *_: Any, **__: Any) -> None:
+        painted.append(transfer.num_steps)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(nst.cli, "rehearse", lambda *_: None)
+    monkeypatch.setattr(StyleTransfer, "run", run)
+    assert nst_command(f"demo {option}") == 2
+    assert painted == [steps]
+    told = capsys.readouterr().err
+    assert (f"in {steps} steps, as one is slow here; `--steps 100` is" in told) == (
+        steps in (40, 50) and not option
+    )
+
+
+@needs_skimage
 def test_demo_saves_a_coarse_preview_before_the_last_scale_is_done(
     runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch import save_all, workers
-from nst._callbacks import Callback, RunState
+from nst._callbacks import Callback
 from nst._cells import Table, make_table
 from nst._checkpoint import Checkpoint, read_checkpoint_record
 from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
-from nst._estimate import Estimate
+from nst._demo import Preview, affordable_steps
 from nst._features import FeatureExtractor
 from nst._files import check_files, steps_folder
 from nst._folder import find_pictures, stand_ins
@@ -134,33 +135,12 @@ def _stylize(options: argparse.Namespace) -> None:
         _repaint(options.content, styles, options)
         return
     rehearse(partial(_run, options, options.content), styles, options)
-    estimate = _estimate(_extractor(options), options.content, styles, options)
-    say(str(estimate))
+    transfer = StyleTransfer(_extractor(options), **recipe(options))
+    say(str(transfer.estimate(options.content, styles)))
 
 
 def _demo(options: argparse.Namespace) -> None:
-    _repaint(demo_photograph(), [Style(paint())], options, preview=_Preview(options))
-
-
-class _Preview(Callback):
-    """Saves the picture as soon as it has its size, for somebody who tries nst for the first time.
-
-    What was found in coarse scales is a good idea already of what is to come.
-    """
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._output, self._tells = options.output, not options.quiet
-        self._scale = 0
-
-    def on_start(self, state: RunState) -> None:
-        if self._tells and state.num_scales > 1:
-            sys.stderr.write(f"a coarse preview will be in {self._output} before\n")
-
-    def on_step(self, state: RunState) -> None:
-        if state.scale > self._scale:
-            self._scale = state.scale
-            if state.scale == state.num_scales - 1:
-                save_image(state.image, self._output)
+    _repaint(demo_photograph(), [Style(paint())], options, is_demo=True)
 
 
 def _repaint(
@@ -168,24 +148,38 @@ def _repaint(
     styles: list[Style],
     options: argparse.Namespace,
     *,
-    preview: _Preview | None = None,
+    is_demo: bool = False,
 ) -> None:
     run, callbacks = partial(_run, options, content), _callbacks(options)
     rehearse(run, styles, options)
     with _page(options) as page:
         network = _extractor(options)
-        if preview is not None:
-            callbacks = [preview, *callbacks]
-            if not options.quiet:
-                estimate = _estimate(network, content, styles, options)
-                sys.stderr.write(f"this takes {estimate}\n")
+        if is_demo:
+            callbacks = [Preview(options.output, options.quiet), *callbacks]
+            _foretell(network, content, styles, options)
         _finish(run(network, styles, [*page, *callbacks]), options)
 
 
-def _estimate(
+def _foretell(
     network: nn.Module, content: ImageLike, styles: list[Style], options: argparse.Namespace
-) -> Estimate:
-    return StyleTransfer(network, **recipe(options)).estimate(content, styles)
+) -> None:
+    """Say how long a demo takes, and take fewer steps where that would be too long."""
+    is_own = options.preset == "default" and options.steps is None and options.size is None
+    # Several processes, of which the first alone measures, have to take as many steps each.
+    may_shorten = is_own and not launched()
+    if options.quiet and not may_shorten:
+        return
+    transfer = StyleTransfer(network, **recipe(options))
+    estimate, fewer = transfer.estimate(content, styles), ""
+    steps = affordable_steps(estimate.seconds, transfer.num_steps)
+    if may_shorten and steps < transfer.num_steps:
+        options.steps = steps
+        estimate = replace(estimate, seconds=estimate.seconds * steps / transfer.num_steps)
+        fewer = (
+            f", in {steps} steps, as one is slow here; `--steps {transfer.num_steps}` is the whole"
+        )
+    if not options.quiet:
+        sys.stderr.write(f"this takes {estimate}{fewer}\n")
 
 
 def _run(
