@@ -86,7 +86,8 @@ def test_a_commit_is_checked_by_what_checks_everywhere() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     lines = (ROOT / "scripts" / "check").read_text().splitlines()
     commands = [line.removeprefix('"$python" ') for line in lines if line.startswith('"$python"')]
-    assert commands[-1].startswith("-m pytest")  # which the whole of it runs, before a push
+    tests = "-m pytest -n auto --maxprocesses 4 --dist loadfile"
+    assert commands[-1] == tests  # which the whole of it runs, before a push
     for command in commands[:-1]:
         assert f"entry: .venv/bin/python {command}\n" in hooks
     assert "entry: scripts/check\n" in hooks
