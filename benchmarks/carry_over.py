@@ -63,7 +63,8 @@ def measure(
     """Return the distances at each size, by what they are of; make what pictures are missing."""
     rows: dict[str, list[float]] = {row: [] for row in ("Gram", "sliced", "content", "(own)")}
     for size in sizes:
-        content, style = (load_image(path, size=size) for path in (photo, painting))
+        content = load_image(photo, size=size)
+        style = load_image(painting, size=max(content.shape[-2:]))  # as it is learned from
         stem = f"{Path(photo).stem}-{Path(painting).stem}-{extractor.pooling}-{size}"
         file = folder / f"{stem}.png"
         if not file.exists():
