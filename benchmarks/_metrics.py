@@ -8,15 +8,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst import FeatureExtractor, functional
+from nst import FeatureExtractor, functional, load_image
 
-__all__ = ["Scorer", "Scores"]
+__all__ = ["Scorer", "Scores", "load_pair"]
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """Layers that the default losses do not compare."""
 _DIRECTIONS = 64
 _BLUR = 2.0
 """Standard deviation of the blur of edges, in pixels."""
+
+
+def load_pair(photo: str, painting: str, size: int) -> tuple[Tensor, Tensor]:
+    """Load a photograph, and a painting of the size at which a run for it learns from it.
+
+    Args:
+        photo: A path.
+        painting: A path.
+        size: Of the run; a photograph that is smaller stays so, and its painting is made as small.
+    """
+    content = load_image(photo, size=size)
+    return content, load_image(painting, size=max(content.shape[-2:]))
 
 
 class Scores(NamedTuple):

@@ -8,7 +8,8 @@ optimized, by Gram matrices and by sliced Wasserstein, at the result's own size;
 content, with result and photograph seen at the smallest of the sizes: a photograph enlarged is
 another thing to the network, so distances at each one's own size, in the last row, are not of the
 same things. The last column is the largest deviation from the sizes' mean. Of several photographs,
-the mean comes after them. Pictures that are in FOLDER already are not made again.
+the mean comes after them. Pictures that are in FOLDER already are not made again, so other steps or
+losses want a folder of their own.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pathlib import Path
 import torch
 
 from _machine import describe_machine
-from _metrics import Scorer
+from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, Style, StyleTransfer, load_image
+from nst._presets import preset
 from nst.images import resize
 
 
@@ -31,6 +33,8 @@ def main() -> None:
     parser.add_argument("--paintings", nargs="+", required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--poolings", nargs="+", default=["max", "average"])
+    parser.add_argument("--steps", type=int, default=preset("default")["num_steps"])
+    parser.add_argument("--no-content", action="store_true", help="leave out the content's loss")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folder", type=Path, required=True, help="where pictures are kept")
     arguments = parser.parse_args()
@@ -45,10 +49,9 @@ def main() -> None:
             name = f"{Path(painting).stem:24} {pooling:8}"
             tables = []
             for photo in arguments.photos:
-                tables.append(
-                    measure(extractor, photo, painting, arguments.sizes, arguments.folder)
-                )
-                print_rows(f"{name} {Path(photo).stem:16}", tables[-1])
+                table = measure(extractor, photo, painting, arguments)
+                print_rows(f"{name} {Path(photo).stem:16}", table)
+                tables.append(table)
             if len(tables) > 1:
                 means = {
                     row: [statistics.mean(of) for of in zip(*(t[row] for t in tables), strict=True)]
@@ -58,23 +61,26 @@ def main() -> None:
 
 
 def measure(
-    extractor: FeatureExtractor, photo: str, painting: str, sizes: list[int], folder: Path
+    extractor: FeatureExtractor, photo: str, painting: str, arguments: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Return the distances at each size, by what they are of; make what pictures are missing."""
     rows: dict[str, list[float]] = {row: [] for row in ("Gram", "sliced", "content", "(own)")}
-    for size in sizes:
-        content = load_image(photo, size=size)
-        style = load_image(painting, size=max(content.shape[-2:]))  # as it is learned from
+    for size in arguments.sizes:
+        content, style = load_pair(photo, painting, size)
         stem = f"{Path(photo).stem}-{Path(painting).stem}-{extractor.pooling}-{size}"
-        file = folder / f"{stem}.png"
+        file = arguments.folder / f"{stem}.png"
         if not file.exists():
-            StyleTransfer(extractor, size=size).run(content, Style(painting)).save(file)
+            recipe = preset("default") | {"size": size, "num_steps": arguments.steps}
+            if arguments.no_content:
+                del recipe["losses"]["content"]
+            StyleTransfer(extractor, **recipe).run(content, Style(painting)).save(file)
         result = load_image(file)
         scores = Scorer(extractor, content, style)(result)
         rows["Gram"].append(scores.style)
         rows["sliced"].append(scores.wasserstein)
         rows["(own)"].append(scores.content)
-        content, style, result = (resize(image, min(sizes)) for image in (content, style, result))
+        smallest = min(arguments.sizes)
+        content, style, result = (resize(image, smallest) for image in (content, style, result))
         rows["content"].append(Scorer(extractor, content, style)(result).content)
     return rows
 

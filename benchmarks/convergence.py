@@ -28,8 +28,8 @@ from torch import Tensor
 
 from _loops import Loop, hand_written_channels_last
 from _machine import describe_machine
-from _metrics import Scorer
-from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult, load_image
+from _metrics import Scorer, load_pair
+from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
 from nst._objective import Objective, Reference, Region
 from nst._presets import preset
 from nst.images import to_pil
@@ -80,7 +80,7 @@ class Comparison:
 
     def __init__(self, photo: str, painting: str, size: int) -> None:
         self.extractor = FeatureExtractor()
-        self.content, self.style = (load_image(path, size=size) for path in (photo, painting))
+        self.content, self.style = load_pair(photo, painting, size)
         self.size = size
         objective = Objective(self.extractor, preset("gatys")["losses"])
         objective.capture_content(self.content)

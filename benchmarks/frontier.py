@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from _machine import describe_machine
-from _metrics import Scorer
+from _metrics import Scorer, load_pair
 from convergence import torch_lbfgs
 from nst import (
     CONTENT_LAYERS,
@@ -29,7 +29,6 @@ from nst import (
     GramStyleLoss,
     RunState,
     StyleTransfer,
-    load_image,
 )
 from nst._presets import preset
 from nst.images import to_pil
@@ -126,7 +125,7 @@ def main() -> None:
     print(describe_machine())
     extractor = FeatureExtractor()
     for photo, painting in zip(arguments.pairs[::2], arguments.pairs[1::2], strict=True):
-        content, style = (load_image(path, size=arguments.size) for path in (photo, painting))
+        content, style = load_pair(photo, painting, arguments.size)
         scorer = Scorer(extractor, content, style)
         print(f"\n{Path(photo).name} x {Path(painting).name}", flush=True)
         for name in arguments.recipes:
