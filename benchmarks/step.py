@@ -61,7 +61,7 @@ def time_all(height: int, width: int, steps: int, repeats: int) -> None:
         )
 
 
-def printmegabytes(height: int, width: int, name: str) -> None:
+def print_megabytes(height: int, width: int, name: str) -> None:
     """Print how many megabytes two steps of a loop need beyond the network."""
     with tempfile.TemporaryDirectory() as folder:
         loop = LOOPS[name](*pictures(height, width), Path(folder))
@@ -83,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.memory_of is not None:
-        printmegabytes(arguments.height, arguments.width, arguments.memory_of)
+        print_megabytes(arguments.height, arguments.width, arguments.memory_of)
         return
     print(describe_machine())
     print(f"{arguments.width}x{arguments.height} pixels")
