@@ -10,7 +10,9 @@ neither optimizes.
 
 Adam runs on nst's network here, which is faster than PyTorch's own convolution. What its steps cost
 somebody who writes the loop by hand (in `channels_last`, the fastest of those in step.py) is
-measured between the runs, and every time is also told as a share of as many such steps.
+measured between the runs, and every time is also told as a share of as many such steps. With
+`--adam`, its picture is one that an earlier run kept in its `--folder`, and its seconds are those
+of as many steps as a few of its steps tell.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
 from nst._objective import Objective, Reference, Region
 from nst._presets import preset
-from nst.images import to_pil
+from nst.images import load_image, to_pil
 
 _ADAM_STEPS = 500
 _PLAIN_STEPS = 8
@@ -93,6 +95,16 @@ class Comparison:
         with torch.no_grad():
             return float(sum(self._objective.score(image).values()))
 
+    def adam(self, kept: Path | None) -> tuple[float, float, Tensor]:
+        """Return Adam's seconds, loss and picture, which an earlier run may have kept."""
+        if kept is None:
+            track, result = self.run(25, **preset("gatys"))
+            return *track.points[-1], result.image
+        track, _ = self.run(4, **{**preset("gatys"), "num_steps": 20})
+        (first, _), *_, (last, _) = track.points
+        image = load_image(kept)
+        return first + (_ADAM_STEPS - 4) * (last - first) / 16, self.loss(image), image
+
     def run(self, every: int, **recipe: Any) -> tuple[Track, StyleTransferResult]:
         """Run a recipe and follow it."""
         transfer = StyleTransfer(self.extractor, size=self.size, **recipe)
@@ -145,6 +157,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--brief", action="store_true", help="only Adam and the default's scales")
+    parser.add_argument("--adam", type=Path, help="Adam's picture, from an earlier run's folder")
     parser.add_argument("--folder", type=Path, help="where to keep the pictures")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -156,9 +169,9 @@ def main() -> None:
     gatys = preset("gatys")["losses"]
     pair.run(1, losses=gatys, num_steps=1, num_scales=1)  # warm up
     plain.measure()
-    track, adam = pair.run(25, **preset("gatys"))
-    limit, goal = track.points[-1]
-    found = [show(f"Adam, {_ADAM_STEPS} steps", track, goal)]
+    limit, goal, adam = pair.adam(arguments.adam)
+    print(f"{f'Adam, {_ADAM_STEPS} steps':30} {limit:7.1f} s  loss {goal:10.4g}", flush=True)
+    found: list[tuple[str, float | None]] = []
     for name, recipe in RECIPES[-1:] if arguments.brief else RECIPES:
         plain.measure()
         track, _ = pair.run(4, losses=gatys, **recipe)
@@ -167,14 +180,14 @@ def main() -> None:
     _, ours = pair.run(1000)
     plain.measure()
     print("\nwith its own losses, in measures that neither optimizes")
-    for name, result, seconds in (
+    for name, image, seconds in (
         (f"Adam, {_ADAM_STEPS} steps", adam, limit),
-        ("the default", ours, ours.seconds),
+        ("the default", ours.image, ours.seconds),
     ):
-        print(f"{name:30} {seconds:7.1f} s  {pair.scorer(result.image)}")
+        print(f"{name:30} {seconds:7.1f} s  {pair.scorer(image)}")
         if arguments.folder is not None:
             file = f"{Path(arguments.photo).stem}-{name.split(',')[0].replace(' ', '-')}.png"
-            to_pil(result.image).save(arguments.folder / file)
+            to_pil(image).save(arguments.folder / file)
     show_ratios([*found, ("the default, own losses", ours.seconds)], limit, plain.seconds)
 
 

@@ -3,7 +3,7 @@
     python benchmarks/frontier.py PHOTO PAINTING [PHOTO PAINTING ...] [--seconds 60 180]
 
 For every pair, every recipe runs once for each weight and is looked at when its time is up: nst's
-default with as many steps as fit in (by a short run that is measured), single-scale Adam and
+default with as many steps as fit in (by two short runs that are measured), single-scale Adam and
 torch's L-BFGS on the same losses, and Adam on the absolute losses of the preset "gatys". The
 measures are those of layers that no recipe optimizes, the content's distance, and the edges.
 """
@@ -34,6 +34,8 @@ from nst._presets import preset
 from nst.images import to_pil
 
 _MANY = 100_000
+# How many steps are taken to know what they take, and what comes before the first.
+_TRIED = (8, 24)
 
 
 def own(weight: float) -> dict[str, Any]:
@@ -85,6 +87,13 @@ class Deadline:
             state.stop("time is up")
 
 
+def _seconds(transfer: StyleTransfer, content: Tensor, style: Tensor, num_steps: int) -> float:
+    transfer.num_steps = num_steps
+    start = time.perf_counter()
+    transfer.run(content, style)
+    return time.perf_counter() - start
+
+
 def pictures(
     transfer: StyleTransfer, content: Tensor, style: Tensor, seconds: list[float], planned: bool
 ) -> dict[float, Tensor]:
@@ -95,12 +104,13 @@ def pictures(
         transfer.run(content, style, callbacks=deadline)
         return deadline.pictures
     # A schedule is made for its time: one run for each.
+    _seconds(transfer, content, style, 2)  # warm up
+    few, more = (_seconds(transfer, content, style, num_steps) for num_steps in _TRIED)
+    step = (more - few) / (_TRIED[1] - _TRIED[0])
+    before = few - _TRIED[0] * step
     found = {}
     for limit in seconds:
-        transfer.num_steps = 12
-        start = time.perf_counter()
-        transfer.run(content, style)
-        transfer.num_steps = int(12 * limit / (time.perf_counter() - start))
+        transfer.num_steps = int((limit - before) / step)
         deadline = Deadline([limit])
         image = transfer.run(content, style, callbacks=deadline).image
         found[limit] = deadline.pictures.get(limit, image)
