@@ -219,6 +219,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "_optimizers",
         "_recipe",
         "_result",
+        "_scales",
         "_settings",
         "_shards",
         "_snapshot",

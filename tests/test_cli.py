@@ -844,12 +844,12 @@ def test_demo_says_at_the_start_what_it_takes(
 @pytest.mark.parametrize(
     ("seconds", "option", "steps"),
     [
-        (30, "", 100),
-        (120, "", 50),
-        (120, "--quiet", 50),
+        (30, "", 120),
+        (120, "", 60),
+        (120, "--quiet", 60),
         (6000, "", 40),
         (6000, "--steps 3", 3),
-        (6000, "--size 48", 100),
+        (6000, "--size 48", 120),
         (6000, "--preset gatys", 500),
     ],
 )
@@ -873,8 +873,8 @@ def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
     assert nst_command(f"demo {option}") == 2
     assert painted == [steps]
     told = capsys.readouterr().err
-    assert (f"in {steps} steps, as one is slow here; `--steps 100` is" in told) == (
-        steps in (40, 50) and not option
+    assert (f"in {steps} steps, as one is slow here; `--steps 120` is" in told) == (
+        steps in (40, 60) and not option
     )
 
 

@@ -184,6 +184,31 @@ def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for(
     torch.testing.assert_close(fine, photo + change)
 
 
+def test_content_counts_three_times_as_much_at_all_scales_but_the_last(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    losses = {"content": ContentLoss(["image"], weight=3.0), "style": GramStyleLoss(["relu1_1"])}
+    seen: dict[int, dict[str, Tensor]] = {}
+
+    def note(state: RunState) -> None:
+        seen[state.scale] = dict(state.losses)
+
+    def still(params: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(params, lr=0.0)
+
+    def run(size: int, num_scales: int) -> None:
+        transfer = small(extractor, losses=losses, optimizer=still, size=size, num_steps=num_scales)
+        transfer.num_scales = num_scales
+        transfer.run(photo, painting, init=1 - photo, callbacks=note)
+
+    run(40, 3)
+    of_three = dict(seen)
+    for scale, (size, counts) in enumerate([(10, 3), (20, 3), (40, 1)]):
+        run(size, 1)
+        torch.testing.assert_close(of_three[scale]["content"], counts * seen[0]["content"])
+        torch.testing.assert_close(of_three[scale]["style"], seen[0]["style"])
+
+
 @pytest.mark.parametrize(("size", "expected"), [(20, (16, 20)), (512, (32, 40)), (None, (32, 40))])
 def test_size_is_the_longest_side_and_never_enlarges(
     extractor: FeatureExtractor,

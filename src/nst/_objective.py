@@ -69,6 +69,7 @@ class Objective:
         losses: Name to loss.
         strength: How strongly the style shows, against the content: 0 leaves out every loss that
             does not refer to the content, 1 changes nothing.
+        emphasis: How many times as much every loss counts that refers to the content.
         normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
         tile: How many rows of each block of the network are computed at a time; None for all.
         fall_back: Is asked for such a number when the memory was not enough for all; returns None
@@ -81,6 +82,7 @@ class Objective:
         losses: Mapping[str, Loss],
         *,
         strength: float = 1.0,
+        emphasis: float = 1.0,
         normalize_gradients: bool = False,
         tile: int | None = None,
         fall_back: Callable[[], int | None] | None = None,
@@ -91,7 +93,7 @@ class Objective:
         self._share: Share | None = None
         self._terms = {}
         for name, loss in losses.items():
-            share = 1.0 if loss.reference == "content" else strength**_STRENGTH_POWER
+            share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
                 self._terms[name] = [Term(copy.deepcopy(loss), share=share)]
 

@@ -17,7 +17,7 @@ def _default() -> dict[str, Any]:
     return {
         "losses": {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()},
         "optimizer": "lbfgs",
-        "num_steps": 100,
+        "num_steps": 120,
         "num_scales": "auto",
     }
 

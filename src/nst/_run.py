@@ -18,6 +18,7 @@ from nst._objective import Objective
 from nst._optimizers import optimizer_factory
 from nst._recipe import Recipe
 from nst._result import StyleTransferResult, attach_result
+from nst._scales import COARSE_EMPHASIS
 from nst._settings import settings_of
 from nst._shards import Ranks
 from nst._snapshot import Snapshots
@@ -109,7 +110,8 @@ def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks
         make_optimizer = optimizer_factory(recipe.optimizer, fine=state.scale == last and last > 0)
         height, width = fit(job.shape, scale.size)
         with large_blocks_kept(height * width):
-            objectives = _objectives(job, recipe, scale.size, ranks)
+            emphasis = 1.0 if index == last else COARSE_EMPHASIS
+            objectives = _objectives(job, recipe, scale.size, emphasis, ranks)
             for canvas, objective in zip(job.canvases, objectives, strict=True):
                 canvas.start_scale(objective, scale.size, make_optimizer, ranks)
             num_steps = scale.num_steps - (state.step - before)
@@ -121,7 +123,9 @@ def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks
         state.plan = (*state.plan[:index], taken, *job.scales[index + 1 :])
 
 
-def _objectives(job: Job, recipe: Recipe, size: int, ranks: Ranks) -> Iterator[Objective]:
+def _objectives(
+    job: Job, recipe: Recipe, size: int, emphasis: float, ranks: Ranks
+) -> Iterator[Objective]:
     """Make an objective for each picture; styles are captured once if all have the same."""
 
     def fall_back() -> int | None:
@@ -138,6 +142,7 @@ def _objectives(job: Job, recipe: Recipe, size: int, ranks: Ranks) -> Iterator[O
                 recipe.extractor,
                 job.losses,
                 strength=job.handles.strength,
+                emphasis=emphasis,
                 normalize_gradients=recipe.normalize_gradients,
                 tile=job.tile,
                 fall_back=fall_back,

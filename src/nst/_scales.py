@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["NumScales", "Scale", "plan_scales"]
+__all__ = ["COARSE_EMPHASIS", "NumScales", "Scale", "plan_scales"]
 
 NumScales: TypeAlias = int | Literal["auto"]
+
+COARSE_EMPHASIS = 3.0
+"""How many times as much losses count that refer to the content, at all scales but the last.
+
+What a coarse scale gives up of the photograph, a finer one does not find again."""
 
 # Begun at 128 px, a picture takes over the painting's composition at the cost of its own.
 _SMALLEST = 256
@@ -40,8 +45,8 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
         or pixels for all of them.
 
     Examples:
-        >>> plan_scales(512, 100)
-        [Scale(size=256, num_steps=56), Scale(size=512, num_steps=44)]
+        >>> plan_scales(512, 120)
+        [Scale(size=256, num_steps=67), Scale(size=512, num_steps=53)]
         >>> plan_scales(300, 100)
         [Scale(size=300, num_steps=100)]
     """

@@ -66,7 +66,8 @@ class StyleTransfer:
             None keeps every size.
         num_steps: Optimizer steps over all scales.
         num_scales: How many scales, each twice as large as the one before; `"auto"` starts at 256
-            pixels or more.
+            pixels or more. At all but the last, losses that refer to the content count three
+            times as much.
         average: The decay, below 1, of an exponential moving average over the steps of a scale,
             which then is the result: calmer than any single step, for optimizers that wander.
             0.99 suits Adam; 0 takes the best picture seen.
@@ -100,7 +101,7 @@ class StyleTransfer:
         *,
         optimizer: OptimizerLike = "lbfgs",
         size: int | None = 512,
-        num_steps: int = 100,
+        num_steps: int = 120,
         num_scales: NumScales = "auto",
         average: float = 0.0,
         normalize_gradients: bool = False,
