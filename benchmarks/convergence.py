@@ -37,6 +37,8 @@ from nst._presets import preset
 from nst.images import load_image, to_pil
 
 _ADAM_STEPS = 500
+_TRIED = (4, 20)
+"""After how many steps Adam's time is looked at where its picture is not painted again."""
 _PLAIN_STEPS = 8
 
 
@@ -95,15 +97,16 @@ class Comparison:
         with torch.no_grad():
             return float(sum(self._objective.score(image).values()))
 
-    def adam(self, kept: Path | None) -> tuple[float, float, Tensor]:
+    def adam(self, kept: Tensor | None) -> tuple[float, float, Tensor]:
         """Return Adam's seconds, loss and picture, which an earlier run may have kept."""
         if kept is None:
             track, result = self.run(25, **preset("gatys"))
             return *track.points[-1], result.image
-        track, _ = self.run(4, **{**preset("gatys"), "num_steps": 20})
+        few, more = _TRIED
+        track, _ = self.run(few, **{**preset("gatys"), "num_steps": more})
         (first, _), *_, (last, _) = track.points
-        image = load_image(kept)
-        return first + (_ADAM_STEPS - 4) * (last - first) / 16, self.loss(image), image
+        step = (last - first) / (more - few)
+        return first + (_ADAM_STEPS - few) * step, self.loss(kept), kept
 
     def run(self, every: int, **recipe: Any) -> tuple[Track, StyleTransferResult]:
         """Run a recipe and follow it."""
@@ -163,13 +166,14 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.folder is not None:
         arguments.folder.mkdir(parents=True, exist_ok=True)
+    kept = None if arguments.adam is None else load_image(arguments.adam)
     print(describe_machine())
     pair = Comparison(arguments.photo, arguments.painting, arguments.size)
     plain = Plain(pair)
     gatys = preset("gatys")["losses"]
     pair.run(1, losses=gatys, num_steps=1, num_scales=1)  # warm up
     plain.measure()
-    limit, goal, adam = pair.adam(arguments.adam)
+    limit, goal, adam = pair.adam(kept)
     print(f"{f'Adam, {_ADAM_STEPS} steps':30} {limit:7.1f} s  loss {goal:10.4g}", flush=True)
     found: list[tuple[str, float | None]] = []
     for name, recipe in RECIPES[-1:] if arguments.brief else RECIPES:

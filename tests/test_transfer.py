@@ -197,8 +197,8 @@ def test_content_counts_three_times_as_much_at_all_scales_but_the_last(
         return torch.optim.SGD(params, lr=0.0)
 
     def run(size: int, num_scales: int) -> None:
-        transfer = small(extractor, losses=losses, optimizer=still, size=size, num_steps=num_scales)
-        transfer.num_scales = num_scales
+        steps = {"num_steps": num_scales, "num_scales": num_scales}
+        transfer = small(extractor, losses=losses, optimizer=still, size=size, **steps)
         transfer.run(photo, painting, init=1 - photo, callbacks=note)
 
     run(40, 3)
