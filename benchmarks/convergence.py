@@ -32,8 +32,9 @@ from _loops import Loop, hand_written_channels_last
 from _machine import describe_machine
 from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
-from nst._objective import Objective, Reference, Region
+from nst._objective import Objective
 from nst._presets import preset
+from nst._references import Reference, Region
 from nst.images import load_image, to_pil
 
 _ADAM_STEPS = 500

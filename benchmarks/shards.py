@@ -23,9 +23,10 @@ import torch
 from _machine import describe_machine
 from nst import FeatureExtractor
 from nst._canvas import Canvas
-from nst._objective import Objective, Reference, Region
+from nst._objective import Objective
 from nst._optimizers import optimizer_factory
 from nst._presets import preset
+from nst._references import Reference, Region
 from nst._shards import Ranks, launched, process_group
 
 

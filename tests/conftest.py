@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import nst.cli
 from nst import FeatureExtractor
 from nst._convolution import Convolution
 from nst.testing import tiny_extractor
@@ -80,5 +79,5 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(weights)
         return tiny_extractor()
 
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    monkeypatch.setattr("nst._parts.FeatureExtractor", load)
     return asked

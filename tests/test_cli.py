@@ -217,7 +217,7 @@ def test_without_options_the_preset_decides(
         def on_step(self, state: RunState) -> None:
             state.stop("enough")
 
-    monkeypatch.setattr(nst.cli, "ProgressBar", Stop)
+    monkeypatch.setattr("nst._parts.ProgressBar", Stop)
     for preset in ("default", "gatys"):
         assert nst_command(f"stylize photo.png painting.png -o out.png --preset {preset}") == 0
         expected = StyleTransfer.from_preset(preset, tiny_extractor())
@@ -257,7 +257,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
             with urllib.request.urlopen(f"{self.url}state.json", timeout=5) as answer:
                 found.append((self.url, json.load(answer)))
 
-    monkeypatch.setattr(nst.cli, "LivePage", Seen)
+    monkeypatch.setattr("nst._parts.LivePage", Seen)
     return found
 
 
@@ -448,7 +448,7 @@ def test_a_message_of_several_lines_becomes_one(
     def fail(weights: str, **_: str) -> None:
         raise OSError("no network\n  so no weights")
 
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", fail)
+    monkeypatch.setattr("nst._parts.FeatureExtractor", fail)
     assert stylize() == 2
     assert refusal(capsys) == "nst: error: no network so no weights\n"
 
@@ -673,7 +673,7 @@ def test_every_cell_is_checked_before_the_first_is_painted(
 def test_a_sheet_that_is_interrupted_keeps_what_is_done(
     folder: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nst.cli, "ProgressBar", interrupting(1))
+    monkeypatch.setattr("nst._parts.ProgressBar", interrupting(1))
     line = "sheet photo.png painting.png -o sheet.png --steps 2 --vary seed=0,1,2"
     assert nst_command(line) == 0
     assert len(runs) == 1
@@ -707,7 +707,7 @@ def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
         return _sheet.contact_sheet(rows, *labels)
 
     monkeypatch.setattr(nst.cli, "contact_sheet", contact_sheet)
-    monkeypatch.setattr(nst.cli, "ProgressBar", failing(2, error))
+    monkeypatch.setattr("nst._parts.ProgressBar", failing(2, error))
     line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
     if isinstance(error, OSError):
         assert nst_command(line) == 2
@@ -727,7 +727,7 @@ def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
 def test_a_sheet_whose_first_cell_fails_writes_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nst.cli, "ProgressBar", failing(1, OSError("no space")))
+    monkeypatch.setattr("nst._parts.ProgressBar", failing(1, OSError("no space")))
     line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
     assert nst_command(line) == 2
     assert "sheet.png" not in names(folder)
@@ -744,7 +744,7 @@ def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
             raise KeyboardInterrupt
         return Callback()
 
-    monkeypatch.setattr(nst.cli, "ProgressBar", callbacks)
+    monkeypatch.setattr("nst._parts.ProgressBar", callbacks)
     stop = 1
     assert nst_command(line) == 130
     assert "sheet.png" not in names(folder)
@@ -786,7 +786,7 @@ def interrupting(step: int) -> Callable[[], Callback]:
 def test_ctrl_c_during_the_run_saves_the_best_so_far(
     runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nst.cli, "ProgressBar", interrupting(2))
+    monkeypatch.setattr("nst._parts.ProgressBar", interrupting(2))
     assert stylize(steps=9) == 0
     result = runs[0].result
     assert (result.num_steps, result.stop_reason) == (2, "interrupted")
@@ -800,7 +800,7 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(
     def interrupt(weights: str, **_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", interrupt)
+    monkeypatch.setattr("nst._parts.FeatureExtractor", interrupt)
     assert stylize() == 130
     assert capsys.readouterr() == ("", "")
     assert "out.png" not in names(folder)

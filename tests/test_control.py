@@ -300,7 +300,8 @@ def test_an_average_is_not_spoilt_by_what_diverges(
 def test_each_gradient_gets_the_size_of_its_weight(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
-    from nst._objective import Objective, Reference, Region
+    from nst._objective import Objective
+    from nst._references import Reference, Region
 
     def gradient(losses: dict[str, nst.Loss], normalize: bool) -> Tensor:
         objective = Objective(extractor, losses, normalize_gradients=normalize)

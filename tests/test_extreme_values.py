@@ -20,7 +20,7 @@ from nst import (
     StyleTransfer,
     StyleTransferResult,
 )
-from nst._optimizers import BoundedLBFGS
+from nst._lbfgs import BoundedLBFGS
 from nst.color import COLOR_METHODS
 from nst.testing import tiny_extractor
 from test_every_loss import variants

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the network is loaded")
 
-    monkeypatch.setattr(nst.cli, "FeatureExtractor", load)
+    monkeypatch.setattr("nst._parts.FeatureExtractor", load)
     return tmp_path
 
 

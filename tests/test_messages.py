@@ -34,7 +34,7 @@ OTHERWISE = {
     # What stands for an error that cannot be sent tells that one's message.
     "_worker": ("{type(error).__name__}: {error}",),
     # The message of an error that has the form, and where the picture is.
-    "cli": ("{error} The picture is in ",),
+    "_delivery": ("{error} The picture is in ",),
     # argparse puts the option's name before it.
     "_commands": ("{text!r} is not made of whole numbers, such as 256,512",),
     "_options": ("{text!r}", "the module {name!r} cannot be imported: "),

@@ -66,7 +66,7 @@ def run_kept(folder: Path, callbacks: Any = ()) -> Tensor:
 def command_line() -> int:
     """Be `nst` with a tiny network."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(cli, "FeatureExtractor", lambda **_: tiny_extractor())
+        patched.setattr("nst._parts.FeatureExtractor", lambda **_: tiny_extractor())
         return cli.main(sys.argv[2:])
 
 

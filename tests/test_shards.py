@@ -25,8 +25,9 @@ from nst import (
     TotalVariationLoss,
     cli,
 )
-from nst._objective import Objective, Reference, Region
-from nst._optimizers import BoundedLBFGS
+from nst._lbfgs import BoundedLBFGS
+from nst._objective import Objective
+from nst._references import Reference, Region
 from nst._shards import Ranks
 from nst._weights import Weights
 from nst.images import save_image

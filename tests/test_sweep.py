@@ -21,7 +21,8 @@ from nst import (
     TotalVariationLoss,
     WassersteinStyleLoss,
 )
-from nst._objective import Objective, Reference, Region
+from nst._objective import Objective
+from nst._references import Reference, Region
 from nst._weights import Weights
 from nst.testing import tiny_extractor
 

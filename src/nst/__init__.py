@@ -14,6 +14,7 @@ from nst._content_losses import (
 )
 from nst._estimate import Estimate
 from nst._features import FeatureExtractor
+from nst._lbfgs import BoundedLBFGS
 from nst._live_page import LivePage
 from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
 from nst._map import MapResult
@@ -23,7 +24,6 @@ from nst._matching_losses import (
     RelaxedTransportStyleLoss,
     SlicedWassersteinStyleLoss,
 )
-from nst._optimizers import BoundedLBFGS
 from nst._progress import ProgressBar, SaveImages
 from nst._result import StyleTransferResult
 from nst._style import Style

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst._lbfgs import BoundedLBFGS
 from nst._objective import Objective
-from nst._optimizers import BoundedLBFGS, OptimizerFactory, restore_optimizer
+from nst._optimizers import OptimizerFactory, restore_optimizer
 from nst._shards import Ranks, Share
 from nst.images import fit, resize
 

@@ -9,8 +9,9 @@ from nst._features import FeatureExtractor
 from nst._hashes import hash_network
 from nst._losses import SummaryLoss
 from nst._noise import color_moments
-from nst._objective import Objective, Reference
+from nst._objective import Objective
 from nst._recipe import Recipe
+from nst._references import Reference
 from nst._scales import plan_scales
 from nst._statistics import Entry, StyleStatistics, loss_identity
 from nst._style import Painting, Style

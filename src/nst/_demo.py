@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from dataclasses import replace
+
+from torch import nn
 
 from nst._callbacks import Callback, RunState
-from nst.images import save_image
+from nst._options import recipe
+from nst._shards import launched
+from nst._style import Style
+from nst._transfer import StyleTransfer
+from nst.images import ImageLike, save_image
 
-__all__ = ["Preview", "affordable_steps"]
+__all__ = ["Preview", "foretell"]
 
 # With what comes before the first step, a minute and a half.
 _SECONDS = 60
@@ -15,7 +23,7 @@ _SECONDS = 60
 _LEAST_STEPS = 40
 
 
-def affordable_steps(seconds: float, num_steps: int) -> int:
+def _affordable_steps(seconds: float, num_steps: int) -> int:
     """Return how many of a demo's steps can be taken in a minute.
 
     Args:
@@ -26,12 +34,41 @@ def affordable_steps(seconds: float, num_steps: int) -> int:
         All of them, or fewer on a slow machine, but 40 at least.
 
     Examples:
-        >>> affordable_steps(30, 100), affordable_steps(120, 100), affordable_steps(600, 100)
+        >>> _affordable_steps(30, 100), _affordable_steps(120, 100), _affordable_steps(600, 100)
         (100, 50, 40)
     """
     if seconds <= _SECONDS:
         return num_steps
     return min(num_steps, max(_LEAST_STEPS, int(num_steps * _SECONDS / seconds)))
+
+
+def foretell(
+    network: nn.Module, content: ImageLike, styles: list[Style], options: argparse.Namespace
+) -> None:
+    """Say how long a demo takes, and take fewer steps where that would be too long.
+
+    Args:
+        network: VGG19.
+        content: The photograph.
+        styles: The painting.
+        options: Of `nst demo`; they get fewer steps, if those are the default's.
+    """
+    is_own = options.preset == "default" and options.steps is None and options.size is None
+    # Several processes, of which the first alone measures, have to take as many steps each.
+    may_shorten = is_own and not launched()
+    if options.quiet and not may_shorten:
+        return
+    transfer = StyleTransfer(network, **recipe(options))
+    estimate, fewer = transfer.estimate(content, styles), ""
+    steps = _affordable_steps(estimate.seconds, transfer.num_steps)
+    if may_shorten and steps < transfer.num_steps:
+        options.steps = steps
+        estimate = replace(estimate, seconds=estimate.seconds * steps / transfer.num_steps)
+        fewer = (
+            f", in {steps} steps, as one is slow here; `--steps {transfer.num_steps}` is the whole"
+        )
+    if not options.quiet:
+        sys.stderr.write(f"this takes {estimate}{fewer}\n")
 
 
 class Preview(Callback):

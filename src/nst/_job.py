@@ -14,10 +14,10 @@ from nst._callbacks import RunState
 from nst._canvas import Canvas
 from nst._checks import at_least
 from nst._losses import Loss
-from nst._objective import Reference, Region
 from nst._plan import check_captured, check_masks, picture_shapes, plan_run
 from nst._reader import Material, Reader
 from nst._recipe import Handles, Recipe
+from nst._references import Reference, Region
 from nst._scales import Scale
 from nst._statistics import StyleStatistics
 from nst._style import Painting, Style, StyleLike, as_styles, read_mask

@@ -8,20 +8,21 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 from nst._memory import is_exhausted
+from nst._references import Reference, Region, Seen, capture, masked, summaries_of
 from nst._segment import See
 from nst._shards import Share
 from nst._sweep import Sweep
 from nst._tally import StatisticTally, adds_up
 from nst._terms import Tallies, Term, gradient_of, no_sum
 
-__all__ = ["Extractor", "Objective", "Reference", "Region"]
+__all__ = ["Extractor", "Objective"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,28 +33,6 @@ Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 _STRENGTH_POWER = 3
 # Side of the part of a picture on which it is tried whether losses can be shown rows, in pixels.
 _CORNER = 64
-
-
-class Reference(NamedTuple):
-    """A style as the losses see it: a picture, or what was kept of one."""
-
-    image: Tensor | None = None
-    """`(1, 3, h, w)`."""
-    mask: Tensor | None = None
-    """Which part of the picture counts, `(1, 1, h, w)`; None for all of it."""
-    summaries: Callable[[SummaryLoss], Mapping[str, Statistic]] | None = None
-    """Without a picture: the statistics that a loss would have made of it."""
-
-
-class Region(NamedTuple):
-    """A part of the picture, and the styles that go there."""
-
-    mask: Tensor | None
-    """Where on the content, `(1, 1, H, W)`; None for everywhere."""
-    references: Sequence[Reference]
-    """The styles, of any sizes."""
-    blend: Sequence[float]
-    """The styles' weights."""
 
 
 class Objective:
@@ -140,7 +119,7 @@ class Objective:
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
                 own = copy.deepcopy(term.loss)
-                _capture(name, own, seen, region.blend)
+                capture(name, own, seen, region.blend)
                 captured[name].append(Term(own, region.mask, term.share * area))
         self._terms.update(captured)
 
@@ -366,7 +345,7 @@ class Objective:
             raise no_sum(*stubborn[0], there_are, "a single one")
         return not stubborn
 
-    def _look_at(self, reference: Reference) -> _Seen | Reference:
+    def _look_at(self, reference: Reference) -> Seen | Reference:
         """Return what the style losses need of a style."""
         image, mask = reference.image, reference.mask
         if image is None:
@@ -374,11 +353,11 @@ class Objective:
         self._to(image)
         chosen = {n: ts[0].loss for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
         if not self._in_rows(image):
-            features = _masked(self._features(image, _union(chosen.values())), mask)
-            return _Seen(features, _summaries(chosen, features))
+            features = masked(self._features(image, _union(chosen.values())), mask)
+            return Seen(features, summaries_of(chosen, features))
         # What is no statistic, such as a pointwise loss of a style, sees the features themselves.
         others = _union(loss for loss in chosen.values() if not isinstance(loss, SummaryLoss))
-        features = _masked(self._features(image, others), mask)
+        features = masked(self._features(image, others), mask)
         of_pixels = {n: loss for n, loss in chosen.items() if Term(loss).sees_pixels_only}
         tallies = {
             name: StatisticTally(loss, mask)
@@ -394,7 +373,7 @@ class Objective:
         share = Share.of_all(image.shape[-2])
         self._pass_by(image, share, _union(chosen[name] for name in tallies), see)
         summed = {name: each.summary for name, each in tallies.items()}
-        return _Seen(features, {**_summaries(of_pixels, features), **summed})
+        return Seen(features, {**summaries_of(of_pixels, features), **summed})
 
     def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
         wanted = layers - {"image"}
@@ -428,47 +407,6 @@ class Objective:
             level = share.at(feature.shape[-2])
             features[layer] = level.whole(level.own(feature), "targets")
         return features
-
-
-class _Seen(NamedTuple):
-    """What the style losses need of a style."""
-
-    features: Features
-    summaries: Mapping[str, Mapping[str, Statistic]]
-    """By the name of the loss that made them."""
-
-
-def _summaries(
-    losses: Mapping[str, Loss], features: Features
-) -> dict[str, Mapping[str, Statistic]]:
-    return {n: x.summarize(features) for n, x in losses.items() if isinstance(x, SummaryLoss)}
-
-
-def _capture(
-    name: str, loss: Loss, seen: Sequence[_Seen | Reference], blend: Sequence[float]
-) -> None:
-    """Let a loss keep what it is to compare with; only statistics can do without a picture."""
-    if isinstance(loss, SummaryLoss):
-        loss.capture_summaries([_summary(name, loss, each) for each in seen], blend)
-        return
-    features = [each.features for each in seen if isinstance(each, _Seen)]
-    if len(features) < len(seen):
-        raise ValueError(
-            f"`style` is one of which only statistics were kept, but {type(loss).__name__} "
-            "compares with the painting itself. Use the painting, or a StatisticLoss."
-        )
-    loss.capture(features, blend)
-
-
-def _summary(name: str, loss: SummaryLoss, seen: _Seen | Reference) -> Mapping[str, Statistic]:
-    if isinstance(seen, _Seen):
-        return seen.summaries[name]
-    assert seen.summaries is not None
-    return seen.summaries(loss)
-
-
-def _masked(features: Features, mask: Tensor | None) -> Features:
-    return features if mask is None else {**features, "mask": mask}
 
 
 def _union(losses: Iterable[Loss]) -> frozenset[str]:

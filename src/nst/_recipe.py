@@ -18,7 +18,7 @@ from nst._scales import NumScales
 from nst._tiles import Tile
 from nst.images import ImageLike
 
-__all__ = ["ColorWhen", "Handles", "Recipe"]
+__all__ = ["ColorWhen", "Handles", "Recipe", "check_losses"]
 
 ColorWhen = Literal["before", "after", "both"]
 
@@ -102,3 +102,35 @@ class Handles:
     def recolors_result(self) -> bool:
         """Whether the result gets the photograph's colors."""
         return self.preserve_color is not None and self.color_when != "before"
+
+
+def check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return the losses by name, if something can be optimized by them.
+
+    Args:
+        losses: Name to loss.
+
+    Raises:
+        TypeError: It is no mapping, or what is named is no loss.
+        ValueError: A weight is negative, or all are 0.
+    """
+    if not isinstance(losses, Mapping):
+        raise TypeError(
+            f"`losses` is a {type(losses).__name__}; give each loss a name, as in "
+            "{'content': ContentLoss(), 'style': GramStyleLoss()}."
+        )
+    for name, loss in losses.items():
+        if not isinstance(loss, Loss):
+            raise TypeError(
+                f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
+                "Derive your own from StatisticLoss, PointwiseLoss or Loss."
+            )
+        if not loss.weight >= 0:
+            raise ValueError(
+                f"`losses[{name!r}].weight` is {loss.weight}; it must not be negative."
+            )
+    if not any(loss.weight for loss in losses.values()):
+        raise ValueError(
+            "`losses` has nothing to optimize; at least one loss must weigh more than 0."
+        )
+    return dict(losses)

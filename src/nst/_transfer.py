@@ -26,7 +26,7 @@ from nst._losses import Loss
 from nst._map import MapResult, map_pictures
 from nst._optimizers import OptimizerLike, optimizer_factory
 from nst._presets import preset
-from nst._recipe import ColorWhen, Handles, Recipe
+from nst._recipe import ColorWhen, Handles, Recipe, check_losses
 from nst._record import (
     check_same,
     network_difference,
@@ -128,7 +128,7 @@ class StyleTransfer:
                 "Use optimizer='adam'."
             )
         self.device = resolve_device(device)
-        self.losses = _check_losses(preset("default")["losses"] if losses is None else losses)
+        self.losses = check_losses(preset("default")["losses"] if losses is None else losses)
         extractor = FeatureExtractor() if extractor is None else extractor
         if not isinstance(extractor, nn.Module):
             raise TypeError(
@@ -387,7 +387,7 @@ class StyleTransfer:
         """
         start = time.perf_counter()
         handles = Handles(init, seed, strength, preserve_color, color_when, where)
-        _check_losses(self.losses)  # their weights may have been changed
+        check_losses(self.losses)  # their weights may have been changed
         followers = as_callbacks(callbacks)
         recipe = self._recipe()
         job = Job.prepare(content, style, handles, recipe)
@@ -453,7 +453,7 @@ class StyleTransfer:
             contents[0] done
             missing.jpg FileNotFoundError
         """
-        _check_losses(self.losses)
+        check_losses(self.losses)
         return map_pictures(
             self,
             self._recipe(),
@@ -505,7 +505,7 @@ class StyleTransfer:
         start = time.perf_counter()
         if isinstance(init, str) and init == "content":
             raise ValueError("`init` is 'content', but a texture has none. Use 'pink-noise'.")
-        _check_losses(self.losses)
+        check_losses(self.losses)
         followers = as_callbacks(callbacks)
         handles = Handles(init, seed)
         recipe = self._recipe(texture=True)
@@ -543,7 +543,7 @@ class StyleTransfer:
             >>> print(estimate)
             about 1 s and 1 MB
         """
-        _check_losses(self.losses)
+        check_losses(self.losses)
         if style is None:
             style = read_picture(content, name="content").pixels[:1]
         recipe = self._recipe()
@@ -601,26 +601,3 @@ class StyleTransfer:
             f"num_scales={self.num_scales!r}, tile={self.tile!r}, device={str(self.device)!r}",
         ]
         return "StyleTransfer(\n  " + ",\n  ".join(lines) + ",\n)"
-
-
-def _check_losses(losses: Mapping[str, Loss]) -> dict[str, Loss]:
-    if not isinstance(losses, Mapping):
-        raise TypeError(
-            f"`losses` is a {type(losses).__name__}; give each loss a name, as in "
-            "{'content': ContentLoss(), 'style': GramStyleLoss()}."
-        )
-    for name, loss in losses.items():
-        if not isinstance(loss, Loss):
-            raise TypeError(
-                f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
-                "Derive your own from StatisticLoss, PointwiseLoss or Loss."
-            )
-        if not loss.weight >= 0:
-            raise ValueError(
-                f"`losses[{name!r}].weight` is {loss.weight}; it must not be negative."
-            )
-    if not any(loss.weight for loss in losses.values()):
-        raise ValueError(
-            "`losses` has nothing to optimize; at least one loss must weigh more than 0."
-        )
-    return dict(losses)

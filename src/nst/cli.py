@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,34 +17,30 @@ from torch import Tensor, nn
 from nst._batch import save_all, workers
 from nst._callbacks import Callback
 from nst._cells import Table, make_table
-from nst._checkpoint import Checkpoint, read_checkpoint_record
-from nst._commands import BAD_INPUT, CHECKPOINT_EVERY
-from nst._demo import Preview, affordable_steps
-from nst._features import FeatureExtractor
-from nst._files import check_files, steps_folder
+from nst._checkpoint import read_checkpoint_record
+from nst._commands import BAD_INPUT
+from nst._delivery import deliver, keep, tell
+from nst._demo import Preview, foretell
+from nst._files import check_files
 from nst._folder import find_pictures, stand_ins
-from nst._live_page import LivePage
 from nst._map import MapResult
 from nst._memory import is_exhausted
 from nst._options import recipe, run_arguments
 from nst._painting import paint
 from nst._parser import parse
-from nst._progress import ProgressBar, SaveImages
+from nst._parts import load_network, load_networks, make_callbacks, make_styles, shown_page
 from nst._readable import one_line, say
 from nst._record import recorded_extractor
 from nst._rehearsal import rehearse
 from nst._result import StyleTransferResult
 from nst._samples import demo_photograph, write_samples
-from nst._shards import ProcessLost, Ranks, launched, process_group
+from nst._shards import ProcessLost, launched, process_group
 from nst._sheet import contact_sheet
 from nst._style import Style
-from nst._style_spec import parse_style
 from nst._transfer import StyleTransfer
 from nst.images import ImageLike, read_record, save_image
 
 __all__ = ["main"]
-
-T = TypeVar("T")
 
 _LOST, _INTERRUPTED = 1, 130
 # What makes a single picture. Under torchrun, its processes make it together.
@@ -125,17 +119,17 @@ def _rescuing(options: argparse.Namespace) -> Iterator[None]:
     except Exception as error:
         result = getattr(error, "result", None)
         if isinstance(result, StyleTransferResult) and options.command in _PAINTS_ONE:
-            _finish(result, options)
+            deliver(result, options)
         raise
 
 
 def _stylize(options: argparse.Namespace) -> None:
-    styles = _styles(options)
+    styles = make_styles(options)
     if not options.estimate:
         _repaint(options.content, styles, options)
         return
     rehearse(partial(_run, options, options.content), styles, options)
-    transfer = StyleTransfer(_extractor(options), **recipe(options))
+    transfer = StyleTransfer(load_network(options), **recipe(options))
     say(str(transfer.estimate(options.content, styles)))
 
 
@@ -150,36 +144,14 @@ def _repaint(
     *,
     is_demo: bool = False,
 ) -> None:
-    run, callbacks = partial(_run, options, content), _callbacks(options)
+    run, callbacks = partial(_run, options, content), make_callbacks(options)
     rehearse(run, styles, options)
-    with _page(options) as page:
-        network = _extractor(options)
+    with shown_page(options) as page:
+        network = load_network(options)
         if is_demo:
             callbacks = [Preview(options.output, options.quiet), *callbacks]
-            _foretell(network, content, styles, options)
-        _finish(run(network, styles, [*page, *callbacks]), options)
-
-
-def _foretell(
-    network: nn.Module, content: ImageLike, styles: list[Style], options: argparse.Namespace
-) -> None:
-    """Say how long a demo takes, and take fewer steps where that would be too long."""
-    is_own = options.preset == "default" and options.steps is None and options.size is None
-    # Several processes, of which the first alone measures, have to take as many steps each.
-    may_shorten = is_own and not launched()
-    if options.quiet and not may_shorten:
-        return
-    transfer = StyleTransfer(network, **recipe(options))
-    estimate, fewer = transfer.estimate(content, styles), ""
-    steps = affordable_steps(estimate.seconds, transfer.num_steps)
-    if may_shorten and steps < transfer.num_steps:
-        options.steps = steps
-        estimate = replace(estimate, seconds=estimate.seconds * steps / transfer.num_steps)
-        fewer = (
-            f", in {steps} steps, as one is slow here; `--steps {transfer.num_steps}` is the whole"
-        )
-    if not options.quiet:
-        sys.stderr.write(f"this takes {estimate}{fewer}\n")
+            foretell(network, content, styles, options)
+        deliver(run(network, styles, [*page, *callbacks]), options)
 
 
 def _run(
@@ -204,52 +176,51 @@ def _synthesize(options: argparse.Namespace) -> None:
             styles, shape, init=options.init, seed=options.seed, callbacks=callbacks
         )
 
-    styles, callbacks = _styles(options), _callbacks(options)
+    styles, callbacks = make_styles(options), make_callbacks(options)
     rehearse(make, styles, options)
-    with _page(options) as page:
-        _finish(make(_extractor(options), styles, [*page, *callbacks]), options)
+    with shown_page(options) as page:
+        deliver(make(load_network(options), styles, [*page, *callbacks]), options)
 
 
 def _capture(options: argparse.Namespace) -> None:
     def capture(network: nn.Module, styles: list[Style], _: list[Callback]) -> Style:
         return StyleTransfer(network, **recipe(options)).capture(styles[0], options.sizes)
 
-    (style,) = _styles(options)
+    (style,) = make_styles(options)
     if style.weight != 1 or style.region is not None:
         raise ValueError(
             f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
             "does not keep. Say it where the file is used."
         )
     rehearse(capture, [style], options)
-    path = capture(_extractor(options), [style], []).save(options.output)
-    _tell(options, path)
+    path = capture(load_network(options), [style], []).save(options.output)
+    tell(options, path)
 
 
 def _rerun(options: argparse.Namespace) -> None:
-    callbacks = [] if options.quiet else [ProgressBar()]
     extractor = None
     if options.weights is not None:
         extractor = recorded_extractor(read_record(options.picture), options.weights)
     result = StyleTransfer.rerun(
         options.picture,
         options.inputs,
-        callbacks=callbacks,
+        callbacks=make_callbacks(options),
         extractor=extractor,
         **_replaced(options),
     )
-    _finish(result, options)
+    deliver(result, options)
 
 
 def _resume(options: argparse.Namespace) -> None:
     extractor = None
     if options.weights is not None:
         extractor = recorded_extractor(read_checkpoint_record(options.file), options.weights)
-    with _page(options) as page:
-        callbacks = [*page, *_callbacks(options)]
+    with shown_page(options) as page:
+        callbacks = [*page, *make_callbacks(options)]
         result = StyleTransfer.resume(
             options.file, callbacks=callbacks, extractor=extractor, **_replaced(options)
         )
-        _finish(result, options)
+        deliver(result, options)
 
 
 def _replaced(options: argparse.Namespace) -> dict[str, Any]:
@@ -258,7 +229,7 @@ def _replaced(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    styles, batch = _styles(options), find_pictures(options)
+    styles, batch = make_styles(options), find_pictures(options)
     pictures = list(batch.outputs)
     if not pictures:
         return save_all([], batch, options)
@@ -287,8 +258,8 @@ def _map(
     pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
 ) -> Generator[MapResult, None, None]:
     with workers(options) as (executor, arguments):
-        transfer = StyleTransfer(_extractor(options), **recipe(options))
-        callbacks = _callbacks(options) if executor is None else []
+        transfer = StyleTransfer(load_network(options), **recipe(options))
+        callbacks = make_callbacks(options) if executor is None else []
         yield from transfer.map(
             pictures,
             styles,
@@ -305,12 +276,12 @@ def _sheet(options: argparse.Namespace) -> None:
     runs = [partial(_run, cell, cell.content) for cell in table.cells]
     for cell, run in zip(table.cells, runs, strict=True):
         check_files(cell)
-        rehearse(run, _styles(cell), cell)
-    networks = _networks(table.cells)
+        rehearse(run, make_styles(cell), cell)
+    networks = load_networks(table.cells)
     done: list[Tensor] = []
     try:
         for cell, run, network in zip(table.cells, runs, networks, strict=True):
-            result = run(network, _styles(cell), _callbacks(cell))
+            result = run(network, make_styles(cell), make_callbacks(cell))
             done.append(result.image)
             if result.stop_reason == "interrupted":
                 break
@@ -329,88 +300,12 @@ def _save_sheet(done: Sequence[Tensor], table: Table, options: argparse.Namespac
     width = len(table.column_labels)
     rows = [cells[i : i + width] for i in range(0, len(cells), width)]
     sheet = contact_sheet(rows, table.row_labels, table.column_labels)
-    _tell(options, _keep(partial(save_image, sheet), options.output))
-
-
-def _networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
-    """Load the network of each cell; those that have the same share it."""
-    make = cache(FeatureExtractor)
-    return [make(**_network_options(cell)) for cell in cells]
-
-
-def _extractor(options: argparse.Namespace) -> FeatureExtractor:
-    return FeatureExtractor(**_network_options(options))
-
-
-def _network_options(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("weights", "pooling", "padding", "winograd")
-    return {name: getattr(options, name) for name in names}
-
-
-def _styles(options: argparse.Namespace) -> list[Style]:
-    return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(options.styles)]
-
-
-def _callbacks(options: argparse.Namespace) -> list[Callback]:
-    callbacks: list[Callback] = []
-    if getattr(options, "save_every", None) is not None:
-        callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
-    if getattr(options, "checkpoint", None) is not None:
-        every = CHECKPOINT_EVERY if options.checkpoint_every is None else options.checkpoint_every
-        callbacks.append(Checkpoint(options.checkpoint, every))
-    if not options.quiet:  # last: what the others refuse should not follow a progress bar
-        callbacks.append(ProgressBar())
-    return callbacks
-
-
-@contextmanager
-def _page(options: argparse.Namespace) -> Iterator[list[Callback]]:
-    """Show the run in the browser, if asked for, until the picture is saved."""
-    if options.page is None:
-        yield []
-        return
-    with LivePage(options.page) as page:
-        if not options.quiet:
-            sys.stderr.write(f"nst: the run is shown at {page.url}\n")
-        yield [page]
-
-
-def _finish(result: StyleTransferResult, options: argparse.Namespace) -> None:
-    if not Ranks.found().leads:
-        return
-    saved = _keep(result.save, options.output)
-    if not options.quiet:
-        say(_summary(result))
-    for path in saved:
-        _tell(options, path)
-
-
-def _keep(save: Callable[[Path], T], output: str) -> T:
-    """Save what took its time: in another place if it cannot be here any more."""
-    try:
-        return save(Path(output))
-    except OSError as error:
-        place = Path(tempfile.mkdtemp(prefix="nst-")) / Path(output).name
-        save(place)
-        raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
-
-
-def _tell(options: argparse.Namespace, path: Path) -> None:
-    if not options.quiet:
-        say(str(path.resolve()))
-
-
-def _summary(result: StyleTransferResult) -> str:
-    height, width = result.image.shape[-2:]
-    return (
-        f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
-        f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}"
-    )
+    tell(options, keep(partial(save_image, sheet), options.output))
 
 
 def _samples(options: argparse.Namespace) -> None:
     for path in write_samples(options.folder):
-        _tell(options, path)
+        tell(options, path)
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int | None]] = {
