@@ -13,6 +13,7 @@ nst makes of the kernels at the first use, about 200 MB, counts).
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import subprocess
 import sys
@@ -90,6 +91,8 @@ def main() -> None:
     if not arguments.memory_only:
         time_all(arguments.height, arguments.width, arguments.steps, arguments.repeats)
     print("memory of two steps", flush=True)
+    # As an exception it ends the child as well, which is left alone otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     options = [f"--{name}={getattr(arguments, name)}" for name in ("width", "height", "threads")]
     for name in LOOPS:
         subprocess.run([sys.executable, __file__, *options, "--memory-of", name], check=True)
