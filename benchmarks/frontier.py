@@ -110,7 +110,7 @@ def pictures(
     before = few - _TRIED[0] * step
     found = {}
     for limit in seconds:
-        transfer.num_steps = int((limit - before) / step)
+        transfer.num_steps = max(1, int((limit - before) / step))
         deadline = Deadline([limit])
         image = transfer.run(content, style, callbacks=deadline).image
         found[limit] = deadline.pictures.get(limit, image)

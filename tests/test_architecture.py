@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_page_html": {"_callbacks"},
     "_live_page": {"_callbacks", "_checks", "_page_html", "_page_server", "images"},
     "_tally": {"_losses", "functional"},
-    "_terms": {"_losses", "_segment", "_shards", "_tally"},
+    "_terms": {"_losses", "_references", "_segment", "_shards", "_tally"},
     "_malloc": set(),
     "_memory": set(),
     "_tiles": {"_checks", "_losses", "_memory", "_readable", "_terms"},

@@ -19,7 +19,10 @@ from torch import Tensor
 from nst._checks import at_least
 from nst._shards import Share
 
-__all__ = ["BoundedLBFGS", "favor_coarse"]
+__all__ = ["HISTORY_SIZE", "BoundedLBFGS", "favor_coarse"]
+
+HISTORY_SIZE = 20
+"""How many pairs are kept, if nothing else is said."""
 
 # Sufficient decrease, as a share of what the gradient promises (Nocedal & Wright, section 3.1).
 _ARMIJO = 1e-4
@@ -67,7 +70,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         params: Iterable[Tensor],
         *,
         bounds: tuple[float, float] | None = (0.0, 1.0),
-        history_size: int = 20,
+        history_size: int = HISTORY_SIZE,
         first_step: float = 0.02,
         levels: int = 0,
     ) -> None:

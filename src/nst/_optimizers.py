@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from nst._lbfgs import BoundedLBFGS
+from nst._lbfgs import HISTORY_SIZE, BoundedLBFGS
 
 __all__ = ["OptimizerFactory", "OptimizerLike", "optimizer_factory", "restore_optimizer"]
 
@@ -20,12 +20,12 @@ OptimizerLike: TypeAlias = str | OptimizerFactory
 _LEVELS = 3
 # Large pictures have a shorter history, of no more than so many bytes; no picture has a shorter one
 # than that of L-BFGS's textbooks.
-_HISTORY_BYTES, _SHORTEST_HISTORY, _LONGEST_HISTORY = 2**31, 4, 20
+_HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 
 def _bounded_lbfgs(params: list[Tensor], *, levels: int) -> BoundedLBFGS:
     pair = 2 * sum(p.nbytes for p in params)
-    history_size = min(max(_HISTORY_BYTES // max(pair, 1), _SHORTEST_HISTORY), _LONGEST_HISTORY)
+    history_size = min(max(_HISTORY_BYTES // max(pair, 1), _SHORTEST_HISTORY), HISTORY_SIZE)
     return BoundedLBFGS(params, history_size=history_size, levels=levels)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nst._losses import Features, Loss
+from nst._references import masked
 from nst._segment import FeatureGradient
 from nst._shards import Share
 from nst._tally import Tally, promises_sums, tally
@@ -44,7 +45,7 @@ class Term(NamedTuple):
         Raises:
             ValueError: The loss is not a scalar.
         """
-        value = self.loss(features if self.mask is None else {**features, "mask": self.mask})
+        value = self.loss(masked(features, self.mask))
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ValueError(
