@@ -6,9 +6,9 @@ The one place that knows both the network and the losses.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,17 +16,16 @@ from torch import Tensor
 from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 from nst._memory import is_exhausted
 from nst._references import Reference, Region, Seen, capture, masked, summaries_of
-from nst._segment import See
 from nst._shards import Share
 from nst._sweep import Sweep
 from nst._tally import StatisticTally, adds_up
 from nst._terms import Tallies, Term, gradient_of, no_sum
+from nst._view import Extractor, View
 
-__all__ = ["Extractor", "Objective"]
+__all__ = ["Objective"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Extractor: TypeAlias = Callable[[Tensor, Iterable[str]], Mapping[str, Tensor]]
 
 # How fast the styles' share grows with the strength: in equal steps of strength, the picture
 # changes in about equal steps.
@@ -66,10 +65,9 @@ class Objective:
         tile: int | None = None,
         fall_back: Callable[[], int | None] | None = None,
     ) -> None:
-        self._extractor, self._normalize = extractor, normalize_gradients
-        self._tile, self._fall_back = tile, fall_back
+        self._view = View(extractor, tile)
+        self._normalize, self._fall_back = normalize_gradients, fall_back
         self._adds_up: bool | None = None  # not known before there are features
-        self._share: Share | None = None
         self._terms = {}
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
@@ -85,7 +83,7 @@ class Objective:
         Args:
             share: Which rows.
         """
-        self._share = share
+        self._view.share = share
         self._adds_up = None if share.divided else self._adds_up  # now it must
 
     @torch.no_grad()
@@ -180,11 +178,11 @@ class Objective:
             return work(*args, **kwargs)
         except Exception as error:
             tile = None
-            if self._fall_back is not None and self._tile is None and self._adds_up:
+            if self._fall_back is not None and self._view.tile is None and self._adds_up:
                 tile = self._fall_back() if is_exhausted(error) else None
             if tile is None:
                 raise
-        self._tile = tile  # now that all is let go of that the error had a hold on
+        self._view.tile = tile  # now that all is let go of that the error had a hold on
         return work(*args, **kwargs)
 
     def blame(self, image: Tensor) -> str:
@@ -195,7 +193,7 @@ class Objective:
         """
         for name in self._terms:
             _, gradient = self._evaluate(image, [name])
-            if gradient is not None and self._own(image).any(~gradient.isfinite().all()):
+            if gradient is not None and self._view.own(image).any(~gradient.isfinite().all()):
                 return name
         return "total"
 
@@ -220,7 +218,7 @@ class Objective:
             losses, gradient = self._evaluate(image, [name])
             if gradient is None:
                 continue
-            length = self._own(image).mean(gradient.abs())
+            length = self._view.own(image).mean(gradient.abs())
             weight = sum(term.factor for term in terms)
             gradient = gradient * (weight / torch.where(length > 0, length, 1))
             total = gradient if total is None else total + gradient
@@ -250,32 +248,11 @@ class Objective:
 
     def _show(self, image: Tensor, *, tracing: bool = True) -> tuple[Tallies, Sweep | None]:
         """Show the losses the features of a picture as they pass by."""
-        share = self._own(image)
+        share = self._view.own(image)
         tallies = Tallies(self._terms, image, share)
-        return tallies, self._pass_by(image, share, tallies.layers, tallies.see, tracing=tracing)
-
-    def _own(self, image: Tensor) -> Share:
-        """Return which rows of a picture these are."""
-        return Share.of_all(image.shape[-2]) if self._share is None else self._share
-
-    def _pass_by(
-        self,
-        image: Tensor,
-        share: Share,
-        layers: Collection[str],
-        see: See,
-        *,
-        tracing: bool = False,
-    ) -> Sweep | None:
-        """Let the features of a picture's rows pass by; return their way, if there are any."""
-        if "image" in layers:
-            see("image", image, share.first, share.height, tracing)
-        if not set(layers) - {"image"}:
-            return None
-        make: Any = self._extractor
-        sweep: Sweep = make.sweep(image, layers, tile=self._tile, share=share)
-        sweep.forward(see, tracing=tracing)
-        return sweep
+        return tallies, self._view.pass_by(
+            image, share, tallies.layers, tallies.see, tracing=tracing
+        )
 
     def _in_rows(self, image: Tensor) -> bool:
         """Tell whether the losses can be shown the features some rows at a time."""
@@ -286,14 +263,15 @@ class Objective:
 
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
+        view = self._view
         twin = Objective(
-            self._extractor,
+            view.extractor,
             {},
             normalize_gradients=self._normalize,
-            tile=self._tile,
+            tile=view.tile,
             fall_back=self._fall_back,
         )
-        twin._adds_up, twin._share = self._adds_up, self._share
+        twin._adds_up, twin._view.share = self._adds_up, view.share
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
             for name, terms in self._terms.items()
@@ -332,16 +310,16 @@ class Objective:
 
     def _tries_rows(self, image: Tensor) -> bool:
         """Try on a corner of a picture whether rows can be shown; refuse tiles where not."""
-        sweeps = getattr(self._extractor, "sweeps", False)
+        view, sweeps = self._view, getattr(self._view.extractor, "sweeps", False)
         corner = image[..., :_CORNER, :_CORNER].detach()
         deep = {n: t.loss for n, ts in self._terms.items() for t in ts if not t.sees_pixels_only}
         with torch.no_grad():
             features = self._features(corner, _union(deep.values())) if sweeps else {}
         stubborn = [each for each in deep.items() if not sweeps or not adds_up(each[1], features)]
-        if stubborn and self._tile is not None:
-            raise no_sum(*stubborn[0], f"`tile` is {self._tile}", "tile=None")
-        if stubborn and self._share is not None and self._share.divided:
-            there_are = f"there are {self._share.ranks.size} processes"
+        if stubborn and view.tile is not None:
+            raise no_sum(*stubborn[0], f"`tile` is {view.tile}", "tile=None")
+        if stubborn and view.share is not None and view.share.divided:
+            there_are = f"there are {view.share.ranks.size} processes"
             raise no_sum(*stubborn[0], there_are, "a single one")
         return not stubborn
 
@@ -371,42 +349,12 @@ class Objective:
                     each.add(layer, feature, first, height)
 
         share = Share.of_all(image.shape[-2])
-        self._pass_by(image, share, _union(chosen[name] for name in tallies), see)
+        self._view.pass_by(image, share, _union(chosen[name] for name in tallies), see)
         summed = {name: each.summary for name, each in tallies.items()}
         return Seen(features, {**summaries_of(of_pixels, features), **summed})
 
     def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
-        wanted = layers - {"image"}
-        divided = self._share is not None and self._share.divided
-        if (self._tile is not None or divided) and self._adds_up and wanted:
-            return {**self._gathered(image, wanted), "image": image}
-        found = self._extractor(image, sorted(wanted)) if wanted else {}
-        missing = sorted(wanted - set(found))
-        if missing:
-            raise ValueError(
-                f"`extractor` returned no {missing[0]!r}, which the losses need. Its forward must "
-                "return every layer asked for."
-            )
-        return {**found, "image": image}
-
-    def _gathered(self, image: Tensor, layers: frozenset[str]) -> dict[str, Tensor]:
-        """Return whole features that were computed some rows at a time."""
-        features: dict[str, Tensor] = {}
-        share = self._own(image)
-
-        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
-            n, channels, rows, width = feature.shape
-            if layer not in features:
-                features[layer] = feature.new_empty(n, channels, height, width).contiguous(
-                    memory_format=torch.channels_last
-                )
-            features[layer][..., first : first + rows, :] = feature
-
-        self._pass_by(share.own(image), share, layers, see)
-        for layer, feature in sorted(features.items()):
-            level = share.at(feature.shape[-2])
-            features[layer] = level.whole(level.own(feature), "targets")
-        return features
+        return self._view.features(image, layers, in_rows=bool(self._adds_up))
 
 
 def _union(losses: Iterable[Loss]) -> frozenset[str]:
