@@ -26,9 +26,9 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.region import Lexeme
 
-from nst import cli
-from nst._scales import NumScales, Scale, plan_scales
-from nst._weights import Weights
+from nst._engine.scales import NumScales, Scale, plan_scales
+from nst.cli import main as cli
+from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
 # The files that pages include are run as scripts, by tests/test_examples.py.
@@ -45,10 +45,14 @@ _cleanup = ExitStack()
 
 @pytest.fixture(autouse=True)
 def _examples_of_docstrings_write_elsewhere(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    doctest_namespace: dict[str, Any],
 ) -> None:
     if isinstance(request.node, pytest.DoctestItem):
         monkeypatch.chdir(tmp_path)
+        doctest_namespace.update(torch=torch, nn=torch.nn)
 
 
 @pytest.fixture
@@ -75,12 +79,12 @@ def _prepare(namespace: dict[str, Any]) -> None:
     tiny = Weights(tiny_extractor().state_dict(), "tiny")
     for replacement in (
         patch.dict(os.environ, {"MPLBACKEND": "agg"}),
-        patch("nst._features.load_weights", lambda source="auto": tiny),
-        patch("nst._plan.plan_scales", _plan_few_steps),
-        patch("nst._capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
-        patch("nst.cli.paint", lambda: _smooth_picture(1)),
-        patch("nst._samples.paint", lambda: _smooth_picture(1)),
-        patch("nst._samples.woodcut", lambda: _smooth_picture(2)),
+        patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
+        patch("nst._engine.plan.plan_scales", _plan_few_steps),
+        patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
+        patch("nst.cli.main.paint", lambda: _smooth_picture(1)),
+        patch("nst.cli.samples.paint", lambda: _smooth_picture(1)),
+        patch("nst.cli.samples.woodcut", lambda: _smooth_picture(2)),
     ):
         _cleanup.enter_context(replacement)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst import CONTENT_LAYERS, STYLE_LAYERS, FeatureExtractor, StyleTransfer, save_image
-from nst._weights import CONVOLUTIONS, load_weights
+from nst.extractors.weights import CONVOLUTIONS, load_weights
 
 __all__ = ["LOOPS", "Loop"]
 

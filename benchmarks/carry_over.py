@@ -23,8 +23,8 @@ import torch
 from _machine import describe_machine
 from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, Style, StyleTransfer, load_image
-from nst._presets import preset
 from nst.images import resize
+from nst.presets import preset
 
 
 def main() -> None:

@@ -32,10 +32,10 @@ from _loops import Loop, hand_written_channels_last
 from _machine import describe_machine
 from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
-from nst._objective import Objective
-from nst._presets import preset
-from nst._references import Reference, Region
+from nst._engine.objective import Objective
+from nst._engine.references import Reference, Region
 from nst.images import load_image, to_pil
+from nst.presets import preset
 
 _ADAM_STEPS = 500
 _TRIED = (4, 20)

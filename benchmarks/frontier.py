@@ -30,8 +30,8 @@ from nst import (
     RunState,
     StyleTransfer,
 )
-from nst._presets import preset
 from nst.images import to_pil
+from nst.presets import preset
 
 _MANY = 100_000
 # How many steps are taken to know what they take, and what comes before the first.

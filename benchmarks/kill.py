@@ -24,9 +24,9 @@ from torch import Tensor
 
 from _machine import describe_machine
 from nst import Checkpoint, EarlyStopping, RunState, StyleTransfer
-from nst._callbacks import CallbackLike
-from nst._checkpoint import read_checkpoint
-from nst._hashes import hash_tensor
+from nst._utils.hashing import hash_tensor
+from nst.callbacks.base import CallbackLike
+from nst.callbacks.checkpoint import read_checkpoint
 from nst.testing import tiny_extractor
 
 STEPS, SCALES, SIDE = 400, 2, 96

@@ -22,12 +22,12 @@ import torch
 
 from _machine import describe_machine
 from nst import FeatureExtractor
-from nst._canvas import Canvas
-from nst._objective import Objective
-from nst._optimizers import optimizer_factory
-from nst._presets import preset
-from nst._references import Reference, Region
-from nst._shards import Ranks, launched, process_group
+from nst._engine.canvas import Canvas
+from nst._engine.objective import Objective
+from nst._engine.processes import Ranks, launched, process_group
+from nst._engine.references import Reference, Region
+from nst.optim.by_name import optimizer_factory
+from nst.presets import preset
 
 
 def work(size: int, ranks: Ranks) -> None:

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from _machine import describe_machine, megabytes
 from nst import FeatureExtractor
-from nst._objective import Objective
-from nst._presets import preset
-from nst._references import Reference, Region
+from nst._engine.objective import Objective
+from nst._engine.references import Reference, Region
+from nst.presets import preset
 
 _TILE, _TILE_OF_LARGEST = 64, 32
 _SIZES = ((256, 256), (512, 512), (1024, 1024), (1024, 1536), (2048, 1536), (2048, 3072))

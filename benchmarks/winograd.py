@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from _machine import describe_machine
-from nst import _winograd
-from nst._convolution import Convolution, bands
-from nst._workspace import Workspace
+from nst._network import winograd
+from nst._network.buffers import Workspace
+from nst._network.convolution import Convolution, bands
 
 # Inputs, outputs and by how much the picture is smaller there.
 _SHAPES = (
@@ -46,13 +46,13 @@ def seconds(run: Callable[[], object]) -> float:
 def by_winograd(image: Tensor, layer: Convolution) -> Callable[[], Tensor]:
     """Return a convolution in bands, as the network computes it."""
     rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
-    kernel, workspace = _winograd.transform_kernel(layer.weight.detach()), Workspace()
+    kernel, workspace = winograd.transform_kernel(layer.weight.detach()), Workspace()
     out = rows.new_empty(1, *image.shape[2:], len(layer.weight))
 
     def run() -> Tensor:
         for start, stop in bands(out, layer.weight, 0, out.shape[1]):
             band = rows[:, start : stop + 2]
-            _winograd.convolve_rows(band, kernel, out[:, start:stop], workspace, bias=layer.bias)
+            winograd.convolve_rows(band, kernel, out[:, start:stop], workspace, bias=layer.bias)
         return out.permute(0, 3, 1, 2)
 
     return run
@@ -86,7 +86,7 @@ def main() -> None:
         pairs = [(seconds(direct), seconds(own)) for _ in range(arguments.repeats)]
         a, b = (1000 * statistics.median(each) for each in zip(*pairs, strict=True))
         ratio = statistics.median(ours / theirs for theirs, ours in pairs)
-        chosen = _winograd.pays(kernel, height, width)
+        chosen = winograd.pays(kernel, height, width)
         print(
             f"{inputs:3}->{outputs:3} {width:4}x{height:<4} {a:7.1f} ms {b:6.1f} ms  {ratio:.2f}   "
             f"{errors[0]:.1e} {errors[1]:.1e}    {'winograd' if chosen else 'direct'}"

@@ -44,7 +44,7 @@ with atheris.instrument_imports(["nst", "PIL"]) if atheris else contextlib.nullc
         StyleTransfer,
         save_image,
     )
-    from nst._record import recorded_arguments, recorded_end, recorded_run
+    from nst._record.replay import recorded_arguments, recorded_end, recorded_run
     from nst.images import read_picture, read_record
 
 import numpy as np

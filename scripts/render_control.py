@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nst import FeatureExtractor, Style, StyleTransfer, _options, load_image
-from nst._presets import preset
-from nst._sheet import contact_sheet
+from nst import FeatureExtractor, Style, StyleTransfer, load_image
+from nst.cli.main import options
+from nst.cli.sheet import contact_sheet
 from nst.color import COLOR_METHODS, preserve_color
 from nst.images import resize, to_pil
+from nst.presets import preset
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "images"
 SIZE, STEPS = 512, 60
@@ -51,8 +52,8 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
     save(contact_sheet(small, ["before", "after"], list(COLOR_METHODS)), "color")
 
     for kind, losses in (
-        ("style", _options.STYLE_LOSSES),
-        ("content", _options.CONTENT_LOSSES),
+        ("style", options.STYLE_LOSSES),
+        ("content", options.CONTENT_LOSSES),
     ):
         pictures = []
         for name, loss in losses.items():

@@ -20,11 +20,11 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from nst import FeatureExtractor, Style, StyleTransfer, StyleTransferResult, load_image, save_image
-from nst._painting import paint
-from nst._presets import preset
-from nst._prints import mosaic, woodcut
-from nst._samples import cup_mask, photograph
+from nst.cli.painting import paint
+from nst.cli.prints import mosaic, woodcut
+from nst.cli.samples import cup_mask, photograph
 from nst.images import resize
+from nst.presets import preset
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 SIZE, STEPS = 480, 80

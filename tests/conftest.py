@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst import FeatureExtractor
-from nst._convolution import Convolution
+from nst._network.convolution import Convolution
 from nst.testing import tiny_extractor
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
@@ -79,5 +79,5 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(weights)
         return tiny_extractor()
 
-    monkeypatch.setattr("nst._parts.FeatureExtractor", load)
+    monkeypatch.setattr("nst.cli.parts.FeatureExtractor", load)
     return asked

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-import nst._estimate
+import nst.estimate
 from nst import (
     BackboneExtractor,
     ContentLoss,
@@ -23,8 +23,8 @@ from nst import (
     Style,
     StyleTransfer,
 )
-from nst._allocations import Allocations
-from nst._losses import Features
+from nst._utils.allocations import Allocations
+from nst.losses.kinds import Features
 from nst.testing import tiny_extractor
 
 
@@ -37,7 +37,7 @@ def transfer(extractor: FeatureExtractor) -> StyleTransfer:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step takes half a second."""
     times: Iterator[float] = iter(0.5 * i for i in range(1000))
-    monkeypatch.setattr(nst._estimate, "perf_counter", lambda: next(times))
+    monkeypatch.setattr(nst.estimate, "perf_counter", lambda: next(times))
 
 
 def large(height: int, width: int) -> Tensor:

@@ -13,7 +13,8 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from nst import Style, StyleTransfer, cli
+from nst import Style, StyleTransfer
+from nst.cli import main as cli
 from nst.images import read_record
 from nst.testing import check_loss, tiny_extractor
 

@@ -14,18 +14,18 @@ SMALL_WORLD = """
 from unittest.mock import patch
 import torch
 from PIL import Image
-import nst._samples
-from nst._scales import plan_scales
-from nst._weights import Weights
+import nst.cli.samples
+from nst._engine.scales import plan_scales
+from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
 torch.set_num_threads(1)
 tiny = Weights(tiny_extractor().state_dict(), "tiny")
 few = lambda size, steps, *scales: plan_scales(min(size, 64), min(steps, 6), *scales)
-patch("nst._features.load_weights", lambda source="auto": tiny).start()
-patch("nst._plan.plan_scales", few).start()
+patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny).start()
+patch("nst._engine.plan.plan_scales", few).start()
 for name in ("paint", "woodcut"):
-    patch(f"nst._samples.{name}", lambda: Image.new("RGB", (64, 48), "navy")).start()
+    patch(f"nst.cli.samples.{name}", lambda: Image.new("RGB", (64, 48), "navy")).start()
 """
 
 

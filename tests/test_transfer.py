@@ -21,8 +21,8 @@ from nst import (
     StyleTransferResult,
     TotalVariationLoss,
 )
-from nst._losses import Features
 from nst.images import resize
+from nst.losses.kinds import Features
 from nst.testing import tiny_extractor
 
 

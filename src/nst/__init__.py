@@ -2,32 +2,24 @@
 
 import logging
 
-from nst._backbone import BackboneExtractor
-from nst._callbacks import Callback, EarlyStopping, LossHistory, RunState
-from nst._checkpoint import Checkpoint
-from nst._content_losses import (
+from nst._batch.map import MapResult
+from nst._utils.version import __version__ as __version__
+from nst.callbacks.base import Callback, EarlyStopping, LossHistory, RunState
+from nst.callbacks.checkpoint import Checkpoint
+from nst.callbacks.live_page import LivePage
+from nst.callbacks.progress import ProgressBar, SaveImages
+from nst.estimate import Estimate
+from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.vgg import FeatureExtractor
+from nst.images import load_image, save_image
+from nst.losses.content import (
     CONTENT_LAYERS,
     ContentLoss,
     LaplacianLoss,
     SelfSimilarityLoss,
     TotalVariationLoss,
 )
-from nst._estimate import Estimate
-from nst._features import FeatureExtractor
-from nst._lbfgs import BoundedLBFGS
-from nst._live_page import LivePage
-from nst._losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
-from nst._map import MapResult
-from nst._matching_losses import (
-    HistogramStyleLoss,
-    NearestNeighborStyleLoss,
-    RelaxedTransportStyleLoss,
-    SlicedWassersteinStyleLoss,
-)
-from nst._progress import ProgressBar, SaveImages
-from nst._result import StyleTransferResult
-from nst._style import Style
-from nst._style_losses import (
+from nst.losses.gram import (
     STYLE_LAYERS,
     CrossLayerGramStyleLoss,
     GramStyleLoss,
@@ -35,10 +27,17 @@ from nst._style_losses import (
     MomentStyleLoss,
     WassersteinStyleLoss,
 )
-from nst._transfer import StyleTransfer
-from nst.images import load_image, save_image
-
-__version__ = "0.1.0"
+from nst.losses.kinds import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
+from nst.losses.matching import (
+    HistogramStyleLoss,
+    NearestNeighborStyleLoss,
+    RelaxedTransportStyleLoss,
+    SlicedWassersteinStyleLoss,
+)
+from nst.optim.lbfgs import BoundedLBFGS
+from nst.result import StyleTransferResult
+from nst.styles.style import Style
+from nst.transfer import StyleTransfer
 
 # Silent unless the application listens.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
@@ -83,3 +82,8 @@ __all__ = [
     "load_image",
     "save_image",
 ]
+
+# Reprs and tracebacks name the one public import path.
+for _name in __all__:
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = "nst"

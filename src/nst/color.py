@@ -32,7 +32,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from nst._checks import one_of
+from nst._utils.checks import one_of
 
 __all__ = [
     "COLOR_METHODS",

@@ -10,10 +10,10 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from nst._callbacks import Callback, RunState
-from nst._checks import at_least
-from nst._result import StyleTransferResult
+from nst._utils.checks import at_least
+from nst.callbacks.base import Callback, RunState
 from nst.images import side_by_side, to_pil
+from nst.result import StyleTransferResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

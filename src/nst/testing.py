@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from nst._features import FeatureExtractor
-from nst._losses import Features, Loss, Statistic, StatisticLoss, SummaryLoss
-from nst._weights import CONVOLUTIONS, Weights
+from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.weights import CONVOLUTIONS, Weights
+from nst.losses.kinds import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 
 __all__ = ["check_loss", "tiny_extractor"]
 

@@ -1,0 +1,1 @@
+"""Fast execution of a frozen VGG19."""

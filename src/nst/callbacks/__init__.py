@@ -1,0 +1,1 @@
+"""Callbacks: what follows a run."""

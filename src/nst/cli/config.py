@@ -1,0 +1,101 @@
+"""Options from a TOML file, as if they had been written on the command line before the others."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nst.cli.options import KNOWN_WORDS
+from nst.images import check_input
+
+__all__ = ["read_config", "toml_reader"]
+
+_STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
+_PATHS = ("content", "output", "style", "where", "init", "weights", "checkpoint")
+
+
+def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
+    """Return the words of the command line that a TOML file stands for.
+
+    Keys are the options' names, with `-` or `_`; `style` is a path, a list of them, or tables
+    `[[style]]` with `image` and the arguments of `Style`. Relative paths start at the file's
+    folder.
+
+    Args:
+        path: The file.
+        options: The options there are, and whether each takes a value.
+
+    Raises:
+        FileNotFoundError: There is no file.
+        ValueError: It is no TOML, or has an unknown key or a value of another kind.
+        ImportError: Python is older than 3.11 and `tomli` is not installed.
+    """
+    check_input(path, name="--config")
+    toml = toml_reader()
+    try:
+        config = toml.loads(Path(path).read_text(encoding="utf-8"))
+    except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"`--config` is {path!r}, which is no TOML: {error}. Use the form of TOML."
+        ) from error
+    words: list[str] = []
+    for key, value in config.items():
+        name = key.replace("_", "-")
+        if name not in options:
+            guess = difflib.get_close_matches(name, options, n=1, cutoff=0)
+            raise ValueError(
+                f"`--config`: {path!r} has {key!r}, which is no option. Did you mean {guess[0]!r}?"
+            )
+        words += _words(name, value, Path(path).parent, options[name])
+    return words
+
+
+def toml_reader() -> Any:
+    """Return the standard library's `tomllib`, or before Python 3.11 its twin `tomli`.
+
+    Raises:
+        ImportError: There is neither.
+    """
+    for name in ("tomllib", "tomli"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("`--config` needs tomli on Python 3.10. Run `pip install 'nst[toml]'`.")
+
+
+def _words(name: str, value: Any, folder: Path, takes_value: bool) -> Iterator[str]:
+    if name == "style":
+        for each in value if isinstance(value, list) else [value]:
+            yield f"--style={_style(each, folder)}"
+    elif takes_value:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise ValueError(f"`--config`: {name!r} is {value!r}; a text or a number is needed.")
+        is_path = name in _PATHS and str(value) not in KNOWN_WORDS.get(name, ())
+        yield f"--{name}={folder / str(value) if is_path else value}"
+    elif not isinstance(value, bool):
+        raise ValueError(f"`--config`: {name!r} is {value!r}; true or false is needed.")
+    elif value:
+        yield f"--{name}"
+
+
+def _style(value: Any, folder: Path) -> str:
+    """Return a style as the command line writes it, its paths resolved."""
+    if isinstance(value, str):
+        return str(folder / value)
+    if not isinstance(value, dict) or "image" not in value:
+        raise ValueError(
+            f"`--config`: a style is {value!r}; a path is needed, or a table with 'image'."
+        )
+    unknown = [key for key in value if key not in _STYLE_KEYS]
+    if unknown:
+        raise ValueError(f"`--config`: a style has {unknown[0]!r}; use {', '.join(_STYLE_KEYS)}.")
+    parts = [str(folder / str(value["image"]))]
+    for key in _STYLE_KEYS[1:]:
+        if key in value:
+            is_path = key in ("region", "mask") and value[key] != "alpha"
+            parts.append(f"{key}={folder / str(value[key]) if is_path else value[key]}")
+    return ",".join(parts)

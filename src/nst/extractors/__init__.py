@@ -1,0 +1,1 @@
+"""Feature extractors: networks whose layers losses compare."""

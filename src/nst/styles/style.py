@@ -1,0 +1,249 @@
+"""A style: a reference picture, what part it has in the blend, and where it goes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, cast
+
+import torch
+import torchvision.transforms.functional as TF
+from torch import Tensor
+
+from nst._utils.checks import non_negative
+from nst.images import ImageLike, read_picture, resize
+from nst.styles.statistics import StyleStatistics
+
+__all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
+
+
+_LARGEST = 1e100  # whose multiples are numbers still
+
+
+@dataclass(frozen=True, eq=False)
+class Style:
+    """A picture to take the manner from.
+
+    Masks are pictures, too: white counts, black does not, gray counts in part. They may have any
+    size in the proportions of their picture. `"alpha"` takes the picture's own transparency.
+
+    Instead of the picture, statistics of it will do that `StyleTransfer.capture` has made: they can
+    be saved, and used without the painting for any number of photographs. What mask, scale and
+    rotation say is then already part of them.
+
+    Args:
+        image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
+        weight: Its share among the styles of its region; only the ratio matters.
+        region: Where on the *content* it goes; None for everywhere. Styles of the same region (the
+            same path or object) are blended there. Where regions overlap, both have their say;
+            what none covers is held by the content loss alone.
+        mask: Which part of the *style* to learn from; None for all of it.
+        scale: How large its strokes are, relative to the result: the picture is used at this share
+            of the result's size. It is never enlarged.
+        rotation: By how many degrees it is turned, counterclockwise, and its strokes with it.
+
+    Raises:
+        ValueError: The weight is negative, the scale not positive, or a number not finite; a
+            mask, scale or rotation of captured statistics.
+        TypeError: A number is none.
+
+    Examples:
+        >>> from PIL import Image
+        >>> waves = Style(Image.new("RGB", (64, 64), "navy"), weight=0.7, scale=0.5)
+        >>> waves.weight
+        0.7
+    """
+
+    image: ImageLike | StyleStatistics
+    weight: float = 1.0
+    region: ImageLike | None = None
+    mask: ImageLike | None = None
+    scale: float = 1.0
+    rotation: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Zero is fine as long as another style has some weight.
+        object.__setattr__(self, "weight", non_negative("weight", self.weight))
+        object.__setattr__(self, "scale", non_negative("scale", self.scale, _LARGEST))
+        if self.scale == 0:
+            raise ValueError("`scale` is 0; it must be positive.")
+        if isinstance(self.rotation, bool) or not isinstance(self.rotation, Real):
+            raise TypeError(f"`rotation` is {self.rotation!r}; a number of degrees is needed.")
+        if not math.isfinite(self.rotation):
+            raise ValueError(f"`rotation` is {self.rotation!r}; it must be finite.")
+        if isinstance(self.image, StyleStatistics):
+            for name, changed in (
+                ("mask", self.mask is not None),
+                ("scale", self.scale != 1),
+                ("rotation", self.rotation != 0),
+            ):
+                if changed:
+                    raise ValueError(
+                        f"`{name}` cannot be changed in a style that is captured. Capture the "
+                        f"painting with it: transfer.capture(Style(painting, {name}=...))."
+                    )
+
+    def size_at(self, size: int) -> int:
+        """Return at most how many pixels long the longer side is used.
+
+        Args:
+            size: The longer side of the picture being painted.
+        """
+        return max(1, round(size * self.scale))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the captured statistics to a file; about a megabyte for each size.
+
+        Weight and region are not part of it.
+
+        Args:
+            path: Where to; the suffix is yours to choose, `.nst` by custom.
+
+        Returns:
+            The file written.
+
+        Raises:
+            ValueError: The style has not been captured.
+            OSError: The file cannot be written. An existing one is then left as it was.
+
+        Examples:
+            >>> from nst import StyleTransfer
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor())
+            >>> captured = transfer.capture(torch.rand(1, 3, 40, 40))
+            >>> path = captured.save("waves.nst")
+            >>> result = transfer.run(torch.rand(1, 3, 500, 400), Style.load("waves.nst"))
+        """
+        if not isinstance(self.image, StyleStatistics):
+            raise ValueError(
+                "`style` is a picture, of which no statistics are known yet. Capture it first: "
+                "transfer.capture(style).save(path)."
+            )
+        return self.image.save(path)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weight: float = 1.0,
+        region: ImageLike | None = None,
+    ) -> Style:
+        """Read a style that `save` wrote.
+
+        It serves transfers with the network, the kinds of style loss and the layers that it was
+        captured with; others refuse it before the run.
+
+        Args:
+            path: The file.
+            weight: As in `Style`.
+            region: As in `Style`.
+
+        Raises:
+            FileNotFoundError: There is no file.
+            ValueError: It is no style file, of another version, or damaged.
+        """
+        return cls(StyleStatistics.load(path), weight=weight, region=region)
+
+    @property
+    def region_key(self) -> Hashable:
+        """What styles of the same region have in common."""
+        if self.region is None or isinstance(self.region, (str, os.PathLike)):
+            return None if self.region is None else str(self.region)
+        return id(self.region)
+
+
+class Painting(NamedTuple):
+    """A style's picture, read, and what counts of it."""
+
+    pixels: Tensor
+    """`(1, 3, H, W)`."""
+    mask: Tensor | None
+    """`(1, 1, H, W)`; None if all of it counts."""
+
+    def rotated(self, degrees: float) -> Painting:
+        """Return the painting turned counterclockwise; corners that stay empty do not count."""
+        if degrees % 360 == 0:
+            return self
+        if degrees % 90 == 0:
+            turns = round(degrees / 90)
+            mask = None if self.mask is None else torch.rot90(self.mask, turns, (-2, -1))
+            return Painting(torch.rot90(self.pixels, turns, (-2, -1)), mask)
+        mask = torch.ones_like(self.pixels[:, :1]) if self.mask is None else self.mask
+        bilinear = TF.InterpolationMode.BILINEAR
+        both = torch.cat([self.pixels, mask], dim=1)
+        turned = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
+        # Only whole pixels: at the rim, the color is half that of the empty corner.
+        inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
+        return Painting(turned[:, :3], turned[:, 3:] * (inside > 0.999))
+
+    def resized(self, size: int) -> Painting:
+        """Return the painting with its longer side at most `size` pixels."""
+        mask = None if self.mask is None else resize(self.mask, size)
+        return Painting(resize(self.pixels, size), mask)
+
+
+StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
+
+
+def as_styles(style: StyleLike) -> list[Style]:
+    """Bring one style or several, given as `Style` or as pictures, to one form.
+
+    Args:
+        style: What `StyleTransfer.run` takes.
+
+    Raises:
+        ValueError: No styles, or a region whose weights are all zero.
+    """
+    # Only these two count as several: an array, for one, is a single picture.
+    several = (
+        list(style) if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
+    )
+    styles = [s if isinstance(s, Style) else Style(s) for s in several]
+    if not styles:
+        raise ValueError("`style` is empty; pass at least one picture.")
+    for key in {s.region_key for s in styles}:
+        if not any(s.weight for s in styles if s.region_key == key):
+            raise ValueError(
+                "`style` has only weights of 0 in a region; at least one must be positive."
+            )
+    return styles
+
+
+def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
+    """Read a mask for a picture.
+
+    Args:
+        source: A picture, or `"alpha"`.
+        picture: What it belongs to, `(N, 3, H, W)`.
+        alpha: The transparency of that picture, if it has any.
+        name: What the mask is called in messages.
+
+    Returns:
+        `(1, 1, H, W)` in [0, 1]; None if all of the picture counts.
+
+    Raises:
+        ValueError: Its proportions are not the picture's, it is a batch, or it is all zero.
+    """
+    if isinstance(source, str) and source == "alpha":
+        mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
+    else:
+        mask = read_picture(source, name=name).pixels.mean(1, keepdim=True).to(picture)
+    if len(mask) != 1:
+        raise ValueError(
+            f"`{name}` is a batch of {len(mask)} pictures; a mask is one. Pass one of them."
+        )
+    (height, width), (rows, columns) = picture.shape[-2:], mask.shape[-2:]
+    # The same proportions, but for the rounding of a side to whole pixels.
+    if abs(rows * width - columns * height) > max(height, width, rows, columns):
+        raise ValueError(
+            f"`{name}` is {rows}x{columns} pixels, but its picture is {height}x{width}. "
+            "Give it the same proportions."
+        )
+    if not bool(mask.any()):
+        raise ValueError(f"`{name}` is black everywhere; some part of it must be white.")
+    return None if bool((mask == 1).all()) else resize(mask, (height, width))

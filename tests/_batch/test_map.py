@@ -1,0 +1,543 @@
+"""Many pictures: each is as `run` makes it, and none stops the others."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst
+from nst import (
+    BackboneExtractor,
+    ContentLoss,
+    CrossLayerGramStyleLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Loss,
+    MapResult,
+    NearestNeighborStyleLoss,
+    RunState,
+    StatisticLoss,
+    Style,
+    StyleTransfer,
+    StyleTransferResult,
+    save_image,
+)
+from nst._batch.worker import SHELF, Shelf
+from nst._engine.capture import capture_painting
+from nst.testing import tiny_extractor
+
+LAYERS = ["relu1_1", "relu2_1"]
+
+
+class MeanLoss(StatisticLoss):
+    """A user's own."""
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return (feature * weight).sum(-1)
+
+
+class BrightnessLoss(Loss):
+    """Does something to whoever repaints a picture that is nearly white."""
+
+    def __init__(self, action: str, *, weight: float = 1.0) -> None:
+        super().__init__(weight=weight)
+        self.action = action
+
+    def forward(self, features: Any) -> Tensor:
+        brightness: Tensor = features["image"].mean()
+        if brightness > 0.9:
+            if self.action == "die":
+                os._exit(1)
+            if self.action == "wait":
+                time.sleep(0.3)
+            else:
+                raise UnpicklableError("too bright", brightness)
+        return brightness
+
+
+class UnpicklableError(Exception):
+    def __init__(self, why: str, brightness: Tensor) -> None:
+        super().__init__(why)
+        self.lock = threading.Lock()
+
+
+class Recorder(Executor):
+    """Notes what another executor is given."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor, self.sizes, self.futures = executor, list[int](), list[Future[Any]]()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = self.executor.submit(fn, *args, **kwargs)
+        self.sizes.append(len(args[0]))
+        self.futures.append(future)
+        return future
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with process_pool(2) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def dask() -> Iterator[Executor]:
+    distributed = pytest.importorskip("distributed")
+    # By default, a task that kills its worker is tried on three more.
+    failures = pytest.importorskip("dask").config.set({"distributed.scheduler.allowed-failures": 0})
+    local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        failures,
+        distributed.LocalCluster(**local, processes=True) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client.get_executor()
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Executor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+@pytest.fixture(params=["none", "threads", "processes", "dask"])
+def executor(request: pytest.FixtureRequest) -> Executor | None:
+    if request.param == "none":
+        return None
+    found: Executor = request.getfixturevalue(request.param)
+    return found
+
+
+def transfer(*losses: Loss, extractor: Any = None, **arguments: Any) -> StyleTransfer:
+    named: dict[str, Loss] = {"content": ContentLoss(["relu2_1"], weight=0.1)}
+    for i, loss in enumerate(losses or [GramStyleLoss(LAYERS)]):
+        named[f"style{i}"] = loss
+    extractor = tiny_extractor() if extractor is None else extractor
+    return StyleTransfer(extractor, named, **{"num_steps": 3, "num_scales": 2, **arguments})
+
+
+def picture(height: int = 24, width: int = 32, seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def files(folder: Path, count: int) -> list[Path]:
+    return [save_image(picture(seed=i), folder / f"photo-{i:02}.png") for i in range(count)]
+
+
+def in_order(results: Iterator[MapResult]) -> list[MapResult]:
+    return sorted(results, key=lambda each: each.index)
+
+
+def results_of(outcomes: Iterator[MapResult]) -> list[StyleTransferResult]:
+    found = []
+    for each in in_order(outcomes):
+        assert each.error is None and each.result is not None, each.error
+        found.append(each.result)
+    return found
+
+
+def settings(result: StyleTransferResult) -> dict[str, Any]:
+    return {**result.settings, "num_threads": None}
+
+
+def assert_same(found: StyleTransferResult, expected: StyleTransferResult) -> None:
+    assert torch.equal(found.image, expected.image)
+    assert found.history == expected.history
+    assert settings(found) == settings(expected)
+    assert torch.equal(found.content, expected.content)
+    assert len(found.styles) == len(expected.styles)
+    for one, other in zip(found.styles, expected.styles, strict=True):
+        assert torch.equal(one, other)
+    assert (found.alpha is None) == (expected.alpha is None)
+    assert (found.num_steps, found.stop_reason) == (expected.num_steps, expected.stop_reason)
+
+
+# The same as `run`
+
+
+def test_each_picture_is_to_the_bit_what_run_makes_of_it(
+    executor: Executor | None, tmp_path: Path, painting: Tensor
+) -> None:
+    save_image(painting, tmp_path / "painting.png")
+    contents: list[Any] = [*files(tmp_path, 2), picture(40, 20), np.ones((20, 30, 3), np.float32)]
+    contents += [Image.new("RGBA", (30, 20), (200, 10, 10, 100))]
+    styles = [Style(tmp_path / "painting.png", 0.7, scale=0.8), Style(picture(30, 30, 9), 0.3)]
+    repaint = transfer(MeanLoss(LAYERS), GramStyleLoss(LAYERS), size=28)
+    found = results_of(repaint.map(contents, styles, executor=executor, init="pink-noise"))
+    assert len(found) == len(contents)
+    for result, content in zip(found, contents, strict=True):
+        assert_same(result, repaint.run(content, styles, init="pink-noise"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "arguments"),
+    [
+        (NearestNeighborStyleLoss(["relu2_1"]), {}),
+        (CrossLayerGramStyleLoss(LAYERS), {}),
+        (GramStyleLoss(LAYERS), {"init": "style"}),
+        (GramStyleLoss(LAYERS), {"preserve_color": "pca", "color_when": "before"}),
+        (GramStyleLoss(LAYERS), {"preserve_color": "luminance", "strength": 0.7, "seed": 3}),
+        (GramStyleLoss(LAYERS), {"init": picture(seed=5), "where": torch.eye(24, 32)}),
+    ],
+    ids=[
+        "no statistics",
+        "across layers",
+        "starts as style",
+        "recolored style",
+        "recolored result",
+        "pictures",
+    ],
+)
+@pytest.mark.parametrize("pool", ["none", "processes"])
+def test_so_it_is_for_every_handle_and_kind_of_loss(
+    pool: str,
+    loss: Loss,
+    arguments: dict[str, Any],
+    painting: Tensor,
+    request: pytest.FixtureRequest,
+) -> None:
+    executor = None if pool == "none" else request.getfixturevalue(pool)
+    repaint = transfer(loss)
+    (found,) = results_of(repaint.map([picture()], painting, executor=executor, **arguments))
+    assert_same(found, repaint.run(picture(), painting, **arguments))
+
+
+def test_styles_may_be_captured_already_and_have_regions(processes: Executor) -> None:
+    left = torch.zeros(1, 1, 24, 32)
+    left[..., :16] = 1
+    repaint = transfer()
+    captured = repaint.capture(picture(30, 30, 4), sizes=[16, 32])
+    styles = [Style(captured.image, region=left), Style(picture(30, 30, 5))]
+    (found,) = results_of(repaint.map([picture()], styles, executor=processes))
+    assert_same(found, repaint.run(picture(), styles))
+
+
+def test_a_painting_too_small_for_a_scale_leaves_it_out_as_in_run() -> None:
+    repaint = transfer(GramStyleLoss(["relu4_1"]))
+    narrow = picture(9, 32, 6)  # 4 pixels wide at half the size, where 8 are needed
+    (found,) = results_of(repaint.map([picture()], narrow))
+    assert_same(found, repaint.run(picture(), narrow))
+
+
+def test_inference_mode_changes_nothing(threads: Executor) -> None:
+    repaint, content = transfer(), picture()
+    expected = repaint.run(content, picture(seed=1))
+    for executor in (None, threads):
+        with torch.inference_mode():
+            (found,) = results_of(repaint.map([content], picture(seed=1), executor=executor))
+        assert_same(found, expected)
+
+
+def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    for executor in (processes, dask):
+        losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}
+        repaint = StyleTransfer(BackboneExtractor(network), losses, num_steps=2)
+        (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=executor))
+        assert_same(found, repaint.run(picture(), picture(seed=1)))
+
+
+def test_a_run_in_another_process_uses_as_many_threads_as_it_is_told(processes: Executor) -> None:
+    outcomes = transfer().map([picture()], picture(seed=1), executor=processes, num_threads=2)
+    assert results_of(outcomes)[0].settings["num_threads"] == 2
+    outcomes = transfer().map([picture()], picture(seed=1), executor=processes)
+    assert results_of(outcomes)[0].settings["num_threads"] == 1
+
+
+def test_threads_of_this_process_are_left_alone(threads: Executor) -> None:
+    outcomes = transfer().map([picture()], picture(seed=1), executor=threads, num_threads=2)
+    assert results_of(outcomes)[0].settings["num_threads"] == torch.get_num_threads() == 1
+
+
+def test_a_picture_is_made_again_from_its_record(processes: Executor, tmp_path: Path) -> None:
+    style = save_image(picture(seed=9), tmp_path / "painting.png")
+    outcomes = transfer().map(files(tmp_path, 1), style, executor=processes)
+    (path,) = results_of(outcomes)[0].save(tmp_path / "out.png")
+    again = StyleTransfer.rerun(path, extractor=tiny_extractor()).save(tmp_path / "again.png")
+    assert path.read_bytes() == again[0].read_bytes()
+
+
+# Failures
+
+
+def test_of_twelve_pictures_on_a_dask_cluster_a_corrupt_one_costs_no_other(
+    dask: Executor, tmp_path: Path
+) -> None:
+    contents = files(tmp_path, 12)
+    contents[7].write_bytes(contents[7].read_bytes()[:200])
+    outcomes = list(transfer().map(contents, picture(seed=99), executor=dask))
+    assert sorted(each.index for each in outcomes) == list(range(12))
+    assert all(each.content == contents[each.index] for each in outcomes)
+    assert sum(each.result is not None for each in outcomes) == 11
+    (failed,) = [each for each in outcomes if each.error is not None]
+    assert failed.index == 7 and failed.name == "photo-07.png"
+    assert isinstance(failed.error, ValueError)
+    assert f"`content` is {str(contents[7])!r}, which is truncated" in str(failed.error)
+
+
+def test_a_failed_picture_has_the_error_of_run(executor: Executor | None, tmp_path: Path) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    contents: list[Any] = ["/missing.png", text, picture(4, 4), picture(), 3]
+    repaint = transfer(GramStyleLoss(["relu4_1"]))
+    outcomes = in_order(repaint.map(contents, picture(seed=1), executor=executor))
+    assert [each.result is None for each in outcomes] == [True, True, True, False, True]
+    for each in outcomes:
+        if each.error is not None:
+            with pytest.raises(type(each.error)) as expected:
+                repaint.run(contents[each.index], picture(seed=1))
+            assert str(each.error) == str(expected.value)
+
+
+def test_an_error_that_cannot_be_sent_is_told_with_the_workers_traceback(
+    processes: Executor,
+) -> None:
+    contents = [torch.ones(1, 3, 24, 32), picture()]
+    repaint = transfer(BrightnessLoss("raise"))
+    failed, done = in_order(repaint.map(contents, picture(seed=1), executor=processes))
+    assert str(failed.error) == "UnpicklableError: too bright"
+    assert failed.error is not None
+    assert 'raise UnpicklableError("too bright", brightness)' in str(failed.error.__cause__)
+    assert done.result is not None
+
+
+def test_a_killed_worker_is_told_for_every_picture_not_done() -> None:
+    contents = [picture(), torch.ones(1, 3, 24, 32), *[picture(seed=i) for i in range(4)]]
+    outcomes: list[MapResult] = []
+    with process_pool(1) as pool, pytest.raises(BrokenExecutor) as broken:
+        repaint = transfer(BrightnessLoss("die"))
+        for each in repaint.map(contents, picture(seed=1), executor=pool, max_in_flight=2):
+            outcomes.append(each)
+    assert sorted(each.index for each in outcomes) == list(range(6))
+    undone = [each for each in outcomes if each.error is not None]
+    assert len(undone) >= 5 and all(isinstance(each.error, BrokenExecutor) for each in undone)
+    assert f"{len(undone)} pictures are not done. Pass those again" in str(broken.value)
+
+
+def test_a_killed_worker_of_dask_costs_only_its_own_picture(dask: Executor) -> None:
+    contents = [picture(), torch.ones(1, 3, 24, 32), picture(seed=2), picture(seed=3)]
+    outcomes = transfer(BrightnessLoss("die")).map(
+        contents, picture(seed=1), executor=dask, max_in_flight=1
+    )
+    failed = [each for each in outcomes if each.result is None]
+    assert [(each.index, type(each.error).__name__) for each in failed] == [(1, "KilledWorker")]
+
+
+def test_an_executor_that_was_shut_down_is_told_for_every_picture_not_done() -> None:
+    pool = ThreadPoolExecutor(1)
+    outcomes = transfer().map(
+        [picture(seed=i) for i in range(4)], picture(), executor=pool, max_in_flight=1
+    )
+    assert next(outcomes).result is not None
+    pool.shutdown()
+    assert [type(next(outcomes).error) for _ in range(3)] == [RuntimeError] * 3
+    with pytest.raises(BrokenExecutor, match="3 pictures are not done"):
+        next(outcomes)
+
+
+def test_what_cannot_be_sent_is_refused(
+    processes: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
+    repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
+    with pytest.raises(TypeError, match="must be defined at the top of a module"):
+        list(repaint.map([picture()], picture(), executor=processes))
+
+
+def test_dask_is_sent_what_only_a_notebook_knows(dask: Executor) -> None:
+    class LocalLoss(StatisticLoss):
+        def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+            return (feature**2 * weight).sum(-1)
+
+    repaint = transfer(LocalLoss(LAYERS), optimizer=lambda params: torch.optim.Adam(params))
+    (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=dask))
+    assert_same(found, repaint.run(picture(), picture(seed=1)))
+
+
+def test_threads_need_nothing_to_be_sent(threads: Executor) -> None:
+    repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
+    (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=threads))
+    assert_same(found, repaint.run(picture(), picture(seed=1)))
+
+
+# One by one
+
+
+def test_results_come_as_they_are_finished(threads: Executor) -> None:
+    contents = [torch.ones(1, 3, 24, 32), picture()]
+    repaint = transfer(BrightnessLoss("wait"), num_steps=1)
+    outcomes = repaint.map(contents, picture(seed=1), executor=threads)
+    assert [each.index for each in outcomes] == [1, 0]
+
+
+@pytest.mark.parametrize("max_in_flight", [1, 3])
+def test_pictures_are_taken_when_there_is_room(threads: Executor, max_in_flight: int) -> None:
+    taken = itertools.count()
+    contents = (picture(seed=next(taken)) for _ in range(8))
+    outcomes = transfer().map(contents, picture(), executor=threads, max_in_flight=max_in_flight)
+    next(outcomes)
+    assert next(taken) <= max_in_flight
+    outcomes.close()
+
+
+def test_alone_a_picture_is_begun_when_it_is_asked_for() -> None:
+    taken = itertools.count()
+    outcomes = transfer().map((picture(seed=next(taken)) for _ in range(8)), picture())
+    assert next(taken) == 0
+    next(outcomes)
+    assert next(taken) == 2
+
+
+def test_what_is_not_begun_when_the_generator_is_closed_never_is() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        recorder = Recorder(pool)
+        outcomes = transfer(BrightnessLoss("wait"), num_steps=1).map(
+            [torch.ones(1, 3, 24, 32) for _ in range(6)],
+            picture(),
+            executor=recorder,
+            max_in_flight=6,
+        )
+        next(outcomes)
+        outcomes.close()
+    assert sum(future.cancelled() for future in recorder.futures) >= 4
+
+
+def test_nothing_is_kept_afterwards(threads: Executor) -> None:
+    list(transfer().map([picture()], picture(), executor=threads))
+    assert not SHELF._values
+
+
+def test_ctrl_c_ends_them_all() -> None:
+    def interrupt(state: RunState) -> None:
+        raise KeyboardInterrupt
+
+    contents = [picture(seed=i) for i in range(3)]
+    (only,) = transfer().map(contents, picture(), callbacks=interrupt)
+    assert only.result is not None and only.result.stop_reason == "interrupted"
+
+
+def test_callbacks_follow_each_run_in_this_process() -> None:
+    steps: list[int] = []
+    contents = [picture(seed=i) for i in range(2)]
+    list(transfer().map(contents, picture(), callbacks=lambda state: steps.append(state.step)))
+    assert steps.count(1) == steps.count(2) == 2
+
+
+# What is done once
+
+
+@pytest.mark.parametrize("pool", ["none", "processes"])
+def test_a_style_is_captured_once_for_each_size(
+    pool: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def counted(style: Any, painting: Any, wanted: Any, recipe: Any) -> Style:
+        sizes.extend(wanted)
+        return capture_painting(style, painting, wanted, recipe)
+
+    monkeypatch.setattr("nst._batch.shared_styles.capture_painting", counted)
+    executor = None if pool == "none" else request.getfixturevalue(pool)
+    contents = [picture(24, 32), picture(32, 24), picture(16, 12), picture(40, 10)]
+    results_of(transfer(size=32).map(contents, picture(), executor=executor))
+    assert sorted(sizes) == [8, 16, 32]
+
+
+def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Remote(Executor):
+        """One worker, with a memory of its own."""
+
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **_: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_result(fn(*args))
+            return future
+
+    monkeypatch.setattr("nst._batch.worker.SHELF", Shelf(room=8))
+    recorder = Recorder(Remote())
+    repaint = transfer()
+    contents = [picture(seed=i) for i in range(9)]
+    results_of(repaint.map(contents, picture(), executor=recorder, max_in_flight=1))
+    network = sum(4 * each.numel() for each in repaint.extractor.parameters())
+    alone = 4 * picture().numel() + 2000
+    assert len(recorder.sizes) == 10
+    assert recorder.sizes.pop(1) > network + alone
+    assert max(recorder.sizes) < alone
+
+
+@pytest.mark.weights
+def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
+    processes: Executor, tmp_path: Path
+) -> None:
+    recorder = Recorder(processes)
+    repaint = StyleTransfer(FeatureExtractor("original"), num_steps=1)
+    style = save_image(picture(64, 64), tmp_path / "painting.png")
+    content = files(tmp_path, 1)[0]
+    (found,) = results_of(repaint.map([content], style, executor=recorder))
+    assert_same(found, repaint.run(content, style))
+    assert recorder.sizes[0] < 1000
+    assert max(recorder.sizes) < 3e6  # the statistics of the style, for one size
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"contents": "photo.png"}, TypeError, "`contents` is 'photo.png'; several pictures"),
+        ({"contents": 3}, TypeError, "`contents` is 3; several pictures"),
+        ({"style": "missing.png"}, FileNotFoundError, "`style[0]` is 'missing.png'"),
+        ({"style": []}, ValueError, "`style` is empty"),
+        ({"executor": 4}, TypeError, "`executor` is 4; a concurrent.futures.Executor is needed"),
+        ({"max_in_flight": 0}, ValueError, "`max_in_flight` is 0"),
+        ({"num_threads": 0}, ValueError, "`num_threads` is 0"),
+        ({"strenght": 1}, TypeError, "`map` has no argument 'strenght'"),
+        ({"strength": -1}, ValueError, "`strength` is -1"),
+        ({"callbacks": 3}, TypeError, "`callbacks`"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_wrong_for_all_is_refused_at_once(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    arguments = {"contents": [picture()], "style": picture(), **changes}
+    with pytest.raises(error) as refusal:
+        transfer().map(arguments.pop("contents"), arguments.pop("style"), **arguments)
+    assert message in str(refusal.value)
+
+
+def test_callbacks_are_refused_with_an_executor(threads: Executor) -> None:
+    with pytest.raises(ValueError, match="`callbacks` cannot follow runs on an executor"):
+        transfer().map([picture()], picture(), executor=threads, callbacks=print)
+
+
+def test_nst_knows_nothing_of_dask() -> None:
+    root = Path(nst.__file__).parent
+    for path in [root / "transfer.py", *(root / "_batch").glob("*.py")]:
+        assert "import dask" not in path.read_text() and "distributed" not in path.read_text()

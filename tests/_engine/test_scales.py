@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nst._engine.scales import NumScales, plan_scales
+
+
+@given(
+    size=st.integers(1, 6000),
+    num_steps=st.integers(1, 1000),
+    num_scales=st.one_of(st.just("auto"), st.integers(1, 12)),
+)
+def test_a_plan_uses_every_step_and_ends_at_the_size(
+    size: int, num_steps: int, num_scales: NumScales
+) -> None:
+    scales = plan_scales(size, num_steps, num_scales)
+    assert scales[-1].size == size
+    assert sum(scale.num_steps for scale in scales) == num_steps
+    assert all(scale.num_steps >= 1 for scale in scales)
+    for coarse, fine in itertools.pairwise(scales):
+        assert coarse.size < fine.size
+        assert abs(fine.size - 2 * coarse.size) <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        (256, [256]),
+        (511, [511]),
+        (512, [256, 512]),
+        (1000, [500, 1000]),
+        (2048, [256, 512, 1024, 2048]),
+    ],
+)
+def test_coarse_scales_stop_before_the_composition_is_lost(size: int, sizes: list[int]) -> None:
+    assert [scale.size for scale in plan_scales(size, 100)] == sizes
+
+
+def test_a_number_of_scales_can_be_asked_for() -> None:
+    assert [scale.size for scale in plan_scales(64, 10, 3)] == [16, 32, 64]
+    assert [scale.size for scale in plan_scales(1024, 10, 1)] == [1024]

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nst import FeatureExtractor
+from nst._network import convolution, stage
+from nst.extractors.weights import Weights
+from nst.testing import tiny_extractor
+
+PlainVGG: TypeAlias = Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]
+LAYERS = FeatureExtractor.layer_names[:-1]  # all that pictures of 16 pixels have
+
+
+def tiny(**options: Any) -> FeatureExtractor:
+    return FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), **options)
+
+
+def gradient(features: Sequence[Tensor], image: Tensor, seed: int) -> Tensor:
+    """The gradient of some function of all features that is as good as any."""
+    generator = torch.Generator().manual_seed(seed)
+    total = image.new_zeros(())
+    for feature in features:
+        factor = torch.rand(feature.shape, generator=generator, dtype=feature.dtype)
+        total = total + (factor * feature.sin()).sum()
+    return torch.autograd.grad(total, image)[0]
+
+
+@pytest.mark.parametrize("winograd", [False, True])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    layers=st.sets(st.sampled_from(LAYERS), min_size=1),
+    height=st.integers(16, 45),
+    width=st.integers(16, 45),
+    batch=st.integers(1, 2),
+    pooling=st.sampled_from(["max", "average"]),
+    padding=st.sampled_from(["zeros", "replicate"]),
+    band=st.sampled_from([1, 2**10, 2**21]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_features_and_gradient_are_those_of_plain_autograd(
+    plain_vgg: PlainVGG,
+    monkeypatch: pytest.MonkeyPatch,
+    winograd: bool,
+    layers: set[str],
+    height: int,
+    width: int,
+    batch: int,
+    pooling: str,
+    padding: str,
+    band: int,
+    seed: int,
+) -> None:
+    monkeypatch.setattr("nst._network.winograd.pays", lambda kernel, height, width: True)
+    monkeypatch.setattr(convolution, "_BAND", band)
+    extractor = tiny(pooling=pooling, padding=padding, winograd=winograd).double()
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
+    image.requires_grad_()
+    expected = plain_vgg(extractor, image)
+    found = extractor(image, layers)
+    for layer in layers:
+        torch.testing.assert_close(found[layer], expected[layer], rtol=1e-10, atol=1e-10)
+    chosen = sorted(layers)
+    torch.testing.assert_close(
+        gradient([found[layer] for layer in chosen], image, seed),
+        gradient([expected[layer] for layer in chosen], image, seed),
+        rtol=1e-9,
+        atol=1e-9,
+    )
+
+
+def test_of_equal_pixels_the_same_one_is_taken_as_by_pytorch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(-1, 3, (2, 9, 11, 5), generator=generator).double()  # many are equal
+    picture = rows.permute(0, 3, 1, 2)
+    expected, index = F.max_pool2d(picture, 2, return_indices=True)
+    out, largest = torch.empty(2, 4, 5, 5).double(), torch.empty(2, 4, 5, 5, dtype=torch.uint8)
+    stage._pool("max", rows, out, largest)
+    assert torch.equal(out.permute(0, 3, 1, 2), expected)
+    corner = index // 11 % 2 * 2 + index % 11 % 2
+    assert torch.equal(largest.permute(0, 3, 1, 2), torch.where(expected > 0, corner, corner + 4))
+
+
+def test_features_that_nobody_uses_cost_no_gradient(photo: Tensor) -> None:
+    image = photo.requires_grad_()
+    features = tiny()(image, ["relu1_1", "relu5_1"])
+    (slope,) = torch.autograd.grad(features["relu1_1"].sum(), image)
+    assert bool(slope.any())
+
+
+def test_a_second_derivative_is_refused(photo: Tensor) -> None:
+    image = photo.requires_grad_()
+    value = tiny()(image, ["relu1_1"])["relu1_1"].square().sum()
+    (slope,) = torch.autograd.grad(value, image, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        torch.autograd.backward(slope.sum())
+
+
+def test_kernels_are_made_anew_when_the_weights_change(
+    plain_vgg: PlainVGG, photo: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst._network.winograd.pays", lambda kernel, height, width: True)
+    extractor = tiny()
+    extractor(photo, ["relu3_1"])
+    extractor.load_state_dict(tiny_extractor(seed=1).state_dict())
+    found = extractor(photo, ["relu3_1"])["relu3_1"]
+    torch.testing.assert_close(found, plain_vgg(extractor, photo)["relu3_1"])
+
+
+def test_copies_and_threads_do_not_disturb_each_other(photo: Tensor) -> None:
+    extractor = tiny()
+    twin = copy.deepcopy(extractor)
+    pictures = [photo.roll(i, -1) for i in range(8)]
+    expected = [twin(picture, ["relu5_1"])["relu5_1"] for picture in pictures]
+    found: dict[int, bool] = {}
+
+    def work(i: int) -> None:
+        features = (extractor(pictures[i], ["relu5_1"])["relu5_1"] for _ in range(20))
+        found[i] = all(torch.equal(each, expected[i]) for each in features)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(range(len(pictures)), True)
+
+
+def test_nobody_changes_features_in_place_which_the_way_back_looks_at() -> None:
+    image = torch.rand(1, 3, 16, 16, requires_grad=True)
+    feature = tiny()(image, ["relu1_2"])["relu1_2"]
+    with pytest.raises(RuntimeError, match="modified inplace"):
+        feature.sub_(0.5)

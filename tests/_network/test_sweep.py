@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Loss,
+    MeanStdStyleLoss,
+    MomentStyleLoss,
+    PointwiseLoss,
+    StatisticLoss,
+    TotalVariationLoss,
+    WassersteinStyleLoss,
+)
+from nst._engine.objective import Objective
+from nst._engine.references import Reference, Region
+from nst.extractors.weights import Weights
+from nst.testing import tiny_extractor
+
+LAYERS = FeatureExtractor.layer_names[:-1]  # all that pictures of 16 pixels have
+
+
+def tiny(dtype: torch.dtype = torch.float64, **options: Any) -> FeatureExtractor:
+    return FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), **options).to(dtype)
+
+
+def noise(n: int, height: int, width: int, seed: int, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, channels, height, width, generator=generator, dtype=torch.float64)
+
+
+class AtOnce(torch.nn.Module):
+    """The same network, as one that knows nothing of rows: what is compared with."""
+
+    def __init__(self, extractor: FeatureExtractor) -> None:
+        super().__init__()
+        self.extractor = extractor
+
+    def forward(self, images: Tensor, layers: Any) -> Mapping[str, Tensor]:
+        features: Mapping[str, Tensor] = self.extractor(images, layers)
+        return features
+
+
+class OwnMean(StatisticLoss):
+    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return (feature * weight).sum(-1), (feature.sin() * weight).sum(-1)
+
+
+class OwnPointwise(PointwiseLoss):
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        return (feature - target).square().sum(1).add(1e-3).sqrt()
+
+
+def losses(layers: list[str]) -> dict[str, Loss]:
+    return {
+        "content": ContentLoss(layers[:2]),
+        "cosine": ContentLoss(layers[-1:], units="cosine"),
+        "own content": OwnPointwise([*layers[:1], "image"]),
+        "gram": GramStyleLoss(layers),
+        "centered": GramStyleLoss(layers[:1], centered=True),
+        "moments": MomentStyleLoss(layers[-2:]),
+        "deviation": MeanStdStyleLoss(layers[-1:]),
+        "transport": WassersteinStyleLoss(layers[:1]),
+        "own style": OwnMean(layers),
+        "smooth": TotalVariationLoss(),
+    }
+
+
+def prepared(
+    extractor: torch.nn.Module,
+    chosen: Mapping[str, Loss],
+    picture: Tensor,
+    masked: bool,
+    **how: Any,
+) -> Objective:
+    objective = Objective(extractor, chosen, **how)
+    height, width = picture.shape[-2:]
+    objective.capture_content(noise(1, height, width, 1).to(picture))
+    styles = [
+        Reference(noise(1, 24, 19, 2).to(picture)),
+        Reference(noise(1, 33, 47, 3).to(picture)),
+    ]
+    regions = [Region(None, styles, [1.0, 2.0])]
+    if masked:
+        mask = (noise(1, height, width, 4, channels=1) + 0.1).to(picture)
+        regions = [Region(mask, styles[:1], [1.0]), Region(1.1 - mask, styles[1:], [1.0])]
+    objective.capture_styles(regions)
+    return objective
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    layers=st.lists(st.sampled_from(LAYERS), min_size=1, max_size=4, unique=True),
+    height=st.integers(16, 300),
+    width=st.integers(16, 60),
+    batch=st.integers(1, 2),
+    tile=st.one_of(st.none(), st.integers(1, 310)),
+    pooling=st.sampled_from(["max", "average"]),
+    padding=st.sampled_from(["zeros", "replicate"]),
+    masked=st.booleans(),
+    name=st.sampled_from(sorted(losses(["relu1_1"]))),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_some_rows_at_a_time_give_the_losses_and_the_gradient_of_all_at_once(
+    layers: list[str],
+    height: int,
+    width: int,
+    batch: int,
+    tile: int | None,
+    pooling: str,
+    padding: str,
+    masked: bool,
+    name: str,
+    seed: int,
+) -> None:
+    extractor = tiny(pooling=pooling, padding=padding)
+    picture = noise(batch, height, width, seed)
+    chosen = {"gram": GramStyleLoss(layers), name: losses(layers)[name]}
+    rounding = 1e-12
+    expected = prepared(AtOnce(extractor), chosen, picture, masked).evaluate(picture)
+    found = prepared(extractor, chosen, picture, masked, tile=tile).evaluate(picture)
+    for each in expected[0]:
+        torch.testing.assert_close(found[0][each], expected[0][each], rtol=rounding, atol=1e-13)
+    assert float((found[1] - expected[1]).norm()) <= rounding * float(expected[1].norm())
+
+
+@pytest.mark.parametrize("tile", [4, 20, 64, 300])
+@pytest.mark.parametrize(("height", "width"), [(300, 131), (97, 300), (16, 16)])
+def test_in_float32_tiles_differ_by_rounding(height: int, width: int, tile: int) -> None:
+    extractor, picture = tiny(torch.float32), noise(1, height, width, 0).float()
+    chosen: dict[str, Loss] = {"content": ContentLoss(), "style": GramStyleLoss()}
+    _, whole = prepared(extractor, chosen, picture, False).evaluate(picture)
+    _, tiled = prepared(extractor, chosen, picture, False, tile=tile).evaluate(picture)
+    assert float((tiled - whole).norm() / whole.norm()) < 1e-5
+
+
+def test_the_gradient_jumps_at_no_border_of_a_tile() -> None:
+    extractor, picture = tiny(), noise(1, 128, 24, 0)
+    chosen: dict[str, Loss] = {"content": ContentLoss(), "style": GramStyleLoss()}
+    _, tiled = prepared(extractor, chosen, picture, False, tile=16).evaluate(picture)
+    _, whole = prepared(extractor, chosen, picture, False).evaluate(picture)
+    difference = (tiled - whole).abs().mean((0, 1, 3))
+    borders = torch.arange(128) % 16 == 0
+    assert float(difference[borders].max()) < 1e-12 * float(whole.abs().max())
+
+
+def test_the_way_back_may_be_gone_again() -> None:
+    image = noise(1, 20, 24, 0).requires_grad_()
+    features = tiny()(image, ["relu1_2", "relu3_1"])
+    total = features["relu1_2"].sum() + features["relu3_1"].square().sum()
+    first = torch.autograd.grad(total, image, retain_graph=True)[0]
+    assert torch.equal(first, torch.autograd.grad(total, image)[0])
+
+
+class Deviation(StatisticLoss):
+    """Breaks the law: what it calls a statistic is not linear in its weights."""
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        mean = (feature * weight).sum(-1, keepdim=True)
+        return ((feature - mean).square() * weight).sum(-1)
+
+
+class OwnForward(GramStyleLoss):
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        return 2 * super().forward(features)
+
+
+@pytest.mark.parametrize("loss", [Deviation(["relu2_1"]), OwnForward(["relu2_1"])])
+def test_a_loss_that_is_no_sum_is_shown_everything_at_once(loss: Loss) -> None:
+    extractor, picture = tiny(), noise(1, 40, 24, 0)
+    expected = prepared(AtOnce(extractor), {"own": loss}, picture, False).evaluate(picture)
+    found = prepared(extractor, {"own": loss}, picture, False).evaluate(picture)
+    assert float(found[0]["own"]) == pytest.approx(float(expected[0]["own"]), rel=1e-12)
+    with pytest.raises(ValueError, match="`tile` is 16, but the loss 'own'"):
+        prepared(extractor, {"own": loss}, picture, False, tile=16)
+
+
+def test_a_network_with_hooks_is_shown_everything_at_once() -> None:
+    extractor, picture, seen = tiny(), noise(1, 24, 24, 0), []
+    extractor.register_forward_hook(lambda *_: seen.append(1))
+    prepared(extractor, {"style": GramStyleLoss()}, picture, False).evaluate(picture)
+    assert seen

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nst._network import winograd
+from nst._network.buffers import Workspace
+from nst._network.winograd import convolve_rows, pays, transform_kernel
+
+
+def convolve(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve a picture or, without a bias, pull the gradient back that takes its place."""
+    backward = bias is None
+    rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
+    out = rows.new_empty(len(image), *image.shape[2:], kernel.shape[1] if backward else len(kernel))
+    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias, backward=backward)
+    return out.permute(0, 3, 1, 2)
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
+)
+def test_it_is_a_convolution(n: int, height: int, width: int, inputs: int, outputs: int) -> None:
+    image, kernel = drawn(0, n, inputs, height, width), drawn(1, outputs, inputs, 3, 3)
+    bias = drawn(2, outputs)
+    expected = F.conv2d(image, kernel, bias, padding=1)
+    torch.testing.assert_close(convolve(image, kernel, bias), expected, rtol=1e-11, atol=1e-11)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
+)
+def test_with_the_same_components_it_pulls_a_gradient_back(
+    n: int, height: int, width: int, inputs: int, outputs: int
+) -> None:
+    gradient, kernel = drawn(0, n, outputs, height, width), drawn(1, outputs, inputs, 3, 3)
+    found = convolve(gradient, kernel, None)
+    expected = F.conv_transpose2d(gradient, kernel, padding=1)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_it_works_without_what_pytorch_does_not_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    image, kernel, bias = drawn(0, 1, 8, 9, 9).float(), drawn(1, 4, 8, 3, 3).float(), torch.ones(4)
+    expected = F.conv2d(image, kernel, bias, padding=1)
+    torch.testing.assert_close(convolve(image, kernel, bias), expected, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr(winograd, "_linear", None)
+    torch.testing.assert_close(convolve(image, kernel, bias), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("capability", ["AVX2", "AVX512"])
+@pytest.mark.parametrize("channels", [64, 256, 512])
+def test_in_float32_it_is_exact_to_a_hundred_thousandth(
+    channels: int, capability: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    # As in the network: not negative, and with kernels that keep the size.
+    image = drawn(0, 1, channels, 24, 20).relu()
+    kernel, bias = drawn(1, channels, channels, 3, 3) / (4.5 * channels) ** 0.5, drawn(2, channels)
+    expected = F.conv2d(image, kernel, bias, padding=1)
+    found = convolve(image.float(), kernel.float(), bias.float())
+    assert (found - expected).norm() / expected.norm() < 1e-5
+    expected = F.conv_transpose2d(image, kernel, padding=1)
+    found = convolve(image.float(), kernel.float(), None)
+    assert (found - expected).norm() / expected.norm() < 1e-5
+
+
+def test_where_it_pays_depends_on_shapes_and_instructions_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    narrow, wide = torch.empty(64, 64, 3, 3), torch.empty(512, 512, 3, 3)
+    for capability, expected in (("AVX2", True), ("DEFAULT", True), ("AVX512", False)):
+        monkeypatch.setattr(
+            torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability
+        )
+        assert pays(narrow, 512, 384) == expected
+        assert pays(wide, 64, 48)
+    assert not pays(wide, 4, 4)
+    assert not pays(wide.double(), 64, 48)
+    assert not pays(wide.to("meta"), 64, 48)

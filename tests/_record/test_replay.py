@@ -1,0 +1,772 @@
+"""A picture tells how it was made, and can be made again from that."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+import nst.cli.main
+from nst import (
+    Callback,
+    ContentLoss,
+    EarlyStopping,
+    FeatureExtractor,
+    GramStyleLoss,
+    RunState,
+    Style,
+    StyleTransfer,
+    TotalVariationLoss,
+    save_image,
+)
+from nst._record.replay import recorded_arguments, recorded_end, recorded_extractor, recorded_run
+from nst._utils.hashing import hash_file, hash_network
+from nst.callbacks.base import CallbackLike
+from nst.extractors.weights import Weights
+from nst.images import read_record
+from nst.testing import tiny_extractor
+
+
+class OwnLoss(TotalVariationLoss):
+    """A loss of the user's."""
+
+    def __init__(self, **own: Any) -> None:
+        super().__init__()
+        self.own = own
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), **self.own}
+
+
+class BrokenLoss(TotalVariationLoss):
+    """A loss of the user's that cannot tell its settings."""
+
+    def settings(self) -> dict[str, Any]:
+        raise RuntimeError("no settings")
+
+
+@dataclass
+class Brush:
+    """A setting of the user's."""
+
+    file: Path
+    colors: frozenset[str] = frozenset({"red", "blue"})
+
+
+@pytest.fixture(autouse=True)
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_image(photo, "photo.png")
+    save_image(painting, "painting.png")
+    half = torch.ones(1, 3, 32, 40)
+    half[..., :20] = 0
+    save_image(half, "half.png")
+    return tmp_path
+
+
+def transfer(**arguments: Any) -> StyleTransfer:
+    losses = {
+        "content": ContentLoss(["relu2_1"], weight=0.1),
+        "style": GramStyleLoss({"relu1_1": 0.3, "relu2_1": 0.7}, centered=True),
+        "smooth": TotalVariationLoss(weight=0.01, power=1),
+    }
+    settings = {"num_steps": 4, "num_scales": 2, "losses": losses, **arguments}
+    return StyleTransfer(tiny_extractor(), **settings)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_a_saved_picture_holds_the_settings(suffix: str) -> None:
+    result = transfer().run("photo.png", "painting.png", strength=0.5)
+    result.save(f"out.{suffix}")
+    assert read_record(f"out.{suffix}") == json.loads(json.dumps(result.settings))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"strength": 0.5, "preserve_color": "pca", "color_when": "both"},
+        {"where": "half.png"},
+        {"init": "pink-noise", "seed": 7},
+        {"init": "painting.png"},
+    ],
+)
+def test_a_picture_is_made_again_to_the_bit(arguments: dict[str, Any]) -> None:
+    first = transfer().run("photo.png", "painting.png", **arguments)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+    assert again.settings == first.settings
+
+
+def test_regions_masks_and_style_files_are_found_again(folder: Path) -> None:
+    own = transfer()
+    own.capture("painting.png", sizes=[20, 40]).save("painting.nst")
+    styles = [
+        Style("painting.png", 2.0, "half.png", scale=0.9, rotation=10),
+        Style("photo.png", mask="half.png", region="half.png"),
+        Style.load("painting.nst", weight=0.5),
+    ]
+    first = own.run("photo.png", styles)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+
+
+def test_a_texture_is_made_again() -> None:
+    first = transfer(average=0.5, optimizer="adam").synthesize("painting.png", (24, 30), seed=3)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image)
+
+
+def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
+    """Return a callback that stops a run, as a user's may."""
+    return lambda state: state.stop(reason) if state.step == step else None
+
+
+class StopAtOnce(Callback):
+    """Stops a run before its first step."""
+
+    def on_start(self, state: RunState) -> None:
+        state.stop("at once")
+
+
+def interrupt(state: RunState) -> None:
+    """Be Ctrl-C in the third step."""
+    if state.step == 3:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+@pytest.mark.parametrize(
+    ("callback", "steps"),
+    [
+        (stop_at(1), 1),  # at the coarse scale
+        (stop_at(5), 5),  # where the scales meet
+        (stop_at(6), 6),
+        (stop_at(8, "at the last step"), 8),
+        (EarlyStopping(patience=1, min_improvement=0.9), 7),
+        (StopAtOnce(), 0),
+    ],
+)
+def test_a_run_that_was_stopped_is_made_again_as_far_as_it_went(
+    optimizer: str, callback: CallbackLike, steps: int
+) -> None:
+    own = transfer(num_steps=8, optimizer=optimizer)
+    first = own.run("photo.png", "painting.png", init="pink-noise", callbacks=callback)
+    first.save("out.png")
+    record = read_record("out.png")
+    assert (record["num_steps"], record["steps_done"]) == (8, first.num_steps) == (8, steps)
+    assert record["stop_reason"] == first.stop_reason
+    seen: list[int] = []
+    again = StyleTransfer.rerun(
+        "out.png",
+        extractor=tiny_extractor(),
+        callbacks=[lambda state: seen.append(state.num_steps)],
+    )
+    assert torch.equal(again.image, first.image)
+    assert (again.num_steps, seen) == (steps, [8] * steps)
+    if steps < 8:
+        assert again.settings == first.settings and again.stop_reason == first.stop_reason
+
+
+def test_a_texture_that_was_stopped_is_made_again_as_far_as_it_went() -> None:
+    first = transfer().synthesize("painting.png", (24, 30), callbacks=stop_at(2))
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, first.image) and again.num_steps == 2
+
+
+def test_a_completed_run_is_not_stopped_again() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png").save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert (again.num_steps, again.stop_reason) == (8, "completed")
+
+
+def test_another_number_of_steps_is_gone_through_to_its_end() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(2)).save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), num_steps=4)
+    assert (again.num_steps, again.stop_reason) == (4, "completed")
+
+
+def test_a_callback_may_stop_a_rerun_earlier() -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(3)).save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), callbacks=stop_at(2, "now"))
+    assert (again.num_steps, again.stop_reason) == (2, "now")
+
+
+def test_of_a_run_that_was_interrupted_it_is_said_that_it_may_differ(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = transfer(num_steps=8).run("photo.png", "painting.png", callbacks=interrupt)
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert (again.num_steps, again.stop_reason) == (3, "interrupted")
+    assert "interrupted within a step, after 3 of 8" in caplog.text
+
+
+def test_a_recorded_reason_does_not_control_the_terminal(photo: Tensor) -> None:
+    record = transfer().run("photo.png", "painting.png", callbacks=stop_at(2)).settings
+    save_image(photo, "out.png", record={**record, "stop_reason": "red \x1b[31m\ndone"})
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert again.stop_reason == "red  [31m done"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps_done": -1},
+        {"steps_done": 5},
+        {"steps_done": "2"},
+        {"steps_done": None},
+        {"steps_done": 2, "stop_reason": None},
+        {"steps_done": 2, "stop_reason": ["completed"]},
+    ],
+)
+def test_an_impossible_end_is_refused(changes: dict[str, Any], photo: Tensor) -> None:
+    record = transfer().run("photo.png", "painting.png").settings
+    save_image(photo, "out.png", record={**record, **changes})
+    with pytest.raises(ValueError, match="`record` cannot be used: `st"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_files_are_looked_for_where_one_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = transfer().run("photo.png", "painting.png")
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir()
+    first.save("a/out.png")
+    Path("photo.png").rename("b/photo.png")
+    Path("painting.png").rename("c/painting.png")
+    monkeypatch.chdir(folder / "a")
+    with pytest.raises(FileNotFoundError, match=r"`content` was 'photo\.png', which is not in"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    again = StyleTransfer.rerun(
+        "out.png", ["../b", "../c/painting.png"], extractor=tiny_extractor()
+    )
+    assert torch.equal(again.image, first.image)
+
+
+def test_a_file_that_has_changed_is_refused(painting: Tensor) -> None:
+    transfer().run("photo.png", "painting.png").save("out.png")
+    save_image(painting.flip(-1), "painting.png")
+    with pytest.raises(ValueError, match=r"`style\[0\]` was 'painting\.png', but .* another"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_pictures_in_memory_are_hashed_but_cannot_be_found(photo: Tensor) -> None:
+    result = transfer().run(photo, "painting.png")
+    result.save("out.png")
+    inputs = read_record("out.png")["inputs"]
+    assert inputs["content"]["name"] is None and len(inputs["content"]["sha256"]) == 64
+    assert inputs["style[0]"] == {"name": "painting.png", "sha256": hash_file("painting.png")}
+    with pytest.raises(ValueError, match="`content` of this run was in memory"):
+        StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    again = StyleTransfer.from_record("out.png", tiny_extractor()).run(photo, "painting.png")
+    assert torch.equal(again.image, result.image)
+
+
+def test_a_record_names_no_folder(folder: Path) -> None:
+    (path,) = transfer().run(folder / "photo.png", folder / "painting.png").save("out.png")
+    assert str(folder) not in json.dumps(read_record(path))
+
+
+def test_no_path_of_a_record_is_followed(folder: Path, photo: Tensor) -> None:
+    result = transfer().run("photo.png", "painting.png")
+    (folder / "inside").mkdir()
+    record = json.loads(json.dumps(result.settings))
+    for name in ("../photo.png", str(folder / "photo.png"), "..\\photo.png"):
+        record["inputs"]["content"]["name"] = name
+        save_image(photo, "inside/out.png", record=record)
+        Path("photo.png").rename("hidden.png")
+        with pytest.raises(FileNotFoundError, match="which is not in"):
+            StyleTransfer.rerun("inside/out.png", extractor=tiny_extractor())
+        Path("hidden.png").rename("photo.png")
+
+
+def test_settings_of_any_kind_are_recorded_without_folders(folder: Path) -> None:
+    seed: Any = np.int64(3)
+    own = {
+        "seed": np.int64(7),
+        "share": np.float32(0.5),
+        "end": math.inf,
+        "file": folder / "brush.png",
+        "text": f"{folder}/brush.png",
+        "brush": Brush(folder / "brush.png"),
+        "names": {"b", "a"},
+        "object": object(),
+        "loss": OwnLoss,
+    }
+    made = transfer(losses={"own": OwnLoss(**own)}).run(
+        "photo.png",
+        "painting.png",
+        seed=seed,
+        callbacks=lambda state: state.stop(f"{folder}/x"),
+    )
+    (path,) = made.save("out.png")
+    record = read_record(path)
+    assert record == made.settings
+    told = record["losses"]["own"]
+    assert record["seed"] == 3 and (told["seed"], told["share"], told["end"]) == (7, 0.5, "inf")
+    assert (told["file"], told["text"], told["names"]) == ("brush.png", "brush.png", ["a", "b"])
+    assert told["object"] == "<object object>"
+    assert "brush.png" in told["brush"]
+    assert str(folder.parent) not in json.dumps(record)
+
+
+def test_weights_of_the_users_own_are_recorded_without_their_folder(folder: Path) -> None:
+    network = FeatureExtractor(Weights(tiny_extractor().state_dict(), f"{folder}/own.pth"))
+    made = StyleTransfer(network, num_steps=1).run("photo.png", "painting.png")
+    assert made.settings["extractor"]["weights"] == "own.pth"
+
+
+def test_a_loss_that_cannot_tell_its_settings_does_not_cost_the_picture(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = transfer(losses={"own": BrokenLoss()}).run("photo.png", "painting.png")
+    assert made.settings["losses"]["own"] == {"type": "BrokenLoss"}
+    assert "BrokenLoss.settings failed" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
+def test_a_record_too_long_for_the_format_does_not_cost_the_picture(
+    suffix: str, photo: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = {"text": "a" * 100_000}
+    save_image(photo, f"out.{suffix}", record=record)
+    if suffix != "jpg":
+        assert read_record(f"out.{suffix}") == record
+        assert not caplog.records
+        return
+    with Image.open("out.jpg") as picture:
+        assert picture.size == (40, 32)
+    with pytest.raises(ValueError, match="holds no record"):
+        read_record("out.jpg")
+    assert "the record of 'out.jpg' is left out" in caplog.text
+
+
+def test_records_about_as_long_as_the_format_can_hold_are_kept_or_left_out(photo: Tensor) -> None:
+    kept = []
+    for length in range(65_470, 65_530, 4):
+        save_image(photo, "out.jpg", record={"text": "a" * length})
+        with Image.open("out.jpg") as picture:
+            kept.append(length if 0x010E in picture.getexif() else 0)
+        if kept[-1]:
+            assert read_record("out.jpg") == {"text": "a" * length}
+    assert kept[0] and not kept[-1]
+
+
+def test_a_record_of_any_kind_can_be_saved(photo: Tensor) -> None:
+    save_image(
+        photo, "out.png", record={"array": np.zeros(2), "end": math.nan, "path": Path("a/b")}
+    )
+    assert read_record("out.png") == {"array": [0.0, 0.0], "end": "nan", "path": "b"}
+
+
+def test_the_record_can_be_left_out() -> None:
+    transfer().run("photo.png", "painting.png").save("out.png", record=False)
+    with pytest.raises(ValueError, match=r"'out\.png', which holds no record"):
+        read_record("out.png")
+
+
+def test_formats_that_can_hold_no_record_are_saved_without() -> None:
+    transfer().run("photo.png", "painting.png").save("out.bmp")
+    with pytest.raises(ValueError, match="holds no record"):
+        read_record("out.bmp")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "[]", "{}", '{"nst record": 2}', "{", "[" * 100_000, '{"nst record": null}']
+)
+def test_what_is_no_record_is_refused(text: str) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = text
+    Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
+    with pytest.raises(ValueError, match=r"'out\.tiff', which holds no record of nst"):
+        read_record("out.tiff")
+
+
+@pytest.mark.parametrize("missing", ["losses", "size", "styles", "inputs", "task"])
+def test_an_incomplete_record_is_refused(missing: str, photo: Tensor) -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    for value in ("removed", None):
+        record.pop(missing, None)
+        if value is None:
+            record[missing] = None
+        save_image(photo, "out.png", record=record)
+        if missing == "size" and value is None:  # which is a size: every picture keeps its own
+            continue
+        if missing == "task" and value is None:
+            continue
+        with pytest.raises(ValueError, match="`record` cannot be used: "):
+            StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+
+
+def test_a_record_without_a_network_needs_one_given() -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    del record["extractor"]
+    with pytest.raises(ValueError, match="`record` cannot be used: "):
+        StyleTransfer.from_record(record)
+    assert StyleTransfer.from_record(record, tiny_extractor()).num_steps == 4
+
+
+@pytest.mark.parametrize("picture", [Image.new("1", (40, 32), 1), Image.new("P", (40, 32))])
+def test_pictures_of_any_kind_can_be_recorded(picture: Image.Image) -> None:
+    arrays: list[Any] = [np.zeros((32, 40, 3), dtype=kind) for kind in ("uint8", ">u2", "float32")]
+    for source in (picture, *arrays):
+        result = transfer().run(source, "painting.png")
+        assert len(result.settings["inputs"]["content"]["sha256"]) == 64
+
+
+def test_what_is_not_nsts_own_is_named_and_can_be_given() -> None:
+    own = transfer(losses={"own": OwnLoss()}, optimizer=torch.optim.SGD)
+    own.run("photo.png", "painting.png").save("out.png")
+    with pytest.raises(ValueError, match=r"the loss 'own' of type 'OwnLoss', .* Pass losses="):
+        StyleTransfer.from_record("out.png", tiny_extractor())
+    with pytest.raises(ValueError, match="`optimizer` is 'SGD'"):
+        StyleTransfer.from_record("out.png", tiny_extractor(), losses={"own": OwnLoss()})
+    with pytest.raises(ValueError, match=r"the weights 'tiny, seed 0', .* Pass extractor="):
+        StyleTransfer.from_record("out.png", losses={"own": OwnLoss()}, optimizer="adam")
+    made = StyleTransfer.from_record(
+        "out.png", tiny_extractor(), losses={"own": OwnLoss()}, optimizer="adam", num_steps=3
+    )
+    assert made.num_steps == 3
+
+
+def test_nothing_of_a_record_is_executed(photo: Tensor) -> None:
+    record = json.loads(json.dumps(transfer().run("photo.png", "painting.png").settings))
+    record["losses"]["style"] = {"type": "STYLE_LAYERS"}
+    save_image(photo, "out.png", record=record)
+    with pytest.raises(ValueError, match="type 'STYLE_LAYERS', which is not nst's own"):
+        StyleTransfer.from_record("out.png", tiny_extractor())
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Small networks in the place of VGG19: the seed of each, by the weights' name."""
+    seeds = {"original": 0, "torchvision": 1}
+
+    def load(source: Any) -> Weights:
+        if source not in seeds:  # as for a path
+            raise FileNotFoundError(source)
+        return Weights(tiny_extractor(seeds[source]).state_dict(), source)
+
+    monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
+    return seeds
+
+
+def named(**arguments: Any) -> StyleTransfer:
+    return StyleTransfer(FeatureExtractor("original", **arguments), num_steps=2)
+
+
+def test_the_recorded_network_is_found_by_its_name(networks: dict[str, int]) -> None:
+    first = named(pooling="average", padding="replicate").run("photo.png", "painting.png")
+    first.save("out.png")
+    again = StyleTransfer.rerun("out.png")
+    assert torch.equal(again.image, first.image)
+    assert again.settings == first.settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weights": "/tmp/evil.pth"}, r"the weights '/tmp/evil\.pth', which .* --weights"),
+        ({"weights": "photo.png"}, r"the weights 'photo\.png', which are known by no name"),
+        ({"weights": "auto"}, "the weights 'auto', which are known by no name"),
+        ({"weights": ["original"]}, "known by no name"),
+        ({"weights": None}, "known by no name"),
+        ({"pooling": "mean"}, "`pooling` is 'mean'"),
+        ({"pooling": {}}, "`pooling` is {}"),
+        ({"padding": 7}, "`padding` is 7"),
+        ({"type": "BackboneExtractor"}, "of type 'BackboneExtractor', .* Pass extractor="),
+        ({"type": []}, r"of type \[\]"),
+        ("a text", "`extractor` is 'a text'"),
+        ([], r"`extractor` is \[\]"),
+        (7, "`extractor` is 7"),
+        (None, "`extractor` is None"),
+    ],
+)
+def test_a_forged_network_is_refused(
+    networks: dict[str, int], photo: Tensor, changes: Any, message: str
+) -> None:
+    record = dict(named().run("photo.png", "painting.png").settings)
+    valid = record["extractor"]
+    record["extractor"] = {**valid, **changes} if isinstance(changes, dict) else changes
+    save_image(photo, "out.png", record=record)
+    # Not through a file, in which no path is absolute.
+    with pytest.raises(ValueError, match=f"`record` cannot be used: .*{message}"):
+        recorded_extractor(record)
+    with pytest.raises(ValueError, match="`record` cannot be used: "):
+        StyleTransfer.rerun("out.png")
+    if not (isinstance(changes, dict) and "weights" in changes):
+        with pytest.raises(ValueError, match="`record` cannot be used: "):
+            recorded_extractor(record, weights="original")
+
+
+@pytest.mark.parametrize(
+    "missing", ["extractor", "network", "type", "weights", "pooling", "padding"]
+)
+def test_a_network_told_in_part_is_refused(networks: dict[str, int], missing: str) -> None:
+    record = json.loads(json.dumps(named().run("photo.png", "painting.png").settings))
+    (record if missing in record else record["extractor"]).pop(missing)
+    with pytest.raises(ValueError, match=f"`record` cannot be used: it lacks '{missing}'"):
+        recorded_extractor(record)
+
+
+def test_weights_that_are_given_leave_the_other_settings_as_recorded(
+    networks: dict[str, int],
+) -> None:
+    record = dict(named(pooling="average").run("photo.png", "painting.png").settings)
+    record["extractor"] = {**record["extractor"], "weights": "mine.pth"}
+    network = recorded_extractor(record, weights="torchvision")
+    assert (network.weights, network.pooling) == ("torchvision", "average")
+
+
+def test_another_network_of_the_same_name_is_refused(networks: dict[str, int]) -> None:
+    named().run("photo.png", "painting.png").save("out.png")
+    networks["original"] = 5
+    hashes = [hash_network(FeatureExtractor("original"))[:12], hash_network(tiny_extractor())[:12]]
+    with pytest.raises(ValueError, match=f"with the network {hashes[1]}, .* {hashes[0]}"):
+        StyleTransfer.rerun("out.png")
+    with pytest.raises(ValueError, match="The weights 'original' are others here"):
+        StyleTransfer.from_record("out.png")
+
+
+def test_another_network_that_is_given_is_used_with_a_warning(
+    networks: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = named().run("photo.png", "painting.png")
+    first.save("out.png")
+    StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert "network" not in caplog.text
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(seed=1))
+    assert not torch.equal(again.image, first.image)
+    hashes = [hash_network(tiny_extractor(seed))[:12] for seed in (0, 1)]
+    assert f"with the network {hashes[0]}, but this one is {hashes[1]}" in caplog.text
+
+
+def test_a_network_without_a_fingerprint_does_not_cost_the_picture(folder: Path) -> None:
+    class Stateful(nn.Module):
+        def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+            return {"image": images, **dict.fromkeys(layers, images)}
+
+        def get_extra_state(self) -> object:
+            return object()
+
+        def set_extra_state(self, state: object) -> None: ...
+
+    made = StyleTransfer(Stateful(), num_steps=1).run("photo.png", "painting.png")
+    made.save("out.png")
+    assert read_record("out.png")["network"] is None
+    assert torch.equal(StyleTransfer.rerun("out.png", extractor=Stateful()).image, made.image)
+
+
+def test_no_path_is_followed_as_the_beginning_of_a_run(folder: Path) -> None:
+    record = dict(transfer().run("photo.png", "painting.png").settings)
+    for forged in ("painting.png", str(folder / "painting.png"), "picture"):
+        with pytest.raises(
+            ValueError, match=r"`record` cannot be used: (`init` is|it lacks 'init')"
+        ):
+            recorded_run({**record, "init": forged}, ["."])
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b", "..", "", "\ud800", "photo.png/.."])
+def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
+    record = json.loads(json.dumps(transfer().run("photo.png", "painting.png").settings))
+    record["inputs"]["content"]["name"] = name
+    with pytest.raises(FileNotFoundError, match="which is not in"):
+        recorded_run(record, ["."])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_steps": "many"}, "`num_steps` is 'many'; a whole number"),
+        ({"num_steps": True}, "`num_steps` is True; a whole number"),
+        ({"num_steps": 10**400}, "it has a whole number of more than 64 bits"),
+        ({"average": math.nan}, "it has the number nan"),
+        ({"size": object()}, "it has a object"),
+        ({"normalize_gradients": 1}, "`normalize_gradients` is 1; True or False"),
+        ({"device": 3}, "`device` is 3; a text"),
+        ({"device": "abacus"}, "`device` is 'abacus'"),
+        ({"optimizer": None}, "`optimizer` is None; a text"),
+        ({"losses": {}}, "`losses` has none that weighs"),
+        ({"losses": {"a": 3}}, r"`losses\['a'\]` is 3"),
+        ({"losses": {"a": {"type": "ContentLoss", "brush": 1}}}, "unexpected keyword .*'brush'"),
+        ({"losses": {"a": {"type": "ContentLoss", "layers": [{}]}}}, "unhashable"),
+        ({"seed": 2**70}, "more than 64 bits"),
+        ({"seed": "7"}, "`seed` is '7'"),
+        ({"strength": 1e200}, "`strength` is 1e\\+200"),
+        ({"styles": "photo.png"}, "`styles` is 'photo.png'; a list"),
+        ({"styles": []}, "`style` is empty"),
+        ({"styles": [{"weight": 1, "scale": 1e308}]}, "scale` is 1e"),
+        ({"styles": [{"weight": 1, "region": []}]}, "region` is \\[\\]"),
+        ({"styles": [{"weight": 1, "mask": "alpha"}]}, "mask` is 'alpha'; True or False"),
+        ({"styles": [{"weight": 1}] * 2}, r"it lacks 'style\[1\]'"),
+        ({"inputs": {"__class__": {"name": "a", "sha256": ""}}}, "no argument of a run"),
+        ({"inputs": {"content": {"name": 7, "sha256": ""}}}, "content.name` is 7"),
+        ({"where": "photo.png"}, "`where` is 'photo.png'; True or False"),
+        ({"task": "synthesize", "shape": [10**9, 10**9], "init": "noise"}, "`shape` is"),
+        ({"task": "synthesize", "shape": [3], "init": "noise"}, "`shape` is"),
+        ({"task": "synthesize"}, "`init` is 'content'"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_said(changes: dict[str, Any], message: str) -> None:
+    record = {**transfer().run("photo.png", "painting.png").settings, **changes}
+    with pytest.raises(ValueError, match=f"`record` cannot be used: .*{message}"):
+        recorded_arguments(record, {})
+        recorded_run(record, ["."])
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([-1, 0, 1, 10**30, 10**400, 1e308, -0.5, math.nan, math.inf, "", "alpha"])
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn, record: Any) -> Any:
+    """Drop or replace one to three parts of a record, at any depth."""
+    record = copy.deepcopy(record)
+    for _ in range(draw(st.integers(1, 3))):
+        places = list(_places(record))
+        container, key = draw(st.sampled_from(places)) if places else (record, "forged")
+        if draw(st.booleans()) and key in container:
+            del container[key]
+        else:
+            container[key] = draw(JSON)
+    return record
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield value, key
+            yield from _places(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _places(each)
+
+
+FORGED = settings(
+    deadline=None,
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@FORGED
+@given(st.data())
+def test_every_record_can_be_used_or_is_refused(
+    networks: dict[str, int], data: st.DataObject
+) -> None:
+    record = data.draw(mutations(_valid_record(data.draw(st.booleans()))))
+    uses: list[Callable[[], object]] = [
+        lambda: recorded_arguments(record, {}),
+        lambda: recorded_extractor(record),
+        lambda: recorded_extractor(record, "original"),
+        lambda: recorded_end(record),
+    ]
+    for use in uses:
+        try:
+            use()
+        except ValueError as error:
+            assert str(error).startswith("`record` cannot be used: ")
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        recorded_run(record, ["."])
+    with contextlib.suppress(ValueError):
+        StyleTransfer.from_record(record, tiny_extractor())
+    path = save_image(torch.zeros(1, 3, 4, 4), "forged.png", record=record)
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        StyleTransfer.rerun(path, num_steps=1, size=8)
+
+
+@functools.cache
+def _valid_record(texture: bool) -> dict[str, Any]:
+    made = StyleTransfer(FeatureExtractor("original"), num_steps=1, size=32)
+    if texture:
+        return made.synthesize("painting.png", (16, 20), callbacks=StopAtOnce()).settings
+    style = Style("photo.png", 2.0, "half.png", "half.png", 0.9, 10)
+    return made.run("photo.png", [style, "painting.png"]).settings
+
+
+@FORGED
+@given(st.data())
+def test_every_text_is_a_record_or_is_refused(data: st.DataObject) -> None:
+    text = json.dumps({"nst record": 1, **data.draw(mutations({"seed": 7, "losses": {"a": 1}}))})
+    start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 5))
+    exif = Image.Exif()
+    exif[0x010E] = text[:start] + data.draw(st.text(max_size=5)) + text[start + length :]
+    Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_record("out.tiff"), dict)
+
+
+@FORGED
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=8))
+def test_every_damaged_file_has_a_record_or_is_refused(place: int, damage: bytes) -> None:
+    save_image(torch.zeros(1, 3, 8, 8), "out.png", record={"seed": 7})
+    content = Path("out.png").read_bytes()
+    place %= len(content)
+    Path("out.png").write_bytes(content[:place] + damage + content[place + len(damage) :])
+    with contextlib.suppress(ValueError):
+        assert isinstance(read_record("out.png"), dict)
+
+
+def test_the_command_line_makes_a_picture_again(networks: dict[str, int]) -> None:
+    line = "stylize photo.png painting.png -o out.png --steps 2 --strength 0.5 --quiet"
+    assert nst.cli.main.main([*line.split(), "--weights", "original"]) == 0
+    assert nst.cli.main.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
+    pictures = [Image.open(name).tobytes() for name in ("out.png", "again.png")]
+    assert pictures[0] == pictures[1]
+    assert nst.cli.main.main(["rerun", "photo.png", "-o", "again.png", "--quiet"]) == 2
+
+
+def test_the_command_line_takes_weights_that_the_record_cannot_name(
+    networks: dict[str, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    networks["mine.pth"] = 3
+    Path("mine.pth").write_bytes(b"weights")
+    line = "stylize photo.png painting.png -o out.png --steps 2 --pooling average --quiet"
+    assert nst.cli.main.main([*line.split(), "--weights", "mine.pth"]) == 0
+    again = ["rerun", "out.png", "-o", "again.png", "--quiet"]
+    assert nst.cli.main.main(again) == 2
+    assert "the weights 'mine.pth', which are known by no name" in capsys.readouterr().err
+    assert nst.cli.main.main([*again, "--weights", "mine.pth"]) == 0
+    assert read_record("again.png") == read_record("out.png")
+
+
+def test_the_command_line_refuses_a_forged_network(
+    networks: dict[str, int], photo: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = dict(named().run("photo.png", "painting.png").settings)
+    forgeries: list[Any] = [[], 7, None, {"type": "FeatureExtractor", "weights": "photo.png"}]
+    for forged in forgeries:
+        save_image(photo, "out.png", record={**record, "extractor": forged})
+        for extra in ([], ["--weights", "original"]):
+            assert (
+                nst.cli.main.main(["rerun", "out.png", "-o", "again.png", "--quiet", *extra]) == 2
+            )
+            assert "nst: error: `record` cannot be used" in capsys.readouterr().err

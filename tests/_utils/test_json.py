@@ -1,0 +1,131 @@
+"""What JSON can hold of any value."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import fractions
+import json
+import math
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nst._utils.json import json_ready
+
+
+@dataclasses.dataclass
+class Brush:
+    file: PurePosixPath
+    size: float = 1.5
+
+
+class Mood(enum.IntEnum):
+    CALM = 3
+
+
+class Stubborn:
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.int64(7), 7),
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), True),
+        (np.str_("max"), "max"),
+        (torch.tensor(2.0), 2.0),
+        (torch.tensor([[1, 2]]), [[1, 2]]),
+        (np.array([0.5, np.nan]), [0.5, "nan"]),
+        (Mood.CALM, 3),
+        (fractions.Fraction(1, 4), 0.25),
+        (math.inf, "inf"),
+        (2**2000, hex(2**2000)),
+        ((1, (2,)), [1, [2]]),
+        ({3, 1}, [1, 3]),
+        ({1: "one", None: "none", (1, 2): "pair"}, {"1": "one", "null": "none", "[1, 2]": "pair"}),
+        (Brush(PurePosixPath("/a b/c.png")), "Brush(file=PurePosixPath('c.png'), size=1.5)"),
+        (Stubborn(), "<Stubborn>"),
+        (torch.zeros(100), "<Tensor of torch.float32, (100,)>"),
+        (b"bytes", "b'bytes'"),
+    ],
+)
+def test_a_value_becomes_what_json_can_hold(value: Any, expected: Any) -> None:
+    assert json_ready(value) == expected
+    assert type(json_ready(value)) is type(expected)
+
+
+def test_a_repr_holds_no_address() -> None:
+    assert json_ready(object()) == "<object object>"
+    assert json_ready(len) == "<built-in function len>"
+    assert " at 0x" not in json_ready(lambda: 0)
+
+
+def test_what_holds_itself_comes_to_an_end() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    assert len(json.dumps(json_ready(endless))) < 100
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert len(json.dumps(json_ready(deep))) < 100
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (Path("/home/me/x.png"), "x.png"),
+        (Path("me/x.png"), "x.png"),
+        (PureWindowsPath("C:/Users/me/x.png"), "x.png"),
+        ("/home/My Name/x y.png", "x y.png"),
+        (r"C:\Users\My Name\x.png", "x.png"),
+        (r"\\server\me\x.png", "x.png"),
+        ("file:///home/me/x.png", "x.png"),
+        ("//home/me/x.png", "x.png"),
+        ("brush=/home/me/x.png, size=2", "brush=x.png, size=2"),
+        ("brush:'/home/my name/x.png', size=1/2", "brush:'x.png', size=1/2"),
+        ({"/home/me/x.png": 1}, {"x.png": 1}),
+        ("/", "/"),
+        ("a / b", "a / b"),
+        ("1/(C P)", "1/(C P)"),
+        ("features/conv1", "features/conv1"),
+        ("../x.png", "../x.png"),
+        ("https://example.org/x.png", "https://example.org/x.png"),
+    ],
+)
+def test_absolute_paths_lose_their_folders(text: Any, expected: Any) -> None:
+    assert json_ready(text) == expected
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.complex_numbers(),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers() | st.none(), inner)
+        | inner.map(repr)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(deadline=None)
+@given(ANYTHING)
+def test_the_result_is_json_and_stays_the_same(value: Any) -> None:
+    ready = json_ready(value)
+    assert json.loads(json.dumps(ready, allow_nan=False)) == ready
+    assert json_ready(ready) == ready
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="/\\:'\"a .\n~-"))
+def test_a_text_is_cleaned_in_one_go(text: str) -> None:
+    ready = json_ready(text)
+    assert json_ready(ready) == ready

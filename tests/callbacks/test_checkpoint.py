@@ -1,0 +1,769 @@
+"""A run that is kept in a file goes on from there as if it had never stopped."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import multiprocessing
+import random
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nst.cli.main
+from nst import (
+    BoundedLBFGS,
+    Callback,
+    Checkpoint,
+    ContentLoss,
+    EarlyStopping,
+    FeatureExtractor,
+    GramStyleLoss,
+    LossHistory,
+    RunState,
+    Style,
+    StyleTransfer,
+    StyleTransferResult,
+    TotalVariationLoss,
+    load_image,
+    save_image,
+)
+from nst._engine.canvas import Canvas
+from nst._utils.archive import read_archive, write_archive
+from nst._utils.hashing import hash_tensor
+from nst.callbacks.base import CallbackLike
+from nst.callbacks.checkpoint import read_checkpoint_record
+from nst.extractors.weights import Weights
+from nst.images import read_record
+from nst.optim.by_name import OptimizerLike
+from nst.testing import tiny_extractor
+
+STEPS = 9
+
+
+@pytest.mark.weights
+def test_the_real_network_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    photo, painting = picture(96, 80, 1), picture(72, 64, 2)
+    made = StyleTransfer(num_steps=4, num_scales=2)
+    whole = made.run(photo, painting)
+    for step in (1, 3):
+        callbacks: list[CallbackLike] = [Checkpoint(tmp_path / "run.ckpt", step), CutLast(step)]
+        with pytest.raises(PowerCut):
+            made.run(photo, painting, callbacks=callbacks)
+        assert_same(StyleTransfer.resume(tmp_path / "run.ckpt"), whole)
+
+
+class PowerCut(BaseException):
+    """The process is gone."""
+
+
+def cut_after(step: int) -> Callable[[RunState], None]:
+    def cut(state: RunState) -> None:
+        if state.step == step:
+            raise PowerCut
+
+    return cut
+
+
+class CutLast(Callback):
+    """Ends the run by an error after a step, after everybody else has seen the step."""
+
+    called_last = True
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, state: RunState) -> None:
+        if state.step == self.step:
+            raise PowerCut
+
+
+def transfer(**arguments: Any) -> StyleTransfer:
+    losses = {
+        "content": ContentLoss(["relu2_1"], weight=0.1),
+        "style": GramStyleLoss({"relu1_1": 0.3, "relu2_1": 0.7}),
+    }
+    settings = {"num_steps": STEPS, "num_scales": 2, "losses": losses, **arguments}
+    return StyleTransfer(tiny_extractor(), **settings)
+
+
+def picture(height: int, width: int, seed: int, count: int = 1) -> Tensor:
+    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same(one: StyleTransferResult, other: StyleTransferResult) -> None:
+    assert hash_tensor(one.image) == hash_tensor(other.image)
+    assert one.history == other.history
+    assert (one.num_steps, one.stop_reason) == (other.num_steps, other.stop_reason)
+    assert one.settings == other.settings
+    assert torch.equal(one.content, other.content)
+    assert all(torch.equal(a, b) for a, b in zip(one.styles, other.styles, strict=True))
+    assert (one.alpha is None) == (other.alpha is None)
+
+
+def cut_and_resume(
+    run: Callable[..., StyleTransferResult],
+    path: Path,
+    step: int,
+    *,
+    callbacks: Callable[[], list[CallbackLike]] = list,
+    **given: Any,
+) -> StyleTransferResult:
+    with pytest.raises(PowerCut):
+        run(callbacks=[Checkpoint(path, every=step), *callbacks(), CutLast(step)])
+    return StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=callbacks(), **given)
+
+
+def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=0.5, momentum=0.9)
+
+
+def plain_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.LBFGS(params, max_iter=2, history_size=3)
+
+
+def unbounded(params: list[Tensor]) -> torch.optim.Optimizer:
+    # Clamped after a step, it is moved by somebody else and has to begin anew.
+    return BoundedLBFGS(params, bounds=None, first_step=0.5)
+
+
+class Halting(torch.optim.SGD):
+    """An optimizer of the user's: too fast, and done after some steps."""
+
+    def __init__(self, params: list[Tensor]) -> None:
+        super().__init__(params, lr=40.0)
+
+    @property
+    def stop_reason(self) -> str | None:
+        return "had enough" if self.steps == 3 else None
+
+    @property
+    def steps(self) -> int:
+        found: int = self.state[self.param_groups[0]["params"][0]].get("steps", 0)
+        return found
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        self.state[self.param_groups[0]["params"][0]]["steps"] = self.steps + 1
+        return loss
+
+
+OPTIMIZERS: dict[str, OptimizerLike] = {
+    "lbfgs": "lbfgs",
+    "adam": "adam",
+    "sgd": sgd,
+    "plain_lbfgs": plain_lbfgs,
+    "unbounded": unbounded,
+    "halting": Halting,
+    "nadam": lambda params: torch.optim.NAdam(params, lr=0.02),
+}
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_cut_after_any_step_ends_with_the_same_bits(
+    name: str, step: int, photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    optimizer = OPTIMIZERS[name]
+    average = 0.9 if step % 2 else 0.0
+
+    def run(**arguments: Any) -> StyleTransferResult:
+        return transfer(optimizer=optimizer, average=average).run(photo, painting, **arguments)
+
+    given: dict[str, Any] = {} if isinstance(optimizer, str) else {"optimizer": optimizer}
+    whole = run()
+    if step <= whole.num_steps:
+        assert_same(cut_and_resume(run, tmp_path / "run.ckpt", step, **given), whole)
+
+
+SKY = torch.zeros(1, 3, 32, 40)
+SKY[..., :16, :] = 1
+
+
+def test_every_handle_of_a_run_goes_on(painting: Tensor, tmp_path: Path) -> None:
+    photos, other = picture(32, 40, 1, count=2), picture(30, 30, 3)
+    styles = [Style(painting, 0.7, region=SKY), Style(other, 0.3, SKY, other.round(), 0.8, 30)]
+    for handles in (
+        {},
+        {"where": SKY, "strength": 0.7},
+        {"where": torch.ones_like(SKY)},
+        {"preserve_color": "luminance", "color_when": "both"},
+        {"preserve_color": "symmetric", "color_when": "before"},
+        {"preserve_color": "luminance"},
+        {"init": "pink-noise", "seed": 3},
+        {"init": "style"},
+        {"init": picture(32, 40, 7, count=2)},
+    ):
+        for style in (painting, [*styles, Style(painting)], [Style(painting), other]):
+
+            def run(
+                style: Any = style, handles: Mapping[str, Any] = handles, **arguments: Any
+            ) -> StyleTransferResult:
+                return transfer(num_steps=4).run(photos, style, **handles, **arguments)
+
+            assert_same(cut_and_resume(run, tmp_path / "run.ckpt", 2), run())
+
+
+def test_files_need_not_be_found_again(tmp_path: Path) -> None:
+    clear = torch.ones(1, 32, 40)
+    clear[..., :20] = 0
+    save_image(picture(32, 40, 1), tmp_path / "photo.png", alpha=clear)
+    save_image(picture(36, 28, 2), tmp_path / "painting.png")
+
+    def run(**arguments: Any) -> StyleTransferResult:
+        return transfer().run(
+            tmp_path / "photo.png", tmp_path / "painting.png", where="alpha", **arguments
+        )
+
+    whole = run()
+    with pytest.raises(PowerCut):
+        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", 2), cut_after(5)])
+    for name in ("photo.png", "painting.png"):
+        (tmp_path / name).rename(tmp_path / f"moved-{name}")
+    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor())
+    assert_same(resumed, whole)
+    # Nothing tells whose machine it was; pictures of 8 bits take no more than that.
+    content = (tmp_path / "run.ckpt").read_bytes()
+    assert str(tmp_path).encode() not in content and b"photo.png" in content
+    # 14 pictures in 32 bits: pixels and best, and two for each of the five pairs and the gradient.
+    assert len(content) < 32 * 40 * 3 * 4 * 14
+
+
+def test_captured_styles_and_textures_go_on(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    captured = transfer().capture(painting, sizes=[20, 40])
+    captured.save(tmp_path / "style.nst")
+    for style in (captured, Style.load(tmp_path / "style.nst", region=SKY)):
+
+        def repaint(style: Style = style, **arguments: Any) -> StyleTransferResult:
+            return transfer().run(photo, [style, style], init="noise", **arguments)
+
+        assert_same(cut_and_resume(repaint, tmp_path / "run.ckpt", 3), repaint())
+
+    def synthesize(**arguments: Any) -> StyleTransferResult:
+        return transfer(num_steps=4).synthesize(painting, (20, 24), seed=5, **arguments)
+
+    assert_same(cut_and_resume(synthesize, tmp_path / "run.ckpt", 2), synthesize())
+
+
+class Jumpy(TotalVariationLoss):
+    """A loss of the user's: it draws from the global generator, and counts in a buffer."""
+
+    count: Tensor
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__(weight=weight)
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        self.count += 1
+        noise = torch.rand(()) * 0.1 + torch.sin(self.count)
+        return super().forward(features).double() * (2 + noise)
+
+
+@pytest.mark.parametrize("step", [4, 5, STEPS])
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_what_a_users_loss_draws_and_counts_goes_on(
+    optimizer: str, step: int, photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    losses = {"style": GramStyleLoss(["relu1_1"]), "jumpy": Jumpy()}
+
+    def run(**arguments: Any) -> StyleTransferResult:
+        torch.manual_seed(3)
+        made = transfer(losses=losses, optimizer=optimizer)
+        return made.run(photo, painting, **arguments)
+
+    whole = run()
+    with pytest.raises(PowerCut):
+        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", step), CutLast(step)])
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor(), losses=losses)
+    assert_same(resumed, whole)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class FailsAt(TotalVariationLoss):
+    """Becomes NaN for pictures that are dark, after some steps."""
+
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__(weight=1e-3)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        self.count += 1
+        loss = super().forward(features)
+        dark = features["image"].mean() < 0.3 and self.count > 2
+        return loss * float("nan") if dark else loss
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8])
+def test_a_batch_of_which_one_has_failed_goes_on(
+    step: int, photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    losses = {"style": GramStyleLoss(["relu1_1"], weight=0.1), "fails": FailsAt()}
+    photos = torch.cat([photo * 0.2, photo])
+    seen: list[Tensor] = []
+
+    def look(state: RunState) -> None:
+        seen.append(state.image.clone())
+
+    def run(**arguments: Any) -> StyleTransferResult:
+        made = transfer(losses=losses, optimizer="adam", average=0.9, num_steps=8)
+        return made.run(photos, painting, **arguments)
+
+    whole = run(callbacks=look)
+    assert "diverged" in whole.stop_reason
+    shown = seen[step:]
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(PowerCut):
+        run(callbacks=[Checkpoint(path, step), CutLast(step)])
+    seen.clear()
+    resumed = StyleTransfer.resume(path, extractor=tiny_extractor(), losses=losses, callbacks=look)
+    assert_same(resumed, whole)
+    assert len(seen) == len(shown)
+    assert all(torch.equal(one, other) for one, other in zip(seen, shown, strict=True))
+
+
+class Counting(Callback):
+    """A callback of the user's that knows of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.best = torch.zeros(())
+
+    def on_step(self, state: RunState) -> None:
+        self.steps.append(state.step)
+        self.best = state.image.mean()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "best": self.best}
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        self.steps, self.best = kept["steps"], kept["best"]
+
+
+def test_callbacks_know_the_steps_before(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
+    def run(**arguments: Any) -> StyleTransferResult:
+        return transfer().run(photo, painting, **arguments)
+
+    whole = run()
+    history, counting, late = LossHistory(), Counting(), EarlyStopping(patience=1)
+    with pytest.raises(PowerCut):
+        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", 4), LossHistory(), Counting(), CutLast(6)])
+    StyleTransfer.resume(
+        tmp_path / "run.ckpt", extractor=tiny_extractor(), callbacks=[counting, history, late]
+    )
+    assert history.losses == whole.history
+    assert counting.steps == list(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_early_stopping_stops_where_it_would_have(
+    step: int, photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    def stop() -> list[CallbackLike]:
+        return [EarlyStopping(patience=2, min_improvement=0.5)]
+
+    def run(**arguments: Any) -> StyleTransferResult:
+        return transfer(optimizer="adam").run(photo, painting, **arguments)
+
+    whole = run(callbacks=stop())
+    assert 6 < whole.num_steps < STEPS and "plateau" in whole.stop_reason
+    if step <= whole.num_steps:
+        resumed = cut_and_resume(run, tmp_path / "run.ckpt", step, callbacks=stop)
+        assert_same(resumed, whole)
+
+
+def test_what_a_callback_has_stopped_can_go_on(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    def time_is_up(state: RunState) -> None:
+        if state.step == 5:
+            state.stop("time is up")
+
+    stopped = transfer().run(
+        photo, painting, callbacks=[Checkpoint(tmp_path / "run.ckpt", 100), time_is_up]
+    )
+    assert stopped.stop_reason == "time is up"
+    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor())
+    assert_same(resumed, transfer().run(photo, painting))
+
+
+def test_a_run_that_is_done_returns_its_result_at_once(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    path, steps = tmp_path / "run.ckpt", Counting()
+    done = transfer(optimizer="adam").run(photo, painting, callbacks=Checkpoint(path, 100))
+    assert_same(
+        StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=steps_of(steps)), done
+    )
+    assert steps.steps == []
+
+
+def steps_of(counting: Counting) -> Callable[[RunState], None]:
+    return counting.on_step
+
+
+def test_ctrl_c_leaves_the_last_checkpoint(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
+    def interrupt(state: RunState) -> None:
+        if state.step == 5:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "run.ckpt"
+    stopped = transfer().run(photo, painting, callbacks=[Checkpoint(path, 2), interrupt])
+    assert stopped.stop_reason == "interrupted"
+    assert read_checkpoint_record(path)["steps_done"] == 4
+    resumed = StyleTransfer.resume(path, extractor=tiny_extractor())
+    assert_same(resumed, transfer().run(photo, painting))
+    assert resumed.seconds > 0
+
+
+def test_a_resumed_run_is_kept_in_the_same_file(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    path, done = tmp_path / "run.ckpt", []
+
+    def note(state: RunState) -> None:
+        done.append(read_checkpoint_record(path)["steps_done"])
+
+    with pytest.raises(PowerCut):
+        transfer().run(photo, painting, callbacks=[Checkpoint(path, 2), cut_after(3)])
+    StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=note)
+    assert done == [2, 2, 4, 4, 6, 6, 8]  # before it is written, in the same step
+    assert read_checkpoint_record(path)["steps_done"] == STEPS
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("photo", {"pixels": torch.zeros(2)}),
+        ("scales", [[20, 5], [0, 4]]),
+        ("plan", [[20, 5]]),
+        ("scale", 7),
+        ("step", "x"),
+        ("canvases", []),
+        ("generators", {"cpu": torch.zeros(3)}),
+        ("beginnings", None),
+        ("seed", -1),
+        ("record", {}),
+    ],
+)
+def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) -> None:
+    with kept.open("rb") as file:
+        values = read_archive(file)
+    values["snapshot"][name] = value
+    with kept.open("wb") as file:
+        write_archive(file, values)
+    with pytest.raises(ValueError, match=r"is no checkpoint of version 1|cannot be used: it lacks"):
+        StyleTransfer.resume(kept, extractor=tiny_extractor())
+
+
+@pytest.fixture
+def kept(photo: Tensor, painting: Tensor, tmp_path: Path) -> Path:
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(PowerCut):
+        transfer().run(photo, painting, callbacks=[Checkpoint(path, 6), cut_after(7)])
+    return path
+
+
+HOSTILE: tuple[Any, ...] = (
+    None,
+    -1,
+    10**30,
+    1.5,
+    True,
+    "x",
+    [],
+    {},
+    {"mapping": []},
+    {"float": "nan"},
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Find where every part of a JSON text is."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else ()
+    for key, each in enumerate(value) if isinstance(value, list) else parts:
+        yield from places(each, (*path, key))
+
+
+def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(kept) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    values, network = json.loads(parts["values.json"]), tiny_extractor()
+    tensor = {"tensor": {"index": 0, "type": "float32", "shape": [1], "stride": [1]}}
+    rng, used = random.Random(0), 0
+    forged = [(path, new) for path in places(values) if path for new in (*HOSTILE, tensor)]
+    for path, new in rng.sample(forged, 800):
+        changed = json.loads(parts["values.json"])
+        part = changed
+        for key in path[:-1]:
+            part = part[key]
+        part[path[-1]] = new
+        with zipfile.ZipFile(tmp_path / "forged.ckpt", "w") as archive:
+            for name, content in {**parts, "values.json": json.dumps(changed).encode()}.items():
+                archive.writestr(name, content)
+        callbacks = [Checkpoint(kept), Halt()]
+        try:
+            StyleTransfer.resume(tmp_path / "forged.ckpt", extractor=network, callbacks=callbacks)
+        except ValueError as error:
+            assert str(error).startswith("`"), (path, new)
+        else:
+            used += 1
+    assert used > 10
+
+
+class Halt(Callback):
+    """Ends a run where it would go on: a forged one could ask for any number of steps."""
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_file_cut_short_or_of_something_else_is_refused(kept: Path, tmp_path: Path) -> None:
+    whole = kept.read_bytes()
+    values = whole.index(b"steps_done")
+    middle, changed = len(whole) // 2, bytearray(whole)
+    changed[middle] ^= 1
+    other = whole.replace(b"nst checkpoint", b"nst checkpoinT")
+    for wrong in (
+        *(whole[:length] for length in (0, 1, 100, values, middle, len(whole) - 1)),
+        bytes(changed),
+        other,
+        b"no archive" * 1000,
+        whole[middle:],
+    ):
+        kept.write_bytes(wrong)
+        with pytest.raises(ValueError, match=r"no checkpoint of version 1, or is damaged .* anew"):
+            StyleTransfer.resume(kept, extractor=tiny_extractor())
+    save_image(picture(8, 8, 1), tmp_path / "a.png")
+    transfer().capture(picture(30, 30, 1), [32]).save(tmp_path / "style.nst")
+    for name in ("a.png", "style.nst"):
+        with pytest.raises(ValueError, match="no checkpoint"):
+            StyleTransfer.resume(tmp_path / name, extractor=tiny_extractor())
+        with pytest.raises(ValueError, match="exists and is no checkpoint that could be replaced"):
+            transfer().run(
+                picture(32, 40, 1), picture(30, 30, 2), callbacks=Checkpoint(tmp_path / name)
+            )
+    assert load_image(tmp_path / "a.png").shape == (1, 3, 8, 8)
+    with pytest.raises(FileNotFoundError, match="missing"):
+        StyleTransfer.resume(tmp_path / "missing.ckpt")
+
+
+def test_parts_of_another_run_are_refused(kept: Path) -> None:
+    def resume(**given: Any) -> None:
+        StyleTransfer.resume(kept, **{"extractor": tiny_extractor(), **given})
+
+    with pytest.raises(ValueError, match=r"known by no name\. Pass extractor"):
+        resume(extractor=None)
+    with pytest.raises(ValueError, match="`extractor` is another than the run's"):
+        resume(extractor=tiny_extractor(seed=1))
+    with pytest.raises(ValueError, match=r"`losses` is .* but the run's were"):
+        resume(losses={"style": GramStyleLoss()})
+    with pytest.raises(ValueError, match="makes a SGD, but the run was made with a BoundedLBFGS"):
+        resume(optimizer=sgd)
+
+
+def test_a_users_own_parts_have_to_be_given(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    losses = {"style": GramStyleLoss(["relu1_1"]), "own": Jumpy()}
+    path = tmp_path / "run.ckpt"
+    transfer(losses=losses, optimizer=sgd).run(photo, painting, callbacks=Checkpoint(path))
+    given: dict[str, Any] = {"extractor": tiny_extractor()}
+    with pytest.raises(ValueError, match="'own' of type 'Jumpy', which is not nst's own"):
+        StyleTransfer.resume(path, **given)
+    with pytest.raises(ValueError, match="`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"):
+        StyleTransfer.resume(path, losses=losses, **given)
+    other = Jumpy()
+    other.count = torch.zeros(3)
+    with pytest.raises(ValueError, match="`losses` has one that cannot take over what it had"):
+        StyleTransfer.resume(path, losses={**losses, "own": other}, optimizer=sgd, **given)
+    StyleTransfer.resume(path, losses=losses, optimizer=sgd, **given)
+
+
+def test_a_disk_that_fails_leaves_the_checkpoint_before(
+    photo: Tensor,
+    painting: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "run.ckpt"
+
+    def break_disk(state: RunState) -> None:
+        if state.step == 4:
+            monkeypatch.setattr("os.fsync", fail)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    result = transfer().run(photo, painting, callbacks=[Checkpoint(path, 3), break_disk])
+    assert result.stop_reason == "completed"
+    messages = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(messages) == 2  # after steps 6 and 9
+    assert "could not be written after step 6 (No space left on device)" in messages[0]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
+    monkeypatch.undo()
+    assert_same(StyleTransfer.resume(path, extractor=tiny_extractor()), result)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    for path, error in (
+        (tmp_path, IsADirectoryError),
+        (tmp_path / "missing" / "run.ckpt", FileNotFoundError),
+    ):
+        steps = Counting()
+        with pytest.raises(error, match="`path` is"):
+            transfer().run(photo, painting, callbacks=[steps, Checkpoint(path)])
+        assert steps.steps == []
+    with pytest.raises(ValueError, match="`every` is 0; it must be at least 1"):
+        Checkpoint(tmp_path / "run.ckpt", every=0)
+
+
+def test_what_cannot_be_kept_is_told_after_the_first_step(
+    photo: Tensor, painting: Tensor, tmp_path: Path
+) -> None:
+    class Secretive(Counting):
+        def state_dict(self) -> dict[str, Any]:
+            return {"file": tmp_path}
+
+    steps, path = Counting(), tmp_path / "run.ckpt"
+    with pytest.raises(TypeError, match=r"`snapshot\['callbacks'\].*cannot be kept without"):
+        transfer().run(photo, painting, callbacks=[Checkpoint(path, 5), Secretive(), steps])
+    assert steps.steps == [1] and not path.exists()
+
+
+def test_other_versions_and_threads_are_told(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    StyleTransfer.resume(kept, extractor=tiny_extractor())
+    assert "the run had num_threads 1 before and has 7 now" in caplog.text
+
+
+def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tensor) -> None:
+    states: list[RunState] = []
+    transfer().run(photo, painting, callbacks=states.append)
+    with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
+        states[0].snapshot()
+
+
+@pytest.fixture
+def small_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder is empty, and a tiny network goes by the original's name."""
+    monkeypatch.chdir(tmp_path)
+    small = Weights(tiny_extractor().state_dict(), "original")
+    monkeypatch.setattr("nst.extractors.vgg.load_weights", lambda source: small)
+
+
+@pytest.mark.usefixtures("small_original")
+def test_the_command_line_goes_on_with_a_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(picture(32, 40, 1), "photo.png")
+    save_image(picture(36, 28, 2), "painting.png")
+    made = "photo.png painting.png --steps 5 --scales 2 --quiet --weights original -o"
+    assert nst.cli.main.main(f"stylize {made} whole.png".split()) == 0
+
+    step = Canvas.step
+
+    def killed(self: Canvas) -> None:
+        if Path("run.ckpt").exists() and read_checkpoint_record(Path("run.ckpt"))["steps_done"] > 3:
+            raise PowerCut
+        step(self)
+
+    monkeypatch.setattr(Canvas, "step", killed)
+    with pytest.raises(PowerCut):
+        kept = "--checkpoint run.ckpt --checkpoint-every 2"
+        nst.cli.main.main(f"stylize {made} out.png {kept}".split())
+    monkeypatch.setattr(Canvas, "step", step)
+    assert not Path("out.png").exists()
+    assert nst.cli.main.main(["resume", "run.ckpt", "-o", "out.png", "--save-every", "1"]) == 0
+    said = capsys.readouterr()
+    assert "5 steps" in said.out and "5/5 steps" in said.err
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()  # the record, too
+    assert [file.name for file in Path("out-steps").iterdir()] == ["step-0005.png"]
+    assert nst.cli.main.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
+    assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
+    for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
+        assert nst.cli.main.main(["resume", *line.split(), "--quiet"]) == 2
+    assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small_original")
+def test_the_command_line_goes_on_with_a_batch_on_another_device_in_tiles(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
+    made.run(picture(32, 40, 1, 2), picture(36, 28, 2), callbacks=Checkpoint("run.ckpt"))
+    with Path("run.ckpt").open("rb") as file:
+        kept = read_archive(file)
+    kept["snapshot"]["record"]["device"] = "cuda:7"
+    with Path("run.ckpt").open("wb") as file:
+        write_archive(file, kept)
+    assert nst.cli.main.main(["resume", "run.ckpt", "-o", "out.png", "--quiet"]) == 2
+    assert "Use 'auto' or 'cpu'" in capsys.readouterr().err
+    line = ["resume", "run.ckpt", "-o", "out.png", "--device", "cpu", "--tile", "8"]
+    assert nst.cli.main.main(line) == 0
+    said = capsys.readouterr().out
+    for name in ("out-0.png", "out-1.png"):
+        assert str(tmp_path / name) in said and read_record(name)["tile"] == 8
+    assert (
+        nst.cli.main.main(["rerun", "out-0.png", "-o", "a.png", "--device", "cpu"]) == 2
+    )  # in memory
+
+
+def paint(path: Path, log: Path, result: Path) -> None:
+    """Paint in a process of its own, from the checkpoint if there is one."""
+    torch.set_num_threads(1)
+
+    def note(state: RunState) -> None:
+        with log.open("a") as file:
+            file.write(f"{state.step}\n")
+
+    callbacks: list[CallbackLike] = [Checkpoint(path, every=3), note]
+    if path.exists():
+        made = StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=callbacks)
+    else:
+        made = transfer(num_steps=60).run(
+            picture(32, 40, 1), picture(36, 28, 2), callbacks=callbacks
+        )
+    result.write_text(hash_tensor(made.image))
+
+
+def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path: Path) -> None:
+    path, log, result = (tmp_path / name for name in ("run.ckpt", "log", "result"))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["nst.testing"])
+    moments, kills = random.Random(0), 0
+    while not result.exists():
+        process = processes.Process(target=paint, args=(path, log, result))
+        process.start()
+        if kills < 3:
+            started = len(log.read_text()) if log.exists() else 0
+            while not log.exists() or len(log.read_text()) == started:
+                time.sleep(0.001)  # until it has made a step
+            time.sleep(moments.uniform(0, 0.1))
+            process.kill()
+            kills += 1
+        process.join()
+    undisturbed = transfer(num_steps=60).run(picture(32, 40, 1), picture(36, 28, 2))
+    assert result.read_text() == hash_tensor(undisturbed.image)
+    steps = [int(line) for line in log.read_text().splitlines()]
+    lost = [before - after + 1 for before, after in itertools.pairwise(steps)]
+    assert max(lost) <= 3

@@ -1,0 +1,308 @@
+"""`nst batch`: the pictures of a folder, each by itself."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import nst.cli.main
+from nst import MapResult, StyleTransfer, StyleTransferResult, load_image
+from nst.cli.batch import save_all, workers
+from nst.cli.check import Understudy
+from nst.cli.folder import Batch
+from nst.cli.parser import parse
+from nst.images import read_record
+from nst.testing import tiny_extractor
+
+pytestmark = pytest.mark.usefixtures("loaded")
+
+LINE = "batch photos --style a.png -o out --steps 2"
+NAMES = ["one.png", "three.jpg", "two.png"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a painting and a folder of photographs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for i, name in enumerate(["a.png", *(f"photos/{name}" for name in NAMES)]):
+        generator = torch.Generator().manual_seed(i)
+        pixels = torch.randint(0, 256, (24, 32, 3), generator=generator, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).save(name)
+    return tmp_path
+
+
+def command(line: str) -> int:
+    return nst.cli.main.main(line.split())
+
+
+def written() -> list[str]:
+    return sorted(path.name for path in Path("out").iterdir())
+
+
+def test_every_picture_becomes_what_stylize_makes_of_it(
+    folder: Path, loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "photos" / "deeper").mkdir()
+    Image.new("RGB", (24, 24)).save("photos/deeper/four.png")
+    assert command(LINE) == 0
+    assert loaded == ["auto"]
+    assert written() == ["one.png", "three.png", "two.png"]
+    out, err = capsys.readouterr()
+    *told, summary = out.splitlines()
+    assert told == [f"[{i}/3] {folder}/out/{name}" for i, name in enumerate(written(), 1)]
+    assert re.fullmatch(r"3 of 3 pictures in \d+ s", summary)
+    assert "2/2" in err
+    for name in NAMES:
+        assert command(f"stylize photos/{name} a.png -o alone.png --steps 2 --quiet") == 0
+        path = Path("out", name).with_suffix(".png")
+        assert torch.equal(load_image(path), load_image("alone.png"))
+        assert read_record(path)["inputs"] == read_record("alone.png")["inputs"]
+
+
+def test_options_and_styles_are_those_of_stylize() -> None:
+    assert command(f"{LINE} --style photos/one.png:0.5 --seed 3 --format webp --size 24") == 0
+    assert written() == ["one.webp", "three.webp", "two.webp"]
+    record = read_record("out/two.webp")
+    assert (record["seed"], record["size"], len(record["styles"])) == (3, 24, 2)
+
+
+def test_several_processes_make_the_same_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(LINE) == 0
+    alone = [load_image(Path("out", name)) for name in written()]
+    assert command(f"{LINE} --overwrite --workers 2") == 0
+    assert all(
+        torch.equal(load_image(Path("out", name)), picture)
+        for name, picture in zip(written(), alone, strict=True)
+    )
+    assert "3 of 3 pictures in " in capsys.readouterr().out
+
+
+def test_so_does_a_dask_cluster() -> None:
+    distributed = pytest.importorskip("distributed")
+    assert command(LINE) == 0
+    alone = [load_image(Path("out", name)) for name in written()]
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    )
+    with cluster:
+        assert command(f"{LINE} --overwrite --dask {cluster.scheduler_address}") == 0
+    assert all(
+        torch.equal(load_image(Path("out", name)), picture)
+        for name, picture in zip(written(), alone, strict=True)
+    )
+
+
+def test_a_cluster_without_workers_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
+        assert command(f"{LINE} --dask {cluster.scheduler_address}") == 2
+    assert "where no workers are; one is needed. Run" in capsys.readouterr().err
+
+
+def test_dask_is_an_extra(
+    loaded: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert command(f"{LINE} --dask tcp://127.0.0.1:8786") == 2
+    assert capsys.readouterr().err == (
+        "nst: error: `--dask` needs Dask, which is not installed. Run `pip install 'nst[dask]'`.\n"
+    )
+    assert loaded == []
+
+
+def test_what_is_there_is_left_and_what_is_missing_is_made(
+    loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(LINE) == 0
+    Path("out/two.png").unlink()
+    before = Path("out/one.png").stat().st_mtime_ns
+    capsys.readouterr()
+    assert command(LINE) == 0
+    assert written() == ["one.png", "three.png", "two.png"]
+    assert Path("out/one.png").stat().st_mtime_ns == before
+    told, summary = capsys.readouterr().out.splitlines()
+    assert told.startswith("[1/1]") and told.endswith("two.png")
+    assert summary.endswith(", 2 were there already")
+    assert command(LINE) == 0
+    assert len(loaded) == 2, "where nothing is to be done, the network is not loaded"
+
+
+def test_a_failed_picture_is_named_and_the_others_are_made(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = Path("photos/one.png")
+    path.write_bytes(path.read_bytes()[:100])
+    assert command(LINE) == 1
+    assert written() == ["three.png", "two.png"]
+    out, err = capsys.readouterr()
+    assert "nst: error: one.png: `content` is" in err and "truncated or corrupt" in err
+    assert out.splitlines()[-1].startswith("2 of 3 pictures in ")
+    assert out.splitlines()[-1].endswith(", 1 failed")
+
+
+def test_files_of_other_names_are_left_out_with_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+        Path("photos", name).write_text("no picture")
+    assert command(f"{LINE} --quiet") == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "nst: warning: left out what is no picture by its name: Thumbs.db, notes.txt\n"
+
+
+def test_ctrl_c_keeps_what_is_done_and_not_what_is_half_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = StyleTransfer.run
+
+    def interrupted(self: StyleTransfer, content: Any, style: Any, **rest: Any) -> Any:
+        result = run(self, content, style, **rest)
+        if isinstance(self.extractor, Understudy) or "three" not in str(content):
+            return result
+        return replace(result, stop_reason="interrupted")
+
+    monkeypatch.setattr(StyleTransfer, "run", interrupted)
+    assert command(LINE) == 130
+    assert written() == ["one.png"]
+    assert "1 of 3 pictures in " in capsys.readouterr().out
+
+
+def test_workers_are_at_nothing_when_the_command_has_ended_early() -> None:
+    options = parse([*LINE.split(), "--workers", "1"])
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt), workers(options) as (executor, _):
+        assert executor is not None
+        slept = executor.submit(time.sleep, 60)
+        while not slept.running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert slept.done() and time.perf_counter() - start < 50
+
+
+def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def outcomes() -> Iterator[MapResult]:
+        yield MapResult(0, "one.png", None, BrokenExecutor("killed"))
+        raise BrokenExecutor("`executor` is broken")
+
+    batch = Batch({Path("one.png"): Path("out.png")}, 0)
+    assert save_all(outcomes(), batch, parse(LINE.split())) == 1
+    assert capsys.readouterr().err == (
+        "nst: error: one.png: killed\nnst: error: `executor` is broken\n"
+    )
+
+
+REFUSED = [
+    ("batch missing --style a.png -o out", "`FOLDER` is 'missing', which does not exist"),
+    ("batch a.png --style a.png -o out", "`FOLDER` is 'a.png', which is a file. Name a folder"),
+    ("batch photos --style a.png -o a.png", "`--output` is 'a.png', which is a file"),
+    ("batch photos --style a.png -o photos", "the folder of the pictures themselves"),
+    ("batch photos --style a.png -o no/out", "`--output` is 'no/out', whose folder does not"),
+    ("batch empty --style a.png -o out", "`FOLDER` is 'empty', which has no pictures in it"),
+    ("batch photos --style missing.png -o out", "`style[0]` is 'missing.png'"),
+    (f"{LINE} --where missing.png", "`--where` is 'missing.png'"),
+    (f"{LINE} --workers 0", "`--workers` is 0"),
+    (f"{LINE} --strength -1", "`strength` is -1"),
+    (f"{LINE} --size 8", "Use a larger picture or size"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), REFUSED)
+def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
+    line: str, message: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    assert command(line) == 2
+    assert message in capsys.readouterr().err
+    assert loaded == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("batch photos -o out", "arguments are required: --style"),
+        ("batch photos --style a.png", "arguments are required: -o/--output"),
+        (f"{LINE} --workers 2 --dask x", "not allowed with argument"),
+        (f"{LINE} --format gif", "invalid choice: 'gif'"),
+    ],
+)
+def test_a_line_that_makes_no_sense_is_refused(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        command(line)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_pictures_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (24, 24)).save("photos/one.jpg")
+    assert command(LINE) == 2
+    assert "`FOLDER` has 'one.jpg' and 'one.png', which would both be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["photos/one.png", "a.png"])
+def test_nothing_that_is_read_is_written_over(
+    source: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    for make_link in (os.symlink, os.link):
+        make_link(folder / source, "out/two.png")
+        before = Path(source).read_bytes()
+        assert command(f"{LINE} --overwrite") == 2
+        assert "would be written over. Choose another folder" in capsys.readouterr().err
+        assert Path(source).read_bytes() == before
+        Path("out/two.png").unlink()
+
+
+def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others() -> None:
+    Image.new("RGB", (3, 3)).save("photos/aaa.png")
+    Path("photos/aab.png").write_text("no picture")
+    assert command(LINE) == 1
+    assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_a_narrow_picture_that_comes_first_fails_alone() -> None:
+    Image.new("RGB", (600, 10)).save("photos/aaa.png")
+    assert command(LINE) == 1
+    assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_a_mask_for_all_but_the_first_is_no_reason_to_refuse(folder: Path) -> None:
+    Image.new("RGB", (24, 32)).save("photos/aaa.png")
+    Image.new("L", (32, 24), 255).save("mask.png")
+    assert command(f"{LINE} --where mask.png") == 1
+    assert written() == ["one.png", "three.png", "two.png"]
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = os.fsdecode("caf\xe9".encode("latin-1"))
+    (folder / "photos" / "one.png").rename(folder / "photos" / f"{name}.png")
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert command(LINE) == 0
+    shown.flush()
+    assert b"\\udce9.png" in shown.buffer.getvalue()
+
+
+def test_the_result_of_a_run_is_what_is_saved() -> None:
+    assert command(LINE) == 0
+    transfer = StyleTransfer(tiny_extractor(), num_steps=2)
+    result = transfer.run("photos/one.png", "a.png")
+    assert isinstance(result, StyleTransferResult)
+    assert torch.allclose(load_image("out/one.png"), result.image, atol=0.51 / 255)

@@ -1,0 +1,172 @@
+"""What each command offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from nst import Checkpoint
+from nst.cli.commands import CHECKPOINT_EVERY, make_parsers
+from nst.cli.parser import parse
+
+COMMANDS = {
+    "stylize": "stylize photo.png a.png -o out.png",
+    "batch": "batch photos --style a.png -o out",
+    "sheet": "sheet photo.png a.png -o out.png --vary seed=1,2",
+    "synthesize": "synthesize a.png -o out.png",
+    "capture": "capture a.png -o out.nst",
+    "rerun": "rerun a.png -o out.png",
+    "resume": "resume a.ckpt -o out.png",
+    "demo": "demo -o out.png",
+}
+OF_A_PHOTOGRAPH = [
+    "--strength 0.5",
+    "--preserve-color pca",
+    "--color-when both",
+    "--where alpha",
+    "--content-loss laplacian",
+    "--content-weight 1",
+    "--content-layers relu1_1",
+]
+OF_A_RUN = [
+    "--init noise",
+    "--seed 1",
+    "--style-weight 1",
+    "--tv 1",
+    "--steps 1",
+    "--optimizer adam",
+    "--average 0.9",
+    "--normalize-gradients",
+]
+OF_A_NETWORK = [
+    "--size 64",
+    "--scales 1",
+    "--preset gatys",
+    "--style-loss gram",
+    "--style-layers relu1_1",
+    "--pooling average",
+    "--padding replicate",
+    "--device cpu",
+]
+HEEDED = {
+    "stylize": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "batch": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "sheet": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
+    "capture": [*OF_A_NETWORK, "--weights auto"],
+    "rerun": ["--weights auto", "--device cpu"],
+    "resume": ["--weights auto", "--device cpu"],
+}
+
+
+@pytest.mark.parametrize("option", HEEDED["stylize"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_offers_the_options_that_it_heeds_and_no_others(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if option in HEEDED[command]:
+        parse(f"{COMMANDS[command]} {option}".split())
+        return
+    option = option.replace(" ", "=")  # else Python 3.13 takes the value for a picture
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS[command]} {option}".split())
+    assert f"unrecognized arguments: {option}; see nst {command} --help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_not_offered_is_as_usual(command: str) -> None:
+    usual, options = parse(COMMANDS["stylize"].split()), parse(COMMANDS[command].split())
+    if command in ("rerun", "resume"):
+        return
+    unusual = {"init"} if command == "synthesize" else set()
+    unusual |= {"scales", "content_weight"} if command == "demo" else set()
+    for option in HEEDED["stylize"]:
+        name = option.split()[0][2:].replace("-", "_")
+        assert name in unusual or getattr(options, name) == getattr(usual, name)
+    assert options.init == ("pink-noise" if command == "synthesize" else "content")
+
+
+@pytest.mark.parametrize("command", ["stylize", "synthesize", "resume", "demo"])
+@pytest.mark.parametrize(
+    ("words", "port"), [("", None), ("--page", 8765), ("--page 9000", 9000), ("--page=0", 0)]
+)
+def test_a_run_can_be_shown_on_a_page(command: str, words: str, port: int | None) -> None:
+    assert parse(f"{COMMANDS[command]} {words}".split()).page == port
+
+
+def test_a_picture_after_page_is_no_port() -> None:
+    options = parse(["stylize", "--page", "photo.png", "a.png", "-o", "out.png"])
+    assert (options.page, options.content, options.styles) == (8765, "photo.png", ["a.png"])
+
+
+@pytest.mark.parametrize("command", ["batch", "sheet", "capture", "rerun"])
+def test_what_is_no_single_run_has_no_page(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS[command]} --page 0".split())
+    assert "unrecognized arguments: --page" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_run_of_ones_own_files_can_be_kept(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{COMMANDS[command]} --checkpoint run.ckpt --checkpoint-every 5".split()
+    if command in ("stylize", "synthesize"):
+        options = parse(line)
+        assert (options.checkpoint, options.checkpoint_every) == ("run.ckpt", 5)
+        return
+    with pytest.raises(SystemExit):
+        parse(line)
+    assert "unrecognized arguments: --checkpoint" in capsys.readouterr().err
+
+
+def test_how_often_a_run_is_kept_says_nothing_by_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS['stylize']} --checkpoint-every 5".split())
+    assert "`--checkpoint-every` says nothing without `--checkpoint`" in capsys.readouterr().err
+
+
+def test_a_run_is_kept_as_often_as_by_the_library() -> None:
+    assert Checkpoint().every == CHECKPOINT_EVERY
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_one_form(command: str) -> None:
+    _, commands = make_parsers()
+    parser = commands[command]
+    assert parser.description is not None
+    assert parser.description[0].isupper() and parser.description.endswith(".")
+    shown = [action for action in parser._actions if action.help != "==SUPPRESS=="]
+    for action in shown:
+        assert action.help and not action.help.endswith("."), action
+        assert action.nargs == 0 or action.metavar or action.choices, action
+    names = {name for action in shown for name in action.option_strings}
+    assert names >= {"-h", "--help", "-o", "--output", "--quiet"}
+
+
+def test_an_option_has_the_same_help_in_every_command() -> None:
+    _, commands = make_parsers()
+    helps: dict[str, set[str | None]] = {}
+    for parser in commands.values():
+        for action in parser._actions:
+            helps.setdefault(" ".join(action.option_strings), set()).add(action.help)
+    several = {name for name, found in helps.items() if name and len(found) > 1}
+    # Of the demo, a texture, a record.
+    assert several == {"-o --output", "--init", "--weights", "--device", "--tile"}
+
+
+@pytest.mark.parametrize("command", ["stylize", "resume"])
+def test_a_tile_is_a_number_of_rows_or_a_word(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word, tile in (("64", 64), ("none", None), ("auto", "auto")):
+        assert parse(f"{COMMANDS[command]} --tile {word}".split()).tile == tile
+    with pytest.raises(SystemExit):
+        parse(f"{COMMANDS[command]} --tile many".split())
+    assert "'many' is no number of rows; use a whole number, auto or none" in (
+        capsys.readouterr().err
+    )

@@ -1,0 +1,90 @@
+"""Options from a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nst.cli.config import read_config, toml_reader
+
+OPTIONS = {
+    "content": True,
+    "size": True,
+    "init": True,
+    "style": True,
+    "normalize-gradients": False,
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "recipe.toml"
+
+
+def test_what_is_written_becomes_words_of_the_command_line(path: Path) -> None:
+    path.write_text(
+        'content = "photo.png"\ninit = "gray"\nsize = 64\nnormalize_gradients = true\n'
+        'style = ["a.png", {image = "b.png", weight = 2, region = "alpha"}]\n'
+    )
+    assert read_config(str(path), OPTIONS) == [
+        f"--content={path.parent / 'photo.png'}",
+        "--init=gray",
+        "--size=64",
+        "--normalize-gradients",
+        f"--style={path.parent / 'a.png'}",
+        f"--style={path.parent / 'b.png'},weight=2,region=alpha",
+    ]
+
+
+def test_what_is_switched_off_is_left_out(path: Path) -> None:
+    path.write_text("normalize-gradients = false\n")
+    assert read_config(str(path), OPTIONS) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        # Without its value, `--init` would take the next word of the command line for one.
+        ("init = true", "'init' is True; a text or a number is needed"),
+        ("size = false", "'size' is False; a text or a number is needed"),
+        ("normalize-gradients = 1", "'normalize-gradients' is 1; true or false is needed"),
+        ("content = [1]", "'content' is \\[1\\]; a text or a number is needed"),
+        ("sice = 1", "has 'sice', which is no option. Did you mean 'size'"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(text: str, said: str, path: Path) -> None:
+    path.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        read_config(str(path), OPTIONS)
+
+
+@pytest.mark.parametrize("name", ["tomllib", "tomli"])
+def test_either_reader_of_toml_will_do(
+    name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("size = 64\n")
+    reader = toml_reader()
+    for module in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, module, reader if module == name else None)
+    assert read_config(str(path), OPTIONS) == ["--size=64"]
+
+
+def test_where_there_is_no_reader_of_toml_the_extra_is_named(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_text("size = 64\n")
+    for module in ("tomllib", "tomli"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"Python 3\.10. Run `pip install 'nst\[toml\]'`"):
+        read_config(str(path), OPTIONS)
+
+
+def test_the_extra_that_is_named_exists() -> None:
+    project = toml_reader().loads((Path(__file__).parents[2] / "pyproject.toml").read_text())[
+        "project"
+    ]
+    extras = project["optional-dependencies"]
+    assert extras["toml"] == ["tomli>=2; python_version < '3.11'"]
+    assert any("toml" in each for each in extras["dev"] if each.startswith("nst["))

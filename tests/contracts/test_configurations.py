@@ -1,0 +1,232 @@
+"""Any configuration gives a picture, or is refused with the reason before any work is done.
+
+`NST_CONFIGURATIONS=20000 pytest tests/test_configurations.py` tries so many others, at random.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor
+
+from nst import Callback, RunState, Style, StyleTransfer
+from nst.color import COLOR_METHODS
+from nst.testing import tiny_extractor
+from tests.contracts.test_every_loss import variants
+
+LOSSES = [variant.values[0] for variant in variants()]
+LAYERS = ["image", "conv1_1", "relu1_1", "relu2_1", "pool2", "relu3_2", "relu4_2", "relu5_1"]
+NETWORKS = [tiny_extractor().to(kind) for kind in (torch.float32, torch.float64)]
+RANDOM = "NST_CONFIGURATIONS" in os.environ
+COUNT = int(os.environ.get("NST_CONFIGURATIONS", "800"))
+SEEN: Counter[str] = Counter()
+
+
+def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=0.1)
+
+
+def plain_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.LBFGS(params, max_iter=2)
+
+
+def ruinous(params: list[Tensor]) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=1e30)
+
+
+class Values(NamedTuple):
+    """What may be said for an argument."""
+
+    usual: Sequence[Any]
+    odd: Sequence[Any] = ()
+    """What is refused."""
+
+
+TRANSFER = {
+    "optimizer": Values(["lbfgs", "adam", sgd, plain_lbfgs, ruinous], ["sgd", None, 3]),
+    "size": Values([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
+    "num_steps": Values([1, 2, 3, 4], [0, -1, 2.5, True]),
+    "num_scales": Values(["auto", 1, 2, 3, 10**9], [0, "all"]),
+    "average": Values([0, 0.5, 0.99], [1, -0.1, float("nan")]),
+    "normalize_gradients": Values([False, False, False, True]),
+    "tile": Values([None, "auto", None, "auto", 1, 5], [0, -1, 2.5, "rows"]),
+    "device": Values(["auto", "cpu", torch.device("cpu")], ["gpu", None]),
+}
+"""What may be said to a transfer, but its network and losses. A new argument belongs here."""
+
+RUN = {
+    "strength": Values([0, 1e-30, 0.5, 1, 2, 1e30], [-1, float("inf"), 1e300, "much"]),
+    "preserve_color": Values([None, *COLOR_METHODS], ["lab"]),
+    "color_when": Values(["before", "after", "both"], ["never"]),
+    "seed": Values([0, 7, 2**64 - 1], [-1, 2**64, 0.5]),
+}
+"""What may be said to a run, but its pictures."""
+
+SYNTHESIZE = {
+    "shape": Values([None, (16, 24), [40, 16]], [(16,), (0, 16), (10**9, 10**9), 16]),
+    "seed": RUN["seed"],
+}
+INITS = ("content", "style", "noise", "pink-noise", "gray", "picture")
+
+
+@st.composite
+def losses(draw: st.DrawFn) -> Any:
+    made = {}
+    for i in range(draw(st.sampled_from([1, 1, 2, 2, 3]))):
+        make = draw(st.sampled_from(LOSSES))
+        arguments: dict[str, Any] = {
+            "weight": draw(st.sampled_from([1.0, 0.01, 1e3, 1.0, 1e-30, 1e30, 0.01, 1.0, 0.0]))
+        }
+        if "layers" in inspect.signature(make).parameters:
+            layers = draw(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3, unique=True))
+            weights = draw(st.sampled_from([1.0, 1e-20, 1e20]))
+            arguments["layers"] = draw(st.sampled_from([layers, dict.fromkeys(layers, weights)]))
+        made[f"loss {i}"] = make(**arguments)
+    return made
+
+
+@st.composite
+def pictures(draw: st.DrawFn, *, batches: bool = False) -> Any:
+    """A picture in any of its forms, of any look."""
+    height, width = draw(
+        st.sampled_from([(24, 24), (16, 16), (40, 40), (17, 17), (24, 24), (40, 24)])
+    )
+    look = draw(st.sampled_from(["noise", "noise", "noise", "black", "white", "red", "faint"]))
+    noise = np.random.default_rng(draw(st.integers(0, 3))).random((height, width, 3))
+    values = {
+        "noise": noise,
+        "black": np.zeros_like(noise),
+        "white": np.ones_like(noise),
+        "red": np.broadcast_to([1.0, 0, 0], noise.shape),
+        "faint": 0.5 + 1e-6 * noise,
+    }[look]
+    kinds = ["tensor", "float64", "bytes", "pil", "alpha", "grey"]
+    kind = draw(st.sampled_from([*kinds, "batch"] if batches else kinds))
+    if kind in ("tensor", "float64", "batch"):
+        tensor = torch.tensor(values).permute(2, 0, 1)[None]
+        tensor = tensor if kind == "float64" else tensor.float()
+        return torch.cat([tensor, tensor.flip(-1)]) if kind == "batch" else tensor
+    if kind == "grey":
+        return values[..., 0]
+    array = (255 * values).round().astype(np.uint8)
+    if kind == "alpha":
+        alpha = np.zeros_like(array[..., :1])
+        alpha[:, : width // 2] = draw(st.sampled_from([128, 255]))
+        return np.concatenate([array, alpha], -1)
+    return Image.fromarray(array) if kind == "pil" else array
+
+
+@st.composite
+def styles(draw: st.DrawFn, *, regions: bool) -> Any:
+    made = []
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+        made.append(
+            Style(
+                draw(pictures()),
+                draw(st.sampled_from([1.0, 0.3, 1.0, 0.3, 1e-300, 1e308, 1.0, 0.3, 1.0, 0.0])),
+                region=draw(st.sampled_from([None] * 7 + ["alpha", LEFT] * regions)),
+                mask=draw(st.sampled_from([None] * 7 + ["alpha", LEFT])),
+                scale=draw(st.sampled_from([1] * 9 + [1.5, 1e99, 1e-9])),
+                rotation=draw(st.sampled_from([0, 0, 0, 90, 33, -1e9])),
+            )
+        )
+    return made
+
+
+LEFT = np.zeros((24, 24))
+LEFT[:, :12] = 1
+
+
+def said(data: st.DataObject, table: dict[str, Values]) -> dict[str, Any]:
+    """Draw a few of the arguments, at most one of them odd; the others stay as they are."""
+    names = data.draw(st.sets(st.sampled_from(sorted(table)), max_size=4))
+    odd = data.draw(st.sampled_from([None] * 19 + sorted(names)))
+    return {
+        name: data.draw(
+            st.sampled_from((name == odd and table[name].odd) or table[name].usual), label=name
+        )
+        for name in sorted(names)
+    }
+
+
+class Witness(Callback):
+    started = False
+
+    def on_start(self, state: RunState) -> None:
+        self.started = True
+
+
+def attempt(data: st.DataObject, witness: Witness) -> tuple[Any, bool]:
+    """Make a picture in a way nobody thought of; return it, and whether it is a texture."""
+    transfer_said = {"num_steps": 2, **said(data, TRANSFER)}
+    network = NETWORKS[data.draw(st.integers(0, 1))]
+    transfer = StyleTransfer(network, data.draw(losses()), **transfer_said)
+    texture = data.draw(st.sampled_from([False, False, False, True]))
+    style = data.draw(styles(regions=not texture))
+    init = data.draw(st.sampled_from(INITS[1:] if texture else INITS))
+    if init == "picture":
+        init = data.draw(pictures(batches=not texture))
+    if texture:
+        arguments = said(data, SYNTHESIZE)
+        return transfer.synthesize(style, init=init, callbacks=witness, **arguments), True
+    content = data.draw(pictures(batches=True))
+    where = data.draw(st.sampled_from([None] * 5 + ["alpha", LEFT]))
+    arguments = said(data, RUN)
+    result = transfer.run(content, style, where=where, init=init, callbacks=witness, **arguments)
+    return result, False
+
+
+@given(data=st.data())
+@settings(
+    max_examples=COUNT,
+    deadline=None,
+    derandomize=not RANDOM,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+def test_any_configuration_gives_a_picture_or_is_refused_before_any_work(
+    data: st.DataObject,
+) -> None:
+    witness = Witness()
+    try:
+        result, _ = attempt(data, witness)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        assert str(error).startswith("`"), error
+        assert not witness.started, error
+        SEEN["refused"] += 1
+        return
+    image = result.image
+    assert bool(image.isfinite().all())
+    assert 0 <= float(image.min()) <= float(image.max()) <= 1
+    assert image.shape == result.content.shape
+    assert result.stop_reason
+    SEEN["diverged" if "diverged" in result.stop_reason else "painted"] += 1
+
+
+def test_those_configurations_were_of_every_kind() -> None:
+    if not SEEN:
+        pytest.skip("needs the test before it")
+    assert sum(SEEN.values()) >= COUNT * 0.9
+    assert SEEN["painted"] > COUNT * 0.4 and SEEN["refused"] > COUNT * 0.1
+    assert SEEN["diverged"] > 0
+
+
+def arguments_of(function: Any, *others: str) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"self", *others}
+
+
+def test_every_argument_is_among_those_tried() -> None:
+    pictures = ("content", "style", "where", "init", "callbacks")
+    assert arguments_of(StyleTransfer, "extractor", "losses") == set(TRANSFER)
+    assert arguments_of(StyleTransfer.run, *pictures) == set(RUN)
+    assert arguments_of(StyleTransfer.synthesize, *pictures) == set(SYNTHESIZE)

@@ -1,0 +1,428 @@
+"""Pictures of every kind, odd ones and damaged ones: read right, or refused with the reason.
+
+What is right is computed here with NumPy from the numbers that went into the file.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from nst.images import load_image, read_picture, read_record
+from tests.encoders import Array, png_chunk, png_of, tiff_of
+
+HEIGHT, WIDTH = 9, 13
+RNG = np.random.default_rng(0)
+BANDS = {
+    **dict.fromkeys(["1", "L", "P"], 1),
+    **dict.fromkeys(["LA", "La", "PA"], 2),
+    **dict.fromkeys(["RGB", "YCbCr", "HSV", "LAB"], 3),
+    **dict.fromkeys(["RGBA", "RGBa", "RGBX", "CMYK"], 4),
+}
+MODES = [*BANDS, "I;16", "I;16B", "I", "F"]
+_PREMULTIPLIED = {"La", "RGBa"}
+
+
+def bytes_of(*shape: int) -> Array:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def composed(color: Array, alpha: Array | None = None) -> Array:
+    """Returns (H, W, 3) on white, from values in [0, 1]."""
+    color = color[..., None] if color.ndim == 2 else color
+    color = np.broadcast_to(color, (*color.shape[:2], 3))
+    return color if alpha is None else color * alpha[..., None] + 1 - alpha[..., None]
+
+
+def difference(source: Any, expected: Array) -> float:
+    pixels = read_picture(source).pixels[0].permute(1, 2, 0).double().numpy()
+    assert pixels.shape == expected.shape
+    return float(np.abs(pixels - expected).max())
+
+
+def refused(source: Any, *, words: str = "") -> bool:
+    """Whether it is, with the library's own message."""
+    try:
+        picture = read_picture(source)
+    except ValueError as error:
+        assert type(error) is ValueError
+        assert str(error).startswith("`source`"), error
+        assert words in str(error), error
+        return True
+    assert bool(picture.pixels.isfinite().all())
+    assert 0 <= float(picture.pixels.min()) <= float(picture.pixels.max()) <= 1
+    return False
+
+
+# Every mode that Pillow writes, in every format
+
+
+def picture_in(mode: str) -> Image.Image:
+    size = (WIDTH, HEIGHT)
+    if mode in ("I;16", "I;16B"):
+        values = RNG.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
+        kind = ">u2" if mode == "I;16B" else "<u2"
+        return Image.frombytes(mode, size, values.astype(kind).tobytes())
+    if mode == "I":
+        return Image.fromarray(RNG.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.int32))
+    if mode == "F":
+        return Image.fromarray(RNG.random((HEIGHT, WIDTH), dtype=np.float32))
+    values = bytes_of(HEIGHT, WIDTH, BANDS[mode])
+    if mode == "1":
+        return Image.fromarray(values[..., 0] > 127)
+    if mode in _PREMULTIPLIED:  # no color may be brighter than its alpha
+        values = np.minimum(values, values[..., -1:])
+    image = Image.frombytes(mode, size, values.tobytes())
+    if mode in ("P", "PA"):
+        image.putpalette(bytes_of(768).tobytes())
+    return image
+
+
+def appearance(image: Image.Image) -> Array:
+    """Computes what a viewer shows of a picture in memory, by the arithmetic of its mode."""
+    mode, values = image.mode, np.asarray(image).astype(np.float64)
+    if mode in ("1", "F"):
+        return composed(values)
+    if mode in ("I", "I;16", "I;16B"):
+        return composed(values / 65535)
+    values /= 255
+    if mode in ("L", "RGB"):
+        return composed(values)
+    if mode == "RGBX":
+        return values[..., :3]
+    if mode in ("P", "PA"):
+        palette = np.frombuffer(image.palette.tobytes(), np.uint8).reshape(-1, 3) / 255  # type: ignore[union-attr]
+        index = np.asarray(image.getchannel(0) if mode == "PA" else image)
+        alpha = np.asarray(image.getchannel("A")) / 255 if mode == "PA" else None
+        return composed(palette[index], alpha)
+    if mode in ("LA", "RGBA"):
+        return composed(values[..., :-1], values[..., -1])
+    if mode in _PREMULTIPLIED:
+        return composed(values[..., :-1] + 1 - values[..., -1:])
+    if mode == "CMYK":
+        return (1 - values[..., :3]) * (1 - values[..., 3:])
+    if mode == "YCbCr":
+        luma, blue, red = (values[..., i] - (0.0 if i == 0 else 128 / 255) for i in range(3))
+        green = luma - 0.344136 * blue - 0.714136 * red
+        return np.stack([luma + 1.402 * red, green, luma + 1.772 * blue], -1).clip(0, 1)
+    assert mode == "HSV", mode
+    return np.apply_along_axis(lambda hsv: colorsys.hsv_to_rgb(*hsv), -1, values)
+
+
+def written() -> Iterator[tuple[str, str, bytes, Image.Image]]:
+    """Yields format, mode, file and picture for all that Pillow writes and can read again."""
+    Image.init()
+    for name in sorted(set(Image.SAVE) - {"EPS", "PDF", "ICNS"}):
+        for mode in MODES:
+            image, buffer = picture_in(mode), io.BytesIO()
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    image.save(buffer, name)
+                    again = Image.open(io.BytesIO(buffer.getvalue()))
+                    again.load()
+            except Exception:
+                continue  # not a pair of format and mode
+            yield name, mode, buffer.getvalue(), again
+
+
+FILES = list(written())
+
+
+@pytest.mark.parametrize(("name", "mode", "content", "again"), FILES, ids=lambda x: str(x)[:9])
+def test_every_mode_of_every_format_is_read_as_its_arithmetic_says(
+    name: str, mode: str, content: bytes, again: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.jpg"  # the content decides, whatever the suffix
+    path.write_bytes(content)
+    if name == "SPIDER" and mode != "F":
+        assert refused(path, words="floats must lie in [0, 1]")
+    elif again.mode == "LAB" or "transparency" in again.info:
+        assert not refused(path)
+    else:
+        # Bytes on the way, and integer arithmetic of the color models, cost a level or two.
+        levels = 2.5 if again.mode in ("CMYK", "HSV", "YCbCr", "La", "RGBa", "PA") else 0.51
+        assert difference(path, appearance(again)) <= levels / 255
+
+
+def test_formats_and_modes_of_the_corpus_are_many() -> None:
+    assert len(FILES) > 100
+    assert {again.mode for *_, again in FILES} >= {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK"}
+    assert {again.mode for *_, again in FILES} >= {"YCbCr", "LAB", "I;16", "I", "F"}
+
+
+# Files written by hand
+
+DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+"""The bits that a PNG may have for each kind of color: grey, RGB, palette, and with alpha."""
+
+PNG_KINDS = [
+    (color, depth, interlaced, transparent)
+    for color, depths in DEPTHS.items()
+    for depth in depths
+    for interlaced in (False, True)
+    for transparent in ((False, True) if color in (0, 2, 3) else (False,))
+]
+
+
+@pytest.mark.parametrize(("color", "depth", "interlaced", "transparent"), PNG_KINDS)
+def test_every_kind_of_png_is_read_by_its_numbers(
+    color: int, depth: int, interlaced: bool, transparent: bool, tmp_path: Path
+) -> None:
+    channels, most = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color], 2**depth - 1
+    values = RNG.integers(0, most + 1, (HEIGHT, WIDTH, channels))
+    extra, alpha = b"", None
+    if color == 3:
+        palette, opacity = bytes_of(most + 1, 3), bytes_of(most + 1)
+        extra, shown = png_chunk(b"PLTE", palette.tobytes()), palette[values[..., 0]] / 255
+        if transparent:
+            extra += png_chunk(b"tRNS", opacity.tobytes())
+            alpha = opacity[values[..., 0]] / 255
+    else:
+        values[2:5, 3:6] = values[0, 0]
+        shown = values / most
+        if color in (4, 6):
+            shown, alpha = shown[..., :-1], shown[..., -1]
+        if transparent:
+            extra = png_chunk(b"tRNS", struct.pack(f">{channels}H", *values[0, 0].tolist()))
+            alpha = 1.0 - (values == values[0, 0]).all(-1)
+    path = tmp_path / "picture.png"
+    path.write_bytes(png_of(values, depth, color, extra, interlaced=interlaced))
+    if transparent and (color, depth) == (2, 16):
+        assert refused(path, words="16-bit colors of which one is transparent")
+        return
+    # Of colors, and of grey with alpha, Pillow keeps the upper 8 of 16 bits.
+    levels = 2.1 if depth == 16 and color != 0 else 0.01
+    assert difference(path, composed(shown, alpha)) <= levels / 255
+    assert (read_picture(path).alpha is None) == (alpha is None)
+
+
+def test_a_png_that_was_opened_is_not_changed_by_its_transparent_grey(tmp_path: Path) -> None:
+    values = RNG.integers(0, 16, (HEIGHT, WIDTH, 1))
+    path = tmp_path / "picture.png"
+    path.write_bytes(png_of(values, 4, 0, png_chunk(b"tRNS", struct.pack(">H", 7))))
+    with Image.open(path) as image:
+        expected = composed(values / 15, 1.0 - (values[..., 0] == 7))
+        assert difference(image, expected) < 1e-6
+        assert image.info["transparency"] == 7
+
+
+GREY = RNG.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
+FLOATS = RNG.random((HEIGHT, WIDTH), dtype=np.float32)
+COLORS = bytes_of(HEIGHT, WIDTH, 3)
+DEEP_COLORS = RNG.integers(0, 65536, (HEIGHT, WIDTH, 3), dtype=np.uint16)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("values", "photometric", "planar", "expected"),
+    [
+        (GREY, 1, False, GREY / 255),
+        (GREY, 0, False, 1 - GREY / 255),
+        (DEEP, 1, False, DEEP / 65535),
+        (FLOATS, 1, False, FLOATS),
+        (COLORS, 2, False, COLORS / 255),
+        (COLORS, 2, True, COLORS / 255),
+        (DEEP_COLORS, 2, False, DEEP_COLORS / 65535),
+    ],
+    ids=["grey", "white is 0", "16 bits", "floats", "colors", "planes", "16-bit colors"],
+)
+def test_every_kind_of_tiff_is_read_by_its_numbers(
+    values: Array,
+    photometric: int,
+    planar: bool,
+    expected: Array,
+    order: Literal["<", ">"],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "picture.tiff"
+    path.write_bytes(tiff_of(values, photometric, order=order, planar=planar))
+    levels = 1.01 if values is DEEP_COLORS else 0.001
+    assert difference(path, composed(expected)) <= levels / 255
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (tiff_of(DEEP, 0), "0 is white, which Pillow would read as a negative"),
+        (tiff_of(FLOATS, 0), "0 is white, which Pillow would read as a negative"),
+        (tiff_of((DEEP // 2).astype(np.int16), 1), "signed numbers"),
+        (tiff_of((GREY // 2).astype(np.int8), 1), "signed numbers"),
+        (tiff_of(DEEP_COLORS, 2, planar=True), "16-bit channels one after the other"),
+        (tiff_of(DEEP >> 4, 1, bits=12), "12 bits"),
+    ],
+    ids=["white is 0", "white is 0.0", "16 signed", "8 signed", "16-bit planes", "12 bits"],
+)
+def test_a_tiff_that_would_come_out_wrong_is_refused(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.tiff"
+    path.write_bytes(content)
+    assert refused(path, words=words)
+    with Image.open(path) as image:  # as well if it was opened before
+        assert refused(image, words=words)
+
+
+def test_no_program_is_started_to_draw_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "check_call", lambda *args, **kwargs: started.append(args))
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (8, 8)).save(path, "EPS")
+    assert refused(path, words="a drawing for another program to run")
+    assert started == []
+
+
+# Turned, long and thin, moving
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_undone_in_every_format(
+    orientation: int, suffix: str, tmp_path: Path
+) -> None:
+    upright = np.kron(bytes_of(3, 4, 3), np.ones((8, 8, 1), np.uint8))
+    # What a camera that is held like this stores: the inverse of what a viewer does.
+    turn = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright),
+        7: np.rot90(upright, 2).transpose(1, 0, 2),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"picture.{suffix}"
+    options: dict[str, Any] = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
+    if suffix == "webp":
+        options = {"lossless": True}
+    Image.fromarray(np.ascontiguousarray(turn)).save(path, exif=exif, **options)
+    assert difference(path, upright / 255) <= (0.05 if suffix == "jpg" else 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)])
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "gif"])
+def test_the_thinnest_pictures_are_read(
+    shape: tuple[int, int], suffix: str, tmp_path: Path
+) -> None:
+    values = bytes_of(*shape)
+    path = tmp_path / f"picture.{suffix}"
+    Image.fromarray(values).save(path)
+    assert difference(path, composed(values / 255)) <= 1e-6
+    assert max(load_image(path, size=7).shape[-2:]) == min(7, max(shape))
+
+
+ANIMATIONS = [s for s in ("gif", "png", "webp", "tiff", "avif") if s.upper() in Image.SAVE_ALL]
+
+
+@pytest.mark.parametrize("suffix", ANIMATIONS)
+def test_of_an_animation_the_first_frame_is_read(suffix: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 8), color) for color in ("white", "black", "gray")]
+    path = tmp_path / f"picture.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    assert difference(path, np.ones((8, 16, 3))) <= 0.01
+
+
+# Damage
+
+
+def hostile_sources() -> dict[str, bytes]:
+    sources = {}
+    picture = Image.fromarray(np.kron(bytes_of(5, 6, 3), np.ones((8, 8, 1), np.uint8)))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    names = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM")
+    for name in (name for name in names if name in Image.SAVE):  # older Pillows have no AVIF
+        buffer = io.BytesIO()
+        exif = picture.getexif()
+        exif[0x0112] = 6
+        kept = {"icc_profile": profile, "exif": exif} if name in ("PNG", "JPEG", "WEBP") else {}
+        picture.save(buffer, name, **kept)
+        sources[name] = buffer.getvalue()
+    return sources
+
+
+SOURCES = hostile_sources()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_cut_at_any_tenth_a_file_is_refused(name: str, tmp_path: Path) -> None:
+    content, path = SOURCES[name], tmp_path / "picture"
+    for tenth in range(10):
+        path.write_bytes(content[: len(content) * tenth // 10])
+        assert refused(path), tenth
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_with_any_bit_flipped_a_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    for _ in range(60):
+        content = bytearray(SOURCES[name])
+        for place in RNG.integers(0, min(len(content), 4096), RNG.integers(1, 4)):
+            content[place] ^= 1 << RNG.integers(0, 8)
+        path.write_bytes(content)
+        refused(path)
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
+def test_with_any_part_of_its_profile_broken_a_picture_is_still_read(
+    name: str, tmp_path: Path
+) -> None:
+    path, buffer = tmp_path / "picture", io.BytesIO()
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for place in range(0, len(profile), 17):
+        broken = bytes(profile[:place]) + os.urandom(4) + bytes(profile[place + 4 :])
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), "gray").save(buffer, name, icc_profile=broken)
+        path.write_bytes(buffer.getvalue())
+        assert not refused(path)
+
+
+def peak_memory(*, reset: bool = False) -> int:
+    """The most kilobytes that this process had in memory, since the last reset."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_tiny_file_of_a_huge_picture_takes_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    for width, height in ((30_000, 30_000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)):
+        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+        before = peak_memory(reset=True)
+        assert refused(path, words="too large to be trusted")
+        assert peak_memory() - before < 50_000
+
+
+def test_looking_for_a_record_in_a_huge_picture_warns_of_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x"))
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="too large to be trusted"):
+            read_record(path)
+    assert leaked == []

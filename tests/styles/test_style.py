@@ -1,0 +1,249 @@
+"""Where a style goes, what is learned from it, and how large and which way round it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    Loss,
+    PointwiseLoss,
+    Style,
+    StyleTransfer,
+    functional,
+)
+from nst.images import resize, to_pil
+from nst.losses.kinds import Features
+from nst.styles.style import Painting, as_styles, read_mask
+
+LEFT = torch.cat([torch.ones(1, 1, 32, 20), torch.zeros(1, 1, 32, 20)], dim=-1)
+
+
+def transfer(extractor: FeatureExtractor, layer: str = "relu2_1") -> StyleTransfer:
+    losses = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": GramStyleLoss([layer])}
+    return StyleTransfer(extractor.double(), losses, num_steps=4, num_scales=1)
+
+
+def test_weights_under_a_mask_agree_with_naive_averages() -> None:
+    mask = torch.rand(1, 1, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    blocks = [
+        mask[0, 0, i : i + 2, j : j + 2].mean() for i in range(0, 6, 2) for j in range(0, 8, 2)
+    ]
+    share = torch.stack(blocks)
+    expected = (share / share.sum()).reshape(1, 1, 12).double()
+    torch.testing.assert_close(functional.mask_weight(mask, (3, 4)), expected)
+
+
+@pytest.mark.parametrize("shape", [(32, 40), (7, 5), (1, 1), (31, 13)])
+def test_weights_under_a_mask_sum_to_one(shape: tuple[int, int]) -> None:
+    weight = functional.mask_weight(LEFT.double(), shape)
+    assert weight.shape == (1, 1, shape[0] * shape[1])
+    assert float(weight.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_a_small_region_of_one_color_has_the_statistic_of_a_large_one(share: float) -> None:
+    color = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64).view(1, 3, 1, 1)
+    image = torch.rand(1, 3, 20, 20, dtype=torch.float64)
+    columns = round(20 * share)
+    image[..., :columns] = color
+    mask = torch.zeros(1, 1, 20, 20, dtype=torch.float64)
+    mask[..., :columns] = 1
+    loss = GramStyleLoss(["image"])
+    loss.capture({"image": color.expand(1, 3, 20, 20)})
+    assert float(loss({"image": image, "mask": mask})) == pytest.approx(0, abs=1e-20)
+
+
+def test_a_region_of_the_whole_picture_is_none(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    white = torch.ones(1, 1, 32, 40)
+    plain = transfer(extractor).run(photo, painting)
+    whole = transfer(extractor).run(photo, Style(painting, region=white, mask=torch.ones(36, 28)))
+    assert torch.equal(plain.image, whole.image)
+
+
+def test_what_no_region_covers_is_left_to_the_other_losses(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    losses = {"style": GramStyleLoss(["image"])}  # sees no further than the pixel itself
+    lone = StyleTransfer(extractor, losses, num_steps=5)
+    result = lone.run(photo, Style(painting, region=LEFT))
+    assert torch.equal(result.image[..., 20:], photo[..., 20:])
+    assert not torch.equal(result.image[..., :20], photo[..., :20])
+
+
+def test_each_region_gets_its_own_style(extractor: FeatureExtractor, photo: Tensor) -> None:
+    red, blue = (torch.zeros(1, 3, 32, 32) for _ in range(2))
+    red[:, 0], blue[:, 2] = 0.9, 0.9
+    losses = {"style": GramStyleLoss(["image"])}
+    styles = [Style(red, region=LEFT), Style(blue, region=1 - LEFT)]
+    image = StyleTransfer(extractor, losses, num_steps=40).run(photo, styles).image
+    left, right = image[..., :20].mean((0, 2, 3)), image[..., 20:].mean((0, 2, 3))
+    assert left[0] > 0.7 > 0.2 > left[2]
+    assert right[2] > 0.7 > 0.2 > right[0]
+
+
+def test_two_equal_styles_of_one_region_are_one(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    one = transfer(extractor).run(photo, Style(painting, region=LEFT))
+    styles = [Style(painting, region=LEFT, weight=3), Style(painting, region=LEFT, weight=1)]
+    two = transfer(extractor).run(photo, styles)
+    torch.testing.assert_close(one.image, two.image, rtol=0, atol=1e-6)
+
+
+def test_a_masked_style_is_learned_from_its_part_alone(
+    extractor: FeatureExtractor, photo: Tensor
+) -> None:
+    style = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(5))
+    masked = transfer(extractor, "image").run(photo, Style(style, mask=LEFT))
+    cropped = transfer(extractor, "image").run(photo, style[..., :20])
+    torch.testing.assert_close(masked.image, cropped.image, rtol=0, atol=1e-6)
+
+
+def test_transparency_can_be_the_mask(extractor: FeatureExtractor, photo: Tensor) -> None:
+    painting = to_pil(torch.rand(3, 32, 40), alpha=LEFT[0])
+    by_alpha = transfer(extractor).run(photo, Style(painting, mask="alpha"))
+    by_mask = transfer(extractor).run(photo, Style(painting, mask=LEFT))
+    assert torch.equal(by_alpha.image, by_mask.image)
+
+
+def test_a_style_can_be_used_at_another_scale(extractor: FeatureExtractor, photo: Tensor) -> None:
+    style = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(5))
+    scaled = transfer(extractor).run(photo, Style(style, scale=0.5))
+    shrunk = transfer(extractor).run(photo, resize(style.double(), 20))
+    assert torch.equal(scaled.image, shrunk.image)
+    assert scaled.styles[0].shape == (1, 3, 20, 20)
+
+
+def test_quarter_turns_are_exact() -> None:
+    pixels, mask = torch.rand(1, 3, 4, 6), torch.rand(1, 1, 4, 6)
+    turned = Painting(pixels, mask).rotated(90)
+    assert torch.equal(turned.pixels, torch.rot90(pixels, 1, (-2, -1)))
+    assert turned.mask is not None and torch.equal(turned.mask, torch.rot90(mask, 1, (-2, -1)))
+    assert Painting(pixels, None).rotated(180).mask is None
+    assert Painting(pixels, None).rotated(-360).pixels is pixels
+
+
+@pytest.mark.parametrize("degrees", [30.0, -45.0, 200.0])
+def test_the_corners_of_a_turned_style_do_not_count(degrees: float) -> None:
+    color = torch.tensor([0.25, 0.5, 0.75]).view(1, 3, 1, 1)
+    turned = Painting(color.expand(1, 3, 20, 30), None).rotated(degrees)
+    assert turned.mask is not None
+    counted = turned.pixels[(turned.mask > 0).expand_as(turned.pixels)].view(3, -1)
+    assert counted.shape[1] > 400
+    torch.testing.assert_close(counted, color.view(3, 1).expand_as(counted), atol=1e-3, rtol=0)
+    assert 0.25 < float(turned.mask.mean()) < 0.95
+
+
+def test_masks_may_have_another_size_in_the_same_proportions(photo: Tensor) -> None:
+    mask = read_mask(Image.new("L", (80, 64), 128), photo, None, "mask")
+    assert mask is not None and mask.shape == (1, 1, 32, 40)
+
+
+def test_the_record_numbers_the_regions_and_tells_what_is_unusual(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    right = 1 - LEFT
+    styles = [
+        Style(painting, region=LEFT),
+        Style(painting, weight=2, region=right, rotation=90),
+        Style(painting, region=LEFT, scale=0.9, mask=torch.ones(36, 28) * 0.5),
+    ]
+    settings = transfer(extractor).run(photo, styles).settings
+    assert settings["styles"] == [
+        {"weight": 1.0, "region": 0},
+        {"weight": 2.0, "region": 1, "rotation": 90},
+        {"weight": 1.0, "region": 0, "mask": True, "scale": 0.9},
+    ]
+
+
+def test_styles_of_one_path_share_a_region_and_others_do_not(tmp_path: Path) -> None:
+    image = torch.zeros(1, 3, 4, 4)
+    same, path = torch.ones(4, 4), tmp_path / "sky.png"
+    first, second = as_styles([Style(image, region=path), Style(image, region=str(path))])
+    assert first.region_key == second.region_key
+    assert Style(image, region=same).region_key == Style(image, region=same).region_key
+    assert Style(image, region=same).region_key != Style(image, region=same.clone()).region_key
+    assert Style(image).region_key is None
+
+
+class ToTheStyle(PointwiseLoss):
+    """Compares position by position with a style of the photograph's size."""
+
+    reference = "style"
+
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        return (feature - target).square()
+
+
+def test_a_pointwise_loss_may_compare_with_the_style(
+    extractor: FeatureExtractor, photo: Tensor
+) -> None:
+    losses = {"style": ToTheStyle(["relu1_1", "image"])}
+    style = photo.flip(-1)
+    result = StyleTransfer(extractor, losses, num_steps=20, num_scales=1).run(photo, style)
+    assert result.history["style"][-1] < 0.1 * result.history["style"][0]
+
+
+class NotAMean(Loss):
+    reference = "style"
+    layers = ("relu1_1",)
+
+    def forward(self, features: Features) -> Tensor:
+        return features["relu1_1"].mean()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"region": torch.ones(32, 32)}, r"`style\[0\].region` is 32x32 .* picture is 32x40"),
+        ({"mask": torch.ones(32, 40)}, r"`style\[0\].mask` is 32x40 .* picture is 36x28"),
+        ({"region": torch.zeros(32, 40)}, r"`style\[0\].region` is black everywhere"),
+        ({"region": torch.ones(2, 1, 32, 40)}, r"`style\[0\].region` is a batch of 2"),
+        ({"weight": 0, "region": LEFT}, "`style` has only weights of 0 in a region"),
+    ],
+)
+def test_masks_that_make_no_sense_are_refused(
+    extractor: FeatureExtractor,
+    photo: Tensor,
+    painting: Tensor,
+    arguments: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        transfer(extractor).run(photo, Style(painting, **arguments))
+
+
+def test_a_loss_that_is_no_mean_over_positions_refuses_regions(
+    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+) -> None:
+    lone = StyleTransfer(extractor, {"own": NotAMean()}, num_steps=1)
+    with pytest.raises(ValueError, match=r"the loss 'own' \(NotAMean\) is not a mean"):
+        lone.run(photo, Style(painting, region=LEFT))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"scale": 0}, ValueError, "`scale` is 0; it must be positive"),
+        ({"scale": -1}, ValueError, "`scale` is -1"),
+        ({"rotation": float("nan")}, ValueError, "`rotation` is nan; it must be finite"),
+        ({"rotation": "left"}, TypeError, "`rotation` is 'left'; a number of degrees"),
+        ({"weight": float("inf")}, ValueError, "`weight` is inf"),
+    ],
+)
+def test_a_style_refuses_what_makes_no_sense(
+    painting: Tensor, arguments: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Style(painting, **arguments)
