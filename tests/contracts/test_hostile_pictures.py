@@ -262,7 +262,7 @@ def test_every_kind_of_tiff_is_read_by_its_numbers(
         (tiff_of(FLOATS, 0), "0 is white, which Pillow would read as a negative"),
         (tiff_of((DEEP // 2).astype(np.int16), 1), "signed numbers"),
         (tiff_of((GREY // 2).astype(np.int8), 1), "signed numbers"),
-        (tiff_of(DEEP_COLORS, 2, planar=True), "16-bit channels one after the other"),
+        (tiff_of(DEEP_COLORS, 2, planar=True), "planar 16-bit channels"),
         (tiff_of(DEEP >> 4, 1, bits=12), "12 bits"),
     ],
     ids=["white is 0", "white is 0.0", "16 signed", "8 signed", "16-bit planes", "12 bits"],
@@ -286,7 +286,7 @@ def test_no_program_is_started_to_draw_a_picture(
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
     path = tmp_path / "photo.jpg"
     Image.new("RGB", (8, 8)).save(path, "EPS")
-    assert refused(path, words="a drawing for another program to run")
+    assert refused(path, words="a vector drawing that only an external program can render")
     assert started == []
 
 

@@ -1,9 +1,10 @@
-"""Reading: files, PIL images, arrays and tensors become (N, 3, H, W) sRGB in [0, 1].
+"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1].
 
-What is transparent is composed on white, as a viewer would show it. What cannot be read faithfully
-is refused, with the reason and a remedy.
+Transparent parts are composed on white, as an image viewer would. Input that cannot be read
+faithfully is refused, with the reason and a remedy.
 """
 
+import math
 import os
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,25 +14,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nst._utils.checks import file_path
 from nst._utils.memory import is_exhausted
-from nst.images.read import check_input, decoding, file_array, image_array
+from nst.images.read import check_input, decoding, image_array
+from nst.images.resize import check_side, resize
 
-__all__ = ["STRIP", "ImageLike", "Picture", "picture_shape", "read_picture"]
+__all__ = ["STRIP", "ImageLike", "Picture", "load_image", "picture_shape", "read_picture"]
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
-"""What can be read as a picture."""
+"""Anything that can be read as an image."""
 
 STRIP = 256
-"""How many rows of a picture become other numbers at a time."""
+"""Number of rows converted at a time, so that a large image is not in memory twice."""
 
 
 class Picture(NamedTuple):
-    """A picture as it appears on white, and how opaque its source was.
+    """An image as it appears on white, and the opacity of its source.
 
     Attributes:
         pixels: (N, 3, H, W), sRGB in [0, 1], transparent parts composed on white.
-        alpha: (N, 1, H, W) in [0, 1], or None where the source is opaque.
+        alpha: (N, 1, H, W) in [0, 1], or None if the source is opaque.
 
     Examples:
         >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
@@ -43,32 +44,47 @@ class Picture(NamedTuple):
     alpha: Tensor | None
 
 
+def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
+    """Return an image as (N, 3, H, W), sRGB in [0, 1], transparent parts composed on white.
+
+    Args:
+        source: As in `read_picture`, which also lists the exceptions.
+        size: Longest side in pixels, at least 1; a larger image is shrunk. None keeps the size.
+
+    Examples:
+        >>> tuple(load_image(Image.new("RGB", (40, 20)), size=10).shape)
+        (1, 3, 5, 10)
+    """
+    if size is not None:
+        check_side(size)
+    pixels = read_picture(source).pixels
+    return pixels if size is None else resize(pixels, size)
+
+
 def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
-    """Read a picture from a file, a PIL image, an array or a tensor.
+    """Read an image from a file, a PIL image, an array or a tensor.
 
     The result shares no memory with the source and is detached from autograd.
 
     Args:
         source: One of
-            a path, read upright (EXIF), in sRGB (ICC profile), first frame only;
-            a PIL image, treated alike (its current frame);
+            a path: the first frame is read, upright (EXIF) and in sRGB (ICC profile);
+            a PIL image: its current frame is read in the same way;
             an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in [0, 1];
             a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
             C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
-        name: The caller's argument, for error messages.
+        name: Name of the caller's argument, for error messages.
 
     Returns:
-        Pixels (N, 3, H, W) and, where not all opaque, alpha (N, 1, H, W); `float32`, but `float64`
+        Pixels (N, 3, H, W) and, unless all are opaque, alpha (N, 1, H, W); `float32`, but `float64`
         for a `float64` tensor, on the tensor's device.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        IsADirectoryError: The path is a folder.
-        PermissionError: The file may not be read.
-        MemoryError: It does not fit into the memory that is free.
-        TypeError: The source is of another type, or its numbers are.
-        ValueError: The file is no picture, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
-            shape or values are not as above.
+        OSError: The file does not exist, is a folder, or cannot be read.
+        MemoryError: The image does not fit into the free memory.
+        TypeError: The type or dtype of the source is not supported.
+        ValueError: The file is not an image, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
+            the shape or the values are not as above.
 
     Examples:
         >>> pixels, alpha = read_picture(Image.new("L", (4, 2), 255))
@@ -96,31 +112,20 @@ def _read(source: ImageLike, name: str) -> Picture:
     if isinstance(source, Image.Image):
         return _from_array(image_array(source, what), what)
     if isinstance(source, str | os.PathLike):
-        path = file_path(name, source)
-        return _from_array(file_array(path, name), f"{what} is {str(path)!r}, which")
+        path = check_input(source, name=name)
+        what = f"{what} is {str(path)!r}, which"
+        return _from_array(image_array(path, what), what)
     raise TypeError(
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
-        "a PIL image, a numpy array or a torch tensor. PIL.Image.open reads open files and bytes."
+        "a PIL image, a numpy array or a torch tensor. Use PIL.Image.open for open files and bytes."
     )
 
 
 def picture_shape(source: ImageLike) -> tuple[int, int]:
-    """Return the sides of a picture in pixels; of a file, only the beginning is read for that.
-
-    Args:
-        source: As in `read_picture`.
-
-    Returns:
-        Height and width; of a file that EXIF turns on its side, the other way round.
-
-    Raises:
-        OSError: As in `read_picture`.
-        TypeError: As in `read_picture`.
-        ValueError: As in `read_picture`.
-    """
+    """Return height and width, of a file as in its header, i.e. before EXIF rotation."""
     if isinstance(source, str | os.PathLike):
-        check_input(source, name="source")
-        with decoding(f"`source` is {str(source)!r}, which"), Image.open(source) as image:
+        path = check_input(source, name="source")
+        with decoding(f"`source` is {str(path)!r}, which"), Image.open(path) as image:
             return image.height, image.width
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width
@@ -144,52 +149,49 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
     values = torch.from_numpy(np.array(array, dtype=native, order="C"))
     if native.kind == "f":
         values = values.to(torch.float32)
-        _check_values(values, what)
     if values.ndim == 2:
         values = values[..., None]
     return _compose(values.permute(2, 0, 1)[None], what)
 
 
 def _from_tensor(tensor: Tensor, what: str) -> Picture:
-    if not tensor.is_floating_point() and tensor.dtype != torch.uint8:
+    floating = tensor.is_floating_point()
+    if not floating and tensor.dtype != torch.uint8:
         raise TypeError(
             f"{what} has dtype {tensor.dtype}, but must be floating in [0, 1] or uint8. "
             "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255."
         )
-    shape, last = tuple(tensor.shape), tensor.ndim - 1
-    if tensor.ndim not in (2, 3, 4) or (tensor.ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
+    shape, ndim = tuple(tensor.shape), tensor.ndim
+    if ndim not in (2, 3, 4) or (ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
         hint = "Add or remove axes, e.g. with tensor[None]."
-        if last in (2, 3) and shape[-1] in (1, 3, 4):
-            axes = "2, 0, 1" if last == 2 else "0, 3, 1, 2"
+        if ndim in (3, 4) and shape[-1] in (1, 3, 4):
+            axes = "2, 0, 1" if ndim == 3 else "0, 3, 1, 2"
             hint = f"The channels seem to come last: call tensor.permute({axes})."
         raise ValueError(
             f"{what} has shape {shape}, but must be (H, W), (C, H, W) or (N, C, H, W), "
             f"C from 1 to 4. {hint}"
         )
     values = tensor.detach()
-    if tensor.is_floating_point():
-        values = values if values.dtype == torch.float64 else values.to(torch.float32)
-        _check_values(values, what)
-    batch = shape[0] if last == 3 else 1
-    return _compose(values.reshape(batch, shape[-3] if last > 1 else 1, *shape[-2:]), what)
+    if floating and values.dtype != torch.float64:
+        values = values.to(torch.float32)
+    return _compose(values[(None,) * (4 - ndim)], what)
 
 
 def _compose(values: Tensor, what: str) -> Picture:
-    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own.
-
-    Whole numbers become floating ones some rows at a time: a large picture is not there twice.
-    """
+    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own."""
     if values.numel() == 0:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
+    integer = not values.is_floating_point()
+    if not integer:
+        _check_range(values, what)
     n, channels, height, width = values.shape
-    whole = not values.is_floating_point()
-    number = torch.float32 if whole else values.dtype
-    pixels = values.new_empty((n, 3, height, width), dtype=number)
-    alpha = values.new_empty((n, 1, height, width), dtype=number) if channels in (2, 4) else None
+    dtype = torch.float32 if integer else values.dtype
+    pixels = values.new_empty((n, 3, height, width), dtype=dtype)
+    alpha = values.new_empty((n, 1, height, width), dtype=dtype) if channels in (2, 4) else None
     for start in range(0, height, STRIP):
         rows = slice(start, start + STRIP)
-        part = values[:, :, rows].to(number)
-        if whole:
+        part = values[:, :, rows].to(dtype)
+        if integer:
             part = part / torch.iinfo(values.dtype).max
         if alpha is not None:
             alpha[:, :, rows] = opaque = part[:, -1:]
@@ -200,16 +202,13 @@ def _compose(values: Tensor, what: str) -> Picture:
     return Picture(pixels, alpha)
 
 
-def _check_values(values: Tensor, what: str) -> None:
-    """Raise unless all floats are in [0, 1]."""
-    if values.numel() == 0:
-        return
-    if not bool(values.isfinite().all()):
-        found = "NaN" if bool(values.isnan().any()) else "infinite values"
-        raise ValueError(f"{what} has {found}. Replace them, e.g. with torch.nan_to_num.")
-    low, high = values.min().item(), values.max().item()
+def _check_range(values: Tensor, what: str) -> None:
+    low, high = (bound.item() for bound in values.aminmax())  # both are NaN if any value is
     if low >= 0 and high <= 1:
         return
+    if not (math.isfinite(low) and math.isfinite(high)):
+        found = "NaN" if math.isnan(low) else "infinite values"
+        raise ValueError(f"{what} has {found}. Replace them, e.g. with torch.nan_to_num.")
     remedy = "Call clamp(0, 1) if they only overshoot."
     if low < 0:
         remedy = "Undo a normalization if there was one. " + remedy

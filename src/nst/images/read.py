@@ -1,7 +1,7 @@
-"""Decoding: files and PIL images become arrays, as a viewer would show them.
+"""Decode files and PIL images to arrays, as an image viewer would show them.
 
-Turned upright by EXIF, converted to sRGB by the color profile. What Pillow cannot decode faithfully
-is refused, with the reason and a remedy.
+EXIF rotation and color profiles are applied. An image that Pillow cannot decode faithfully is
+refused, with the reason and a remedy.
 """
 
 import io
@@ -29,7 +29,7 @@ from PIL import (
 
 from nst._utils.checks import file_path
 
-__all__ = ["check_input", "decoding", "file_array", "image_array"]
+__all__ = ["check_input", "decoding", "image_array"]
 
 _logger = logging.getLogger("nst")
 
@@ -37,7 +37,6 @@ _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits,
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _KEYED_MODES = {"1", "L", "P", "RGB"}  # may name one color or palette entry as transparent
 _OTHER_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
-
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -49,68 +48,42 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# `warnings.catch_warnings` changes the whole process: two threads inside it at once could leave
-# every later warning silenced.
+# `warnings.catch_warnings` changes the whole process: if two threads entered it at once, all
+# later warnings could stay silenced.
 _warnings_lock = threading.Lock()
 
 
-class _Unfit(Exception):
-    """Says what is wrong with a picture, and what to do."""
+class _Unsupported(Exception):
+    """The second half of a message about an image: the problem and its remedy."""
 
 
-def file_array(path: Path, name: str) -> npt.NDArray[Any]:
-    """Return a file's picture, upright and in sRGB, as `image_array` does.
-
-    Args:
-        path: Where it is.
-        name: The caller's argument, for error messages.
-
-    Raises:
-        OSError: There is no such file, it is a folder, or it may not be read.
-        MemoryError: It does not fit into memory.
-        ValueError: It is no picture, damaged, or too large to be trusted.
-    """
-    what = f"`{name}` is {str(path)!r}, which"
-    check_input(path, name=name)
-    with decoding(what), Image.open(path) as image:
-        upright = _upright(image, what)
-    return _array(upright, what)
-
-
-def image_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
-    """Return a PIL image, upright and in sRGB.
-
-    Args:
-        image: Opened or decoded.
-        what: The beginning of a sentence about it.
+def image_array(image: Path | Image.Image, what: str) -> npt.NDArray[Any]:
+    """Decode a file or a PIL image, upright and in sRGB; `what` begins sentences about it.
 
     Returns:
-        `(H, W)` or `(H, W, C)`, C from 2 to 4; `uint8`, `uint16` or `float32`.
-
-    Raises:
-        MemoryError: It does not fit into memory.
-        ValueError: It is damaged, too large to be trusted, or of an unknown mode.
+        (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
     """
-    limit = Image.MAX_IMAGE_PIXELS
     with decoding(what):
-        # An image opened but not yet decoded may still be a bomb: up to twice the limit, Pillow
-        # only warns.
+        if isinstance(image, Path):
+            with Image.open(image) as opened:
+                return _decode(opened, what)
+        # Pillow checks this when it opens a file, but may only have warned the caller.
+        limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
-        upright = _upright(image, what)
-    return _array(upright, what)
+        return _decode(image, what)
 
 
-def check_input(path: str | os.PathLike[str], *, name: str) -> None:
-    """Raise unless the path is a file with something in it, without reading it.
+def check_input(path: str | os.PathLike[str], *, name: str) -> Path:
+    """Return a path after checking, without reading it, that it is a regular, non-empty file.
 
     Args:
-        path: Where a picture is expected.
-        name: The caller's argument, for error messages.
+        path: Path of an image.
+        name: Name of the caller's argument, for error messages.
 
     Raises:
-        OSError: There is no such file, it is a folder, or it may not be read.
-        ValueError: It is no regular file, or empty, or no file can be called that.
+        OSError: The file does not exist, is a folder, or cannot be read.
+        ValueError: The file is empty or not regular, or the path is not a valid file name.
     """
     path = file_path(name, path)
     what = f"`{name}` is {str(path)!r}, which"
@@ -118,37 +91,29 @@ def check_input(path: str | os.PathLike[str], *, name: str) -> None:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as err:
         raise FileNotFoundError(
-            f"{what} does not exist. Check the spelling, and that it starts at the folder "
-            f"{str(Path.cwd())!r} if it is relative."
+            f"{what} does not exist. Check the spelling; a relative path starts at the folder "
+            f"{str(Path.cwd())!r}."
         ) from err
     except PermissionError as err:
         raise PermissionError(f"{what} may not be read. Check its folder's permissions.") from err
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(f"{what} is a folder. Name one picture in it.")
-    if not stat.S_ISREG(status.st_mode):  # a pipe would block for ever
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would block forever
         raise ValueError(f"{what} is not a regular file. Save the picture to a file first.")
     if status.st_size == 0:
         raise ValueError(f"{what} is empty (0 bytes). Save or copy the picture again.")
+    return path
 
 
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
-    """Silence Pillow's warnings and let its errors name the picture and a remedy.
-
-    Args:
-        what: The beginning of a sentence about the picture.
-
-    Raises:
-        PermissionError: It may not be read.
-        MemoryError: There was too little.
-        ValueError: In place of whatever else a picture may cause.
-    """
+    """Silence Pillow's warnings, and raise its errors as ValueErrors that begin with `what`."""
     try:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             yield
-    except _Unfit as err:
+    except _Unsupported as err:
         raise ValueError(f"{what} {err}") from err
     except PermissionError as err:
         raise PermissionError(f"{what} may not be read. Check its permissions.") from err
@@ -161,137 +126,127 @@ def decoding(what: str) -> Iterator[None]:
         ) from err
     except UnidentifiedImageError as err:
         raise ValueError(
-            f"{what} is not a picture that Pillow can read. Save it as PNG or JPEG, or copy it "
-            "again if it was cut short."
+            f"{what} is not a picture that Pillow can read. Save it as PNG or JPEG; if the file "
+            "may be truncated, copy it again."
         ) from err
-    except Exception as err:  # Pillow's decoders raise nearly anything on damaged data
+    except Exception as err:  # damaged data makes Pillow's decoders raise almost any type
         raise ValueError(
             f"{what} is truncated or corrupt ({type(err).__name__}: {err}). "
             "Save or copy the picture again."
         ) from err
 
 
-def _upright(image: Image.Image, what: str) -> Image.Image:
-    """Decode the image and turn it as its EXIF says."""
+def _decode(image: Image.Image, what: str) -> npt.NDArray[Any]:
     _check_format(image)
+    upright = _load_upright(image, what)
+    if upright.mode in _WIDE_MODES:
+        return _wide_array(upright, what)
+    if upright.mode in _ALPHA_MODES | _KEYED_MODES | _OTHER_MODES:
+        return _srgb_array(upright, what)
+    raise _Unsupported(
+        f"has the PIL mode {upright.mode!r}, which is not supported. "
+        "Convert it first, e.g. with image.convert('RGB')."
+    )
+
+
+def _check_format(image: Image.Image) -> None:
+    """Refuse formats that Pillow opens but decodes to different values."""
+    problem = None
+    if image.format in ("EPS", "WMF"):
+        # Pillow would run an external program on an untrusted file.
+        problem = "is a vector drawing that only an external program can render"
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
+        bits = tags.get("BitsPerSample", (1,))
+        planar = (tags.get("PlanarConfiguration"), tags.get("Compression", 1)) == (2, 1)
+        # Pillow itself writes 32-bit files as signed.
+        if 2 in np.atleast_1d(tags.get("SampleFormat", 1)) and max(bits) <= 16:
+            problem = "is a TIFF of signed numbers, whose white level is unknown"
+        elif image.mode in _WIDE_MODES and tags.get("PhotometricInterpretation") == 0:
+            problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
+        elif 16 in bits and len(bits) > 1 and planar:
+            problem = "is a TIFF of planar 16-bit channels, which Pillow would mix up"
+        elif 12 in bits:
+            problem = "is a TIFF of 12 bits, which Pillow would read as nearly black"
+    if problem is not None:
+        raise _Unsupported(f"{problem}. Save it as PNG from the program that made it.")
+
+
+def _load_upright(image: Image.Image, what: str) -> Image.Image:
     key = _transparent_gray(image)
     image.load()
     if key is not None:
-        image = image.copy()  # as it may be the caller's
+        image = image.copy()  # the original may belong to the caller
         image.info["transparency"] = key
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception as err:  # nearly anything, as above
+    except Exception as err:  # damaged data can raise almost any type
         _logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
         return image
-    # `ImageOps.exif_transpose` would also write the EXIF anew, and so fail on any odd tag.
+    # `ImageOps.exif_transpose` also rewrites the EXIF data, and fails on invalid tags.
     method = _UPRIGHT.get(orientation or 1)
     return image if method is None else image.transpose(method)
 
 
-def _check_format(image: Image.Image) -> None:
-    """Refuse what Pillow opens but does not show as it is."""
-    problem = None
-    if image.format in ("EPS", "WMF"):
-        # To draw it, Pillow would start another program on whatever a stranger wrote.
-        problem = "is a drawing for another program to run"
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
-        bits = tags.get("BitsPerSample", (1,))
-        raw_planes = (tags.get("PlanarConfiguration"), tags.get("Compression", 1)) == (2, 1)
-        # Of 32 bits, Pillow itself writes them signed.
-        if 2 in _numbers(tags.get("SampleFormat")) and max(bits) <= 16:
-            problem = "is a TIFF of signed numbers, of which none is known to be white"
-        elif image.mode in _WIDE_MODES and tags.get("PhotometricInterpretation") == 0:
-            problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
-        elif 16 in bits and len(bits) > 1 and raw_planes:
-            problem = "is a TIFF of 16-bit channels one after the other, which Pillow would mix up"
-        elif 12 in bits:
-            problem = "is a TIFF of 12 bits, which Pillow would read as nearly black"
-    if problem is not None:
-        raise _Unfit(f"{problem}. Save it as PNG from the program that made it.")
-
-
-def _numbers(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def _transparent_gray(image: Image.Image) -> int | None:
-    """Return the one transparent gray of a PNG in 8 bits, where the file tells it in fewer.
+    """Return the transparent gray of a 2-bit or 4-bit PNG, scaled to 8 bits.
 
-    Pillow widens the pixels, but not this.
+    Pillow scales the pixels to 8 bits but not this value.
     """
-    transparent = image.info.get("transparency")
+    key = image.info.get("transparency")
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
         return None
-    raw_mode = image.tile[0][3]
-    if (
-        raw_mode == "RGB;16B" and transparent is not None
-    ):  # of which Pillow keeps 8 bits, too few to tell colors apart
-        raise _Unfit(
+    raw_mode = str(image.tile[0][3])
+    if raw_mode == "RGB;16B" and key is not None:
+        # Pillow keeps the upper 8 bits, in which different colors can be equal.
+        raise _Unsupported(
             "is a PNG of 16-bit colors of which one is transparent. Save it with an alpha channel."
         )
-    widened = {"L;2": 85, "L;4": 17}.get(str(raw_mode))
-    return transparent * widened if widened and isinstance(transparent, int) else None
-
-
-def _array(image: Image.Image, what: str) -> npt.NDArray[Any]:
-    if image.mode not in _WIDE_MODES | _ALPHA_MODES | _KEYED_MODES | _OTHER_MODES:
-        raise ValueError(
-            f"{what} has the PIL mode {image.mode!r}, which is not supported. "
-            "Convert it first, e.g. with image.convert('RGB')."
-        )
-    with decoding(what):
-        array = _wide_array(image, what) if image.mode in _WIDE_MODES else _srgb_array(image, what)
-    if array.dtype == np.int32:  # how Pillow holds some 16-bit files; true 32 bits have no scale
-        if array.size and (array.min() < 0 or array.max() > 65535):
-            raise ValueError(
-                f"{what} has integers from {array.min()} to {array.max()}, but those of mode 'I' "
-                "must lie in 0..65535. Pass an array scaled to [0, 1]."
-            )
-        array = array.astype(np.uint16)
-    return array
+    factor = {"L;2": 85, "L;4": 17}.get(raw_mode)
+    return key * factor if factor and isinstance(key, int) else None
 
 
 def _wide_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
-    """Return (H, W), or (H, W, 2) with alpha; `uint16`, `int32` or `float32`."""
+    """Return (H, W), or (H, W, 2) with alpha; `uint16` or `float32`."""
     if image.info.get("icc_profile"):
         _logger.warning("%s has a color profile, unused in mode %s: read as sRGB", what, image.mode)
-    gray, transparent = np.asarray(image), image.info.get("transparency")
-    if image.mode == "F" or not isinstance(transparent, int):
+    gray, key = np.asarray(image), image.info.get("transparency")
+    if gray.dtype == np.int32:  # Pillow's type for some 16-bit files
+        if gray.size and (gray.min() < 0 or gray.max() > 65535):
+            raise _Unsupported(
+                f"has integers from {gray.min()} to {gray.max()}, but those of mode 'I' "
+                "must lie in 0..65535. Pass an array scaled to [0, 1]."
+            )
+        gray = gray.astype(np.uint16)
+    if image.mode == "F" or not isinstance(key, int):
         return gray
-    return np.dstack((gray, np.where(gray == transparent, 0, 65535).astype(gray.dtype)))
+    return np.dstack((gray, np.where(gray == key, 0, 65535).astype(gray.dtype)))
 
 
 def _srgb_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
     """Return (H, W, 3), or (H, W, 4) with alpha; `uint8`."""
-    color, alpha = _split_alpha(image)
-    array = np.asarray(_to_srgb(color, image.info.get("icc_profile"), what))
-    return array if alpha is None else np.dstack((array, np.asarray(alpha)))
-
-
-def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Split an image into L, RGB, CMYK or LAB, in which its profile speaks, and alpha."""
-    gray = image.mode in ("1", "L", "LA", "La")
+    gray, alpha = image.mode in ("1", "L", "LA", "La"), None
+    profile = image.info.get("icc_profile")
     if image.mode in _KEYED_MODES | _ALPHA_MODES and image.has_transparency_data:
         image = image.convert("LA" if gray else "RGBA")
-        return image.convert("L" if gray else "RGB"), image.getchannel("A")
-    if image.mode in ("CMYK", "LAB"):
-        return image, None
-    return image.convert("L" if gray else "RGB"), None
+        alpha = np.asarray(image.getchannel("A"))
+    if image.mode not in ("CMYK", "LAB"):  # the modes that a color profile can describe
+        image = image.convert("L" if gray else "RGB")
+    array = np.asarray(_to_srgb(image, profile, what))
+    return array if alpha is None else np.dstack((array, alpha))
 
 
-def _to_srgb(color: Image.Image, embedded: bytes | None, what: str) -> Image.Image:
+def _to_srgb(image: Image.Image, embedded: bytes | None, what: str) -> Image.Image:
     profiles: list[Any] = [io.BytesIO(embedded)] if embedded else []
-    if color.mode == "LAB":
+    if image.mode == "LAB":
         profiles.append(ImageCms.createProfile("LAB"))
     srgb = ImageCms.createProfile("sRGB")
     for profile in profiles:
         try:
-            converted = ImageCms.profileToProfile(color, profile, srgb, outputMode="RGB")
-        except Exception as err:  # a broken profile should not cost the picture
+            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        except Exception as err:  # the picture is readable without its profile
             _logger.warning("%s has an unusable color profile: read as sRGB (%s)", what, err)
         else:
-            if converted is not None:  # it is None only where changed in place
+            if converted is not None:  # None is returned only for conversion in place
                 return converted
-    return color.convert("RGB")
+    return image.convert("RGB")

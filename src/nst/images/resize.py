@@ -1,0 +1,90 @@
+"""Fit, resize and join images."""
+
+import operator
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["check_side", "fit", "resize", "side_by_side"]
+
+
+def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
+    """Return the height and width of an image whose longer side is reduced to `size`.
+
+    Args:
+        shape: Height and width in pixels, at least 1 each.
+        size: Longest side in pixels, an integer of at least 1. A smaller image is not enlarged.
+
+    Examples:
+        >>> fit((300, 400), 200), fit((30, 40), 200)
+        ((150, 200), (30, 40))
+    """
+    height, width = shape
+    size, longer = check_side(size), max(height, width)
+    if longer <= size:
+        return height, width
+    return max(1, round(height * size / longer)), max(1, round(width * size / longer))
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resample an image with an antialiased bicubic filter, clamped to [0, 1].
+
+    Args:
+        image: (N, C, H, W), floating in [0, 1]; returned itself if it has the size already.
+        size: Longest side in pixels, as in `fit`; or exactly (height, width).
+
+    Raises:
+        TypeError: `size` is neither an integer nor a pair of integers, or `image` is not floating.
+        ValueError: `image` is not (N, C, H, W), or a side is below 1.
+
+    Examples:
+        >>> image = torch.rand(1, 3, 30, 40)
+        >>> tuple(resize(image, 20).shape), tuple(resize(image, (60, 50)).shape)
+        ((1, 3, 15, 20), (1, 3, 60, 50))
+    """
+    if image.ndim != 4:
+        raise ValueError(
+            f"`image` has shape {tuple(image.shape)}, but must be (N, C, H, W). "
+            "Add the batch axis with image[None]."
+        )
+    if not image.is_floating_point():
+        raise TypeError(
+            f"`image` has dtype {image.dtype}, but must be floating in [0, 1]. Use load_image, or "
+            "divide by 255."
+        )
+    height, width = image.shape[-2:]
+    if isinstance(size, tuple):
+        if len(size) != 2:
+            raise TypeError(f"`size` is {size!r}, but must be an integer or (height, width).")
+        target = check_side(size[0]), check_side(size[1])
+    else:
+        target = fit((height, width), size)
+    if target == (height, width):
+        return image
+    if image.device.type == "mps":  # which lacks the antialiased filter
+        return resize(image.cpu(), target).to(image)
+    resized = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)  # bicubic overshoots at edges
+
+
+def side_by_side(images: Tensor) -> Tensor:
+    """Join a batch (N, 3, H, W) in [0, 1] horizontally into one image (1, 3, H, N W).
+
+    Examples:
+        >>> tuple(side_by_side(torch.rand(2, 3, 4, 5)).shape)
+        (1, 3, 4, 10)
+    """
+    return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
+
+
+def check_side(side: int) -> int:
+    """Return the side of an image in pixels, an integer of at least 1."""
+    try:
+        side = operator.index(side)
+    except TypeError as err:
+        raise TypeError(f"`size` is {side!r}, but must be an integer or (height, width).") from err
+    if side < 1:
+        raise ValueError(f"`size` has {side}, but a side must be at least 1 pixel.")
+    return side

@@ -1,0 +1,174 @@
+"""Convert images to PIL and save them."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst._utils.checks import file_path
+from nst._utils.files import check_place, write_whole
+from nst.images.decode import STRIP
+from nst.images.metadata import record_options
+
+__all__ = ["check_output", "save_image", "to_pil"]
+
+_ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
+_OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
+_SAVE_OPTIONS: dict[str, dict[str, int]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+
+
+def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
+    """Convert an image to 8 bits in mode RGB, or with `alpha` in mode RGBA.
+
+    The white under transparent parts is removed: composed on white, the result looks like `image`;
+    on any other background it has no white fringe.
+
+    Args:
+        image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
+        alpha: (1, H, W) or (1, 1, H, W); clamped to [0, 1].
+
+    Raises:
+        TypeError: The values are not floating.
+        ValueError: The shape is another, or a value is NaN or infinite.
+
+    Examples:
+        >>> to_pil(torch.full((3, 1, 1), 254.9 / 255)).getpixel((0, 0))
+        (255, 255, 255)
+    """
+    pixels = _one_picture(image, 3, "image")
+    if alpha is None:
+        return Image.fromarray(_to_bytes(pixels))
+    alpha = _one_picture(alpha, 1, "alpha")
+    if alpha.shape[-2:] != pixels.shape[-2:]:
+        raise ValueError(
+            f"`alpha` is {tuple(alpha.shape[-2:])} in size, but `image` is "
+            f"{tuple(pixels.shape[-2:])}. Resize it with resize(alpha, (height, width))."
+        )
+    # Readers see the rounded alpha. Where it is 0 no color shows, and the pixels stay as they are.
+    rounded = (alpha * 255).round() / 255
+    bare = (pixels - (1 - rounded)) / rounded.clamp_min(1 / 255)
+    bare = torch.where(rounded > 0, bare, pixels).clamp(0, 1)
+    return Image.fromarray(np.dstack((_to_bytes(bare), _to_bytes(alpha))))
+
+
+def save_image(
+    image: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    alpha: Tensor | None = None,
+    record: Mapping[str, Any] | None = None,
+) -> Path:
+    """Save one picture atomically in the format of the suffix, and return the path.
+
+    The file holds no metadata except the record.
+
+    Args:
+        image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
+        path: Path of the file; an existing one is replaced. JPEG has quality 95 and full color
+            resolution.
+        alpha: (1, H, W) or (1, 1, H, W); ignored by formats without alpha (PNG, WebP, TIFF and
+            others have it).
+        record: How the picture was made, stored as EXIF image description by formats that support
+            it (PNG, WebP, TIFF; JPEG up to 64 kB). Read it with `read_record`. Values that JSON
+            lacks are stored as text, and absolute paths lose their folders.
+
+    Raises:
+        OSError: The picture could not be encoded or written, or as in `check_output`.
+        TypeError: As in `to_pil`.
+        ValueError: As in `check_output` and `to_pil`.
+
+    Examples:
+        >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
+        PosixPath('noise.png')
+    """
+    path = check_output(path)
+    format_name = Image.registered_extensions()[path.suffix.lower()]
+    picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
+    options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
+    if record is not None:
+        options |= record_options(record, path, format_name)
+    buffer = io.BytesIO()  # some formats would store the name of a file
+    try:
+        picture.save(buffer, format=format_name, **options)
+    except (OSError, ValueError) as err:
+        raise OSError(
+            f"`path` is {str(path)!r}, but Pillow could not encode {picture.width} x "
+            f"{picture.height} pixels as {format_name} ({err}). Try .png or a smaller picture."
+        ) from err
+    write_whole(path, buffer.getbuffer())
+    return path
+
+
+def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
+    """Return a path after checking that a picture can be saved there, before the work starts.
+
+    Args:
+        path: Path of the file to be written.
+        name: Name of the caller's argument, for error messages.
+
+    Raises:
+        OSError: The folder does not exist, the path is a folder, or it is not writable.
+        ValueError: The suffix names no format that can hold the picture, or the path is not a valid
+            file name.
+
+    Examples:
+        >>> check_output("result.png").name
+        'result.png'
+    """
+    path = file_path(name, path)
+    known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
+    format_name = known.get(path.suffix.lower())
+    supported = format_name in Image.SAVE and format_name in _ALPHA_FORMATS | _OPAQUE_FORMATS
+    if not supported and not path.is_dir():
+        found = f"suffix {path.suffix!r} names no known picture format"
+        raise ValueError(
+            f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
+            "Use .png, .jpg, .webp, .tiff or .bmp."
+        )
+    return check_place(path, name=name, example="result.png")
+
+
+def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
+    """Return (channels, H, W), clamped, on the CPU."""
+    if not isinstance(image, Tensor):
+        raise TypeError(
+            f"`{name}` is a {type(image).__name__}, but must be a tensor. Use load_image."
+        )
+    shape = tuple(image.shape)
+    if not image.is_floating_point():
+        raise TypeError(f"`{name}` has dtype {image.dtype}, but must be floating in [0, 1].")
+    if len(shape) not in (3, 4) or shape[-3] != channels or shape[:-3] not in ((), (1,)):
+        raise ValueError(
+            f"`{name}` has shape {shape}, but must be ({channels}, H, W) or "
+            f"(1, {channels}, H, W). Take one picture of a batch, e.g. {name}[0]."
+        )
+    if image.numel() == 0:
+        raise ValueError(f"`{name}` has shape {shape}, but at least one pixel is needed.")
+    image = image.detach()
+    low, high = image.aminmax()  # both are NaN if any value is
+    if not bool(low.isfinite() & high.isfinite()):
+        found = "NaN" if bool(low.isnan()) else "infinite values"
+        raise ValueError(f"`{name}` has {found}. Lower the step size if an optimization made them.")
+    image = image.cpu().reshape(shape[-3:])
+    image = image if image.dtype == torch.float64 else image.float()
+    return image.clamp(0, 1) if low < 0 or high > 1 else image
+
+
+def _to_bytes(values: Tensor) -> npt.NDArray[Any]:
+    """Convert (C, H, W) in [0, 1] to (H, W, C) `uint8`, a strip of rows at a time."""
+    channels, height, width = values.shape
+    array = np.empty((height, width, channels), np.uint8)
+    for start in range(0, height, STRIP):
+        part = (values[:, start : start + STRIP] * 255).round()
+        array[start : start + STRIP] = part.to(torch.uint8).permute(1, 2, 0).numpy()
+    return array
