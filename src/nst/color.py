@@ -1,22 +1,21 @@
-"""Color preservation: the painting's brushwork, the photograph's colors.
+"""Color preservation: the brushwork of the painting in the colors of the photograph.
 
-Pure functions from pictures to pictures: `(N, 3, H, W)`, sRGB, floating in [0, 1], each of a batch
-treated alone; a reference may be one for all. What is not floating is refused with `TypeError`,
-another shape or range with `ValueError`. `preserve_color` recolors the style picture *before* the
-transfer, which then paints with it as usual, or the result *after* it:
+All images are `(N, 3, H, W)`, sRGB, floating in [0, 1]; each one of a batch is recolored
+separately. A reference is `(N, 3, h, w)`, or `(1, 3, h, w)` for the whole batch. Values that are
+not floating raise `TypeError`; a wrong shape or range raises `ValueError`. `preserve_color`
+recolors the style image *before* the transfer, or the result *after* it:
 
-| method | before: the style picture | after: the result |
+| method | before: the style image | after: the result |
 |---|---|---|
 | `"luminance"` | turns gray, with the mean and deviation of the content's luminance | \
 keeps its luminance and gets the content's chrominance, pixel by pixel |
 | `"cholesky"`, `"pca"`, `"symmetric"` | gets the content's mean and covariance | the same |
 | `"histogram"` | gets the content's histogram in each channel | the same |
 
-With `"luminance"` the colors come back only after: before alone leads to a gray result, and Gatys
-et al. do both. Of the other methods one moment is enough: before leaves the last word to the
-transfer, after to the content. Statistics are computed in float64, without gradient, and met only
-nearly where the result is clamped to [0, 1]. Colors that vary less than by rounding to 8 bits are
-scaled as if they varied that much: noise is not blown up, a constant picture gets the mean.
+`"luminance"` before the transfer gives a gray result; Gatys et al. apply it before and after. The
+other methods need only one of the two. Statistics are computed in float64 without gradient;
+clamping to [0, 1] can change them. Channels that vary less than by rounding to 8 bits are scaled
+as if they varied that much, so noise is not amplified and a constant image gets the mean.
 
 Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style Transfer"
 (2016); Hertzmann et al., "Image Analogies" (SIGGRAPH 2001). Background: Reinhard et al., "Color
@@ -46,16 +45,13 @@ __all__ = [
 ]
 
 _LINEAR: tuple[Literal["cholesky", "pca", "symmetric"], ...] = ("cholesky", "pca", "symmetric")
-_FLAT = (1 / 255) ** 2 / 12  # the variance of rounding to 8 bits; stretching less shows noise
+_FLAT = (1 / 255) ** 2 / 12  # variance of rounding to 8 bits
 
 
 def luminance(image: Tensor) -> Tensor:
     r"""Return the luminance, \(Y = 0.299 R + 0.587 G + 0.114 B\), as `(N, 1, H, W)` in [0, 1].
 
-    That is the Y of YIQ and YCbCr (ITU-R BT.601), of sRGB values as they are, not linearized.
-
-    Args:
-        image: `(N, 3, H, W)`.
+    This is the Y of YIQ and YCbCr (ITU-R BT.601), computed from sRGB values without linearizing.
 
     Examples:
         >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item(), 3)
@@ -67,8 +63,8 @@ def luminance(image: Tensor) -> Tensor:
 def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
     r"""Replace the luminance and keep the chrominance: \(x' = x + (Y' - Y)\) in every channel.
 
-    This equals replacing Y in YIQ or YCbCr, as their other two coordinates depend on differences
-    of channels alone, and the weights of Y sum to 1. A color too vivid for its new Y is clipped.
+    This equals replacing Y in YIQ or YCbCr, because their other two coordinates depend only on
+    differences of channels, and the weights of Y sum to 1. Saturated colors may be clipped.
 
     Args:
         image: `(N, 3, H, W)`.
@@ -84,13 +80,9 @@ def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
 
 
 def match_luminance(image: Tensor, reference: Tensor) -> Tensor:
-    r"""Give the luminance the reference's mean and deviation, and keep the chrominance.
+    r"""Match the mean and deviation of the luminance to a reference, and keep the chrominance.
 
     $$Y' = \frac{\sigma_r}{\sigma}(Y - \mu) + \mu_r$$
-
-    Args:
-        image: `(N, 3, H, W)`.
-        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
 
     Examples:
         >>> image = torch.rand(1, 3, 8, 8) / 4 + 0.4
@@ -110,21 +102,16 @@ def match_covariance(
     *,
     method: Literal["cholesky", "pca", "symmetric"] = "symmetric",
 ) -> Tensor:
-    r"""Map the colors linearly so that their mean and covariance become the reference's.
+    r"""Match the mean and covariance of the colors to a reference, by a linear map.
 
     $$x' = A (x - \mu) + \mu_r, \qquad A \Sigma A^\top = \Sigma_r$$
 
-    Many \(A\) do that; they differ in which color becomes which.
+    Several \(A\) do that, and map different colors to each other.
 
-    - `"cholesky"`: \(A = L_r L^{-1}\), \(L L^\top = \Sigma\); the new red depends on red alone.
+    - `"cholesky"`: \(A = L_r L^{-1}\), \(L L^\top = \Sigma\); the new red depends only on red.
     - `"pca"`: \(A = \Sigma_r^{1/2} \Sigma^{-1/2}\), of *Image Analogies*.
     - `"symmetric"`: \(A = \Sigma^{-1/2} (\Sigma^{1/2} \Sigma_r \Sigma^{1/2})^{1/2}
-      \Sigma^{-1/2}\), optimal transport between Gaussians: it moves the colors least.
-
-    Args:
-        image: `(N, 3, H, W)`.
-        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
-        method: Which map.
+      \Sigma^{-1/2}\), optimal transport between Gaussians: it changes the colors least.
 
     Examples:
         >>> image, reference = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 7) / 4 + 0.4
@@ -146,16 +133,12 @@ def match_covariance(
 
 
 def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
-    """Give each channel the reference's histogram, exactly where no two values are equal.
+    """Match the histogram of each channel to a reference; exact if no two values are equal.
 
     Of P pixels, the one of rank k gets the mean of the reference's sorted values between the
-    quantiles k/P and (k+1)/P. Equal values get the mean over their ranks and so stay equal; the
-    mean of a channel always becomes the reference's. As channels do not know of each other, colors
-    may come up that neither picture has, most in flat areas; the linear maps are safer.
-
-    Args:
-        image: `(N, 3, H, W)`.
-        reference: `(N, 3, h, w)` or `(1, 3, h, w)`.
+    quantiles k/P and (k+1)/P. Equal values get the mean over their ranks, so they stay equal and
+    the mean of a channel is always matched. Channels are independent: flat areas may get colors
+    that neither image has. The linear maps are safer.
 
     Examples:
         >>> image = torch.tensor([0.1, 0.2, 0.3]).expand(1, 3, 1, 3)
@@ -172,13 +155,14 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
 def preserve_color(
     image: Tensor, content_image: Tensor, method: str, *, when: Literal["before", "after"] = "after"
 ) -> Tensor:
-    """Give a picture the colors of the content, as the table of `nst.color` says.
+    """Recolor an image with the colors of the content, as in the table of `nst.color`.
 
     Args:
-        image: `(N, 3, H, W)`: the style picture before the transfer, the result after it.
-        content_image: `(N, 3, h, w)` or `(1, 3, h, w)`; `"luminance"` after needs `image`'s size.
-        method: A key of `COLOR_METHODS`.
-        when: Which moment. Only `"luminance"` acts differently in the two.
+        image: `(N, 3, H, W)`: the style image before the transfer, or the result after it.
+        content_image: `(N, 3, h, w)` or `(1, 3, h, w)`; `"luminance"` after the transfer requires
+            the size of `image`.
+        method: Key of `COLOR_METHODS`.
+        when: Before or after the transfer. Only `"luminance"` makes a difference.
 
     Examples:
         >>> photo, painting = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 7)
@@ -194,27 +178,27 @@ def preserve_color(
 
 
 class ColorMethod(NamedTuple):
-    """What a method does: two functions of `(image, content_image)` that recolor the image."""
+    """The two functions of a method, which recolor an image: `(image, content_image) -> image`."""
 
     before: Callable[[Tensor, Tensor], Tensor]
     after: Callable[[Tensor, Tensor], Tensor]
 
 
-def _turn_gray(image: Tensor, content_image: Tensor) -> Tensor:
+def _gray_with_luminance(image: Tensor, content_image: Tensor) -> Tensor:
     return match_luminance(luminance(image).expand_as(image), content_image)
 
 
-def _take_chrominance(image: Tensor, content_image: Tensor) -> Tensor:
+def _with_chrominance(image: Tensor, content_image: Tensor) -> Tensor:
     return with_luminance(content_image.to(image.dtype).expand_as(image), luminance(image))
 
 
-_linear = {name: partial(match_covariance, method=name) for name in _LINEAR}
+_covariances = {name: partial(match_covariance, method=name) for name in _LINEAR}
 COLOR_METHODS: Mapping[str, ColorMethod] = {
-    "luminance": ColorMethod(_turn_gray, _take_chrominance),
-    **{name: ColorMethod(recolor, recolor) for name, recolor in _linear.items()},
+    "luminance": ColorMethod(_gray_with_luminance, _with_chrominance),
+    **{name: ColorMethod(recolor, recolor) for name, recolor in _covariances.items()},
     "histogram": ColorMethod(match_histogram, match_histogram),
 }
-"""The methods of `preserve_color` by name."""
+"""Methods of `preserve_color` by name."""
 
 
 def _luminance(image: Tensor) -> Tensor:
@@ -223,8 +207,9 @@ def _luminance(image: Tensor) -> Tensor:
 
 
 def _pixels(image: Tensor, reference: Tensor) -> list[Tensor]:
-    """Check two pictures and return their pixels, (N, 3, P) in float64, which MPS lacks."""
+    """Check two images and return their pixels, (N, 3, P) in float64."""
     _check_pair(image, reference, "reference")
+    # MPS lacks float64.
     return [(x.cpu() if x.is_mps else x).flatten(2).double() for x in (image, reference)]
 
 
@@ -236,25 +221,25 @@ def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _power(matrix: Tensor, exponent: float, lowest: float = 0.0) -> Tensor:
-    """Return a power of symmetric matrices, their eigenvalues first raised to `lowest`."""
+    """Return a power of symmetric matrices whose eigenvalues are clamped to `lowest`."""
     values, vectors = torch.linalg.eigh(matrix)
     return torch.matmul(vectors * values.clamp_min(lowest).pow(exponent)[:, None], vectors.mT)
 
 
 def _triangle(root: Tensor) -> Tensor:
-    # The Cholesky factor of root @ root; torch.linalg.cholesky refuses singular (gray) ones.
+    """Return the Cholesky factor of `root @ root`, also if it is singular."""
     factor: Tensor = torch.linalg.qr(root).R.mT
     diagonal = factor.diagonal(dim1=1, dim2=2)[:, None]
     return factor * torch.ones_like(diagonal).copysign(diagonal)
 
 
 def _match_channel(channel: Tensor, target: Tensor) -> Tensor:
-    """Match the values of (P,) to those of (M,): an optimal transport that splits no ties."""
+    """Match the values of (P,) to those of (M,): optimal transport that splits no ties."""
     size, total = len(channel), len(target)
     _, inverse, counts = torch.unique(channel, return_inverse=True, return_counts=True)
     ordered = target.sort().values
     sums = torch.cat((ordered.new_zeros(1), ordered.cumsum(0)))  # (M + 1,)
-    # The integral of the quantile function up to each value's last rank; integers lose nothing.
+    # Integral of the quantile function up to the last rank of each value, in exact integers.
     ends = torch.cat((counts.new_zeros(1), counts.cumsum(0))) * total
     whole, part = ends // size, (ends % size).double() / size
     integral = sums[whole] + part * ordered[whole.clamp_max(total - 1)]
@@ -271,7 +256,7 @@ def _check(picture: Tensor, name: str, channels: int = 3) -> Tensor:
             f"Add the batch axis with {name}[None], or permute channels that come last."
         )
     low, high = (value.item() for value in picture.detach().aminmax())
-    if not (low >= 0 and high <= 1):  # which NaN is not, either
+    if not (low >= 0 and high <= 1):  # also true for NaN
         raise ValueError(
             f"`{name}` has values from {low:g} to {high:g}, but floats must lie in [0, 1]. "
             "Call clamp(0, 1) if they only overshoot, torch.nan_to_num if they are NaN."

@@ -1,7 +1,7 @@
-"""Pictures of a run: a live display, the comparison, the loss curves. Needs the extra `plot`.
+"""Plot a run: a live display, a comparison, the loss curves. Requires the extra `plot`.
 
-Figures are returned: in a notebook one shows itself; in a
-script call `matplotlib.pyplot.show()`, or its `savefig`.
+Functions return the figure. A notebook shows it; in a script, call `matplotlib.pyplot.show()` or
+`figure.savefig(path)`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveDisplay", "plot_losses", "show_transfer"]
 
-_INCHES = 4.0  # the side of one picture
+_INCHES = 4.0  # side of one picture
 
 
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
-    """Put content, style and result side by side.
+    """Show content, styles and result side by side, on one matplotlib axes each.
 
     Args:
-        result: What `StyleTransfer.run` returned.
-        index: Which picture of a batch.
-
-    Returns:
-        A matplotlib figure with one axes for the content, each style, and the result.
+        result: Result of `StyleTransfer.run`.
+        index: Index of the picture in a batch.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -54,19 +51,16 @@ def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
         axes.imshow(to_pil(picture))
         axes.set_title(title)
         axes.set_axis_off()
-    return _handed_over(figure)
+    return _detached(figure)
 
 
 def plot_losses(result: StyleTransferResult) -> Figure:
-    """Draw every loss against the step, on a logarithmic scale.
+    """Plot every loss, and their sum if there are several, by step on a logarithmic scale.
 
-    A jump upward in the middle is the beginning of a finer scale.
+    The losses jump up where a finer scale begins.
 
     Args:
-        result: What `StyleTransfer.run` returned.
-
-    Returns:
-        A matplotlib figure with one curve for each loss, and their sum if there are several.
+        result: Result of `StyleTransfer.run`.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -91,19 +85,19 @@ def plot_losses(result: StyleTransferResult) -> Figure:
         axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("weighted loss")
-    if curves:  # none if the run was interrupted before its first step
+    if curves:  # none if the run ended before its first step
         axes.legend()
-    return _handed_over(figure)
+    return _detached(figure)
 
 
 class LiveDisplay(Callback):
-    """Shows the evolving picture while the run goes on, in a notebook or a window.
+    """Shows the evolving picture during the run, in a notebook or a window.
 
-    Without either (no notebook, no window system) the figure is drawn all the same and kept in
-    `figure`. A batch is shown side by side.
+    Without a notebook or a window system, the picture is only drawn into `figure`. A batch is shown
+    side by side.
 
     Args:
-        every: Show the picture after each so many steps; at least 1.
+        every: Number of steps between pictures; at least 1.
 
     Raises:
         ValueError: `every` is below 1.
@@ -115,27 +109,27 @@ class LiveDisplay(Callback):
     """
 
     figure: Figure | None = None
-    """What is shown; None before the first run."""
+    """The displayed figure; None before the first run."""
 
     def __init__(self, every: int = 10) -> None:
         self.every = at_least("every", every, 1)
-        self._handle: Any = None  # of the notebook's output that is being replaced
+        self._handle: Any = None  # of the notebook's output
 
     def on_start(self, state: RunState) -> None:
-        """Open the display with the starting picture."""
+        """Open the display with the initial picture."""
         self.figure = _pyplot().figure(figsize=(1.5 * _INCHES, 1.5 * _INCHES), layout="constrained")
         self._axes = self.figure.subplots()
         self._axes.set_axis_off()
         self._draw(state)
         if _in_notebook():
             display = importlib.import_module("IPython.display").display
-            _pyplot().close(self.figure)  # or the notebook would show it once more at the end
+            _pyplot().close(self.figure)  # else the notebook shows it again at the end
             self._handle = display(self.figure, display_id=True)
         elif _has_window(self.figure):
             _pyplot().show(block=False)
 
     def on_step(self, state: RunState) -> None:
-        """Show the picture if it is due."""
+        """Show the picture every few steps."""
         if state.step % self.every == 0:
             self._refresh(state)
 
@@ -156,7 +150,7 @@ class LiveDisplay(Callback):
             self.figure.canvas.flush_events()
 
     def _draw(self, state: RunState) -> None:
-        for shown in list(self._axes.images):  # scales differ in size: a new picture each time
+        for shown in list(self._axes.images):  # a picture of another scale has another size
             shown.remove()
         self._axes.imshow(to_pil(side_by_side(state.image)))
         loss = f", loss {state.loss:.4g}" if state.losses else ""
@@ -184,8 +178,8 @@ def _has_window(figure: Figure) -> bool:
     return getattr(figure.canvas, "required_interactive_framework", None) is not None
 
 
-def _handed_over(figure: Figure) -> Figure:
-    """Leave showing to whoever gets the figure; a notebook would otherwise show it twice."""
+def _detached(figure: Figure) -> Figure:
+    """Close a figure without a window, which a notebook would otherwise show twice."""
     if not _has_window(figure):
         _pyplot().close(figure)
     return figure
