@@ -4,10 +4,13 @@ import logging
 
 from nst._batch.map import MapResult
 from nst._utils.version import __version__ as __version__
-from nst.callbacks.base import Callback, EarlyStopping, LossHistory, RunState
+from nst.callbacks.base import Callback, RunState
 from nst.callbacks.checkpoint import Checkpoint
+from nst.callbacks.early_stopping import EarlyStopping
+from nst.callbacks.history import LossHistory
 from nst.callbacks.live_page import LivePage
-from nst.callbacks.progress import ProgressBar, SaveImages
+from nst.callbacks.progress import ProgressBar
+from nst.callbacks.save_images import SaveImages
 from nst.estimate import Estimate
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor

@@ -1,14 +1,16 @@
-"""What a browser sees of a run, while it goes on and afterwards."""
+"""What a browser sees of a run, and what its server answers."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import io
 import json
 import logging
 import math
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -23,7 +25,6 @@ from torch import Tensor
 
 import nst
 from nst import Callback, FeatureExtractor, LivePage, RunState, StyleTransfer
-from nst.callbacks.page_html import as_html, as_json, describe
 
 
 @pytest.fixture
@@ -43,8 +44,24 @@ def fetch(page: LivePage, path: str = "") -> bytes:
         return content
 
 
-def said(page: LivePage) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(fetch(page, "state.json"))
+def address(page: LivePage) -> tuple[str, int]:
+    return "127.0.0.1", int(page.url.split(":")[-1].rstrip("/"))
+
+
+def status(page: LivePage, path: str, method: str = "GET") -> int:
+    connection = http.client.HTTPConnection(*address(page), timeout=5)
+    try:
+        connection.request(method, path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def json_state(page: LivePage) -> dict[str, Any]:
+    def invalid(name: str) -> None:
+        pytest.fail(f"JSON has no {name}")
+
+    state: dict[str, Any] = json.loads(fetch(page, "state.json"), parse_constant=invalid)
     return state
 
 
@@ -74,57 +91,62 @@ class Elements(HTMLParser):
 
 
 def near(image: Image.Image, pixels: Tensor) -> bool:
-    """Say whether a JPEG shows a picture, give or take what it leaves out."""
+    """Whether a JPEG shows a picture, except for compression losses."""
     shown = nst.load_image(image)
     return shown.shape == pixels.shape and float((shown - pixels).abs().mean()) < 0.05
 
 
-# While it goes on
+def state_of(losses: dict[str, float], reason: str | None = None) -> RunState:
+    tensors = {name: torch.tensor(value) for name, value in losses.items()}
+    image = torch.rand(1, 3, 8, 8)
+    return RunState(image, num_steps=9, step=1, losses=tensors, stop_reason=reason)
 
 
-def test_a_run_is_seen_step_by_step(
+# During a run
+
+
+def test_the_page_shows_every_step_and_the_result(
     page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
     seen: list[dict[str, Any]] = []
 
     def look(state: RunState) -> None:
-        seen.append(said(page))
+        seen.append(json_state(page))
         assert seen[-1]["losses"] == pytest.approx(
             {name: float(value) for name, value in state.losses.items()}
         )
 
     result = transfer.run(photo, painting, callbacks=[page, look])
     assert [state["step"] for state in seen] == [1, 2, 3, 4, 5]
-    assert {state["num_steps"] for state in seen} == {5}
-    assert {state["stop_reason"] for state in seen} == {None}
-    end = said(page)
+    assert {(state["num_steps"], state["stop_reason"]) for state in seen} == {(5, None)}
+    end = json_state(page)
     assert (end["step"], end["stop_reason"]) == (5, "completed")
     assert near(picture(page), result.image)
 
 
-def test_the_picture_is_encoded_when_it_is_due(
+def test_the_picture_changes_every_few_steps(
     page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
     names: list[str] = []
 
     class Look(Callback):
         def on_start(self, state: RunState) -> None:
-            names.append(said(page)["picture"])
+            names.append(json_state(page)["picture"])
             assert near(picture(page), photo)
 
         def on_step(self, state: RunState) -> None:
-            names.append(said(page)["picture"])
+            names.append(json_state(page)["picture"])
             drawn = state.step // 2 * 2
-            assert said(page)["alt"] == f"The picture after step {drawn} of 5."
+            assert json_state(page)["alt"] == f"The picture after step {drawn} of 5."
 
     transfer.run(photo, painting, callbacks=[page, Look()])
-    names.append(said(page)["picture"])
+    names.append(json_state(page)["picture"])
     start, one, two, three, four, five, end = names
     assert start == one and two == three and four == five
     assert len({start, two, four, end}) == 4
 
 
-def test_a_picture_is_as_large_as_its_scale_and_a_batch_side_by_side(
+def test_a_picture_has_the_size_of_its_scale_and_a_batch_is_shown_side_by_side(
     page: LivePage, extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
     sizes = []
@@ -139,41 +161,46 @@ def test_a_picture_is_as_large_as_its_scale_and_a_batch_side_by_side(
     assert "40x32 pixels" in Elements(fetch(page)).text
 
 
-def test_more_pictures_than_a_jpeg_can_hold_are_shrunk(page: LivePage) -> None:
+def test_a_row_of_pictures_wider_than_a_jpeg_is_shrunk(page: LivePage) -> None:
     page.on_start(RunState(torch.rand(1, 3, 8, 70_000), num_steps=1))
     assert picture(page).size == (2048, 1)
 
 
-def test_no_tensor_is_read_by_those_who_look(page: LivePage, photo: Tensor) -> None:
+def test_a_request_does_not_read_the_state(page: LivePage, photo: Tensor) -> None:
     state = RunState(photo.clone(), num_steps=4)
     page.on_start(state)
-    before = fetch(page, "picture.jpg"), said(page)
+    before = fetch(page, "picture.jpg"), json_state(page)
     state.image.fill_(torch.nan)
     state.step = 3
-    assert (fetch(page, "picture.jpg"), said(page)) == before
+    assert (fetch(page, "picture.jpg"), json_state(page)) == before
 
 
-# Afterwards
+def test_the_page_may_be_closed_during_the_run(
+    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
+) -> None:
+    result = transfer.run(photo, painting, callbacks=[page, lambda state: page.close()])
+    assert result.stop_reason == "completed"
 
 
-def test_the_last_picture_stays_until_the_page_is_closed(
+# After a run
+
+
+def test_the_result_stays_until_the_page_is_closed(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
-    threads = set(threading.enumerate())
     page = LivePage(port=0)
     transfer.run(photo, painting, callbacks=[page])
     url = page.url
-    assert near(picture(page), photo) and said(page)["stop_reason"] == "completed"
+    assert near(picture(page), photo) and json_state(page)["stop_reason"] == "completed"
     page.close()
-    page.close()  # once more does no harm
-    assert set(threading.enumerate()) == threads
+    page.close()  # a second time has no effect
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url, timeout=5)
     with pytest.raises(RuntimeError, match=r"call LivePage\.open, or start the run"):
         _ = page.url
 
 
-def test_another_run_takes_the_place_of_the_last(
+def test_the_next_run_replaces_the_last(
     page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
     url, curves = page.url, []
@@ -184,25 +211,16 @@ def test_another_run_takes_the_place_of_the_last(
     assert curves[0] == curves[1] and len(curves[0]) == 2
 
 
-def test_a_page_that_is_opened_again_begins_anew(page: LivePage, photo: Tensor) -> None:
+def test_a_reopened_page_is_empty(page: LivePage, photo: Tensor) -> None:
     page.on_start(RunState(photo, num_steps=1))
     page.close()
     page.open()
-    assert said(page)["html"] == "<p>No run has begun.</p>"
+    assert json_state(page)["html"] == "<p>No run has started.</p>"
     assert Elements(fetch(page)).of("img")[0].keys() >= {"hidden", "alt"}
-    with pytest.raises(urllib.error.HTTPError, match="404") as caught:
-        fetch(page, "picture.jpg")
-    caught.value.close()  # else Python 3.14 warns
+    assert status(page, "/picture.jpg") == 404
 
 
-def test_a_page_may_be_closed_while_the_run_goes_on(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
-    result = transfer.run(photo, painting, callbacks=[page, lambda state: page.close()])
-    assert result.stop_reason == "completed"
-
-
-def test_an_error_is_told(
+def test_the_page_reports_an_error(
     page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
     def fail(state: RunState) -> None:
@@ -210,21 +228,14 @@ def test_an_error_is_told(
 
     with pytest.raises(ZeroDivisionError):
         transfer.run(photo, painting, callbacks=[page, fail])
-    assert said(page)["stop_reason"] == "failed: ZeroDivisionError"
+    assert json_state(page)["stop_reason"] == "failed: ZeroDivisionError"
     assert "Ended: failed: ZeroDivisionError" in Elements(fetch(page)).text
 
 
-# What the page holds
+# Content of the page
 
 
-def state_of(losses: dict[str, float], reason: str | None = None) -> RunState:
-    tensors = {name: torch.tensor(value) for name, value in losses.items()}
-    state = RunState(torch.rand(1, 3, 8, 8), num_steps=9, step=1, losses=tensors)
-    state.stop_reason = reason
-    return state
-
-
-def test_the_page_tells_the_step_the_scale_the_losses_and_the_end(page: LivePage) -> None:
+def test_the_page_shows_the_step_the_scale_the_losses_and_the_reason(page: LivePage) -> None:
     page.on_start(state_of({}))
     page.on_step(state_of({"content": 0.25, "style": 2.0}, "enough"))
     elements = Elements(fetch(page))
@@ -242,7 +253,7 @@ def test_the_page_tells_the_step_the_scale_the_losses_and_the_end(page: LivePage
     ]
 
 
-def test_the_page_needs_nothing_but_itself_and_fits_every_screen(page: LivePage) -> None:
+def test_the_page_loads_nothing_from_elsewhere_and_fits_every_screen(page: LivePage) -> None:
     page.on_start(state_of({}))
     content = fetch(page).decode()
     assert "//" not in content  # no other address, and none without a scheme
@@ -253,60 +264,104 @@ def test_the_page_needs_nothing_but_itself_and_fits_every_screen(page: LivePage)
     metas = {meta.get("name"): meta["content"] for meta in elements.of("meta") if "content" in meta}
     assert metas["viewport"] == "width=device-width, initial-scale=1"
     assert metas["color-scheme"] == "light dark"
+    assert '<noscript><meta http-equiv="refresh"' in content
 
 
 HOSTILE = "<script>alert('1')</script>\" onerror=\"x"
 
 
-def test_names_and_reasons_are_no_html(page: LivePage) -> None:
+def test_names_and_reasons_are_escaped(page: LivePage) -> None:
     page.on_start(state_of({}))
     page.on_step(state_of({HOSTILE: 1.0}, HOSTILE))
     assert b"<script>alert" not in fetch(page) + fetch(page, "state.json")
-    for content in (fetch(page), said(page)["html"].encode()):
+    for content in (fetch(page), json_state(page)["html"].encode()):
         elements = Elements(content)
         assert elements.text.count(HOSTILE) == 2
         assert not any("onerror" in attributes for _, attributes in elements.found)
-    assert said(page)["stop_reason"] == HOSTILE
+    assert json_state(page)["stop_reason"] == HOSTILE
 
 
-def test_only_the_pages_own_script_may_run() -> None:
-    content = as_html({**describe(None, {}), "picture": "", "alt": ""}).decode()
+def test_the_browser_may_run_only_the_script_of_the_page(page: LivePage) -> None:
+    content = fetch(page).decode()
     script = content.split("<script>")[1].split("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    assert f"script-src 'sha256-{digest}'" in content
-    assert "default-src 'none'" in content
+    policies = [
+        meta["content"]
+        for meta in Elements(content.encode()).of("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert policies == [
+        "default-src 'none'; connect-src 'self'; img-src 'self' data:; "
+        f"style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    ]
 
 
-def points(curve: list[float]) -> list[tuple[float, float]]:
-    elements = Elements(describe(state_of({}), {"loss": curve})["html"].encode())
-    drawn = " ".join(str(line["points"]) for line in elements.of("polyline"))
+def points(page: LivePage, curve: list[float]) -> list[tuple[float, float]]:
+    page.on_start(state_of({}))
+    for value in curve:
+        page.on_step(state_of({"loss": value}))
+    drawn = " ".join(str(line["points"]) for line in Elements(fetch(page)).of("polyline"))
     return [(float(x), float(y)) for x, y in (point.split(",") for point in drawn.split())]
 
 
-def test_a_curve_falls_from_the_upper_left_to_the_lower_right() -> None:
-    assert points([100.0, 10.0, 1.0]) == [(0, 1), (50, 12), (100, 23)]  # by its logarithm
-    assert points([2.0, 1.0, 0.0]) == [(0, 1), (50, 12), (100, 23)]  # zero has none
+@pytest.mark.parametrize("curve", [[100.0, 10.0, 1.0], [2.0, 1.0, 0.0]])
+def test_a_curve_is_logarithmic_unless_a_loss_is_zero(page: LivePage, curve: list[float]) -> None:
+    assert points(page, curve) == [(0, 1), (50, 12), (100, 23)]
 
 
-def test_a_curve_of_many_steps_has_as_many_points_as_are_seen() -> None:
-    long = points([0.99**i for i in range(5000)])
+def test_a_curve_of_many_steps_is_thinned(page: LivePage) -> None:
+    page.every = 10_000
+    long = points(page, [0.99**i for i in range(900)])
     assert 100 < len(long) <= 200
     assert long[-1] == (100, 23)
 
 
 @pytest.mark.parametrize("curve", [[1.0], [0.0, 0.0], [math.nan], [1.0, math.nan, 2.0, math.inf]])
-def test_any_loss_can_be_drawn_and_told(curve: list[float]) -> None:
-    found = describe(state_of({}), {"loss": curve})
-    assert all(0 <= x <= 100 and 0 <= y <= 24 for x, y in points(curve))
-    assert len(points(curve)) == sum(math.isfinite(value) for value in curve)
-    read = json.loads(as_json(found), parse_constant=lambda name: pytest.fail(name))
-    assert read["losses"] == {"loss": curve[-1] if math.isfinite(curve[-1]) else None}
+def test_the_page_shows_any_loss(page: LivePage, curve: list[float]) -> None:
+    drawn = points(page, curve)
+    assert all(0 <= x <= 100 and 0 <= y <= 24 for x, y in drawn)
+    assert len(drawn) == sum(math.isfinite(value) for value in curve)
+    last = curve[-1] if math.isfinite(curve[-1]) else None
+    assert json_state(page)["losses"] == {"loss": last}
 
 
-# Where
+# The server
 
 
-def test_the_address_is_told_to_the_logger_and_nobody_else(
+def test_the_headers_forbid_caching_and_hide_the_software(page: LivePage) -> None:
+    page.on_start(state_of({}))
+    kinds = {"": "text/html; charset=utf-8", "state.json": "application/json"}
+    for path, kind in (kinds | {"picture.jpg?7": "image/jpeg"}).items():
+        with urllib.request.urlopen(page.url + path, timeout=5) as answer:
+            assert answer.headers["Content-Type"] == kind
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert "Python" not in answer.headers["Server"]
+
+
+@pytest.mark.parametrize("path", ["/..", "/state.json/", "/etc/passwd", "/%2e%2e/", "more", "*"])
+def test_other_paths_do_not_exist(page: LivePage, path: str) -> None:
+    assert status(page, path) == 404
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(page: LivePage, method: str) -> None:
+    assert status(page, "/", method) == 404
+
+
+def test_the_url_is_one_that_a_browser_accepts(page: LivePage) -> None:
+    assert page.url == f"http://127.0.0.1:{address(page)[1]}/"
+    with LivePage(port=0, host="0.0.0.0") as everywhere:
+        assert f"//{socket.gethostname()}:" in everywhere.url
+    try:
+        with LivePage(port=0, host="::1") as newer:
+            assert newer.url.startswith("http://[::1]:")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+
+
+def test_only_the_logger_reports_the_address(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.INFO, "nst"), LivePage(port=0) as page:
@@ -317,13 +372,14 @@ def test_the_address_is_told_to_the_logger_and_nobody_else(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_port_that_is_taken_is_refused_before_any_work(
+def test_a_taken_port_is_refused_before_any_work(
     page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
-    port = int(page.url.split(":")[-1].rstrip("/"))
+    port = address(page)[1]
     steps: list[int] = []
-    other = LivePage(port)  # to make one takes no port
-    with pytest.raises(OSError, match=f"`port` is {port}, which is taken"):
+    other = LivePage(port)  # the constructor does not take the port
+    message = f"`port` is {port}, which is taken on '127.0.0.1'. Use '127.0.0.1', and another port"
+    with pytest.raises(OSError, match=re.escape(message)):
         transfer.run(photo, painting, callbacks=[lambda s: steps.append(s.step), other])
     assert not steps
     page.close()
@@ -331,8 +387,13 @@ def test_a_port_that_is_taken_is_refused_before_any_work(
         assert other.url == f"http://127.0.0.1:{port}/"
 
 
+def test_a_host_that_is_not_this_machine_is_refused() -> None:
+    with pytest.raises(OSError, match=r"`host` is '192\.0\.2\.1'.*Use '127\.0\.0\.1'"):
+        LivePage(port=0, host="192.0.2.1").open()
+
+
 @pytest.mark.parametrize(
-    ("arguments", "error", "said"),
+    ("arguments", "error", "message"),
     [
         ({"port": -1}, ValueError, "`port` is -1; it must be at least 0."),
         ({"port": 65536}, ValueError, "`port` is 65536; it must be at most 65535."),
@@ -341,8 +402,35 @@ def test_a_port_that_is_taken_is_refused_before_any_work(
         ({"host": ""}, ValueError, "`host` is empty. Name an address, such as '127.0.0.1'."),
     ],
 )
-def test_a_bad_argument_is_refused(
-    arguments: dict[str, Any], error: type[Exception], said: str
+def test_a_wrong_argument_is_refused(
+    arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=re.escape(said)):
+    with pytest.raises(error, match=re.escape(message)):
         LivePage(**arguments)
+
+
+def test_closing_ends_all_threads_and_sockets(capfd: pytest.CaptureFixture[str]) -> None:
+    before = set(threading.enumerate())
+    page = LivePage(port=0).open()
+    host, port = address(page)
+    with socket.create_connection((host, port), timeout=5) as silent:  # as browsers open ahead
+        assert status(page, "/") == 200
+        page.close()
+        assert silent.recv(1) == b""
+    assert set(threading.enumerate()) == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port), timeout=5)
+    LivePage(port).open().close()  # the port is free again
+    assert capfd.readouterr() == ("", "")
+
+
+def test_browsers_that_hang_up_do_no_harm(
+    page: LivePage, capfd: pytest.CaptureFixture[str]
+) -> None:
+    page.on_start(RunState(torch.rand(1, 3, 2048, 2048), num_steps=1))
+    for _ in range(3):
+        with socket.create_connection(address(page), 5) as connection:
+            connection.sendall(b"GET /picture.jpg HTTP/1.0\r\n\r\n")
+            connection.recv(10)
+    assert status(page, "/") == 200
+    assert capfd.readouterr() == ("", "")

@@ -20,7 +20,8 @@ from nst._engine.scales import COARSE_EMPHASIS
 from nst._engine.tiles import ROWS, explaining_memory
 from nst._record.describe import settings_of
 from nst._record.snapshot import Snapshots
-from nst.callbacks.base import Callback, LossHistory
+from nst.callbacks.base import Callback
+from nst.callbacks.history import LossHistory
 from nst.images import fit, resize
 from nst.optim.by_name import optimizer_factory
 from nst.result import StyleTransferResult, attach_result

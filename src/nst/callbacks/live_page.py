@@ -1,25 +1,40 @@
-"""Shows a run in a browser, for those whose machine has no screen."""
+"""Show a run in the browser: the callback, its page and its server."""
 
 from __future__ import annotations
 
+import base64
+import errno
+import hashlib
+import html
 import io
+import json
 import logging
+import math
+import os
+import socket
+import socketserver
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from string import Template
+from typing import Any
 
 from typing_extensions import Self
 
 from nst._utils.checks import at_least
 from nst.callbacks.base import Callback, RunState
-from nst.callbacks.page_html import as_html, as_json, describe
-from nst.callbacks.page_server import PageServer
 from nst.images import side_by_side, to_pil
 
 __all__ = ["LivePage"]
 
-_LAST_PORT = 65535
-# Larger than most windows. A JPEG has an end at 65535 pixels, and many pictures side by side are
-# wider than that.
-_LONGEST_SIDE = 2048
+_MAX_PORT = 65535
+_MAX_SIDE = 2048  # larger than most windows, and within the 65535 pixels of a JPEG
+_MAX_POINTS = 200  # of a curve
+_CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
 
 logger = logging.getLogger("nst")
 
@@ -27,21 +42,21 @@ logger = logging.getLogger("nst")
 class LivePage(Callback):
     """Shows the evolving picture and the losses on a page in the browser.
 
-    Only this machine can see it. On another, `ssh -L 8765:127.0.0.1:8765 HOST` brings the page of
-    HOST to its own address http://127.0.0.1:8765/. Nothing is asked of the run by those who look:
-    they get what was last put there. The result stays until `close` is called or the process ends.
-    A batch is shown side by side.
+    By default, only this machine can see the page. To see the page of a remote HOST at
+    http://127.0.0.1:8765/, run `ssh -L 8765:127.0.0.1:8765 HOST`. Browsers get the last state and
+    do not slow down the run. The result stays until `close` is called or the process ends. A batch
+    is shown side by side.
 
     Args:
-        port: Where the page is served; 0 for any port that is free.
-        host: The address to listen at; `"0.0.0.0"` lets everybody in who can reach this machine.
-        every: Show the picture after each so many steps; at least 1. Numbers change at each.
+        port: Port of the page; 0 for any free port.
+        host: Address to listen on; `"0.0.0.0"` admits everybody who can reach this machine.
+        every: Number of steps between pictures; at least 1. Numbers change at each step.
 
     Raises:
-        TypeError: `port` or `every` is no whole number.
+        TypeError: `port` or `every` is not a whole number.
         ValueError: `port` is not between 0 and 65535, `every` is below 1, or `host` is empty.
-        OSError: When it is opened, at the latest when the run starts: the port is taken, or
-            cannot be listened at.
+        OSError: When the page is opened, at the latest when the run starts: the port is taken, or
+            the address is not available.
 
     Examples:
         >>> with LivePage(port=0) as page:
@@ -50,25 +65,18 @@ class LivePage(Callback):
         True
     """
 
-    _curves: dict[str, list[float]]
-
     def __init__(self, port: int = 8765, *, host: str = "127.0.0.1", every: int = 5) -> None:
         self.port, self.every = at_least("port", port, 0), at_least("every", every, 1)
-        if self.port > _LAST_PORT:
-            raise ValueError(f"`port` is {port}; it must be at most {_LAST_PORT}.")
-        if not host:  # which would be every address there is
+        if self.port > _MAX_PORT:
+            raise ValueError(f"`port` is {port}; it must be at most {_MAX_PORT}.")
+        if not host:  # an empty one would listen on all addresses
             raise ValueError("`host` is empty. Name an address, such as '127.0.0.1'.")
         self.host = host
-        self._server: PageServer | None = None
-        self._forget()
+        self._server: _Server | None = None
 
     @property
     def url(self) -> str:
-        """The address of the page.
-
-        Raises:
-            RuntimeError: It is not open.
-        """
+        """Address of the page; raises RuntimeError while it is closed."""
         if self._server is None:
             raise RuntimeError(
                 "LivePage has no address while it is closed: call LivePage.open, or start the run."
@@ -76,20 +84,17 @@ class LivePage(Callback):
         return self._server.url
 
     def open(self) -> Self:
-        """Serve the page from now on; a run does so when it starts, if it was not done.
-
-        Raises:
-            OSError: The port is taken, or cannot be listened at.
-        """
+        """Start serving the page, before a run does so when it starts."""
         if self._server is None:
-            self._server = PageServer(self.host, self.port)
-            self._forget()
+            self._server = _Server(self.host, self.port)
+            self._curves: dict[str, list[float]] = {}
+            self._picture, self._picture_state = b"", {"picture": "", "alt": "No picture yet."}
             self._show(None)
             logger.info("the run is shown at %s", self.url)
         return self
 
     def close(self) -> None:
-        """Serve it no longer. It can be opened again."""
+        """Stop serving the page. It can be opened again."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -101,51 +106,210 @@ class LivePage(Callback):
         self.close()
 
     def on_start(self, state: RunState) -> None:
-        """Open the page, before any work, with the starting picture."""
-        self._curves = {}
+        """Open the page and show the initial picture, before any work."""
         self.open()
-        self._draw(state)
-        self._show(state)
+        self._curves = {}
+        self._show(state, draw=True)
 
     def on_step(self, state: RunState) -> None:
-        """Show the losses, and the picture if it is due."""
+        """Show the losses, and every few steps the picture."""
         for name, value in state.losses.items():
             self._curves.setdefault(name, []).append(float(value))
-        if state.step % self.every == 0:
-            self._draw(state)
-        self._show(state)
+        self._show(state, draw=state.step % self.every == 0)
 
     def on_end(self, state: RunState) -> None:
         """Show the result, and why the run ended."""
-        self._draw(state)
-        self._show(state)
+        self._show(state, draw=True)
 
-    def _draw(self, state: RunState) -> None:
-        """Encode the picture, here and now: whoever looks at it must not meet a changing tensor."""
-        if self._server is None:
-            return
-        picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
-        picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-        picture.save(buffer, "jpeg", quality=90, subsampling=0)
-        self._picture = buffer.getvalue()
-        # The name tells a browser of a new picture, also when it is another process that serves.
-        alt = f"The picture after step {state.step} of {state.num_steps}."
-        self._about_picture = {"picture": str(time.time_ns()), "alt": alt}
-
-    def _forget(self) -> None:
-        self._curves = {}
-        self._picture = b""
-        self._about_picture = {"picture": "", "alt": "No picture yet."}
-
-    def _show(self, state: RunState | None) -> None:
+    def _show(self, state: RunState | None, *, draw: bool = False) -> None:
         server = self._server
-        if server is None:  # was closed while the run goes on
+        if server is None:  # the page was closed during the run
             return
-        said = {**describe(state, self._curves), **self._about_picture}
+        if state is not None and draw:
+            self._encode(state)
+        shown = {**_describe(state, self._curves), **self._picture_state}
+        # Some readers take JSON for HTML. Without a "<", it has no elements.
+        as_json = json.dumps(shown).replace("<", "\\u003c")
         pages = {
-            "/": ("text/html; charset=utf-8", as_html(said)),
-            "/state.json": ("application/json", as_json(said)),
+            "/": ("text/html; charset=utf-8", _render(shown)),
+            "/state.json": ("application/json", as_json.encode()),
         }
         if self._picture:
             pages["/picture.jpg"] = ("image/jpeg", self._picture)
-        server.pages = pages  # all at once: no request sees half of it
+        server.pages = pages  # all at once, so that no request sees a mixture
+
+    def _encode(self, state: RunState) -> None:
+        # Encoding in the thread of the run, as other threads must not read a changing tensor.
+        picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
+        picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+        picture.save(buffer, "jpeg", quality=90, subsampling=0)
+        self._picture = buffer.getvalue()
+        # Browsers load a picture with a new name. A counter would repeat in the next process.
+        alt = f"The picture after step {state.step} of {state.num_steps}."
+        self._picture_state = {"picture": str(time.time_ns()), "alt": alt}
+
+
+@cache
+def _template() -> Template:
+    page = files("nst.callbacks").joinpath("page.html").read_text("utf-8")
+    script = page.partition("<script>")[2].partition("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    # The browser runs no other script and loads nothing from elsewhere, whatever a loss is called.
+    return Template(page.replace("$script_hash", digest))
+
+
+def _render(shown: Mapping[str, Any]) -> bytes:
+    # Relative addresses also work behind a proxy with another path.
+    picture = shown["picture"]
+    page = _template().substitute(
+        title=html.escape(shown["title"]),
+        alt=html.escape(shown["alt"]),
+        source=f'src="picture.jpg?{picture}" data-shown="{picture}"' if picture else "hidden",
+        state=shown["html"],
+    )
+    return page.encode(errors="replace")  # a reason can hold any characters
+
+
+def _describe(state: RunState | None, curves: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the state of a run as JSON values and as HTML."""
+    if state is None:
+        return {"title": "nst", "html": "<p>No run has started.</p>"}
+    height, width = state.image.shape[-2:]
+    last = {name: values[-1] for name, values in curves.items()}
+    reason = state.stop_reason
+    ended = "" if reason is None else f"<p><strong>Ended:</strong> {html.escape(reason)}</p>"
+    return {
+        "step": state.step,
+        "num_steps": state.num_steps,
+        "scale": state.scale,
+        "num_scales": state.num_scales,
+        "losses": {name: v if math.isfinite(v) else None for name, v in last.items()},
+        "stop_reason": reason,
+        "title": f"{state.step}/{state.num_steps} · nst",
+        "html": (
+            f'<progress max="{state.num_steps}" value="{state.step}"></progress>'
+            f"<p>Step {state.step} of {state.num_steps}, scale {state.scale + 1} of "
+            f"{state.num_scales}, {width}x{height} pixels</p>"
+            f"{ended}{_table(curves)}"
+        ),
+    }
+
+
+def _table(curves: Mapping[str, Sequence[float]]) -> str:
+    rows = (
+        f'<tr><th scope="row">{html.escape(name)}</th><td>{values[-1]:.4g}</td>'
+        f"<td>{_curve(name, values)}</td></tr>"
+        for name, values in curves.items()
+    )
+    return f"<table>{''.join(rows)}</table>" if curves else ""
+
+
+def _curve(name: str, values: Sequence[float]) -> str:
+    """Draw a loss by step as SVG, on a logarithmic scale if all values are positive."""
+    logarithm = all(v > 0 for v in values)
+    stride = max(1, math.ceil(len(values) / _MAX_POINTS))
+    thinned = list(enumerate(values))[::-stride][::-1]  # always with the last value
+    points = [(i, math.log(v) if logarithm else v) for i, v in thinned if math.isfinite(v)]
+    if not points:
+        return ""
+    low, high = min(y for _, y in points), max(y for _, y in points)
+    across = _CURVE_WIDTH / max(1, len(values) - 1)
+    down = (_CURVE_HEIGHT - 2) / ((high - low) or 1)  # leaves a margin of 1 for the line's width
+    line = " ".join(f"{i * across:.1f},{1 + (high - y) * down:.1f}" for i, y in points)
+    label = f"{name}: {values[0]:.4g} at the first step, {values[-1]:.4g} after {len(values)}"
+    return (
+        f'<svg viewBox="0 0 {_CURVE_WIDTH} {_CURVE_HEIGHT}" preserveAspectRatio="none" role="img" '
+        f'aria-label="{html.escape(label)}"><polyline points="{line}"/></svg>'
+    )
+
+
+class _Server(ThreadingHTTPServer):
+    """Serves `pages`, content type and content by path, in threads of its own."""
+
+    # On Windows, this would let two servers share a port.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, host: str, port: int) -> None:
+        self.pages: Mapping[str, tuple[str, bytes]] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            super().__init__((host, port), _Handler)
+        except OSError as error:
+            what = f"`host` is {host!r}, where this machine cannot listen ({error.strerror})"
+            if error.errno == errno.EADDRINUSE:
+                what = f"`port` is {port}, which is taken on {host!r}"
+            raise OSError(
+                f"{what}. Use '127.0.0.1', and another port or 0 for a free one."
+            ) from error
+        # Daemon threads let a process end that did not close its page.
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        host, port = self.server_address[:2]
+        name = socket.gethostname() if host in ("0.0.0.0", "::") else str(host)
+        return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
+
+    def close(self) -> None:
+        """Stop serving, and end all threads and connections."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+        for thread, connection in list(self._connections.items()):
+            with suppress(OSError):  # the thread may have closed it
+                connection.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def server_bind(self) -> None:
+        # HTTPServer would ask the network for the name of the host, which can take seconds.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # The base class does not record its daemon threads, so `close` could not end them.
+        arguments = (request, client_address)
+        thread = threading.Thread(target=self._answer, args=arguments, daemon=True)
+        self._connections[thread] = request
+        thread.start()
+
+    def _answer(self, request: Any, client_address: Any) -> None:
+        try:
+            self.process_request_thread(request, client_address)
+        finally:
+            del self._connections[threading.current_thread()]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        logger.debug("the page could not be sent", exc_info=True)  # browsers hang up at any time
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 5  # seconds until a silent connection is closed
+    server_version, sys_version = "nst", ""
+
+    def do_GET(self) -> None:
+        page = self.server.pages.get(self.path.partition("?")[0])
+        if page is None:
+            self.send_error(404)
+            return
+        content_type, content = page
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        # Other methods are answered like unknown paths.
+        super().send_error(404 if code == 501 else code, None if code == 501 else message, explain)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass  # the default would print every request

@@ -13,7 +13,8 @@ from typing import Any
 from nst.callbacks.base import Callback
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
-from nst.callbacks.progress import ProgressBar, SaveImages
+from nst.callbacks.progress import ProgressBar
+from nst.callbacks.save_images import SaveImages
 from nst.cli.commands import CHECKPOINT_EVERY
 from nst.cli.files import steps_folder
 from nst.cli.style_spec import parse_style

@@ -1,0 +1,74 @@
+"""Stop a run whose loss no longer falls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from nst._utils.checks import at_least, non_negative
+from nst.callbacks.base import Callback, RunState, stored_numbers
+
+__all__ = ["EarlyStopping"]
+
+
+class EarlyStopping(Callback):
+    """Stops the run when the loss no longer falls.
+
+    The loss may rise temporarily: the run stops if the best loss has not improved within the last
+    `patience` steps. Only the finest scale is stopped: coarse ones are cheap, and a plateau there
+    does not predict one on the finest.
+
+    Args:
+        patience: Number of steps without improvement after which to stop; at least 1.
+        min_improvement: Smallest drop that counts, relative to the best loss so far.
+
+    Raises:
+        ValueError: `patience` is below 1, or `min_improvement` is negative.
+
+    Examples:
+        >>> EarlyStopping(patience=20, min_improvement=0.01).patience
+        20
+    """
+
+    sees_image: ClassVar[bool] = False
+
+    def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
+        self.patience = at_least("patience", patience, 1)
+        self.min_improvement = non_negative("min_improvement", min_improvement)
+        self._best, self._waited = math.inf, 0
+
+    def on_start(self, state: RunState) -> None:
+        """Forget the losses of earlier runs."""
+        self._best, self._waited = math.inf, 0
+
+    def on_step(self, state: RunState) -> None:
+        """Stop the run on a plateau."""
+        if state.scale < state.num_scales - 1:
+            return
+        loss = state.loss
+        # With an infinite best loss, the difference below would be NaN.
+        first = not math.isfinite(self._best)
+        if first or loss < self._best - self.min_improvement * abs(self._best):
+            self._best, self._waited = loss, 0
+        else:
+            self._waited += 1
+            self._stop_if_due(state)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best loss so far and the number of steps since then."""
+        return {"best": self._best, "waited": self._waited}
+
+    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
+        """Continue to wait; stop a run at once if it had been stopped on a plateau."""
+        with stored_numbers(self):
+            self._best = float(kept.get("best", math.inf))
+            self._waited = at_least("waited", kept.get("waited", 0), 0)
+        self._stop_if_due(state)
+
+    def _stop_if_due(self, state: RunState) -> None:
+        if self._waited >= self.patience:
+            state.stop(
+                f"plateau: the loss fell by less than {self.min_improvement:.2%} "
+                f"in {self.patience} steps"
+            )

@@ -1,0 +1,107 @@
+"""Save the picture during the run, as files or as an animation."""
+
+from __future__ import annotations
+
+import io
+import os
+
+from PIL import Image
+
+from nst._utils.checks import at_least, file_path
+from nst._utils.files import write_whole
+from nst.callbacks.base import Callback, RunState
+from nst.images import check_output, save_image, side_by_side, to_pil
+
+__all__ = ["SaveImages"]
+
+
+class SaveImages(Callback):
+    """Saves the picture every few steps, as files in a folder or as one animation.
+
+    A path that ends in `.gif` or `.webp` becomes an animation; any other is a folder for
+    `step-0050.png` and so on, created if necessary. A batch is saved side by side.
+
+    Args:
+        path: Path of the folder or the animation.
+        every: Number of steps between pictures; at least 1. The result is always saved.
+        frame_ms: Duration of each frame of the animation in milliseconds.
+
+    Raises:
+        ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another image format.
+        OSError: When the run starts: the path cannot be written.
+
+    Examples:
+        >>> save_steps = SaveImages("steps", every=50)
+        >>> save_animation = SaveImages("evolution.gif", every=5)
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
+    ) -> None:
+        self.path, self.every = file_path("path", path), at_least("every", every, 1)
+        self.frame_ms = at_least("frame_ms", frame_ms, 1)
+        suffix = self.path.suffix.lower()
+        self._animate = suffix in {".gif", ".webp"}
+        # In older Pillows, one format has an empty suffix.
+        if suffix and not self._animate and suffix in Image.registered_extensions():
+            raise ValueError(
+                f"`path` is {str(path)!r}, which is neither a folder nor an animation. Name a "
+                "folder for single pictures, or a file that ends in .gif or .webp."
+            )
+        self._frames: list[Image.Image] = []
+
+    def on_start(self, state: RunState) -> None:
+        """Check that the path can be written, before any work."""
+        self._frames = []
+        if self._animate:
+            check_output(self.path)
+            self._save(state)
+            return
+        if self.path.exists() and not self.path.is_dir():
+            raise NotADirectoryError(
+                f"`path` is {str(self.path)!r}, which is a file. Name a folder, or an "
+                "animation that ends in .gif or .webp."
+            )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise type(error)(
+                f"`path` is {str(self.path)!r}, a folder that cannot be created "
+                f"({error.strerror}). Choose another."
+            ) from error
+        check_output(self.path / "step.png")
+
+    def on_step(self, state: RunState) -> None:
+        """Save the picture every few steps."""
+        if state.step % self.every == 0:
+            self._save(state)
+
+    def on_end(self, state: RunState) -> None:
+        """Save the result and write the animation, unless there was no step."""
+        if state.step > 0:
+            self._save(state)
+            if self._animate:
+                self._write_animation()
+
+    def _save(self, state: RunState) -> None:
+        picture = side_by_side(state.image)
+        if self._animate:
+            self._frames.append(to_pil(picture))  # 8 bits, as a long run has many frames
+        else:
+            save_image(picture, self.path / f"step-{state.step:04d}.png")
+
+    def _write_animation(self) -> None:
+        size = self._frames[-1].size  # frames of coarse scales are enlarged
+        first, *others = [frame.resize(size, Image.Resampling.BICUBIC) for frame in self._frames]
+        buffer = io.BytesIO()
+        first.save(
+            buffer,
+            format=self.path.suffix[1:],
+            save_all=True,
+            append_images=others,
+            duration=self.frame_ms,
+            loop=0,
+            quality=95,  # for WebP, as for single pictures
+        )
+        write_whole(self.path, buffer.getbuffer())
+        self._frames = []
