@@ -56,9 +56,8 @@ def moments(image: Tensor) -> tuple[Array, Array]:
 
 
 def flat(value: float | tuple[float, float, float], size: tuple[int, int] = (5, 6)) -> Tensor:
-    return (
-        torch.tensor(value, dtype=torch.float64).expand(3)[None, :, None, None].expand(1, 3, *size)
-    )
+    channels = torch.tensor(value, dtype=torch.float64).expand(3)
+    return channels[None, :, None, None].expand(1, 3, *size)
 
 
 def gray(seed: int) -> Tensor:
@@ -112,7 +111,7 @@ def test_with_luminance_sets_luminance_and_keeps_chrominance(seed: int, other: i
     torch.testing.assert_close(changed.diff(dim=1), image.diff(dim=1))
 
 
-def test_its_own_luminance_changes_no_bit() -> None:
+def test_replacing_luminance_by_itself_is_bit_identical() -> None:
     image = torch.rand(2, 3, 5, 6)
     assert torch.equal(color.with_luminance(image, color.luminance(image)), image)
 
@@ -169,7 +168,7 @@ def test_match_covariance_agrees_with_scipy(method: Linear) -> None:
 @few
 @given(seed=seeds, other=seeds, size=sizes)
 @any_linear
-def test_match_covariance_meets_mean_and_covariance(
+def test_match_covariance_matches_mean_and_covariance(
     method: Linear, seed: int, other: int, size: tuple[int, int]
 ) -> None:
     image, reference = picture(seed), picture(other, size)
@@ -190,7 +189,7 @@ def test_the_symmetric_map_moves_colors_least() -> None:
     assert moved["symmetric"] < min(moved["cholesky"], moved["pca"])
 
 
-def test_under_cholesky_the_new_red_depends_on_red_alone() -> None:
+def test_with_cholesky_the_new_red_depends_only_on_red() -> None:
     image = picture(1)
     other = torch.cat((image[:, :1], picture(5)[:, 1:]), 1)
     red, other_red = (
@@ -200,7 +199,7 @@ def test_under_cholesky_the_new_red_depends_on_red_alone() -> None:
 
 
 @pytest.mark.parametrize("live", range(3))
-def test_cholesky_never_turns_a_channel_around(live: int) -> None:
+def test_cholesky_never_inverts_a_channel(live: int) -> None:
     reference = flat(0.4, (7, 9)).clone()
     reference[:, live] = picture(8)[:, live]
     image = gray(1)
@@ -212,7 +211,7 @@ def test_cholesky_never_turns_a_channel_around(live: int) -> None:
 
 
 @any_linear
-def test_the_noise_of_rounding_is_not_blown_up(method: Linear) -> None:
+def test_rounding_noise_is_not_amplified(method: Linear) -> None:
     colored = picture(2, width=0.3)
     noisy = (0.5 + (picture(1, width=1.0) - 0.5) / 255 / 100).clamp(0, 1)  # a 100th of a step
     matched = color.match_covariance(noisy, colored, method=method)
@@ -228,7 +227,7 @@ def test_a_gray_reference_leaves_no_color(method: Linear) -> None:
 
 
 @any_linear
-def test_a_reference_with_one_live_channel_is_met(method: Linear) -> None:
+def test_a_reference_with_one_varying_channel_is_matched(method: Linear) -> None:
     reference = torch.cat((flat(0.4, (7, 9))[:, :2], picture(8)[:, :1]), 1)
     matched = color.match_covariance(picture(1), reference, method=method)
     np.testing.assert_allclose(moments(matched)[1], moments(reference)[1], rtol=0, atol=1e-9)
@@ -264,7 +263,7 @@ def test_match_histogram_agrees_with_a_naive_one(channel: list[int], wanted: lis
 
 @few
 @given(seed=seeds, other=seeds)
-def test_without_ties_the_histogram_is_exactly_the_references(seed: int, other: int) -> None:
+def test_without_ties_the_histogram_is_matched_exactly(seed: int, other: int) -> None:
     image, reference = picture(seed), picture(other, (9, 7))
     matched = color.match_histogram(image, reference)
     found, wanted = (x.flatten(2).sort(2).values for x in (matched, reference))
@@ -273,7 +272,7 @@ def test_without_ties_the_histogram_is_exactly_the_references(seed: int, other: 
     assert bool((matched.flatten(2).gather(2, order).diff(dim=2) >= -1e-12).all())
 
 
-def test_equal_values_stay_equal_and_means_are_met() -> None:
+def test_equal_values_stay_equal_and_means_are_matched() -> None:
     image = (picture(1) * 20).round() / 20
     reference = (picture(2, (5, 4)) * 255).round() / 255
     matched = color.match_histogram(image, reference)
@@ -311,22 +310,13 @@ def test_a_degenerate_picture_to_itself_is_the_identity(name: str, kind: str) ->
 
 @any_degenerate
 @any_matching
-def test_a_degenerate_picture_gets_the_references_mean(name: str, kind: str) -> None:
-    image, reference = DEGENERATE[kind], picture(2, (5, 6), width=0.05)
-    matched = MATCHINGS[name](image, reference)
-    assert bool(matched.isfinite().all())
-    if kind != "black and white" and name != "luminance":
-        torch.testing.assert_close(matched.mean((2, 3)), reference.mean((2, 3)))
-
-
-@any_degenerate
-@any_matching
-def test_a_degenerate_reference_gives_its_mean(name: str, kind: str) -> None:
-    image, reference = picture(2, (5, 6), width=0.05), DEGENERATE[kind]
-    matched = MATCHINGS[name](image, reference)
-    assert bool(matched.isfinite().all())
-    if kind != "black and white" and name != "luminance":  # which clip
-        torch.testing.assert_close(matched.mean((2, 3)), reference.mean((2, 3)))
+def test_the_mean_of_a_degenerate_picture_or_reference_is_matched(name: str, kind: str) -> None:
+    ordinary, degenerate = picture(2, (5, 6), width=0.05), DEGENERATE[kind]
+    for image, reference in ((degenerate, ordinary), (ordinary, degenerate)):
+        matched = MATCHINGS[name](image, reference)
+        assert bool(matched.isfinite().all())
+        if kind != "black and white" and name != "luminance":  # these are clipped
+            torch.testing.assert_close(matched.mean((2, 3)), reference.mean((2, 3)))
 
 
 @any_matching
@@ -362,15 +352,6 @@ def test_the_images_dtype_is_kept_and_no_input_changed(name: str, dtype: torch.d
 
 
 @any_matching
-@pytest.mark.parametrize("seed", range(5))
-def test_results_are_clamped(name: str, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    image, reference = torch.rand(2, 1, 3, 8, 9, generator=generator)
-    matched = MATCHINGS[name](image.square(), reference.round())
-    assert float(matched.min()) >= 0 and float(matched.max()) <= 1
-
-
-@any_matching
 @pytest.mark.parametrize("kind", ["gray", "constant"])
 def test_no_gradient_flows_through_statistics(name: str, kind: str) -> None:
     # It would be NaN where eigenvalues coincide.
@@ -385,7 +366,7 @@ def test_no_gradient_flows_through_statistics(name: str, kind: str) -> None:
 
 
 @any_matching
-def test_memory_that_is_not_contiguous_is_read_right(name: str) -> None:
+def test_tensors_need_not_be_contiguous(name: str) -> None:
     image, reference = picture(1), picture(2)
     strided = image.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
@@ -396,13 +377,9 @@ def test_memory_that_is_not_contiguous_is_read_right(name: str) -> None:
 # preserve_color
 
 
-def test_the_methods_are_those_promised() -> None:
-    assert METHODS == ["cholesky", "histogram", "luminance", "pca", "symmetric"]
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("method", [*LINEAR, "histogram"])
-def test_most_methods_act_alike_before_and_after(
+def test_most_methods_are_the_same_before_and_after(
     method: str, when: Literal["before", "after"]
 ) -> None:
     image, content = picture(1), picture(2, (5, 4))
@@ -499,14 +476,14 @@ def test_values_out_of_range_are_refused(
 
 
 @any_function
-def test_batches_that_do_not_fit_are_refused(name: str, function: Matching) -> None:
+def test_batches_of_different_sizes_are_refused(name: str, function: Matching) -> None:
     other = torch.cat((good(name), good(name)[:1]))
     assert refusal(ValueError, lambda: function(GOOD, other)) == (
         f"`{name}` has 3 pictures for 2 of `image`. Pass 1 or as many."
     )
 
 
-def test_sizes_that_must_be_equal_are() -> None:
+def test_different_sizes_are_refused_where_pixels_are_paired() -> None:
     calls: dict[str, Callable[[], Tensor]] = {
         "luminance": lambda: color.with_luminance(GOOD, GOOD[:, :1, :2]),
         "content_image": lambda: color.preserve_color(GOOD, GOOD[:, :, :2], "luminance"),
@@ -530,7 +507,3 @@ def test_unknown_names_are_refused() -> None:
     assert refusal(ValueError, lambda: color.preserve_color(GOOD, GOOD, "pca", when=wrong)) == (
         "`when` is 'oklab'; it must be one of 'before', 'after'."
     )
-
-
-def test_the_names_are_sorted() -> None:
-    assert color.__all__ == sorted(color.__all__)

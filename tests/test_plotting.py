@@ -80,7 +80,7 @@ def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult)
     assert [text.get_text() for text in legend.get_texts()] == list(curves)
 
 
-def test_plot_losses_needs_no_sum_of_one_and_no_logarithm_of_zero(
+def test_plot_losses_has_no_sum_of_one_loss_and_no_logarithm_of_zero(
     result: StyleTransferResult,
 ) -> None:
     result.history.clear()
@@ -193,26 +193,16 @@ def displays(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, Handle]]:
     return made
 
 
-def test_live_display_replaces_one_output_of_a_notebook(
+def test_live_display_has_one_output_of_a_notebook_for_each_run(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor, displays: list[tuple[object, Handle]]
 ) -> None:
     display = LiveDisplay(every=2)
-    transfer.run(photo, painting, callbacks=[display])
-    ((figure, handle),) = displays
-    assert figure is display.figure
-    assert handle.updates == [figure] * 3  # steps 2 and 4, result
-
-
-def test_live_display_opens_a_new_output_for_each_run(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor, displays: list[tuple[object, Handle]]
-) -> None:
-    display = LiveDisplay(every=5)
     for _ in range(2):
         transfer.run(photo, painting, callbacks=[display])
     (first, first_handle), (second, second_handle) = displays
-    assert first is not second
-    assert first_handle.updates == [first] * 2
-    assert second_handle.updates == [second] * 2
+    assert first is not second and second is display.figure
+    assert first_handle.updates == [first] * 3  # steps 2 and 4, result
+    assert second_handle.updates == [second] * 3
 
 
 @pytest.mark.parametrize(
@@ -226,38 +216,34 @@ def test_a_notebook_is_an_ipython_with_a_kernel(
     module.get_ipython = lambda: shell  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", module)
     assert nst.plotting._in_notebook() is expected
-
-
-def test_without_ipython_there_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    monkeypatch.delitem(sys.modules, "IPython")
     assert nst.plotting._in_notebook() is False
 
 
-@pytest.mark.parametrize("draw", [show_transfer, plot_losses])
-def test_without_matplotlib_the_message_says_what_to_install(
+def test_without_matplotlib_drawing_is_refused_before_any_step(
     monkeypatch: pytest.MonkeyPatch,
+    transfer: StyleTransfer,
     result: StyleTransferResult,
-    draw: Callable[[StyleTransferResult], object],
+    photo: Tensor,
+    painting: Tensor,
 ) -> None:
+    steps: list[RunState] = []
+    calls: list[Callable[[], object]] = [
+        lambda: show_transfer(result),
+        lambda: plot_losses(result),
+        lambda: transfer.run(photo, painting, callbacks=[steps.append, LiveDisplay()]),
+    ]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.pyplot", None)
-        with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
-            draw(result)
-
-
-def test_without_matplotlib_a_live_display_refuses_the_run_before_any_step(
-    monkeypatch: pytest.MonkeyPatch, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
-    steps: list[int] = []
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "matplotlib.pyplot", None)
-        with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
-            transfer.run(
-                photo,
-                painting,
-                callbacks=[lambda state: steps.append(state.step), LiveDisplay()],
-            )
+        for call in calls:
+            with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
+                call()
     assert steps == []
+
+
+def test_a_wrong_interval_is_refused() -> None:
+    with pytest.raises(ValueError, match="`every` is 0; it must be at least 1"):
+        LiveDisplay(every=0)
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn(

@@ -1,0 +1,218 @@
+"""When callbacks are called, what the state holds then, and how they can end a run."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst import Callback, Loss, LossHistory, ProgressBar, RunState
+from nst.callbacks.base import as_callbacks
+from nst.losses.kinds import Features
+from tests.callbacks.conftest import Paint, Recorder, interrupt_at, state_at, stop_at
+
+
+class BrightnessLoss(Loss):
+    """Calls a function at each evaluation; a copied loss still calls the same one."""
+
+    def __init__(self, called: Callable[[], object] = lambda: None, weight: float = 1.0) -> None:
+        super().__init__()
+        self.called, self.weight = called, weight
+
+    def forward(self, features: Features) -> Tensor:
+        self.called()
+        return (features["image"] - 0.25).square().mean()
+
+
+# Hooks
+
+
+def test_hooks_are_called_around_the_steps_and_nest(paint: Paint) -> None:
+    calls: list[str] = []
+    paint(Recorder("a ", calls), Recorder("b ", calls), num_steps=2)
+    steps = ["a step 1", "b step 1", "a step 2", "b step 2"]
+    assert calls == ["a start", "b start", *steps, "b end", "a end"]
+
+
+def test_the_state_has_the_plan_the_initial_picture_and_the_result(paint: Paint) -> None:
+    seen: dict[str, Tensor] = {}
+    scales: list[tuple[int, int]] = []
+
+    class Ends(Callback):
+        def on_start(self, state: RunState) -> None:
+            assert (state.step, state.num_steps, state.num_scales) == (0, 4, 2)
+            assert math.isnan(state.loss) and state.losses == {}
+            assert state.stop_reason is None
+            seen["start"] = state.image.clone()
+
+        def on_step(self, state: RunState) -> None:
+            scales.append((state.scale, state.image.shape[-1]))
+
+        def on_end(self, state: RunState) -> None:
+            assert state.stop_reason == "completed"
+            seen["end"] = state.image.clone()
+
+    result = paint(Ends(), num_scales=2)
+    assert seen["start"].shape == (1, 3, 16, 20)
+    assert torch.equal(seen["end"], result.image)
+    assert set(scales) == {(0, 20), (1, 40)} and scales == sorted(scales)
+
+
+def test_a_function_is_called_each_step_and_its_return_value_ignored(paint: Paint) -> None:
+    steps: list[int] = []
+
+    def note(state: RunState) -> bool:
+        steps.append(state.step)
+        return True
+
+    assert paint(note).stop_reason == "completed"
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [ProgressBar, LossHistory, 3, "progress", None])
+def test_an_object_that_is_not_a_callback_is_refused_before_any_work(
+    paint: Paint, wrong: object
+) -> None:
+    recorder = Recorder()
+    with pytest.raises(TypeError, match=re.escape(repr(wrong))) as caught:
+        paint(recorder, wrong)
+    assert "must be a Callback (an instance) or a function" in str(caught.value)
+    assert recorder.calls == []
+
+
+def test_a_callback_is_not_wrapped() -> None:
+    recorder = Recorder()
+    assert as_callbacks(recorder) == as_callbacks([recorder]) == [recorder]
+
+
+def test_losses_are_named_weighted_detached_and_summed(paint: Paint) -> None:
+    def check(state: RunState) -> None:
+        assert list(state.losses) == ["plain", "doubled"]
+        plain, doubled = state.losses.values()
+        assert not plain.requires_grad and plain.ndim == 0
+        assert torch.allclose(doubled, 2 * plain)
+        assert state.loss == pytest.approx(3 * float(plain))
+
+    paint(check, losses={"plain": BrightnessLoss(), "doubled": BrightnessLoss(weight=2.0)})
+
+
+# The end of a run
+
+
+def test_stop_ends_the_run_after_the_step_for_the_first_reason(paint: Paint) -> None:
+    recorder = Recorder()
+    result = paint(stop_at(2), stop_at(2, "late"), recorder)
+    assert recorder.calls == ["start", "step 1", "step 2", "end"]
+    assert (result.num_steps, result.stop_reason) == (2, "enough")
+
+
+def test_stop_on_a_coarse_scale_gives_a_result_of_full_size(paint: Paint, photo: Tensor) -> None:
+    result = paint(stop_at(1), num_scales=2)
+    assert (result.num_steps, result.image.shape) == (1, photo.shape)
+
+
+def test_stop_before_the_first_step_returns_the_initial_picture(
+    paint: Paint, photo: Tensor
+) -> None:
+    class Refuse(Callback):
+        def on_start(self, state: RunState) -> None:
+            state.stop("not today")
+
+    result = paint(Refuse())
+    assert (result.num_steps, result.stop_reason, result.history) == (0, "not today", {})
+    assert torch.equal(result.image, photo)
+
+
+@pytest.mark.parametrize("hook", ["on_start", "on_step", "on_end"])
+def test_every_started_callback_ends_when_another_raises(
+    paint: Paint, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(state: RunState) -> None:
+        raise ArithmeticError("mine")
+
+    calls: list[str] = []
+    failing = Callback()
+    monkeypatch.setattr(failing, hook, fail)
+    # An error in `on_end` must not lose the result.
+    expected = nullcontext() if hook == "on_end" else pytest.raises(ArithmeticError, match="mine")
+    with expected:
+        paint(Recorder("a ", calls), failing, Recorder("b ", calls))
+    assert calls.count("a end") == 1
+    assert calls.count("b end") == calls.count("b start") == (hook != "on_start")
+
+
+@pytest.mark.parametrize("where", ["callback", "loss"])
+def test_ctrl_c_returns_the_best_picture(paint: Paint, where: str) -> None:
+    recorder = Recorder()
+
+    def interrupt() -> None:
+        if where == "loss" and len(recorder.images) == 3:
+            raise KeyboardInterrupt
+
+    interrupting = interrupt_at(3 if where == "callback" else 0)
+    result = paint(recorder, interrupting, losses={"bright": BrightnessLoss(interrupt)})
+    assert (result.num_steps, result.stop_reason) == (3, "interrupted")
+    assert recorder.calls[-1] == "end"
+    assert torch.equal(result.image, recorder.best)
+
+
+def test_ctrl_c_in_the_first_evaluation_returns_the_initial_picture(
+    paint: Paint, photo: Tensor
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    result = paint(losses={"brightness": BrightnessLoss(interrupt)})
+    assert (result.num_steps, result.stop_reason) == (0, "interrupted")
+    assert torch.equal(result.image, photo)
+
+
+# Progress
+
+
+@pytest.mark.parametrize(("step", "progress"), [(0, 0), (10, 0.25), (20, 0.5), (23, 0.8), (25, 1)])
+def test_progress_weighs_a_step_by_its_pixels(step: int, progress: float) -> None:
+    # 20 steps of one unit and 5 of four units: 40 units in total.
+    assert state_at(step, ((256, 20), (512, 5))).progress == progress
+
+
+def test_progress_without_a_plan_counts_steps() -> None:
+    assert [state_at(step).progress for step in (0, 2, 8)] == [0, 0.25, 1]
+    assert RunState(torch.zeros(1, 3, 1, 1), num_steps=0).progress == 1
+
+
+def test_progress_goes_from_0_to_1_or_stays_where_the_run_ended(paint: Paint) -> None:
+    whole = [0, 1 / 7, 2 / 7, 3 / 7, 1, 1]
+    for end, expected in (
+        (stop_at(0), whole),
+        (interrupt_at(3), [*whole[:4], 3 / 7]),
+        (stop_at(3), [*whole[:4], 3 / 7]),
+    ):
+        recorder = Recorder()
+        paint(recorder, end, num_scales=2)
+        assert recorder.progress == expected
+
+
+class OfTwoSteps(torch.optim.SGD):
+    """Cannot continue after two steps, like L-BFGS without a descent direction."""
+
+    stop_reason: str | None = None
+    steps = 0
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        self.steps += 1
+        self.stop_reason = "no way down" if self.steps == 2 else None
+        return closure()
+
+
+def test_steps_that_stalled_scales_leave_out_do_not_count(paint: Paint) -> None:
+    recorder = Recorder()
+    result = paint(recorder, num_steps=9, num_scales=2, optimizer=lambda p: OfTwoSteps(p, lr=0.0))
+    assert (result.num_steps, result.stop_reason) == (4, "no way down")
+    # 5 + 16 units at first; 2 + 16 after the first scale; 2 + 8 at the end.
+    assert recorder.progress == [0, 1 / 21, 2 / 21, 6 / 18, 10 / 18, 1]

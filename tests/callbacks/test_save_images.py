@@ -1,0 +1,146 @@
+"""Pictures and animations saved during a run."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import nst
+from nst import SaveImages
+from tests.callbacks.conftest import Paint, Recorder, interrupt_at
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def frames_of(path: Path) -> list[tuple[tuple[int, int], int]]:
+    """Return the size and the duration in milliseconds of each frame."""
+    frames = []
+    with Image.open(path) as animation:
+        assert animation.info["loop"] == 0
+        for i in range(animation.n_frames):  # type: ignore[attr-defined]
+            animation.seek(i)
+            animation.load()
+            frames.append((animation.size, animation.info["duration"]))
+    return frames
+
+
+def test_the_picture_is_saved_every_few_steps_and_at_the_end(paint: Paint, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "steps"
+    result = paint(SaveImages(folder, every=2), num_steps=5)
+    assert names(folder) == ["step-0002.png", "step-0004.png", "step-0005.png"]
+    saved = nst.load_image(folder / "step-0005.png")
+    assert torch.allclose(saved, result.image, atol=0.51 / 255)
+
+
+def test_other_files_in_the_folder_stay(paint: Paint, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    paint(SaveImages(tmp_path, every=4))
+    assert names(tmp_path) == ["mine.txt", "step-0004.png"]
+
+
+def test_a_batch_is_saved_side_by_side(paint: Paint, photo: Tensor, tmp_path: Path) -> None:
+    batch = torch.cat([photo, 1 - photo, photo])
+    result = paint(SaveImages(tmp_path, every=3), content=batch)
+    row = torch.cat(list(result.image[:, None]), dim=-1)
+    saved = nst.load_image(tmp_path / "step-0004.png")
+    assert saved.shape == (1, 3, 32, 120)
+    assert torch.allclose(saved, row, atol=0.51 / 255)
+
+
+def test_pictures_of_coarse_scales_are_not_enlarged(paint: Paint, tmp_path: Path) -> None:
+    paint(SaveImages(tmp_path, every=1), num_steps=2, num_scales=2)
+    assert size_of(tmp_path / "step-0001.png") == (20, 16)
+    assert size_of(tmp_path / "step-0002.png") == (40, 32)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".GIF"])
+def test_an_animation_shows_the_start_every_few_steps_and_the_result_at_one_size(
+    paint: Paint, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"evolution{suffix}"
+    paint(SaveImages(path, every=2, frame_ms=80), num_scales=2)
+    sizes, durations = zip(*frames_of(path), strict=True)
+    assert set(sizes) == {(40, 32)}
+    assert sum(durations) == 4 * 80  # start, steps 2 and 4, result; Pillow merges equal frames
+    assert names(tmp_path) == [path.name]
+
+
+def test_an_animation_has_a_frame_for_each_different_picture(
+    paint: Paint, photo: Tensor, tmp_path: Path
+) -> None:
+    path = tmp_path / "evolution.gif"
+    paint(SaveImages(path, every=2), num_steps=5, content=1 - photo)
+    assert len(frames_of(path)) == 4  # start, steps 2 and 4, result
+
+
+def test_an_interrupted_run_leaves_its_pictures(paint: Paint, tmp_path: Path) -> None:
+    folder, path = tmp_path / "steps", tmp_path / "evolution.gif"
+    paint(SaveImages(folder, every=2), SaveImages(path, every=1), interrupt_at(3))
+    assert names(folder) == ["step-0002.png", "step-0003.png"]
+    assert size_of(path) == (40, 32)
+    assert names(tmp_path) == ["evolution.gif", "steps"]
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("file", NotADirectoryError),
+        ("file/steps", NotADirectoryError),
+        ("nowhere/evolution.gif", FileNotFoundError),
+        ("folder.gif", IsADirectoryError),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_refused_before_any_step(
+    paint: Paint, tmp_path: Path, path: str, error: type[OSError]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder.gif").mkdir()
+    recorder = Recorder()
+    with pytest.raises(error, match=re.escape(path)):
+        paint(recorder, SaveImages(tmp_path / path))
+    assert recorder.calls == ["start", "end"]
+    assert names(tmp_path) == ["file", "folder.gif"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_failed_animation_leaves_the_old_one_and_no_partial_file(
+    paint: Paint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "evolution.gif"
+    path.write_bytes(b"old")
+
+    def fail(self: Image.Image, fp: io.BytesIO, **options: object) -> None:
+        fp.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    assert paint(SaveImages(path)).stop_reason == "completed"
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["evolution.gif"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every": 0}, "`every` is 0; it must be at least 1."),
+        ({"frame_ms": 0}, "`frame_ms` is 0; it must be at least 1."),
+        ({"path": "a.png"}, "`path` is 'a.png', which is neither a folder nor an animation"),
+    ],
+)
+def test_a_wrong_argument_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        SaveImages(**arguments)

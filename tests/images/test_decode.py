@@ -1,0 +1,210 @@
+"""Arrays, tensors, files and PIL images become (N, 3, H, W) in [0, 1]."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst.images import load_image, read_picture, resize
+
+RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+PIXELS = torch.tensor(RAMP.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def test_all_sources_of_one_picture_agree(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    floats = RAMP.astype(np.float32) / 255
+    sources = [
+        tmp_path / "a.png",
+        Image.fromarray(RAMP),
+        RAMP,
+        RAMP.astype(np.uint16) * 257,
+        floats,
+        floats.astype(np.float64),
+        torch.tensor(RAMP).permute(2, 0, 1),
+        torch.tensor(floats).permute(2, 0, 1)[None],
+    ]
+    for source in sources:
+        pixels = read_picture(source).pixels  # type: ignore[arg-type]
+        torch.testing.assert_close(pixels, PIXELS, rtol=0, atol=1e-7)
+        assert pixels.dtype == torch.float32
+        assert pixels.is_contiguous()
+
+
+def test_hidden_color_of_transparent_pixels_does_not_show() -> None:
+    picture = read_picture(Image.new("RGBA", (2, 2), (255, 0, 0, 0)))
+    assert torch.equal(picture.pixels, torch.ones(1, 3, 2, 2))
+
+
+def test_alpha_that_is_opaque_everywhere_is_none() -> None:
+    assert read_picture(Image.new("RGBA", (2, 2), (1, 2, 3, 255))).alpha is None
+    assert read_picture(torch.ones(2, 4, 3, 3)).alpha is None
+
+
+@pytest.mark.parametrize("source", [None, 3, b"a.png", ["a.png"], io.BytesIO(b"x")])
+def test_other_types_are_refused_with_the_supported_ones(source: Any) -> None:
+    kind = type(source).__name__
+    with pytest.raises(TypeError, match=f"`style` is of type {kind}, but must be a path"):
+        read_picture(source, name="style")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2", "<u2", np.float16, "f4", ">f4", "f8"])
+def test_array_of_each_dtype_is_read(kind: Any) -> None:
+    dtype = np.dtype(kind)
+    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
+    pixels = read_picture(np.array([[0, top]], dtype=dtype)).pixels
+    assert pixels.dtype == torch.float32
+    assert pixels[0, :, 0].tolist() == [[0, 1]] * 3
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
+def test_array_of_each_shape_is_read(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(2).random(shape, dtype=np.float32)
+    pixels, alpha = read_picture(array)
+    expected = array.reshape(5, 7, -1)
+    if expected.shape[2] in (2, 4):
+        assert alpha is not None
+        assert np.array_equal(alpha[0, 0].numpy(), expected[..., -1])
+        a = expected[..., -1:]
+        expected = expected[..., :-1] * a + (1 - a)
+    else:
+        assert alpha is None
+    expected = np.broadcast_to(expected, (5, 7, 3)).transpose(2, 0, 1)
+    np.testing.assert_allclose(pixels[0].numpy(), expected, atol=1e-7)
+
+
+def test_views_and_read_only_arrays_are_read() -> None:
+    frozen = RAMP.copy()
+    frozen.flags.writeable = False
+    assert torch.equal(read_picture(frozen).pixels, PIXELS)
+    assert torch.equal(read_picture(RAMP[::-1, ::-2]).pixels, PIXELS.flip(2, 3)[..., ::2])
+    floats = np.asfortranarray(RAMP.astype(np.float32) / 255)
+    assert torch.equal(read_picture(floats).pixels, PIXELS)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (3, 5, 7), (2, 1, 5, 7), (2, 3, 5, 7)])
+def test_tensor_of_each_opaque_shape_is_read(shape: tuple[int, ...]) -> None:
+    tensor = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    pixels, alpha = read_picture(tensor)
+    batch = shape[0] if len(shape) == 4 else 1
+    assert torch.equal(pixels, tensor.reshape(batch, -1, 5, 7).expand(batch, 3, 5, 7))
+    assert alpha is None
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_tensor_with_alpha_is_composed_on_white(channels: int) -> None:
+    tensor = torch.rand(2, channels, 5, 7, generator=torch.Generator().manual_seed(0))
+    pixels, alpha = read_picture(tensor)
+    expected = 1 - tensor[:, -1:] * (1 - tensor[:, :-1])
+    torch.testing.assert_close(pixels, expected.expand(2, 3, 5, 7))
+    assert alpha is not None
+    assert torch.equal(alpha, tensor[:, -1:])
+    assert pixels.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8]
+)
+def test_a_tensor_becomes_float32_unless_it_is_float64(dtype: torch.dtype) -> None:
+    top = 255 if dtype == torch.uint8 else 1
+    pixels = read_picture(torch.full((3, 2, 2), top, dtype=dtype)).pixels
+    assert pixels.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert pixels.min() == 1
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_result_shares_no_memory_and_no_graph(channels: int) -> None:
+    source = torch.rand(1, channels, 4, 4, requires_grad=True)
+    before = source.detach().clone()
+    pixels, alpha = read_picture(source)
+    pixels[:, 0].zero_()  # the channels must not share memory either
+    assert pixels[:, 1].max() > 0
+    assert not pixels.requires_grad
+    if alpha is not None:
+        alpha.zero_()
+    assert torch.equal(source, before)
+    array = np.ones((2, 2, 3), dtype=np.float32)
+    read_picture(array).pixels.zero_()
+    assert array.min() == 1
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int32, np.int64, np.complex64, object])
+def test_array_of_another_dtype_is_refused(dtype: Any) -> None:
+    with pytest.raises(TypeError, match="must be uint8, uint16 or floating"):
+        read_picture(np.zeros((2, 2), dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.int8, torch.complex64])
+def test_tensor_of_another_dtype_is_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match=r"must be floating in \[0, 1\] or uint8\. Convert it"):
+        read_picture(torch.zeros(3, 2, 2, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        (np.zeros((3, 8, 8)), r"\(H, W, C\).*transpose\(1, 2, 0\)"),
+        (np.zeros((8,)), r"\(H, W, C\).*one picture"),
+        (np.zeros((1, 8, 8, 3)), r"\(H, W, C\).*one picture at a time"),
+        (torch.zeros(8, 9, 3), r"\(C, H, W\).*permute\(2, 0, 1\)"),
+        (torch.zeros(1, 8, 9, 3), r"\(C, H, W\).*permute\(0, 3, 1, 2\)"),
+        (torch.zeros(5, 8, 9), r"\(C, H, W\).*Add or remove axes"),
+        (torch.zeros(9), r"\(C, H, W\).*Add or remove axes"),
+        (torch.zeros(1, 1, 3, 8, 9), r"\(C, H, W\).*Add or remove axes"),
+    ],
+)
+def test_another_shape_is_refused_with_a_hint(source: Any, hint: str) -> None:
+    with pytest.raises(ValueError, match=rf"has shape \({source.shape[0]},.*must be .*{hint}"):
+        read_picture(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        np.zeros((0, 4, 3), dtype=np.uint8),
+        torch.zeros(3, 0, 4),
+        torch.zeros(0, 3, 2, 2),
+        Image.new("RGB", (0, 4)),
+        Image.new("I", (0, 4)),
+    ],
+)
+def test_picture_without_pixels_is_refused(source: Any) -> None:
+    with pytest.raises(ValueError, match="`source` has no pixels"):
+        read_picture(source)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((0, 255), "values from 0 to 255, but floats must lie in [0, 1]. Divide by 255?"),
+        ((0, 60000), "values from 0 to 60000, but floats must lie in [0, 1]. Divide by 65535?"),
+        ((-2.1, 2.6), "from -2.1 to 2.6, but floats must lie in [0, 1]. Undo a normalization"),
+        ((0, 1.01), "from 0 to 1.01, but floats must lie in [0, 1]. Call clamp(0, 1)"),
+        ((0, float("nan")), "has NaN. Replace them, e.g. with torch.nan_to_num"),
+        ((0, float("inf")), "has infinite values. Replace them"),
+    ],
+)
+def test_values_out_of_range_are_named_with_a_remedy(
+    values: tuple[float, float], words: str
+) -> None:
+    tensor = torch.tensor([values], dtype=torch.float32)
+    for source in (tensor, tensor.numpy(), tensor.numpy().astype(np.float64)):
+        with pytest.raises(ValueError) as caught:
+            read_picture(source, name="init")
+        assert str(caught.value).startswith("`init` has ")
+        assert words in str(caught.value)
+
+
+def test_load_image_is_read_picture_and_resize() -> None:
+    image = Image.fromarray(RAMP)
+    assert torch.equal(load_image(image), PIXELS)
+    assert torch.equal(load_image(image, size=4), resize(PIXELS, 4))
+
+
+def test_a_wrong_size_is_refused_before_reading() -> None:
+    with pytest.raises(ValueError, match="`size` has 0, but a side must be at least 1 pixel"):
+        load_image("missing.png", size=0)

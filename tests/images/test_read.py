@@ -1,0 +1,333 @@
+"""Files and PIL images are decoded as an image viewer shows them.
+
+`tests/contracts/test_hostile_pictures.py` reads every mode of every format, and damaged files.
+"""
+
+import logging
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from nst.images import read_picture
+from nst.images.decode import picture_shape
+from tests.encoders import Array, png_chunk
+
+RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+ALPHA = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
+SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+def chw(array: Array) -> torch.Tensor:
+    """Convert (H, W, 3) bytes without the module under test."""
+    return torch.tensor(array.astype(np.float32) / 255).permute(2, 0, 1)[None]
+
+
+def gamma_one_profile() -> bytes:
+    """Return the sRGB profile with linear curves."""
+    profile = bytearray(SRGB_PROFILE)
+    for i in range(struct.unpack(">I", profile[128:132])[0]):
+        tag, offset, size = struct.unpack(">4sII", profile[132 + 12 * i : 144 + 12 * i])
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
+            linear = b"curv" + bytes(8)  # no entries: identity
+            profile[offset : offset + size] = linear.ljust(size, b"\0")
+    return bytes(profile)
+
+
+# Modes
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.ppm", "a.tiff", "ein Bild é 写真.png"])
+def test_lossless_file_is_read_exactly(tmp_path: Path, name: str, kind: type) -> None:
+    Image.fromarray(RAMP).save(tmp_path / name)
+    picture = read_picture(kind(tmp_path / name))
+    assert torch.equal(picture.pixels, chw(RAMP))
+    assert picture.alpha is None
+
+
+def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"  # Pillow may map this format into memory
+    Image.fromarray(RAMP).save(path)
+    pixels = read_picture(path).pixels
+    path.write_bytes(bytes(path.stat().st_size))
+    path.unlink()
+    assert torch.equal(pixels, chw(RAMP))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"])
+def test_every_opaque_mode_is_read_like_pillows_rgb(mode: str) -> None:
+    image = Image.fromarray(RAMP).convert(mode)
+    picture = read_picture(image)
+    assert torch.equal(picture.pixels, chw(np.asarray(image.convert("RGB"))))
+    assert picture.alpha is None
+
+
+@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
+def test_every_mode_with_alpha_is_composed_on_white(mode: str) -> None:
+    straight = Image.fromarray(np.dstack((RAMP, ALPHA)))
+    if mode in ("LA", "La"):
+        straight = straight.convert("LA")
+    if mode == "PA":
+        straight = Image.new("RGB", (7, 5), (10, 20, 30))
+        straight.putalpha(Image.fromarray(ALPHA))
+        image = Image.new("PA", (7, 5))
+        image.putpalette([10, 20, 30] * 256)
+        image.putalpha(Image.fromarray(ALPHA))
+    else:
+        image = straight.convert(mode)
+    pixels, alpha = read_picture(image)
+    color, opacity = np.asarray(straight.convert("RGBA"))[..., :3], ALPHA[..., None] / 255.0
+    expected = chw(color * opacity + 255 * (1 - opacity))
+    # Premultiplied modes lose bits of the color where alpha is small, but not of its product.
+    tolerance = 1.01 / 255 if mode in ("La", "RGBa") else 1e-6
+    torch.testing.assert_close(pixels, expected, rtol=0, atol=tolerance)
+    assert alpha is not None
+    assert torch.equal(alpha, chw(ALPHA[..., None]))
+
+
+def test_transparent_palette_entry_becomes_white(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    for path, key in ((tmp_path / "a.png", 0), (tmp_path / "a.gif", 0), (tmp_path / "b.png", 1)):
+        image.save(path, transparency=key)
+        pixels, alpha = read_picture(path)
+        assert alpha is not None
+        assert alpha.flatten().tolist() == ([0, 1] if key == 0 else [1, 0])
+        shown = [0, 0, 1] if key == 0 else [1, 0, 0]
+        assert pixels[0, :, 0, 1 - key].tolist() == shown
+        assert pixels[0, :, 0, key].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I"])
+def test_16_bit_gray_is_read_in_full_precision(mode: str) -> None:
+    values = [0, 1, 255, 256, 257, 32768, 65534, 65535]
+    image = Image.new(mode, (8, 1))
+    for x, value in enumerate(values):
+        image.putpixel((x, 0), value)
+    pixels = read_picture(image).pixels
+    for channel in pixels[0, :, 0]:
+        assert torch.equal(channel, torch.tensor(values, dtype=torch.float32) / 65535)
+
+
+def test_image_of_the_caller_is_not_changed() -> None:
+    image = Image.fromarray(RAMP)
+    image.info.update(icc_profile=SRGB_PROFILE, transparency=tuple(RAMP[0, 0].tolist()))
+    image.getexif()[0x0112] = 6
+    read_picture(image)
+    assert (image.mode, image.size) == ("RGB", (7, 5))
+    assert np.array_equal(np.asarray(image), RAMP)
+    assert set(image.info) == {"icc_profile", "transparency"}
+    assert image.getexif()[0x0112] == 6
+
+
+# EXIF
+
+
+def test_16_bit_gray_is_turned_upright() -> None:
+    image = Image.fromarray(np.array([[1, 2, 3]], dtype=np.uint16))
+    image.getexif()[0x0112] = 6
+    assert tuple(read_picture(image).pixels.shape) == (1, 3, 3, 1)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff"]
+)
+def test_picture_with_broken_exif_is_read(tmp_path: Path, exif: bytes) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 5, 7)
+
+
+def test_orientation_is_applied_beside_an_invalid_tag(tmp_path: Path) -> None:
+    # Pillow reads this tag but cannot write it again, as ImageOps.exif_transpose would.
+    entries = [(0x0112, 3, 1, b"\0\6\0\0"), (0x011A, 5, 1, b"\0\0\xff\xff")]
+    body = b"".join(struct.pack(">HHI", *entry[:3]) + entry[3] for entry in entries)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + body + bytes(4)
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 7, 5)
+
+
+def test_exif_that_raises_is_reported_and_ignored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(self: Image.Image) -> None:
+        raise struct.error("odd")
+
+    monkeypatch.setattr(Image.Image, "getexif", broken)
+    assert torch.equal(read_picture(Image.fromarray(RAMP), name="style").pixels, chw(RAMP))
+    assert "`style` has unreadable EXIF data" in caplog.text
+
+
+# Color profiles
+
+
+def test_srgb_profile_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png", icc_profile=SRGB_PROFILE)
+    pixels = read_picture(tmp_path / "a.png").pixels
+    torch.testing.assert_close(pixels, chw(RAMP), rtol=0, atol=1.01 / 255)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_profile_of_linear_light_is_converted_by_the_srgb_curve(alpha: float | None) -> None:
+    linear = np.array([[[20, 60, 128], [200, 255, 0]]], dtype=np.uint8)
+    image = Image.fromarray(linear)
+    if alpha is not None:
+        image.putalpha(round(alpha * 255))
+    image.info["icc_profile"] = gamma_one_profile()
+    light = linear / 255
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    if alpha is not None:
+        expected = expected * 128 / 255 + 127 / 255  # on white, after the conversion
+    pixels = read_picture(image).pixels[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels, expected, atol=1.5 / 255)
+
+
+@pytest.mark.parametrize("profile", [None, LAB_PROFILE])
+def test_lab_picture_is_converted(profile: bytes | None) -> None:
+    rgb = np.array([[[255, 255, 255], [0, 0, 0], [119, 119, 119], [200, 80, 60]]], dtype=np.uint8)
+    # L*a*b* (D50); in bytes L* is 0..255 for 0..100, and a*, b* are signed.
+    values = [(100, 0, 0), (0, 0, 0), (50, 0, 0), (50.6, 48, 37)]
+    packed = [(round(2.55 * lightness), a, b) for lightness, a, b in values]
+    image = Image.frombytes("LAB", (4, 1), bytes(np.array(packed, dtype=np.uint8)))
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    torch.testing.assert_close(read_picture(image).pixels, chw(rgb), rtol=0, atol=0.03)
+
+
+def test_cmyk_file_keeps_its_black(tmp_path: Path) -> None:
+    Image.new("CMYK", (8, 8), (0, 0, 0, 255)).save(tmp_path / "a.jpg", quality=100)
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "b.tiff")
+    assert read_picture(tmp_path / "a.jpg").pixels.max() < 0.02
+    assert read_picture(tmp_path / "b.tiff").pixels[0, :, 0, 0].tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("profile", [b"garbage", SRGB_PROFILE[:200], LAB_PROFILE])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_unusable_profile_is_reported_and_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, profile: bytes, mode: str
+) -> None:
+    image = Image.fromarray(RAMP).convert(mode)
+    image.save(tmp_path / "a.tiff", icc_profile=profile)
+    pixels = read_picture(tmp_path / "a.tiff", name="content").pixels
+    assert torch.equal(pixels, chw(np.asarray(image.convert("RGB"))))
+    assert [(r.name, r.levelno) for r in caplog.records] == [("nst", logging.WARNING)]
+    assert "`content` is " in caplog.text
+    assert "has an unusable color profile: read as sRGB" in caplog.text
+
+
+def test_profile_of_16_bit_gray_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    image = Image.new("I;16", (2, 2))
+    image.info["icc_profile"] = SRGB_PROFILE
+    read_picture(image)
+    assert "has a color profile, unused in mode I;16" in caplog.text
+
+
+# Refused files
+
+
+def failure(path: Path, error: type[Exception] = ValueError) -> str:
+    with pytest.raises(error) as caught:
+        read_picture(path, name="content")
+    message = str(caught.value)
+    assert message.startswith(f"`content` is {str(path)!r}, which ")
+    return message
+
+
+def test_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "x.jpg").write_text("<html>404</html>")
+    for name, error, words in (
+        ("missing.jpg", FileNotFoundError, "does not exist. Check the spelling"),
+        ("x.jpg/y.jpg", FileNotFoundError, "does not exist. Check the spelling"),
+        (".", IsADirectoryError, "is a folder. Name one picture in it."),
+        ("empty.jpg", ValueError, "is empty (0 bytes). Save or copy the picture again."),
+        ("x.jpg", ValueError, "is not a picture that Pillow can read. Save it as PNG or JPEG"),
+    ):
+        assert words in failure(tmp_path / name, error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert "is not a regular file" in failure(tmp_path / "a.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_unreadable_file_is_a_permission_error(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    (tmp_path / "x.png").chmod(0)
+    assert "may not be read. Check its perm" in failure(tmp_path / "x.png", PermissionError)
+
+
+def test_shape_of_a_file_is_read_from_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert "copy the picture again" in failure(path)
+    assert picture_shape(path) == (30, 40)
+    assert picture_shape(torch.rand(3, 5, 7)) == (5, 7)
+    path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
+        picture_shape(path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        picture_shape(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("error", [EOFError, IndexError, OverflowError, SyntaxError, zlib.error])
+def test_any_error_of_a_decoder_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+
+    def broken(self: Image.Image) -> None:
+        raise error("odd")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", broken)
+    assert f"is truncated or corrupt ({error.__name__}: odd)" in failure(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(("side", "pixels"), [(30000, 900000000), (10000, 100000000)])
+def test_decompression_bomb_is_refused_from_its_header(
+    tmp_path: Path, side: int, pixels: int
+) -> None:
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    body = png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+    message = failure(tmp_path / "x.png")
+    assert "is too large to be trusted" in message
+    assert f"{pixels} pixels" in message
+    assert f"raise PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS})" in message
+
+
+def test_limit_on_pixels_is_that_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    image = Image.open(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
+    assert "35 pixels" in failure(tmp_path / "x.png")
+    with image, pytest.raises(ValueError, match=r"`source` is too large to be trusted \(7 x 5 pix"):
+        read_picture(image)
+    for limit in (35, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
+
+
+def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
+    Image.new("I", (2, 2), 70000).save(tmp_path / "x.tiff")
+    assert "has integers from 70000 to 70000" in failure(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.65535\. Pass an array scaled"):
+        read_picture(Image.new("I", (2, 2), -1))
+
+
+def test_unknown_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (2, 2))
+    monkeypatch.setattr(Image.Image, "mode", "XYZ")
+    with pytest.raises(ValueError, match="`source` has the PIL mode 'XYZ', which is not supported"):
+        read_picture(image)
