@@ -378,7 +378,9 @@ def test_a_taken_port_is_refused_before_any_work(
     port = address(page)[1]
     steps: list[int] = []
     other = LivePage(port)  # the constructor does not take the port
-    message = f"`port` is {port}, which is taken on '127.0.0.1'. Use '127.0.0.1', and another port"
+    message = (
+        f"`host` is '127.0.0.1' and `port` is {port}, which is taken. Use '127.0.0.1' and a port"
+    )
     with pytest.raises(OSError, match=re.escape(message)):
         transfer.run(photo, painting, callbacks=[lambda s: steps.append(s.step), other])
     assert not steps

@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -223,8 +223,11 @@ def _curve(name: str, values: Sequence[float]) -> str:
     )
 
 
-class _Server(ThreadingHTTPServer):
-    """Serves `pages`, content type and content by path, in threads of its own."""
+class _Server(socketserver.ThreadingTCPServer):
+    """Serves `pages`, content type and content by path, in threads of its own.
+
+    Unlike HTTPServer, a TCPServer does not look up the name of the host, which can take seconds.
+    """
 
     # On Windows, this would let two servers share a port.
     allow_reuse_address = os.name == "posix"
@@ -236,11 +239,12 @@ class _Server(ThreadingHTTPServer):
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            what = f"`host` is {host!r}, where this machine cannot listen ({error.strerror})"
+            problem = f"where this machine cannot listen ({error.strerror})"
             if error.errno == errno.EADDRINUSE:
-                what = f"`port` is {port}, which is taken on {host!r}"
+                problem = "which is taken"
             raise OSError(
-                f"{what}. Use '127.0.0.1', and another port or 0 for a free one."
+                f"`host` is {host!r} and `port` is {port}, {problem}. Use '127.0.0.1' and a port "
+                "from 1024, or 0 for a free one."
             ) from error
         # Daemon threads let a process end that did not close its page.
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
@@ -261,11 +265,6 @@ class _Server(ThreadingHTTPServer):
             with suppress(OSError):  # the thread may have closed it
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
-
-    def server_bind(self) -> None:
-        # HTTPServer would ask the network for the name of the host, which can take seconds.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # The base class does not record its daemon threads, so `close` could not end them.

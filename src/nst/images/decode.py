@@ -64,20 +64,18 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
 def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
     """Read an image from a file, a PIL image, an array or a tensor.
 
-    The result shares no memory with the source and is detached from autograd.
+    The result is a copy, detached from autograd.
 
     Args:
-        source: One of
-            a path: the first frame is read, upright (EXIF) and in sRGB (ICC profile);
-            a PIL image: its current frame is read in the same way;
-            an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in [0, 1];
-            a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
+        source: A path (its first frame) or a PIL image (its current frame), read upright (EXIF) and
+            in sRGB (ICC profile); an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in
+            [0, 1]; or a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
             C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
         name: Name of the caller's argument, for error messages.
 
     Returns:
-        Pixels (N, 3, H, W) and, unless all are opaque, alpha (N, 1, H, W); `float32`, but `float64`
-        for a `float64` tensor, on the tensor's device.
+        Pixels (N, 3, H, W) and, unless all are opaque, alpha (N, 1, H, W), on the device of a
+        tensor; `float64` for a `float64` tensor, else `float32`.
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.

@@ -34,9 +34,8 @@ __all__ = ["check_input", "decoding", "image_array"]
 _logger = logging.getLogger("nst")
 
 _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, gray only
-_ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
-_KEYED_MODES = {"1", "L", "P", "RGB"}  # may name one color or palette entry as transparent
-_OTHER_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+_OPAQUE_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
+_MODES = {"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", *_OPAQUE_MODES, *_WIDE_MODES}
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -139,14 +138,13 @@ def decoding(what: str) -> Iterator[None]:
 def _decode(image: Image.Image, what: str) -> npt.NDArray[Any]:
     _check_format(image)
     upright = _load_upright(image, what)
-    if upright.mode in _WIDE_MODES:
-        return _wide_array(upright, what)
-    if upright.mode in _ALPHA_MODES | _KEYED_MODES | _OTHER_MODES:
-        return _srgb_array(upright, what)
-    raise _Unsupported(
-        f"has the PIL mode {upright.mode!r}, which is not supported. "
-        "Convert it first, e.g. with image.convert('RGB')."
-    )
+    if upright.mode not in _MODES:
+        raise _Unsupported(
+            f"has the PIL mode {upright.mode!r}, which is not supported. "
+            "Convert it first, e.g. with image.convert('RGB')."
+        )
+    wide = upright.mode in _WIDE_MODES
+    return _wide_array(upright, what) if wide else _srgb_array(upright, what)
 
 
 def _check_format(image: Image.Image) -> None:
@@ -227,10 +225,10 @@ def _srgb_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
     """Return (H, W, 3), or (H, W, 4) with alpha; `uint8`."""
     gray, alpha = image.mode in ("1", "L", "LA", "La"), None
     profile = image.info.get("icc_profile")
-    if image.mode in _KEYED_MODES | _ALPHA_MODES and image.has_transparency_data:
+    if image.mode not in _OPAQUE_MODES and image.has_transparency_data:
         image = image.convert("LA" if gray else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
-    if image.mode not in ("CMYK", "LAB"):  # the modes that a color profile can describe
+    if image.mode not in ("CMYK", "LAB"):  # these need their profile before conversion
         image = image.convert("L" if gray else "RGB")
     array = np.asarray(_to_srgb(image, profile, what))
     return array if alpha is None else np.dstack((array, alpha))

@@ -74,16 +74,15 @@ def save_image(
 
     Args:
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
-        path: Path of the file; an existing one is replaced. JPEG has quality 95 and full color
-            resolution.
-        alpha: (1, H, W) or (1, 1, H, W); ignored by formats without alpha (PNG, WebP, TIFF and
-            others have it).
-        record: How the picture was made, stored as EXIF image description by formats that support
-            it (PNG, WebP, TIFF; JPEG up to 64 kB). Read it with `read_record`. Values that JSON
-            lacks are stored as text, and absolute paths lose their folders.
+        path: Path of the file; an existing one is replaced. JPEG files have quality 95 and full
+            color resolution.
+        alpha: (1, H, W) or (1, 1, H, W), saved by formats that have alpha (PNG, WebP, TIFF, ...).
+        record: How the picture was made, saved by formats that have EXIF (PNG, WebP, TIFF; JPEG up
+            to 64 kB), for `read_record`. Values that JSON lacks are saved as text, absolute paths
+            without their folders.
 
     Raises:
-        OSError: The picture could not be encoded or written, or as in `check_output`.
+        OSError: The picture could not be encoded or written.
         TypeError: As in `to_pil`.
         ValueError: As in `check_output` and `to_pil`.
 
