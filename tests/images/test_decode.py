@@ -206,5 +206,5 @@ def test_load_image_is_read_picture_and_resize() -> None:
 
 
 def test_a_wrong_size_is_refused_before_reading() -> None:
-    with pytest.raises(ValueError, match="`size` has 0, but a side must be at least 1 pixel"):
+    with pytest.raises(ValueError, match="`size` is 0; it must be at least 1"):
         load_image("missing.png", size=0)

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from nst._utils.checks import at_least
 from nst._utils.memory import is_exhausted
 from nst.images.read import check_input, decoding, image_array
-from nst.images.resize import check_side, resize
+from nst.images.resize import resize
 
 __all__ = ["STRIP", "ImageLike", "Picture", "load_image", "picture_shape", "read_picture"]
 
@@ -56,7 +57,7 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
         (1, 3, 5, 10)
     """
     if size is not None:
-        check_side(size)
+        at_least("size", size, 1)
     pixels = read_picture(source).pixels
     return pixels if size is None else resize(pixels, size)
 

@@ -1,13 +1,15 @@
 """Fit, resize and join images."""
 
-import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["check_side", "fit", "resize", "side_by_side"]
+from nst._utils.checks import at_least
+
+__all__ = ["fit", "resize", "side_by_side"]
 
 
 def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
@@ -22,7 +24,7 @@ def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
         ((150, 200), (30, 40))
     """
     height, width = shape
-    size, longer = check_side(size), max(height, width)
+    size, longer = at_least("size", size, 1), max(height, width)
     if longer <= size:
         return height, width
     return max(1, round(height * size / longer)), max(1, round(width * size / longer))
@@ -55,12 +57,12 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
             "divide by 255."
         )
     height, width = image.shape[-2:]
-    if isinstance(size, tuple):
-        if len(size) != 2:
-            raise TypeError(f"`size` is {size!r}, but must be an integer or (height, width).")
-        target = check_side(size[0]), check_side(size[1])
-    else:
+    if isinstance(size, tuple) and len(size) == 2:
+        target = at_least("size[0]", size[0], 1), at_least("size[1]", size[1], 1)
+    elif isinstance(size, SupportsIndex):
         target = fit((height, width), size)
+    else:
+        raise TypeError(f"`size` is {size!r}, but must be an integer or (height, width).")
     if target == (height, width):
         return image
     if image.device.type == "mps":  # which lacks the antialiased filter
@@ -77,14 +79,3 @@ def side_by_side(images: Tensor) -> Tensor:
         (1, 3, 4, 10)
     """
     return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
-
-
-def check_side(side: int) -> int:
-    """Return the side of an image in pixels, an integer of at least 1."""
-    try:
-        side = operator.index(side)
-    except TypeError as err:
-        raise TypeError(f"`size` is {side!r}, but must be an integer or (height, width).") from err
-    if side < 1:
-        raise ValueError(f"`size` has {side}, but a side must be at least 1 pixel.")
-    return side
