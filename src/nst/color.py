@@ -14,7 +14,7 @@ keeps its luminance and gets the content's chrominance, pixel by pixel |
 
 `"luminance"` before the transfer gives a gray result; Gatys et al. apply it before and after. The
 other methods need only one of the two. Statistics are computed in float64 without gradient;
-clamping to [0, 1] can change them. Channels that vary less than by rounding to 8 bits are scaled
+clamping to [0, 1] can change them. Colors that vary less than by rounding to 8 bits are scaled
 as if they varied that much, so noise is not amplified and a constant image gets the mean.
 
 Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style Transfer"
