@@ -24,18 +24,14 @@ from PIL import Image
 from torch import Tensor
 
 import nst
-from nst import Callback, FeatureExtractor, LivePage, RunState, StyleTransfer
+from nst import Callback, LivePage, RunState
+from tests.callbacks.conftest import Paint
 
 
 @pytest.fixture
 def page() -> Iterator[LivePage]:
     with LivePage(port=0, every=2) as page:
         yield page
-
-
-@pytest.fixture
-def transfer(extractor: FeatureExtractor) -> StyleTransfer:
-    return StyleTransfer(extractor, num_steps=5)
 
 
 def fetch(page: LivePage, path: str = "") -> bytes:
@@ -105,9 +101,7 @@ def state_of(losses: dict[str, float], reason: str | None = None) -> RunState:
 # During a run
 
 
-def test_the_page_shows_every_step_and_the_result(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_page_shows_every_step_and_the_result(page: LivePage, paint: Paint) -> None:
     seen: list[dict[str, Any]] = []
 
     def look(state: RunState) -> None:
@@ -116,17 +110,15 @@ def test_the_page_shows_every_step_and_the_result(
             {name: float(value) for name, value in state.losses.items()}
         )
 
-    result = transfer.run(photo, painting, callbacks=[page, look])
-    assert [state["step"] for state in seen] == [1, 2, 3, 4, 5]
-    assert {(state["num_steps"], state["stop_reason"]) for state in seen} == {(5, None)}
+    result = paint(page, look)
+    assert [state["step"] for state in seen] == [1, 2, 3, 4]
+    assert {(state["num_steps"], state["stop_reason"]) for state in seen} == {(4, None)}
     end = json_state(page)
-    assert (end["step"], end["stop_reason"]) == (5, "completed")
+    assert (end["step"], end["stop_reason"]) == (4, "completed")
     assert near(picture(page), result.image)
 
 
-def test_the_picture_changes_every_few_steps(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_picture_changes_every_few_steps(page: LivePage, paint: Paint, photo: Tensor) -> None:
     names: list[str] = []
 
     class Look(Callback):
@@ -139,7 +131,7 @@ def test_the_picture_changes_every_few_steps(
             drawn = state.step // 2 * 2
             assert json_state(page)["alt"] == f"The picture after step {drawn} of 5."
 
-    transfer.run(photo, painting, callbacks=[page, Look()])
+    paint(page, Look(), num_steps=5)
     names.append(json_state(page)["picture"])
     start, one, two, three, four, five, end = names
     assert start == one and two == three and four == five
@@ -147,7 +139,7 @@ def test_the_picture_changes_every_few_steps(
 
 
 def test_a_picture_has_the_size_of_its_scale_and_a_batch_is_shown_side_by_side(
-    page: LivePage, extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+    page: LivePage, paint: Paint, photo: Tensor
 ) -> None:
     sizes = []
 
@@ -155,8 +147,7 @@ def test_a_picture_has_the_size_of_its_scale_and_a_batch_is_shown_side_by_side(
         sizes.append(picture(page).size)
 
     page.every = 1
-    transfer = StyleTransfer(extractor, num_steps=2, num_scales=2)
-    transfer.run(torch.cat([photo, photo]), painting, callbacks=[page, look])
+    paint(page, look, content=torch.cat([photo, photo]), num_steps=2, num_scales=2)
     assert sizes == [(40, 16), (80, 32)]
     assert "40x32 pixels" in Elements(fetch(page)).text
 
@@ -175,21 +166,17 @@ def test_a_request_does_not_read_the_state(page: LivePage, photo: Tensor) -> Non
     assert (fetch(page, "picture.jpg"), json_state(page)) == before
 
 
-def test_the_page_may_be_closed_during_the_run(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
-    result = transfer.run(photo, painting, callbacks=[page, lambda state: page.close()])
+def test_the_page_may_be_closed_during_the_run(page: LivePage, paint: Paint) -> None:
+    result = paint(page, lambda state: page.close())
     assert result.stop_reason == "completed"
 
 
 # After a run
 
 
-def test_the_result_stays_until_the_page_is_closed(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_result_stays_until_the_page_is_closed(paint: Paint, photo: Tensor) -> None:
     page = LivePage(port=0)
-    transfer.run(photo, painting, callbacks=[page])
+    paint(page)
     url = page.url
     assert near(picture(page), photo) and json_state(page)["stop_reason"] == "completed"
     page.close()
@@ -200,12 +187,10 @@ def test_the_result_stays_until_the_page_is_closed(
         _ = page.url
 
 
-def test_the_next_run_replaces_the_last(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_next_run_replaces_the_last(page: LivePage, paint: Paint) -> None:
     url, curves = page.url, []
     for _ in range(2):
-        transfer.run(photo, painting, callbacks=[page])
+        paint(page)
         curves.append(Elements(fetch(page)).of("svg"))
     assert page.url == url
     assert curves[0] == curves[1] and len(curves[0]) == 2
@@ -220,14 +205,12 @@ def test_a_reopened_page_is_empty(page: LivePage, photo: Tensor) -> None:
     assert status(page, "/picture.jpg") == 404
 
 
-def test_the_page_reports_an_error(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_page_reports_an_error(page: LivePage, paint: Paint) -> None:
     def fail(state: RunState) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        transfer.run(photo, painting, callbacks=[page, fail])
+        paint(page, fail)
     assert json_state(page)["stop_reason"] == "failed: ZeroDivisionError"
     assert "Ended: failed: ZeroDivisionError" in Elements(fetch(page)).text
 
@@ -372,9 +355,7 @@ def test_only_the_logger_reports_the_address(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_taken_port_is_refused_before_any_work(
-    page: LivePage, transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_a_taken_port_is_refused_before_any_work(page: LivePage, paint: Paint) -> None:
     port = address(page)[1]
     steps: list[int] = []
     other = LivePage(port)  # the constructor does not take the port
@@ -382,7 +363,7 @@ def test_a_taken_port_is_refused_before_any_work(
         f"`host` is '127.0.0.1' and `port` is {port}, which is taken. Use '127.0.0.1' and a port"
     )
     with pytest.raises(OSError, match=re.escape(message)):
-        transfer.run(photo, painting, callbacks=[lambda s: steps.append(s.step), other])
+        paint(lambda s: steps.append(s.step), other)
     assert not steps
     page.close()
     with other:
