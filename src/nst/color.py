@@ -64,11 +64,8 @@ def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
     r"""Replace the luminance and keep the chrominance: \(x' = x + (Y' - Y)\) in every channel.
 
     This equals replacing Y in YIQ or YCbCr, because their other two coordinates depend only on
-    differences of channels, and the weights of Y sum to 1. Saturated colors may be clipped.
-
-    Args:
-        image: `(N, 3, H, W)`.
-        luminance: `(N, 1, H, W)` or `(1, 1, H, W)`, in [0, 1].
+    differences of channels, and the weights of Y sum to 1. Saturated colors may be clipped. The
+    luminance is `(N, 1, H, W)` or `(1, 1, H, W)` in [0, 1].
 
     Examples:
         >>> blue = torch.tensor([0.25, 0.25, 0.5]).reshape(1, 3, 1, 1)

@@ -1,7 +1,7 @@
 """Plot a run: a live display, a comparison, the loss curves. Requires the extra `plot`.
 
 Functions return the figure. A notebook shows it; in a script, call `matplotlib.pyplot.show()` or
-`figure.savefig(path)`.
+`figure.savefig(path)`. Without matplotlib, everything here raises `ImportError` when it is used.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     Args:
         result: Result of `StyleTransfer.run`.
         index: Index of the picture in a batch.
-
-    Raises:
-        ImportError: matplotlib is not installed.
 
     Examples:
         >>> import torch
@@ -61,9 +58,6 @@ def plot_losses(result: StyleTransferResult) -> Figure:
 
     Args:
         result: Result of `StyleTransfer.run`.
-
-    Raises:
-        ImportError: matplotlib is not installed.
 
     Examples:
         >>> import torch
@@ -101,7 +95,6 @@ class LiveDisplay(Callback):
 
     Raises:
         ValueError: `every` is below 1.
-        ImportError: When the run starts: matplotlib is not installed.
 
     Examples:
         >>> display = LiveDisplay(every=5)

@@ -72,7 +72,7 @@ RGB = torch.rand(3, 4, 4)
             r"`alpha` is \(4, 5\) in size, but `image` is \(4, 4",
         ),
         (RGB * torch.nan, None, ValueError, "`image` has NaN. Lower the step size"),
-        (RGB / 0, None, ValueError, "`image` has infinite values. Lower the step size"),
+        (RGB + torch.inf, None, ValueError, "`image` has infinite values. Lower the step size"),
         (RGB.to(torch.uint8), None, TypeError, r"`image` has dtype torch\.uint8"),
         (Image.new("RGB", (4, 4)), None, TypeError, "`image` is a Image, but must be a tensor"),
     ],
