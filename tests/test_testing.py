@@ -15,7 +15,7 @@ from nst import (
     StatisticLoss,
     functional,
 )
-from nst.losses.kinds import Features, Statistic
+from nst.losses import Features, Statistic
 from nst.testing import check_loss
 
 LAYERS = ["relu1_1", "relu2_1"]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses.kinds import Features, Loss, Statistic, StatisticLoss, SummaryLoss
+from nst.losses import Features, Loss, Statistic, StatisticLoss
+from nst.losses.base import StorableLoss
 
 __all__ = ["check_loss", "tiny_extractor"]
 
@@ -82,7 +83,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     checked = _Checked(copy.deepcopy(loss).double(), extractor)
     if isinstance(loss, StatisticLoss):
         checked.check_linear(pictures)
-    if isinstance(loss, SummaryLoss):
+    if isinstance(loss, StorableLoss):
         checked.check_parts(pictures)
     checked.check_value_and_gradient(pictures[:1], other[:1])
     checked.check_batch(pictures, other)
@@ -161,7 +162,7 @@ class _Checked:
             )
 
     def check_parts(self, pictures: Tensor) -> None:
-        assert isinstance(self.loss, SummaryLoss)
+        assert isinstance(self.loss, StorableLoss)
         features = self.features(pictures)
         mask = torch.zeros_like(pictures[:1, :1])
         mask[..., : mask.shape[-1] // 2] = 1

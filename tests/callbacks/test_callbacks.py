@@ -32,7 +32,7 @@ from nst import (
     StyleTransfer,
 )
 from nst.callbacks.base import as_callbacks
-from nst.losses.kinds import Features
+from nst.losses import Features
 
 
 class Recorder(Callback):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import nst
 from nst import Loss, functional
-from nst.losses.catalog import LOSSES
+from nst.losses import LOSSES
 from nst.testing import check_loss
 
 # How much of another picture's gradient counts as none: at the target, but for rounding.

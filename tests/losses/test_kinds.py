@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +25,7 @@ from nst import (
     WassersteinStyleLoss,
     functional,
 )
+from nst.losses import Features
 from nst.testing import check_loss
 
 
@@ -323,3 +328,39 @@ def test_a_weight_on_the_first_of_crossed_layers_alone_is_refused() -> None:
     ):
         CrossLayerGramStyleLoss({"a": 1.0, "b": 0.0})
     assert CrossLayerGramStyleLoss({"a": 1.0, "b": 0.5}).layers == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "make", [MeanLoss, ContentLoss, partial(GramStyleLoss, centered=True), MomentStyleLoss]
+)
+def test_the_shares_of_rows_add_up_to_the_loss(make: Callable[..., Any]) -> None:
+    loss: Any = make({"a": 2.0, "b": 0.5})
+    loss.capture(features(0))
+    assert loss.adds_up
+    sums: dict[str, Any] = {}
+    for layer, feature in features(1).items():
+        upper = loss.share(layer, feature[:, :, :1], 0, 4)
+        lower = loss.share(layer, feature[:, :, 1:], 1, 4)
+        sums[layer] = (
+            tuple(map(torch.add, upper, lower)) if isinstance(upper, tuple) else upper + lower
+        )
+    torch.testing.assert_close(loss.compare(sums), loss(features(1)))
+
+
+def test_a_statistic_under_a_mask_is_the_sum_of_its_rows() -> None:
+    loss: Any = MeanLoss(["a"])
+    feature, mask = features(0)["a"], features(2, size=8)["a"][:, :1].abs()
+    weight = functional.mask_weight(mask, (4, 4))
+    rows = [loss.share("a", feature[:, :, i : i + 2], i, 4, weight) for i in (0, 2)]
+    torch.testing.assert_close(sum(rows), loss.summarize({"a": feature, "mask": mask})["a"])
+
+
+def test_a_loss_that_leaves_the_ways_of_its_kind_does_not_add_up() -> None:
+    class Own(ContentLoss):
+        def forward(self, features: Features) -> Tensor:
+            return super().forward(features).sqrt()
+
+    hooked = GramStyleLoss(["a"])
+    hooked.register_forward_hook(lambda *_: None)
+    crossed = CrossLayerGramStyleLoss(["a", "b"])
+    assert not any(loss.adds_up for loss in (Own(["a"]), hooked, crossed, TotalVariationLoss()))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from nst._utils.checks import non_negative, normalized_blend
 
-__all__ = ["Features", "LayerLoss", "Layers", "Loss", "Statistic", "parts_of"]
+__all__ = [
+    "Features",
+    "LayerLoss",
+    "Layers",
+    "Loss",
+    "Statistic",
+    "StorableLoss",
+    "parts_of",
+]
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
@@ -72,6 +80,16 @@ class Loss(nn.Module, ABC):
             features: Maps every layer of `layers` to its features.
         """
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the loss can be computed from parts of its layers, which `share` sums up."""
+        return False
+
+    def _inherits(self, kind: Any, *methods: str) -> bool:
+        """Return whether the loss keeps these methods of its kind and has no hooks."""
+        own = all(getattr(type(self), name) is getattr(kind, name) for name in methods)
+        return own and not self._forward_hooks and not self._forward_pre_hooks
+
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
         return {"weight": self.weight}
@@ -79,6 +97,19 @@ class Loss(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+
+@runtime_checkable
+class StorableLoss(Protocol):
+    """A loss whose target can be stored without the picture: it is made of linear summaries."""
+
+    def summarize(self, features: Features) -> Mapping[str, Statistic]:
+        """Return what the loss compares of a picture, linear in the weights of its positions."""
+
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
+    ) -> None:
+        """Store a blend of what `summarize` returned for each reference as the target."""
 
 
 class LayerLoss(Loss):
@@ -91,6 +122,7 @@ class LayerLoss(Loss):
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
         self._num_parts: dict[str, int | None] = {}  # of a tuple
+        self._shapes: dict[str, list[torch.Size]] = {}  # of blended statistics
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would make this loss again."""
@@ -98,6 +130,39 @@ class LayerLoss(Loss):
 
     def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
+
+    def _store_blends(
+        self,
+        summaries: Sequence[Mapping[str, Statistic]],
+        blend: Sequence[float] | None,
+        prepare: Callable[[Statistic], Statistic],
+    ) -> None:
+        """Store as targets what `prepare` makes of each layer's blended statistic."""
+        weights = normalized_blend(blend, len(summaries))
+        for layer, first in summaries[0].items():
+            if layer not in self.layers:  # captured for more than this loss needs
+                continue
+            columns = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
+            try:
+                blended = tuple(
+                    torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum(0)
+                    for parts in columns
+                )
+                target = prepare(blended if isinstance(first, tuple) else blended[0])
+            except (RuntimeError, TypeError, ValueError) as error:  # such as of a forged file
+                raise ValueError(
+                    f"{type(self).__name__} cannot keep what was captured at {layer!r} ({error}). "
+                    "Capture again from references that fit."
+                ) from error
+            self._keep(layer, target)
+            self._shapes[layer] = [part.shape for part in blended]
+
+    def _check_statistic(self, layer: str, statistic: Statistic) -> None:
+        parts, shapes = parts_of(statistic), self._shapes[layer]
+        if len(parts) != len(shapes):
+            raise self._misfit(layer, [len(parts)], [len(shapes)])
+        for part, captured in zip(parts, shapes, strict=True):
+            self._check_fit(layer, part.shape, captured)
 
     def _keep(self, layer: str, target: Statistic) -> None:
         parts = parts_of(target)

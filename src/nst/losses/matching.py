@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nst import functional
 from nst._utils.checks import at_least, normalized_blend, one_of
+from nst.losses.base import Features, LayerLoss, Layers, parts_of
 from nst.losses.gram import STYLE_LAYERS
-from nst.losses.kinds import Features, LayerLoss, Layers, parts_of
 
 __all__ = [
     "HistogramStyleLoss",

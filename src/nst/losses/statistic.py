@@ -1,0 +1,190 @@
+"""Losses that compare means over positions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from nst import functional
+from nst._utils.checks import normalized_blend
+from nst.losses.base import Features, LayerLoss, Statistic, parts_of
+
+__all__ = ["StatisticLoss"]
+
+
+class StatisticLoss(LayerLoss):
+    """Compares one statistic of each layer with that of the styles.
+
+    A subclass says what the statistic is, and gets blending of styles, regions and batches for
+    nothing. The one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a
+    standard deviation is not, and belongs in `distance`, computed from blended moments.
+    `nst.testing.check_loss` proves the law.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: What the loop multiplies the loss with; non-negative.
+
+    Raises:
+        ValueError: No layers, or weights that are negative, not finite or all zero.
+
+    Examples:
+        >>> class MeanLoss(StatisticLoss):
+        ...     def statistic(self, feature, weight):
+        ...         return (feature * weight).sum(-1)
+        >>> loss = MeanLoss({"relu1_1": 1.0})
+        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
+        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
+        1.0
+    """
+
+    reference = "style"
+
+    @abstractmethod
+    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
+        """Summarize one layer's features, linearly in the weights.
+
+        Args:
+            feature: `(N, C, P)`, P positions.
+            weight: Non-negative, summing to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+                where all positions weigh the same.
+
+        Returns:
+            A tensor, or a tuple of tensors, with the batch first.
+        """
+
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        """Compare a statistic with its target: a scalar, 0 where they agree.
+
+        The mean square by default, averaged over the parts of a tuple.
+
+        Args:
+            statistic: Of the picture.
+            target: What `prepare` returned.
+        """
+        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
+        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
+        return torch.stack(errors).mean()
+
+    @torch.no_grad()
+    def capture(
+        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the blended statistics of the references.
+
+        Args:
+            references: The features of a style, or of several; of any sizes.
+            blend: A weight for each reference, of any sum; equal by default.
+
+        Raises:
+            ValueError: No references, or weights that do not match them, are negative or all zero.
+        """
+        references = [references] if isinstance(references, Mapping) else list(references)
+        normalized_blend(blend, len(references))  # refuses before anything is computed
+        self.capture_summaries([self.summarize(features) for features in references], blend)
+
+    @torch.no_grad()
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
+    ) -> None:
+        """Keep the blended statistics of references that were summarized before.
+
+        Args:
+            summaries: What `summarize` returned for each reference.
+            blend: A weight for each reference, of any sum; equal by default.
+
+        Raises:
+            ValueError: As in `capture`.
+        """
+        self._store_blends(summaries, blend, self.prepare)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the weighted sum of the layers' distances, a scalar.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The features do not fit the captured ones.
+        """
+        self._kept(self.layers[-1])  # refuses before anything is computed
+        return self.compare(self.summarize(features))
+
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        """Return the statistic of each layer; under `features["mask"]`, of that part alone.
+
+        Args:
+            features: Maps every layer of `layers` to `(N, C, H, W)`.
+
+        Raises:
+            ValueError: A layer is missing.
+        """
+        summary = {}
+        for layer in self.layers:
+            feature = self._feature(layer, features)
+            height, width = feature.shape[-2:]
+            weight = None
+            if "mask" in features:
+                weight = functional.mask_weight(features["mask"], (height, width))
+            summary[layer] = self.share(layer, feature, 0, height, weight)
+        return summary
+
+    def share(
+        self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
+    ) -> Statistic:
+        """Return what some rows of a layer add to its statistic.
+
+        Args:
+            layer: One of `layers`.
+            feature: The rows, `(N, C, h, W)`.
+            first: Index of the first of them in the layer.
+            height: Number of rows of the layer.
+            weight: Weights of all positions of the layer, which sum to one, `(N, 1, height * W)`
+                or `(1, 1, height * W)`; equal by default.
+        """
+        n, _, rows, width = feature.shape
+        if weight is None:
+            weight = feature.new_full((n, 1, 1), 1 / (height * width))
+        else:
+            weight = weight[..., first * width : (first + rows) * width]
+        return self.statistic(feature.flatten(2), weight)
+
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return what is kept of a layer's blended statistic, tensors of any shapes; itself here.
+
+        Override it for what `distance` would else compute from the target each time.
+
+        Args:
+            statistic: Of the styles, blended.
+        """
+        return statistic
+
+    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+        """Return the weighted sum of the layers' distances, a scalar.
+
+        Args:
+            summary: What `summarize` returned for the picture.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: The summary does not fit the captured ones.
+        """
+        terms = {}
+        for layer, statistic in summary.items():
+            target = self._kept(layer)
+            self._check_statistic(layer, statistic)
+            terms[layer] = self.distance(statistic, target)
+            if terms[layer].ndim != 0:
+                raise ValueError(
+                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
+                    "a scalar is needed. Reduce it, for example with .mean()."
+                )
+        return self._weighted_sum(terms)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether `summarize` is a sum of `share` over parts, and `forward` compares it."""
+        return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")
