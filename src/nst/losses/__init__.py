@@ -1,15 +1,16 @@
-"""Losses: scores of a picture, which the loop minimizes."""
+"""Losses: functions of a picture's features that the loop minimizes."""
 
 import inspect
 from collections.abc import Mapping
 
 from nst.losses.base import Features, Loss, Statistic
-from nst.losses.content import CONTENT_LAYERS, ContentLoss, SelfSimilarityLoss
+from nst.losses.content import CONTENT_LAYERS, ContentLoss
 from nst.losses.gram import STYLE_LAYERS, CrossLayerGramStyleLoss, GramStyleLoss
 from nst.losses.matching import (
     HistogramStyleLoss,
     NearestNeighborStyleLoss,
     RelaxedTransportStyleLoss,
+    SelfSimilarityLoss,
     SlicedWassersteinStyleLoss,
 )
 from nst.losses.moments import MeanStdStyleLoss, MomentStyleLoss

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -15,20 +13,34 @@ from nst.losses.gram import FLAT, UnitsStyleLoss
 __all__ = ["MeanStdStyleLoss", "MomentStyleLoss"]
 
 
-class MomentStyleLoss(UnitsStyleLoss):
-    r"""Matches the mean and the raw second moment of every channel: a style without correlations.
+class _ChannelStyleLoss(UnitsStyleLoss):
+    """Compares the channels' means and another moment, which subclasses derive."""
+
+    @override
+    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        return functional.mean(feature, weight), functional.second_moment(feature, weight)
+
+    def _error(self, values: tuple[Tensor, ...], target: tuple[Tensor, ...]) -> Tensor:
+        """Return the mean error of two moments against their targets, which precede two sizes."""
+        parts = zip(values, target[:2], target[2:4], strict=True)
+        errors = [functional.relative_square_error(*part).mean() for part in parts]
+        return torch.stack(errors).mean()
+
+
+class MomentStyleLoss(_ChannelStyleLoss):
+    r"""Matches the mean and the raw second moment of every channel, without correlations.
 
     A far smaller statistic than the Gram matrix (2C numbers for C channels), after the observation
     of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017) that first and second moments carry
     much of a style. The loss of a layer is the average of the two moments' distances:
     \(\lVert m - \hat m \rVert^2 / \lVert \hat m \rVert^2\) for `units="relative"`,
-    \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`. The mean's relative divisor is no less
-    than a thousandth of the sum of second moments: where features cancel, it is rounding.
+    \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`. The mean's relative divisor is at least
+    a thousandth of the sum of second moments: where features cancel, it is rounding.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-        units: How the difference is normalized, see above.
+        weight: Factor by which the loop multiplies the loss; non-negative.
+        units: Normalization of the difference, see above.
 
     Raises:
         ValueError: No layers, bad weights, or unknown units.
@@ -40,10 +52,6 @@ class MomentStyleLoss(UnitsStyleLoss):
         5.0
     """
 
-    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the raw second moment, `(N, C)` each."""
-        return functional.mean(feature, weight), functional.second_moment(feature, weight)
-
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
         mean, second = statistic
@@ -52,23 +60,23 @@ class MomentStyleLoss(UnitsStyleLoss):
 
     @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        return _mean_error(statistic, target[:2], target[2:])
+        return self._error(tuple(statistic), tuple(target))
 
 
-class MeanStdStyleLoss(UnitsStyleLoss):
+class MeanStdStyleLoss(_ChannelStyleLoss):
     r"""Matches the mean and the standard deviation of every channel.
 
     The statistics of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017), from blended raw
     moments. The loss of a layer is the average of the distances of \(\mu\) and of
     \(\sigma = \sqrt{m - \mu^2 + \epsilon}\), in units as in `MomentStyleLoss`, with
     \(\epsilon\) a millionth of the style's mean square in this layer, so that a dead channel has a
-    gradient. Both relative divisors are no less than a thousandth of the sum of second moments:
-    the deviation of a flat style is rounding.
+    gradient. Both relative divisors are at least a thousandth of the sum of second moments: the
+    deviation of a flat style is rounding.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-        units: How the difference is normalized, see above.
+        weight: Factor by which the loop multiplies the loss; non-negative.
+        units: Normalization of the difference, see above.
 
     Raises:
         ValueError: No layers, bad weights, or unknown units.
@@ -79,10 +87,6 @@ class MeanStdStyleLoss(UnitsStyleLoss):
         >>> float(loss({"relu1_1": torch.full((1, 8, 5, 7), 2.0)}))  # (1**2 + 0**2) / 2
         0.5
     """
-
-    def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean and the raw second moment, `(N, C)` each."""
-        return functional.mean(feature, weight), functional.second_moment(feature, weight)
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
@@ -96,12 +100,4 @@ class MeanStdStyleLoss(UnitsStyleLoss):
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         mean, second = statistic
         deviation = functional.standard_deviation(mean, second, target[4])
-        return _mean_error((mean, deviation), target[:2], target[2:4])
-
-
-def _mean_error(
-    values: Iterable[Tensor], goals: Iterable[Tensor], sizes: Iterable[Tensor]
-) -> Tensor:
-    """Return the mean of several parts' errors, a scalar."""
-    parts = zip(values, goals, sizes, strict=True)
-    return torch.stack([functional.relative_square_error(*part).mean() for part in parts]).mean()
+        return self._error((mean, deviation), tuple(target))

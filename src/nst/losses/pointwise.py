@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from nst.losses.base import Features, LayerLoss, Layers
+from nst.losses.base import Features, LayerLoss, References
 
 __all__ = ["PointwiseLoss"]
 
@@ -17,11 +17,11 @@ __all__ = ["PointwiseLoss"]
 class PointwiseLoss(LayerLoss):
     """Compares features position by position with those of the content.
 
-    A subclass says what the error at a position is; the base class takes the mean.
+    A subclass defines the error at a position; the base class takes the mean.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
+        weight: Factor by which the loop multiplies the loss; non-negative.
 
     Raises:
         ValueError: No layers, or weights that are negative, not finite or all zero.
@@ -38,21 +38,17 @@ class PointwiseLoss(LayerLoss):
 
     reference: ClassVar[Literal["content", "style"] | None] = "content"
 
-    def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
-        super().__init__(layers, weight=weight)
-        self._channels: dict[str, int] = {}  # of the captured features
-
     @abstractmethod
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the error at each position, `(N, P)`, or of each channel too, `(N, C, P)`.
 
         Args:
             feature: `(N, C, P)`, P positions.
-            target: What `prepare` made of the captured features, `(N, D, P)` or `(1, D, P)`.
+            target: Result of `prepare`, `(N, D, P)` or `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
-        """Return what a layer's mean error is divided by; computed once, 1 by default.
+        """Return the divisor of a layer's mean error; computed once, 1 by default.
 
         Args:
             target: The captured features, `(N, C, P)`.
@@ -63,9 +59,9 @@ class PointwiseLoss(LayerLoss):
         return target.new_ones(len(target))
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Return what is kept of a layer's captured features; themselves here.
+        """Return the target for a layer's captured features; the features themselves by default.
 
-        Override it for what `error` would else compute from the target each time.
+        Override it to compute once what `error` would compute each time.
 
         Args:
             target: The captured features, `(N, C, P)`.
@@ -76,26 +72,23 @@ class PointwiseLoss(LayerLoss):
         return target
 
     @torch.no_grad()
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep the features of the reference.
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        """Store the features of the reference.
 
         Args:
-            references: The features of one picture (or batch of pictures).
+            references: Features of one picture (or batch of pictures).
             blend: At most one weight; positions of different pictures cannot be blended.
 
         Raises:
             ValueError: More than one reference.
         """
-        features = self._only(references, blend)
+        features = self._single(references, blend)
         for layer in self.layers:
             feature = self._feature(layer, features)
             flat = feature.flatten(2)  # (N, C, P)
             prepared = self.prepare(flat)
             target = prepared.reshape(*prepared.shape[:2], *feature.shape[2:]).clone()
-            self._keep(layer, (target, self.scale(flat)))
-            self._channels[layer] = feature.shape[1]
+            self._store(layer, (target, self.scale(flat)), [feature.shape])
 
     def forward(self, features: Features) -> Tensor:
         """Return the weighted sum of the layers' mean errors, a scalar.
@@ -129,6 +122,20 @@ class PointwiseLoss(LayerLoss):
         error, scale = self.errors(layer, feature, first, height)
         return (error.flatten(1).mean(1) * (feature.shape[-2] / height) / scale).mean()
 
+    def errors(self, layer: str, feature: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
+        """Return the errors of some rows and the divisor of their mean; arguments as in `share`."""
+        target, scale = self._target(layer)
+        n, channels, rows, width = feature.shape
+        self._check_fit(layer, (n, channels, height, width), self._shapes[layer][0])
+        goal = target[..., first : first + rows, :]
+        error = self.error(feature.flatten(2), goal.flatten(2))
+        if error.ndim < 2 or len(error) != n:
+            raise ValueError(
+                f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
+                f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
+            )
+        return error, scale
+
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the layers' mean errors, a scalar.
 
@@ -139,31 +146,5 @@ class PointwiseLoss(LayerLoss):
 
     @property
     def adds_up(self) -> bool:
-        """Whether `forward` compares the sum of `share` over parts."""
+        """Whether the loss is computed by `share` and `compare`, which a subclass may change."""
         return self._inherits(PointwiseLoss, "errors", "share", "compare", "forward", "capture")
-
-    def errors(self, layer: str, feature: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
-        """Return the errors of some rows of a layer, and what their mean is divided by.
-
-        Args:
-            layer: One of `layers`.
-            feature: `(N, C, h, W)`.
-            first: Which row of the layer is the first of these.
-            height: How many rows the layer has.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
-        """
-        target, scale = self._kept(layer)
-        n, channels, rows, width = feature.shape
-        captured = len(target), self._channels[layer], *target.shape[2:]
-        self._check_fit(layer, (n, channels, height, width), captured)
-        goal = target[..., first : first + rows, :]
-        error = self.error(feature.flatten(2), goal.flatten(2))
-        if error.ndim < 2 or len(error) != n:
-            raise ValueError(
-                f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
-                f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
-            )
-        return error, scale

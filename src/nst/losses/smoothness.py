@@ -1,31 +1,30 @@
-"""Losses that keep the picture smooth, or its lines."""
+"""Losses of the pixels alone: smoothness, and the photograph's lines."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least, one_of
-from nst.losses.base import Features, Loss
-from nst.losses.content import PhotographLoss
+from nst.losses.base import FeatureLoss, Features, Loss
 
 __all__ = ["LaplacianLoss", "TotalVariationLoss"]
 
 
-class LaplacianLoss(PhotographLoss):
-    r"""Keeps the photograph's lines: the Laplacian of the picture, averaged over small cells.
+class LaplacianLoss(FeatureLoss):
+    r"""Preserves the photograph's lines: the Laplacian of the picture, averaged over small cells.
 
     \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
-    mean over cells of `pool` pixels. The divisor is no less than a millionth of the photograph's
-    mean square for each of its values, for where there are no lines, it is rounding. Li et al.,
-    "Laplacian-Steered Neural Style Transfer" (ACM MM 2017).
+    mean over cells of `pool` pixels. The divisor is at least a millionth of the photograph's mean
+    square per value, because without lines it is rounding. Li et al., "Laplacian-Steered Neural
+    Style Transfer" (ACM MM 2017).
 
     Args:
-        weight: What the loop multiplies the loss with; non-negative.
-        pool: The side of a cell in pixels: what is smaller is left to the style.
+        weight: Factor by which the loop multiplies the loss; non-negative.
+        pool: Side of a cell in pixels; smaller details are left to the style.
 
     Raises:
         ValueError: A bad weight, or `pool` below 1.
@@ -37,32 +36,31 @@ class LaplacianLoss(PhotographLoss):
         1.0
     """
 
+    reference = "content"
+
     def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
         super().__init__(["image"], weight=weight)
         self.pool = at_least("pool", pool, 1)
 
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {"weight": self.weight, "pool": self.pool}
-
-    def _seen(self, feature: Tensor) -> Tensor:
-        return functional.laplacian(feature, self.pool)
-
-    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        return (seen - target).square().flatten(1).sum(1)
+    @override
+    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
+        lines = functional.laplacian(feature, self.pool)
+        brightness = feature.square().flatten(1).mean(1)
+        return lines, functional.square_size(lines, 1e-6 * brightness * lines[0].numel())
 
     @override
-    def _size(self, target: Tensor, feature: Tensor) -> Tensor:
-        brightness = feature.square().flatten(1).mean(1)
-        return functional.square_size(target, 1e-6 * brightness * target[0].numel())
+    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
+        lines, size = target
+        difference = functional.laplacian(feature, self.pool) - lines
+        return difference.square().flatten(1).sum(1) / size
 
 
 class TotalVariationLoss(Loss):
-    """Smooths the picture: how much neighboring pixels differ (`nst.functional.total_variation`).
+    """Smooths the picture: the difference of neighboring pixels (`functional.total_variation`).
 
     Args:
-        weight: What the loop multiplies the loss with; non-negative.
-        power: 1 keeps edges and flattens the rest, 2 softens everything.
+        weight: Factor by which the loop multiplies the loss; non-negative.
+        power: 1 preserves edges and flattens the rest, 2 softens everything.
 
     Raises:
         ValueError: A bad weight or power.
@@ -76,10 +74,6 @@ class TotalVariationLoss(Loss):
         super().__init__(weight=weight)
         self.power: Literal[1, 2] = one_of("power", power, (1, 2))
 
+    @override
     def forward(self, features: Features) -> Tensor:
-        """Return the total variation of `features["image"]`, a scalar."""
         return functional.total_variation(features["image"], power=self.power).mean()
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {**super().settings(), "power": self.power}

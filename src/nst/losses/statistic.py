@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nst import functional
 from nst._utils.checks import normalized_blend
-from nst.losses.base import Features, LayerLoss, Statistic, parts_of
+from nst.losses.base import Features, LayerLoss, References, Statistic, as_list, parts_of
 
 __all__ = ["StatisticLoss"]
 
@@ -18,14 +18,14 @@ __all__ = ["StatisticLoss"]
 class StatisticLoss(LayerLoss):
     """Compares one statistic of each layer with that of the styles.
 
-    A subclass says what the statistic is, and gets blending of styles, regions and batches for
-    nothing. The one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a
-    standard deviation is not, and belongs in `distance`, computed from blended moments.
+    A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
+    one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
+    deviation is not, and belongs in `distance`, computed from blended moments.
     `nst.testing.check_loss` proves the law.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
+        weight: Factor by which the loop multiplies the loss; non-negative.
 
     Raises:
         ValueError: No layers, or weights that are negative, not finite or all zero.
@@ -55,33 +55,44 @@ class StatisticLoss(LayerLoss):
             A tensor, or a tuple of tensors, with the batch first.
         """
 
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return the target for a layer's blended statistic; the statistic itself by default.
+
+        Override it to compute once what `distance` would compute each time.
+
+        Args:
+            statistic: Blended statistic of the styles.
+
+        Returns:
+            A tensor or a tuple of tensors, of any shapes.
+        """
+        return statistic
+
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         """Compare a statistic with its target: a scalar, 0 where they agree.
 
-        The mean square by default, averaged over the parts of a tuple.
+        By default the mean square error, averaged over the parts of a tuple.
 
         Args:
-            statistic: Of the picture.
-            target: What `prepare` returned.
+            statistic: Statistic of the picture.
+            target: Result of `prepare`.
         """
         pairs = zip(parts_of(statistic), parts_of(target), strict=True)
         errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
         return torch.stack(errors).mean()
 
     @torch.no_grad()
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep the blended statistics of the references.
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        """Store the blended statistics of the references.
 
         Args:
-            references: The features of a style, or of several; of any sizes.
-            blend: A weight for each reference, of any sum; equal by default.
+            references: Features of one style or of several, of any sizes.
+            blend: Weights of the references, of any sum; equal by default.
 
         Raises:
             ValueError: No references, or weights that do not match them, are negative or all zero.
         """
-        references = [references] if isinstance(references, Mapping) else list(references)
+        references = as_list(references)
         normalized_blend(blend, len(references))  # refuses before anything is computed
         self.capture_summaries([self.summarize(features) for features in references], blend)
 
@@ -89,14 +100,14 @@ class StatisticLoss(LayerLoss):
     def capture_summaries(
         self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
     ) -> None:
-        """Keep the blended statistics of references that were summarized before.
+        """Store the blended statistics of references that were summarized before.
 
         Args:
-            summaries: What `summarize` returned for each reference.
-            blend: A weight for each reference, of any sum; equal by default.
+            summaries: Result of `summarize` for each reference.
+            blend: Weights of the references, of any sum; equal by default.
 
         Raises:
-            ValueError: As in `capture`.
+            ValueError: As in `capture`, or the summaries are not of this loss.
         """
         self._store_blends(summaries, blend, self.prepare)
 
@@ -110,11 +121,11 @@ class StatisticLoss(LayerLoss):
             RuntimeError: `capture` has not been called.
             ValueError: The features do not fit the captured ones.
         """
-        self._kept(self.layers[-1])  # refuses before anything is computed
+        self._target(self.layers[-1])  # refuses before anything is computed
         return self.compare(self.summarize(features))
 
     def summarize(self, features: Features) -> dict[str, Statistic]:
-        """Return the statistic of each layer; under `features["mask"]`, of that part alone.
+        """Return the statistic of each layer, weighted by `features["mask"]` if there is one.
 
         Args:
             features: Maps every layer of `layers` to `(N, C, H, W)`.
@@ -152,21 +163,11 @@ class StatisticLoss(LayerLoss):
             weight = weight[..., first * width : (first + rows) * width]
         return self.statistic(feature.flatten(2), weight)
 
-    def prepare(self, statistic: Statistic) -> Statistic:
-        """Return what is kept of a layer's blended statistic, tensors of any shapes; itself here.
-
-        Override it for what `distance` would else compute from the target each time.
-
-        Args:
-            statistic: Of the styles, blended.
-        """
-        return statistic
-
     def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
         """Return the weighted sum of the layers' distances, a scalar.
 
         Args:
-            summary: What `summarize` returned for the picture.
+            summary: Result of `summarize`, or layer to the sum of its `share` over all rows.
 
         Raises:
             RuntimeError: `capture` has not been called.
@@ -174,7 +175,7 @@ class StatisticLoss(LayerLoss):
         """
         terms = {}
         for layer, statistic in summary.items():
-            target = self._kept(layer)
+            target = self._target(layer)
             self._check_statistic(layer, statistic)
             terms[layer] = self.distance(statistic, target)
             if terms[layer].ndim != 0:
@@ -186,5 +187,5 @@ class StatisticLoss(LayerLoss):
 
     @property
     def adds_up(self) -> bool:
-        """Whether `summarize` is a sum of `share` over parts, and `forward` compares it."""
+        """Whether the loss is computed by `share` and `compare`, which a subclass may change."""
         return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")

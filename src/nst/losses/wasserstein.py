@@ -14,22 +14,22 @@ __all__ = ["WassersteinStyleLoss"]
 
 
 class WassersteinStyleLoss(UnitsStyleLoss):
-    r"""Matches the features' distribution, as if it were normal: how far it must be moved.
+    r"""Matches the distribution of the features, approximated by a normal distribution.
 
     $$W_2^2 = \lVert \mu - \hat\mu \rVert^2
       + \operatorname{tr}\bigl(\Sigma + \hat\Sigma
       - 2 (\hat\Sigma^{1/2} \Sigma \hat\Sigma^{1/2})^{1/2}\bigr)$$
 
     divided by \(\lVert\hat\mu\rVert^2 + \operatorname{tr}\hat\Sigma\) for `units="relative"`, by
-    the number of channels for `units="mean"`; a ten-thousandth of the style's mean square in this
-    layer is added to each variance on both sides, as the formula needs regular matrices. Mroueh,
-    "Wasserstein Style Transfer" (AISTATS 2020). Each layer's covariance takes an eigendecomposition
-    in float64 each time.
+    the number of channels for `units="mean"`. A ten-thousandth of the style's mean square in this
+    layer is added to each variance on both sides, because the formula needs regular matrices.
+    Mroueh, "Wasserstein Style Transfer" (AISTATS 2020). Each evaluation takes an eigendecomposition
+    in float64 for each layer.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-        units: How the distance is normalized, see above.
+        weight: Factor by which the loop multiplies the loss; non-negative.
+        units: Normalization of the distance, see above.
 
     Raises:
         ValueError: No layers, bad weights, or unknown units.
@@ -41,15 +41,15 @@ class WassersteinStyleLoss(UnitsStyleLoss):
         4.0
     """
 
+    @override
     def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the Gram matrix `(N, C, C)` and the mean `(N, C)`."""
         return functional.gram_matrix(feature, weight), functional.mean(feature, weight)
 
     @override
     def prepare(self, statistic: Statistic) -> Statistic:
         gram, mean = statistic
         second = gram.diagonal(dim1=-2, dim2=-1)
-        # A share of the variance alone would be rounding, of any sign, where the style is flat.
+        # A share of the variance would be rounding, of any sign, where the style is flat.
         floor = (1e-4 * second.mean(1)).clamp_min(torch.finfo(gram.dtype).tiny)
         covariance = functional.regularized(functional.covariance(gram, mean), floor)
         return functional.square_root(covariance), mean, self._size(second.sqrt()), floor
