@@ -72,8 +72,12 @@ class Loss(nn.Module, ABC):
         """Store the target of `forward`; called once per scale. Does nothing by default.
 
         Args:
-            references: Features of the content, or of each style.
-            blend: Weights of several references; equal by default.
+            references: Features of the content, or of one style or several, of any sizes.
+            blend: Weights of several references, of any sum; equal by default.
+
+        Raises:
+            ValueError: No references, or more than the loss can blend; weights that do not match
+                them, are negative or all zero; or a mask that the loss does not support.
         """
 
     @abstractmethod
@@ -82,6 +86,10 @@ class Loss(nn.Module, ABC):
 
         Args:
             features: Maps every layer of `layers` to its features.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: A layer is missing, or the features do not fit the captured ones.
         """
 
     @property
@@ -230,17 +238,9 @@ class FeatureLoss(LayerLoss):
     The loss against several styles is the blend of the losses against each.
     """
 
+    @override
     @torch.no_grad()
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        """Store the features of the references, of any sizes; those of weight 0 are left out.
-
-        Args:
-            references: Features of the content, or of each style.
-            blend: Weights of the styles, of any sum; equal by default.
-
-        Raises:
-            ValueError: No references, bad weights, several contents, or a style with a mask.
-        """
         if self.reference == "content":
             references, blend = [self._single(references, blend)], None
         references = as_list(references)
@@ -257,17 +257,8 @@ class FeatureLoss(LayerLoss):
             target = tuple(part for feature in some for part in self._prepare(feature))
             self._store(layer, target, [feature.shape for feature in some])
 
+    @override
     def forward(self, features: Features) -> Tensor:
-        """Return the weighted sum of the layers' errors, a scalar.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones: another number of channels, or
-                of pictures where several were captured at once; of a content, another size.
-        """
         dims = 2 if self.reference == "style" else None
         terms = {}
         for layer in self.layers:

@@ -38,12 +38,7 @@ class ContentLoss(PointwiseLoss):
     `nst.functional.unit_features`.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the difference, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+        units: Normalization of the difference.
 
     Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})

@@ -74,15 +74,10 @@ class GramStyleLoss(UnitsStyleLoss):
     picture and a painting of equal size.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the difference, see above.
+        units: Normalization of the difference.
         centered: Whether to subtract the mean first, which makes G the covariance: the loss then
             ignores how bright the channels are. The relative divisor is at least \(10^{-6}\) of the
             Gram matrix's, because the covariance of a flat style is rounding.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
 
     Examples:
         >>> loss = GramStyleLoss(["relu1_1"])
@@ -132,10 +127,6 @@ class CrossLayerGramStyleLoss(LayerLoss):
     Args:
         layers: At least two names of layers, shallow to deep, each compared with the next and the
             pairs weighted equally; or layer to the weight of its pair with the layer before it.
-        weight: Factor by which the loop multiplies the loss; non-negative.
-
-    Raises:
-        ValueError: Fewer than two layers, bad weights, or none on a pair.
 
     Examples:
         >>> loss = CrossLayerGramStyleLoss(["relu1_1", "relu2_1"])

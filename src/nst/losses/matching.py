@@ -57,12 +57,7 @@ class HistogramStyleLoss(_SortingLoss):
     it to the Gram loss.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the error, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+        units: Normalization of the error.
 
     Examples:
         >>> loss = HistogramStyleLoss(["relu1_1"], units="mean")
@@ -91,15 +86,10 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
     the memory of a layer's features; fewer directions take less of both.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the error, see above.
+        units: Normalization of the error.
         num_directions: Number of directions; None for the layer's number of channels, as in the
             paper.
         seed: Seed of the directions. No global generator is touched.
-
-    Raises:
-        ValueError: No layers, bad weights, unknown units, or no directions.
 
     Examples:
         >>> loss = SlicedWassersteinStyleLoss(["relu1_1"])
@@ -148,8 +138,7 @@ class _SamplingLoss(FeatureLoss):
 
     def __init__(self, layers: Layers, weight: float, max_positions: int, seed: int) -> None:
         super().__init__(layers, weight=weight)
-        least = 1 if self.reference == "style" else 2
-        self.max_positions = at_least("max_positions", max_positions, least)
+        self.max_positions = at_least("max_positions", max_positions, 1)
         self.seed = at_least("seed", seed, 0)
 
     def _sampled(self, feature: Tensor) -> Tensor:
@@ -169,14 +158,9 @@ class NearestNeighborStyleLoss(_SamplingLoss):
     itself, unless it has more positions than are searched.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
         max_positions: Largest number of the style's positions to search in each layer; time grows
             with it. All positions of the picture are compared.
         seed: Seed of the sampled positions. No global generator is touched.
-
-    Raises:
-        ValueError: No layers, bad weights, or no positions.
 
     Examples:
         >>> loss = NearestNeighborStyleLoss(["relu3_1"])
@@ -211,13 +195,8 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
     larger receptive fields of the deeper ones.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
         max_positions: Largest number of positions of each layer, for picture and style each.
         seed: Seed of the sampled positions. No global generator is touched.
-
-    Raises:
-        ValueError: No layers, bad weights, or no positions.
 
     Examples:
         >>> loss = RelaxedTransportStyleLoss(["relu3_1"])
@@ -254,14 +233,9 @@ class SelfSimilarityLoss(_SamplingLoss):
     eq. 8.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
         max_positions: Largest number of positions of each layer, drawn once; memory grows with its
             square.
         seed: Seed of the sampled positions. No global generator is touched.
-
-    Raises:
-        ValueError: No layers, bad weights, or fewer than 2 positions.
 
     Examples:
         >>> loss = SelfSimilarityLoss(["relu3_1"])
@@ -281,7 +255,7 @@ class SelfSimilarityLoss(_SamplingLoss):
         max_positions: int = 1024,
         seed: int = 0,
     ) -> None:
-        super().__init__(layers, weight, max_positions, seed)
+        super().__init__(layers, weight, at_least("max_positions", max_positions, 2), seed)
 
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:

@@ -38,12 +38,7 @@ class MomentStyleLoss(_ChannelStyleLoss):
     a thousandth of the sum of second moments: where features cancel, it is rounding.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the difference, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+        units: Normalization of the difference.
 
     Examples:
         >>> loss = MomentStyleLoss(["relu1_1"], units="mean")
@@ -74,12 +69,7 @@ class MeanStdStyleLoss(_ChannelStyleLoss):
     deviation of a flat style is rounding.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the difference, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+        units: Normalization of the difference.
 
     Examples:
         >>> loss = MeanStdStyleLoss(["relu1_1"], units="mean")

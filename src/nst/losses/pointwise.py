@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nst.losses.base import Features, LayerLoss, References
 
@@ -40,48 +41,27 @@ class PointwiseLoss(LayerLoss):
 
     @abstractmethod
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
-        """Return the error at each position, `(N, P)`, or of each channel too, `(N, C, P)`.
+        """Return the error at each of P positions, `(N, P)`, or of each channel too, `(N, C, P)`.
 
         Args:
-            feature: `(N, C, P)`, P positions.
+            feature: `(N, C, P)`.
             target: Result of `prepare`, `(N, D, P)` or `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
-        """Return the divisor of a layer's mean error; computed once, 1 by default.
-
-        Args:
-            target: The captured features, `(N, C, P)`.
-
-        Returns:
-            One number for each picture, `(N,)`.
-        """
+        """Return the divisor of the mean error for a target `(N, C, P)`, `(N,)`; 1 by default."""
         return target.new_ones(len(target))
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Return the target for a layer's captured features; the features themselves by default.
+        """Return any number of values per position, `(N, D, P)`; `(N, C, P)` as it is by default.
 
         Override it to compute once what `error` would compute each time.
-
-        Args:
-            target: The captured features, `(N, C, P)`.
-
-        Returns:
-            Any number of values for each position, `(N, D, P)`.
         """
         return target
 
+    @override
     @torch.no_grad()
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        """Store the features of the reference.
-
-        Args:
-            references: Features of one picture (or batch of pictures).
-            blend: At most one weight; positions of different pictures cannot be blended.
-
-        Raises:
-            ValueError: More than one reference.
-        """
         features = self._single(references, blend)
         for layer in self.layers:
             feature = self._feature(layer, features)
@@ -90,16 +70,8 @@ class PointwiseLoss(LayerLoss):
             target = prepared.reshape(*prepared.shape[:2], *feature.shape[2:]).clone()
             self._store(layer, (target, self.scale(flat)), [feature.shape])
 
+    @override
     def forward(self, features: Features) -> Tensor:
-        """Return the weighted sum of the layers' mean errors, a scalar.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
-        """
         sums = {}
         for layer in self.layers:
             feature = self._feature(layer, features)
@@ -107,17 +79,13 @@ class PointwiseLoss(LayerLoss):
         return self.compare(sums)
 
     def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
-        """Return what some rows of a layer add to its mean error, a scalar.
+        """Return what some rows of a layer, `(N, C, h, W)`, add to its mean error, a scalar.
 
         Args:
             layer: One of `layers`.
-            feature: The rows, `(N, C, h, W)`.
+            feature: The rows.
             first: Index of the first of them in the layer.
             height: Number of rows of the layer.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
         """
         error, scale = self.errors(layer, feature, first, height)
         return (error.flatten(1).mean(1) * (feature.shape[-2] / height) / scale).mean()
@@ -137,14 +105,10 @@ class PointwiseLoss(LayerLoss):
         return error, scale
 
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the layers' mean errors, a scalar.
-
-        Args:
-            sums: Layer to the sum of its `share` over all rows.
-        """
+        """Return the weighted sum of the layers' mean errors, given the sums of their shares."""
         return self._weighted_sum(sums)
 
     @property
     def adds_up(self) -> bool:
-        """Whether the loss is computed by `share` and `compare`, which a subclass may change."""
+        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
         return self._inherits(PointwiseLoss, "errors", "share", "compare", "forward", "capture")

@@ -23,11 +23,7 @@ class LaplacianLoss(FeatureLoss):
     Style Transfer" (ACM MM 2017).
 
     Args:
-        weight: Factor by which the loop multiplies the loss; non-negative.
         pool: Side of a cell in pixels; smaller details are left to the style.
-
-    Raises:
-        ValueError: A bad weight, or `pool` below 1.
 
     Examples:
         >>> loss = LaplacianLoss(pool=2)
@@ -59,11 +55,7 @@ class TotalVariationLoss(Loss):
     """Smooths the picture: the difference of neighboring pixels (`functional.total_variation`).
 
     Args:
-        weight: Factor by which the loop multiplies the loss; non-negative.
         power: 1 preserves edges and flattens the rest, 2 softens everything.
-
-    Raises:
-        ValueError: A bad weight or power.
 
     Examples:
         >>> float(TotalVariationLoss()({"image": torch.ones(1, 3, 4, 4)}))

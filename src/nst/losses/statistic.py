@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import normalized_blend
@@ -44,54 +45,31 @@ class StatisticLoss(LayerLoss):
 
     @abstractmethod
     def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
-        """Summarize one layer's features, linearly in the weights.
+        """Summarize features `(N, C, P)` linearly in the weights of their P positions.
 
-        Args:
-            feature: `(N, C, P)`, P positions.
-            weight: Non-negative, summing to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
-                where all positions weigh the same.
-
-        Returns:
-            A tensor, or a tuple of tensors, with the batch first.
+        The weights are not negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+        where all are equal. Return a tensor or a tuple of tensors, with the batch first.
         """
 
     def prepare(self, statistic: Statistic) -> Statistic:
-        """Return the target for a layer's blended statistic; the statistic itself by default.
+        """Return the target for a blended statistic, tensors of any shapes; itself by default.
 
         Override it to compute once what `distance` would compute each time.
-
-        Args:
-            statistic: Blended statistic of the styles.
-
-        Returns:
-            A tensor or a tuple of tensors, of any shapes.
         """
         return statistic
 
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        """Compare a statistic with its target: a scalar, 0 where they agree.
+        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
 
         By default the mean square error, averaged over the parts of a tuple.
-
-        Args:
-            statistic: Statistic of the picture.
-            target: Result of `prepare`.
         """
         pairs = zip(parts_of(statistic), parts_of(target), strict=True)
         errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
         return torch.stack(errors).mean()
 
+    @override
     @torch.no_grad()
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        """Store the blended statistics of the references.
-
-        Args:
-            references: Features of one style or of several, of any sizes.
-            blend: Weights of the references, of any sum; equal by default.
-
-        Raises:
-            ValueError: No references, or weights that do not match them, are negative or all zero.
-        """
         references = as_list(references)
         normalized_blend(blend, len(references))  # refuses before anything is computed
         self.capture_summaries([self.summarize(features) for features in references], blend)
@@ -100,39 +78,16 @@ class StatisticLoss(LayerLoss):
     def capture_summaries(
         self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
     ) -> None:
-        """Store the blended statistics of references that were summarized before.
-
-        Args:
-            summaries: Result of `summarize` for each reference.
-            blend: Weights of the references, of any sum; equal by default.
-
-        Raises:
-            ValueError: As in `capture`, or the summaries are not of this loss.
-        """
+        """Store the blend of what `summarize` returned for each reference, as `capture` does."""
         self._store_blends(summaries, blend, self.prepare)
 
+    @override
     def forward(self, features: Features) -> Tensor:
-        """Return the weighted sum of the layers' distances, a scalar.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
-        """
         self._target(self.layers[-1])  # refuses before anything is computed
         return self.compare(self.summarize(features))
 
     def summarize(self, features: Features) -> dict[str, Statistic]:
-        """Return the statistic of each layer, weighted by `features["mask"]` if there is one.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            ValueError: A layer is missing.
-        """
+        """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
         summary = {}
         for layer in self.layers:
             feature = self._feature(layer, features)
@@ -146,11 +101,11 @@ class StatisticLoss(LayerLoss):
     def share(
         self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
     ) -> Statistic:
-        """Return what some rows of a layer add to its statistic.
+        """Return what some rows of a layer, `(N, C, h, W)`, add to its statistic.
 
         Args:
             layer: One of `layers`.
-            feature: The rows, `(N, C, h, W)`.
+            feature: The rows.
             first: Index of the first of them in the layer.
             height: Number of rows of the layer.
             weight: Weights of all positions of the layer, which sum to one, `(N, 1, height * W)`
@@ -168,10 +123,6 @@ class StatisticLoss(LayerLoss):
 
         Args:
             summary: Result of `summarize`, or layer to the sum of its `share` over all rows.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The summary does not fit the captured ones.
         """
         terms = {}
         for layer, statistic in summary.items():
@@ -187,5 +138,5 @@ class StatisticLoss(LayerLoss):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the loss is computed by `share` and `compare`, which a subclass may change."""
+        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
         return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")

@@ -27,12 +27,7 @@ class WassersteinStyleLoss(UnitsStyleLoss):
     in float64 for each layer.
 
     Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-        units: Normalization of the distance, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+        units: Normalization of the distance.
 
     Examples:
         >>> loss = WassersteinStyleLoss(["relu1_1"], units="mean")
