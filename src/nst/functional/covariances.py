@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = [
-    "covariance",
-    "regularized",
-    "square_root",
-    "squared_bures",
-    "standard_deviation",
-]
+__all__ = ["covariance", "regularized", "square_root", "squared_bures", "standard_deviation"]
 
 
 def covariance(gram: Tensor, mean: Tensor) -> Tensor:

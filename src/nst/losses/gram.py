@@ -12,15 +12,7 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import normalized_blend, one_of
-from nst.losses.base import (
-    Features,
-    LayerLoss,
-    Layers,
-    References,
-    Statistic,
-    as_list,
-    parts_of,
-)
+from nst.losses.base import Features, LayerLoss, Layers, References, Statistic, as_list, parts_of
 from nst.losses.statistic import StatisticLoss
 
 __all__ = ["FLAT", "STYLE_LAYERS", "CrossLayerGramStyleLoss", "GramStyleLoss", "UnitsStyleLoss"]
