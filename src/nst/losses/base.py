@@ -135,14 +135,14 @@ class LayerLoss(Loss):
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
         self._tuples: dict[str, bool] = {}  # whether a layer's target is a tuple
-        self._shapes: dict[str, list[torch.Size]] = {}  # which features or statistics have to fit
+        self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
     @override
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
-        return (
-            {**settings, "layers": dict(self.layer_weights)} if "layers" in settings else settings
-        )
+        if "layers" in settings:  # not if the constructor leaves no choice
+            settings["layers"] = dict(self.layer_weights)
+        return settings
 
     def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
@@ -181,7 +181,7 @@ class LayerLoss(Loss):
         self, layer: str, given: Sequence[int], captured: Sequence[int], dims: int | None = None
     ) -> None:
         """Raise unless two shapes agree in their first `dims`; a captured batch of 1 fits any."""
-        # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
+        # Broadcasting would compare unrelated values, and `F.mse_loss` only warns.
         given, captured = tuple(given), tuple(captured)
         if given[1:dims] != captured[1:dims] or captured[0] not in (1, given[0]):
             raise ValueError(
