@@ -15,6 +15,7 @@ from nst import (
     CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
+    HistogramStyleLoss,
     LaplacianLoss,
     Loss,
     MomentStyleLoss,
@@ -46,15 +47,21 @@ def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
     }
 
 
-def test_the_layers_are_weighted_and_summed() -> None:
-    loss = MeanLoss({"a": 2.0, "b": 0.5})
+@pytest.mark.parametrize("kind", [MeanLoss, ContentLoss, HistogramStyleLoss, SelfSimilarityLoss])
+def test_the_layers_are_weighted_and_summed(kind: Callable[..., Loss]) -> None:
+    values = []
+    for layers in ({"a": 1.0}, {"b": 1.0}, {"a": 2.0, "b": 0.5}):
+        loss = kind(layers)
+        loss.capture(features(0))
+        values.append(float(loss(features(1))))
+    assert values[2] == pytest.approx(2 * values[0] + 0.5 * values[1])
+
+
+def test_a_statistic_is_compared_by_its_mean_square_error() -> None:
+    loss = MeanLoss(["a"])
     loss.capture(features(0))
-    other = features(1)
-    expected = sum(
-        weight * (other[layer].mean((-2, -1)) - features(0)[layer].mean((-2, -1))).square().mean()
-        for layer, weight in {"a": 2.0, "b": 0.5}.items()
-    )
-    torch.testing.assert_close(loss(other), expected)
+    value, target = (features(seed)["a"].mean((-2, -1)) for seed in (1, 0))
+    torch.testing.assert_close(loss(features(1)), (value - target).square().mean())
 
 
 def test_layers_without_weights_share_a_weight_of_one() -> None:
