@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["covariance", "regularized", "square_root", "squared_bures", "standard_deviation"]
-
 
 def covariance(gram: Tensor, mean: Tensor) -> Tensor:
     r"""Return the covariance of the channels from raw moments, \(\Sigma = G - \mu \mu^\top\).

@@ -6,17 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "nearest_neighbor_error",
-    "relaxed_transport",
-    "sample_positions",
-    "self_similarity",
-    "sliced_wasserstein",
-    "sorted_error",
-    "unit_features",
-    "unit_floor",
-]
-
 # Largest number of pairs of positions to compare at once: 64 MB in float32.
 _PAIRS = 2**24
 

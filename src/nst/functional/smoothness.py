@@ -7,8 +7,6 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["laplacian", "total_variation"]
-
 
 def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
     r"""Return the mean difference of neighboring pixels of images `(N, C, H, W)`, `(N,)`.

@@ -9,18 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "cross_gram",
-    "gram_matrix",
-    "mask_weight",
-    "mean",
-    "mean_square_error",
-    "relative_square_error",
-    "second_moment",
-    "square_size",
-    "uniform_weight",
-]
-
 
 def uniform_weight(feature: Tensor) -> Tensor:
     """Return equal weights that sum to one: `1 / P`, `(N, 1, 1)`.

@@ -43,17 +43,16 @@ class PointwiseLoss(LayerLoss):
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the error at each of P positions, `(N, P)`, or of each channel too, `(N, C, P)`.
 
-        Args:
-            feature: `(N, C, P)`.
-            target: Result of `prepare`, `(N, D, P)` or `(1, D, P)`.
+        The features are `(N, C, P)`, the target is what `prepare` returned, `(N, D, P)` or
+        `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
-        """Return the divisor of the mean error for a target `(N, C, P)`, `(N,)`; 1 by default."""
+        """Return the divisor of the mean error, `(N,)`, for captured features; 1 by default."""
         return target.new_ones(len(target))
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Return any number of values per position, `(N, D, P)`; `(N, C, P)` as it is by default.
+        """Return the target for captured features `(N, C, P)`, any `(N, D, P)`; itself by default.
 
         Override it to compute once what `error` would compute each time.
         """
