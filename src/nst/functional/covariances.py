@@ -107,8 +107,8 @@ class _TraceOfRoot(torch.autograd.Function):
         product = a @ (sigma + sigma.mT) @ a / 2
         values, vectors = _eigen(product)
         moved = a @ vectors
-        # v'ASAv is no less than the floor times |Av|^2, but rounding leaves values of any sign. A
-        # quarter of it leaves alone the little that both sides have in common at the target.
+        # Without rounding, v'ASAv is at least the floor times |Av|^2. The limit is a quarter of that,
+        # so that it does not act at the target.
         least = floor[:, None] / 4 * moved.square().sum(1)
         roots = values.maximum(least).clamp_min(1e-300).sqrt()
         ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)

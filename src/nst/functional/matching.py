@@ -78,13 +78,13 @@ def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
         >>> round(float(nearest_neighbor_error(feature, feature)), 5)
         0.0
     """
-    # Measured before centering, which leaves nothing but rounding of features that are all equal.
+    # Before centering, which leaves only rounding errors where all features are equal.
     own_floor, other_floor = _floors(feature, target)
     own = _unit(feature - feature.mean(-1, keepdim=True), own_floor)
     other = _unit(target - target.mean(-1, keepdim=True), other_floor)
     other = other.expand(len(feature), -1, -1)
     chosen = other.gather(2, _nearest(own.detach(), other)[:, None].expand_as(own))
-    return (own - chosen).square().sum(1).mean(1) / 2  # is 1 - cos, and exact near 0
+    return (own - chosen).square().sum(1).mean(1) / 2  # equals 1 - cos, and is exact near 0
 
 
 def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:

@@ -135,7 +135,7 @@ def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
 
     Args:
         target: `(N, ...)`.
-        floor: \(\epsilon\), `(N,)`, for a target that may be nothing but rounding.
+        floor: \(\epsilon\), `(N,)`, for a target that may consist of rounding errors.
 
     Examples:
         >>> square_size(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()

@@ -77,19 +77,19 @@ def restore_optimizer(
         optimizer.load_state_dict(dict(state))
         # torch casts the state to the type of the parameters, even a loss in float64.
         for index, exact in state["state"].items():
-            taken = optimizer.state_dict()["state"][index]
-            taken.update(_of_own_type(taken, exact))
+            restored = optimizer.state_dict()["state"][index]
+            restored.update(_in_own_types(restored, exact))
     except Exception as error:  # an optimizer of the user's may raise anything
         raise ValueError(f"{what}, which cannot restore its state ({error}). {remedy}") from error
 
 
-def _of_own_type(taken: Any, exact: Any) -> Any:
-    """Return restored values, on their device, in the types that they had."""
+def _in_own_types(restored: Any, exact: Any) -> Any:
+    """Return restored values on their device, in the types of the exact ones."""
     if isinstance(exact, Tensor):
-        return taken if taken.dtype == exact.dtype else exact.to(taken.device)
+        return restored if restored.dtype == exact.dtype else exact.to(restored.device)
     if isinstance(exact, Mapping):
-        return {key: _of_own_type(taken[key], each) for key, each in exact.items()}
+        return {key: _in_own_types(restored[key], each) for key, each in exact.items()}
     if isinstance(exact, (list, tuple)):
-        pairs = zip(taken, exact, strict=True)
-        return type(exact)(_of_own_type(one, other) for one, other in pairs)
+        pairs = zip(restored, exact, strict=True)
+        return type(exact)(_in_own_types(one, other) for one, other in pairs)
     return exact
