@@ -10,11 +10,9 @@ from torch.autograd.function import once_differentiable
 
 
 def covariance(gram: Tensor, mean: Tensor) -> Tensor:
-    r"""Return the covariance of the channels from raw moments, \(\Sigma = G - \mu \mu^\top\).
+    r"""Return the covariance of the channels, \(\Sigma = G - \mu \mu^\top\), `(N, C, C)`.
 
-    Args:
-        gram: Gram matrices of weights that sum to one, `(N, C, C)`.
-        mean: Mean responses, `(N, C)`.
+    From Gram matrices `(N, C, C)` and means `(N, C)` of weights that sum to one.
 
     Examples:
         >>> covariance(torch.tensor([[[5.0]]]), torch.tensor([[2.0]])).tolist()  # of 1 and 3
@@ -44,11 +42,8 @@ def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
     r"""Return \(\Sigma + \epsilon I\), as `squared_bures` requires it.
 
     It makes singular matrices regular: those of a channel that never responds, of more channels
-    than positions, or of features that never vary.
-
-    Args:
-        covariance: `(N, C, C)`.
-        floor: \(\epsilon\), well above the rounding of the Gram matrix, `(N,)` or `(1,)`.
+    than positions, or of features that never vary. `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be
+    well above the rounding of the Gram matrix.
 
     Examples:
         >>> regularized(torch.ones(1, 2, 2), torch.tensor([0.5])).tolist()
@@ -107,8 +102,8 @@ class _TraceOfRoot(torch.autograd.Function):
         product = a @ (sigma + sigma.mT) @ a / 2
         values, vectors = _eigen(product)
         moved = a @ vectors
-        # Without rounding, v'ASAv is at least the floor times |Av|^2. The limit is a quarter of that,
-        # so that it does not act at the target.
+        # Without rounding, v'ASAv is at least the floor times |Av|^2. A quarter of that as limit
+        # does not act at the target.
         least = floor[:, None] / 4 * moved.square().sum(1)
         roots = values.maximum(least).clamp_min(1e-300).sqrt()
         ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)

@@ -28,9 +28,7 @@ def mask_weight(mask: Tensor, shape: Sequence[int]) -> Tensor:
     region has the same influence as a large one. Gatys et al., "Controlling Perceptual Factors in
     Neural Style Transfer" (CVPR 2017), normalize their guidance channels likewise.
 
-    Args:
-        mask: `(N, 1, H, W)`, non-negative, not all zero.
-        shape: Height and width of the layer's features.
+    `mask` is `(N, 1, H, W)`, non-negative, not all zero; `shape` is height and width of the layer.
 
     Examples:
         >>> mask_weight(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 2)).flatten().tolist()
@@ -131,11 +129,8 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
 def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
     r"""Return the divisor of a relative error, \(\max(\lVert \hat x \rVert^2, \epsilon)\), `(N,)`.
 
-    Where that is 0, it is 1: a target of zeros has no scale of its own.
-
-    Args:
-        target: `(N, ...)`.
-        floor: \(\epsilon\), `(N,)`, for a target that may consist of rounding errors.
+    Where that is 0, it is 1: a target of zeros has no scale of its own. `floor`, \(\epsilon\),
+    `(N,)`, is for a target that may consist of rounding errors.
 
     Examples:
         >>> square_size(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
@@ -150,13 +145,8 @@ def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = N
     r"""Return \(\lVert x - \hat x \rVert^2 / \lVert \hat x \rVert^2\), dimensionless, `(N,)`.
 
     It is 0 at the target and 1 for a value of zero, whatever the network's scale, the layer's
-    number of channels or the picture's size. A target of zeros is compared absolutely.
-
-    Args:
-        value: `(N, ...)`.
-        target: `(N, ...)`, or `(1, ...)` to compare every picture with the same target.
-        size: Divisor, `(N,)` or `(1,)`; by default `square_size(target)`, which a loss computes
-            once.
+    number of channels or the picture's size. A target of zeros is compared absolutely. `size`, the
+    divisor, is `square_size(target)` by default, which a loss computes once.
 
     Examples:
         >>> relative_square_error(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
