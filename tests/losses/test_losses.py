@@ -360,3 +360,32 @@ def test_a_loss_that_overrides_its_kind_or_has_hooks_does_not_add_up() -> None:
     hooked.register_forward_hook(lambda *_: None)
     crossed = CrossLayerGramStyleLoss(["a", "b"])
     assert not any(loss.adds_up for loss in (Own(["a"]), hooked, crossed, TotalVariationLoss()))
+
+
+def test_statistics_of_another_form_are_refused() -> None:
+    loss, single = GramStyleLoss(["a"], centered=True), {"a": torch.eye(3).double()[None]}
+    loss.capture(features(0))
+    with pytest.raises(ValueError, match=r"GramStyleLoss captured \(1, 2\) at 'a'"):
+        loss.compare(single)
+    with pytest.raises(ValueError, match="WassersteinStyleLoss cannot use the statistics captured"):
+        WassersteinStyleLoss(["a"]).capture_summaries([single])
+
+
+def test_results_of_the_wrong_shape_and_missing_layers_are_refused() -> None:
+    class Unreduced(MeanLoss):
+        def distance(self, statistic: Any, target: Any) -> Tensor:
+            return torch.as_tensor(statistic - target)
+
+    class Reduced(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).mean()
+
+    for loss, message in (
+        (Unreduced(["a"]), r"`Unreduced.distance` returned shape \(1, 3\); a scalar"),
+        (Reduced(["a"]), r"`Reduced.error` returned shape \(\); one value for each position"),
+    ):
+        loss.capture(features(0))
+        with pytest.raises(ValueError, match=message):
+            loss(features(1))
+        with pytest.raises(ValueError, match=r"`features` has no 'a', which .* reads; it has 'b'"):
+            loss({"b": features(0)["b"]})
