@@ -98,7 +98,7 @@ class _Check:
     """The promises of one loss; each method checks one."""
 
     def __init__(self, loss: Loss, extractor: nn.Module) -> None:
-        self.loss, self.extractor = loss, extractor
+        self.loss, self.extractor, self.name = loss, extractor, type(loss).__name__
 
     def features(self, image: Tensor) -> Features:
         layers = [layer for layer in self.loss.layers if layer != "image"]
@@ -112,7 +112,7 @@ class _Check:
 
     def require(self, condition: bool | Tensor, promise: str) -> None:
         if not condition:
-            raise AssertionError(f"{type(self.loss).__name__}: {promise}")
+            raise AssertionError(f"{self.name}: {promise}")
 
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
         law = "a statistic must be linear in its weights"
