@@ -37,9 +37,6 @@ class ContentLoss(PointwiseLoss):
     Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1). See
     `nst.functional.unit_features`.
 
-    Args:
-        units: Normalization of the difference.
-
     Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})
         >>> loss.capture({"relu4_2": torch.full((1, 8, 4, 4), 2.0)})

@@ -56,9 +56,6 @@ class HistogramStyleLoss(_SortingLoss):
     Controllable Neural Texture Synthesis and Style Transfer Using Histogram Losses" (2017), who add
     it to the Gram loss.
 
-    Args:
-        units: Normalization of the error.
-
     Examples:
         >>> loss = HistogramStyleLoss(["relu1_1"], units="mean")
         >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})

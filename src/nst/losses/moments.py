@@ -37,9 +37,6 @@ class MomentStyleLoss(_ChannelStyleLoss):
     \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`. The mean's relative divisor is at least
     a thousandth of the sum of second moments: where features cancel, it is rounding.
 
-    Args:
-        units: Normalization of the difference.
-
     Examples:
         >>> loss = MomentStyleLoss(["relu1_1"], units="mean")
         >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
@@ -67,9 +64,6 @@ class MeanStdStyleLoss(_ChannelStyleLoss):
     \(\epsilon\) a millionth of the style's mean square in this layer, so that a dead channel has a
     gradient. Both relative divisors are at least a thousandth of the sum of second moments: the
     deviation of a flat style is rounding.
-
-    Args:
-        units: Normalization of the difference.
 
     Examples:
         >>> loss = MeanStdStyleLoss(["relu1_1"], units="mean")

@@ -78,13 +78,9 @@ class PointwiseLoss(LayerLoss):
         return self.compare(sums)
 
     def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
-        """Return what some rows of a layer, `(N, C, h, W)`, add to its mean error, a scalar.
+        """Return what some rows `(N, C, h, W)` of a layer add to its mean error, a scalar.
 
-        Args:
-            layer: One of `layers`.
-            feature: The rows.
-            first: Index of the first of them in the layer.
-            height: Number of rows of the layer.
+        `first` is the index of their first row in the layer, which has `height` rows.
         """
         error, scale = self.errors(layer, feature, first, height)
         return (error.flatten(1).mean(1) * (feature.shape[-2] / height) / scale).mean()

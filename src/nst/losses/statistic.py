@@ -101,15 +101,11 @@ class StatisticLoss(LayerLoss):
     def share(
         self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
     ) -> Statistic:
-        """Return what some rows of a layer, `(N, C, h, W)`, add to its statistic.
+        """Return what some rows `(N, C, h, W)` of a layer add to its statistic.
 
-        Args:
-            layer: One of `layers`.
-            feature: The rows.
-            first: Index of the first of them in the layer.
-            height: Number of rows of the layer.
-            weight: Weights of all positions of the layer, which sum to one, `(N, 1, height * W)`
-                or `(1, 1, height * W)`; equal by default.
+        `first` is the index of their first row in the layer, which has `height` rows. `weight` are
+        the weights of all its positions, which sum to one, `(N, 1, height * W)` or
+        `(1, 1, height * W)`; equal by default.
         """
         n, _, rows, width = feature.shape
         if weight is None:
@@ -121,8 +117,7 @@ class StatisticLoss(LayerLoss):
     def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
         """Return the weighted sum of the layers' distances, a scalar.
 
-        Args:
-            summary: Result of `summarize`, or layer to the sum of its `share` over all rows.
+        The summary is what `summarize` returns, or the sum of the shares of each layer.
         """
         terms = {}
         for layer, statistic in summary.items():

@@ -26,9 +26,6 @@ class WassersteinStyleLoss(UnitsStyleLoss):
     Mroueh, "Wasserstein Style Transfer" (AISTATS 2020). Each evaluation takes an eigendecomposition
     in float64 for each layer.
 
-    Args:
-        units: Normalization of the distance.
-
     Examples:
         >>> loss = WassersteinStyleLoss(["relu1_1"], units="mean")
         >>> loss.capture({"relu1_1": torch.full((1, 8, 4, 4), 1.0)})
