@@ -99,7 +99,7 @@ def test_errors_agree_with_numpy(feature: Tensor) -> None:
     )
 
 
-def test_a_relative_error_has_no_unit(feature: Tensor) -> None:
+def test_a_relative_error_ignores_the_scale(feature: Tensor) -> None:
     target = feature.flip(-1)
     error = functional.relative_square_error(feature, target)
     torch.testing.assert_close(functional.relative_square_error(50 * feature, 50 * target), error)
@@ -182,7 +182,7 @@ def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]
         assert float(found[n]) == pytest.approx(expected, rel=1e-8)
 
 
-def test_the_bures_distance_has_the_gradient_of_a_difference_quotient(
+def test_the_gradient_of_the_bures_distance_agrees_with_finite_differences(
     covariances: tuple[Tensor, Tensor],
 ) -> None:
     one, other = covariances
@@ -193,7 +193,7 @@ def test_the_bures_distance_has_the_gradient_of_a_difference_quotient(
 
 
 @pytest.mark.parametrize("rank", [0, 1, 4])
-def test_equal_covariances_are_no_distance_apart_and_pull_nowhere(rank: int) -> None:
+def test_equal_covariances_have_no_distance_and_no_gradient(rank: int) -> None:
     generator = torch.Generator().manual_seed(4)
     factor = torch.randn(1, 4, rank, generator=generator, dtype=torch.float64)
     floor = torch.full((1,), 1e-4, dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_equal_covariances_are_no_distance_apart_and_pull_nowhere(rank: int) -> 
     assert float(gradient.abs().max()) < 1e-4
 
 
-def test_a_covariance_that_rounding_left_below_zero_is_lifted_towards_the_floor() -> None:
+def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() -> None:
     floor, goal = torch.tensor([1e-4]).double(), torch.diag(torch.tensor([4.0, 9.0]).double())[None]
     found, slopes = [], []
     for least in (0.0, -1e-3):  # of a variance
@@ -218,7 +218,7 @@ def test_a_covariance_that_rounding_left_below_zero_is_lifted_towards_the_floor(
     assert slopes[1] == pytest.approx(2 * slopes[0], rel=1e-2)  # to a quarter of it
 
 
-def test_a_deviation_of_zero_has_no_slope() -> None:
+def test_a_deviation_of_zero_has_no_gradient() -> None:
     flat = torch.full((1, 3, 5), 0.5, dtype=torch.float64, requires_grad=True)
     moments = functional.mean(flat), functional.second_moment(flat)
     deviation = functional.standard_deviation(*moments, 0.0)
@@ -226,7 +226,7 @@ def test_a_deviation_of_zero_has_no_slope() -> None:
     assert not deviation.any() and not gradient.any()
 
 
-def test_a_target_of_rounding_has_the_size_of_its_floor() -> None:
+def test_the_size_of_a_target_is_at_least_the_floor() -> None:
     target = torch.tensor([[1e-9, 1e-9], [3.0, 4.0], [0.0, 0.0]])
     floor = torch.tensor([0.5, 0.5, 0.0])
     assert functional.square_size(target, floor).tolist() == [0.5, 25.0, 1.0]
@@ -244,5 +244,5 @@ def test_the_laplacian_agrees_with_scipy(pool: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 9), (4, 3)])
-def test_a_picture_of_too_few_cells_has_no_lines(shape: tuple[int, int]) -> None:
+def test_a_picture_of_too_few_cells_has_an_empty_laplacian(shape: tuple[int, int]) -> None:
     assert functional.laplacian(torch.rand(1, 3, *shape), 4).numel() == 0
