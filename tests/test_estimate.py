@@ -24,7 +24,7 @@ from nst import (
     StyleTransfer,
 )
 from nst._utils.allocations import Allocations
-from nst.losses.kinds import Features
+from nst.losses import Features
 from nst.testing import tiny_extractor
 
 

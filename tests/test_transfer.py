@@ -22,7 +22,7 @@ from nst import (
     TotalVariationLoss,
 )
 from nst.images import resize
-from nst.losses.kinds import Features
+from nst.losses import Features
 from nst.testing import tiny_extractor
 
 

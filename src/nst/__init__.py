@@ -15,27 +15,27 @@ from nst.estimate import Estimate
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import load_image, save_image
-from nst.losses.content import (
+from nst.losses import (
     CONTENT_LAYERS,
-    ContentLoss,
-    LaplacianLoss,
-    SelfSimilarityLoss,
-    TotalVariationLoss,
-)
-from nst.losses.gram import (
     STYLE_LAYERS,
+    ContentLoss,
     CrossLayerGramStyleLoss,
+    Features,
     GramStyleLoss,
+    HistogramStyleLoss,
+    LaplacianLoss,
+    Loss,
     MeanStdStyleLoss,
     MomentStyleLoss,
-    WassersteinStyleLoss,
-)
-from nst.losses.kinds import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
-from nst.losses.matching import (
-    HistogramStyleLoss,
     NearestNeighborStyleLoss,
+    PointwiseLoss,
     RelaxedTransportStyleLoss,
+    SelfSimilarityLoss,
     SlicedWassersteinStyleLoss,
+    Statistic,
+    StatisticLoss,
+    TotalVariationLoss,
+    WassersteinStyleLoss,
 )
 from nst.optim.lbfgs import BoundedLBFGS
 from nst.result import StyleTransferResult

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nst._utils.checks import one_of
-from nst.losses.content import CONTENT_LAYERS, ContentLoss
-from nst.losses.gram import GramStyleLoss
+from nst.losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
 
 __all__ = ["PRESETS", "preset"]
 

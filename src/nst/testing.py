@@ -1,33 +1,33 @@
-"""For tests on small tensors: a network with no weights to load, and a check for losses."""
+"""A small network without weights to load, and a check of losses, for tests."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses.kinds import Features, Loss, Statistic, StatisticLoss, SummaryLoss
+from nst.losses import Features, Loss, Statistic, StatisticLoss
+from nst.losses.base import StorableLoss, parts_of
 
 __all__ = ["check_loss", "tiny_extractor"]
 
 # Channels of each block; VGG19 has 64, 128, 256, 512 and 512.
 _TINY_CHANNELS = (4, 6, 8, 8, 8)
-# The largest gradient at its own target, of that for another picture: rounding in float64, and no
-# more of a gradient than an optimizer could follow.
+# Largest gradient at a loss's own target, relative to that for another picture: above rounding in
+# float64, below what an optimizer could follow.
 _REST = 1e-6
 
 
 def tiny_extractor(seed: int = 0) -> FeatureExtractor:
-    """Return VGG19 with a few channels and random weights: same layers, no file, no time.
+    """Return a VGG19 with few channels and random weights: same layers, no file, fast.
 
     Args:
-        seed: Makes the weights; the same seed gives the same network. No global generator is
-            touched.
+        seed: Seed of the weights. No global generator is touched.
 
     Examples:
         >>> features = tiny_extractor()(torch.rand(1, 3, 16, 16), ["relu1_1", "relu5_1"])
@@ -38,7 +38,7 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
     tensors, inputs = {}, 3
     for name in CONVOLUTIONS:
         outputs = _TINY_CHANNELS[int(name[4]) - 1]
-        # He et al. (2015): keeps the size of the features from layer to layer.
+        # He et al. (2015): preserves the size of the features from layer to layer.
         deviation = (2 / (9 * inputs)) ** 0.5
         kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * deviation
         tensors[f"{name}.weight"] = kernel
@@ -50,23 +50,23 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
 def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     """Check that a loss keeps the promises of its kind; call it in your own tests.
 
-    For every loss: a finite scalar; a finite gradient that is not zero and that agrees with finite
-    differences; no target in `state_dict()`; a batch counts as the mean of its pictures; it follows
-    `.to()` to other types and devices. If it has a reference, it is zero at its own target, and so
-    is its gradient there with respect to the features: at most a millionth of that for another
-    picture. If the reference is the styles: a blend of two equal ones equals that one, and one of
-    weight 0 changes nothing. For a `StatisticLoss`: **the statistic is linear in its weights**,
-    which blending stands on.
+    For every loss: a finite scalar; a finite gradient that is not zero and agrees with finite
+    differences; no target in `state_dict()`; the loss of a batch is the mean of its pictures'; it
+    follows `.to()` to other types and devices. With a reference: the loss is zero at its own
+    target, and the gradient with respect to the features there is at most a millionth of that for
+    another picture. If the reference is the styles: a blend of two equal ones equals that one, and
+    one of weight 0 changes nothing. For a `StatisticLoss`: **the statistic is linear in its
+    weights**, which blending relies on.
 
     The loss itself is not changed.
 
     Args:
         loss: The loss, captured or not.
-        extractor: Where its features come from, if not from layers named as in VGG19.
+        extractor: Network that computes the features; by default one with VGG19's layers.
 
     Raises:
         AssertionError: A promise is broken; the message says which.
-        TypeError: It is no loss; a class that was not instantiated, for example.
+        TypeError: It is not a loss but, for example, a class that was not instantiated.
 
     Examples:
         >>> from nst import GramStyleLoss
@@ -79,20 +79,23 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     pictures, other = (
         torch.rand(2, 3, 32, 32, generator=generator, dtype=torch.float64) for _ in range(2)
     )
-    checked = _Checked(copy.deepcopy(loss).double(), extractor)
-    if isinstance(loss, StatisticLoss):
-        checked.check_linear(pictures)
-    if isinstance(loss, SummaryLoss):
-        checked.check_parts(pictures)
-    checked.check_value_and_gradient(pictures[:1], other[:1])
-    checked.check_batch(pictures, other)
-    checked.check_blend(pictures, other)
-    checked.check_own_target(other[:1], pictures[:1])
-    checked.check_moves(pictures[:1].float(), other[:1].float())
+    check = _Check(copy.deepcopy(loss).double(), extractor)
+    if isinstance(check.loss, StatisticLoss):
+        for layer in loss.layers:
+            check.linear(check.loss.statistic, layer, check.features(pictures)[layer].flatten(2))
+    if isinstance(check.loss, StorableLoss):
+        check.halves(check.loss, pictures)
+    check.value_and_gradient(pictures[:1], other[:1])
+    check.batch(pictures, other)
+    if loss.reference == "style":
+        check.blend(pictures[:1], other[:1], other[1:])
+    if loss.reference is not None:
+        check.own_target(other[:1], pictures[:1])
+    check.moves(pictures[:1].float(), other[:1].float())
 
 
-class _Checked:
-    """A loss under examination, and the network that feeds it."""
+class _Check:
+    """The promises of one loss; each method checks one."""
 
     def __init__(self, loss: Loss, extractor: nn.Module) -> None:
         self.loss, self.extractor, self.name = loss, extractor, type(loss).__name__
@@ -111,70 +114,48 @@ class _Checked:
         if not condition:
             raise AssertionError(f"{self.name}: {promise}")
 
-    def check_linear(self, pictures: Tensor) -> None:
+    def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
         law = "a statistic must be linear in its weights"
-        assert isinstance(self.loss, StatisticLoss)
-        for layer, raw in self.features(pictures).items():
-            if layer not in self.loss.layers:
-                continue
-            feature = raw.flatten(2)
-            n, _, positions = feature.shape
-            some = torch.linspace(0, 1, positions, dtype=feature.dtype).expand(n, 1, -1)
-            rest = 1 - some
-            whole = self.loss.statistic(feature, some + rest)
-            a, b = self.loss.statistic(feature, some), self.loss.statistic(feature, rest)
-            self.require(
-                _close(whole, _combine(a, b, 1, 1)),
-                f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
-                f"{layer!r}. Return raw moments and compute what is not linear, such as a "
-                "standard deviation, in `distance`.",
-            )
-            self.require(
-                _close(self.loss.statistic(feature, 3 * some), _combine(a, a, 3, 0)),
-                f"{law}: statistic(f, 3 w) differs from 3 statistic(f, w) at {layer!r}. Multiply "
-                "each position by `weight` exactly once and do not normalize by it.",
-            )
-            half = max(positions // 2, 1)
-            tiles = (
-                _combine(
-                    self.loss.statistic(feature[..., :half], some[..., :half]),
-                    self.loss.statistic(feature[..., half:], some[..., half:]),
-                    1,
-                    1,
-                )
-                if half < positions
-                else a
-            )
-            self.require(
-                _close(a, tiles),
-                f"{law}: the statistic of a picture differs from the sum over its tiles at "
-                f"{layer!r}. Let each position contribute by itself.",
-            )
-            number = torch.full((n, 1, 1), 1 / positions, dtype=feature.dtype)
-            self.require(
-                _close(
-                    self.loss.statistic(feature, number),
-                    self.loss.statistic(feature, number.expand(-1, -1, positions)),
-                ),
-                f"equal weights given as one number, (N, 1, 1), must count as that number at every "
-                f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
-            )
+        n, _, positions = feature.shape
+        some = torch.linspace(0, 1, positions, dtype=feature.dtype).expand(n, 1, -1)
+        part = statistic(feature, some)
+        self.require(
+            _close(statistic(feature, some + (1 - some)), _sum(part, statistic(feature, 1 - some))),
+            f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
+            f"{layer!r}. Return raw moments and compute what is not linear, such as a "
+            "standard deviation, in `distance`.",
+        )
+        self.require(
+            _close(statistic(feature, 3 * some), _sum(part, part, part)),
+            f"{law}: statistic(f, 3 w) differs from 3 statistic(f, w) at {layer!r}. Multiply "
+            "each position by `weight` exactly once and do not normalize by it.",
+        )
+        tiles = zip(feature.tensor_split(2, -1), some.tensor_split(2, -1), strict=True)
+        self.require(
+            positions == 1 or _close(part, _sum(*(statistic(*tile) for tile in tiles))),
+            f"{law}: the statistic of a picture differs from the sum over its tiles at "
+            f"{layer!r}. Let each position contribute by itself.",
+        )
+        number = torch.full((n, 1, 1), 1 / positions, dtype=feature.dtype)
+        self.require(
+            _close(statistic(feature, number), statistic(feature, number.expand_as(some))),
+            f"equal weights given as one number, (N, 1, 1), must count as that number at every "
+            f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
+        )
 
-    def check_parts(self, pictures: Tensor) -> None:
-        assert isinstance(self.loss, SummaryLoss)
+    def halves(self, loss: StorableLoss, pictures: Tensor) -> None:
         features = self.features(pictures)
         mask = torch.zeros_like(pictures[:1, :1])
         mask[..., : mask.shape[-1] // 2] = 1
-        whole = self.loss.summarize(features)
-        left = self.loss.summarize({**features, "mask": mask})
-        right = self.loss.summarize({**features, "mask": 1 - mask})
-        for layer, summary in whole.items():
+        whole = loss.summarize(features)
+        left, right = (loss.summarize({**features, "mask": each}) for each in (mask, 1 - mask))
+        for layer in whole:
             self.require(
-                _close(summary, _combine(left[layer], right[layer], 0.5, 0.5)),
+                _close(_sum(whole[layer], whole[layer]), _sum(left[layer], right[layer])),
                 f"a picture's summary must be the mean of its halves'; it is not at {layer!r}.",
             )
 
-    def check_value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
+    def value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
         value = loss(self.features(image))
@@ -188,7 +169,15 @@ class _Checked:
         (gradient,) = torch.autograd.grad(value, image)
         self.require(gradient.isfinite().all(), "the gradient must be finite everywhere.")
         self.require(gradient.any(), "the gradient is zero everywhere for a random picture.")
-        self.check_gradient_numerically(loss, picture, gradient)
+        # Along the gradient itself, where the change of the loss is well above rounding.
+        step = 1e-6 * gradient / gradient.norm()
+        with torch.no_grad():
+            change = loss(self.features(picture + step)) - loss(self.features(picture - step))
+        slope, promised = float(change / 2e-6), float(gradient.norm())
+        self.require(
+            abs(slope - promised) <= 1e-3 * promised,
+            f"the gradient promises a slope of {promised:.6g}; the loss changes by {slope:.6g}.",
+        )
         added = loss.state_dict().keys() - self.loss.state_dict().keys()
         self.require(
             not added,
@@ -196,55 +185,33 @@ class _Checked:
             "them with persistent=False.",
         )
 
-    def check_gradient_numerically(self, loss: Loss, picture: Tensor, gradient: Tensor) -> None:
-        # Along the gradient itself: a sum over all pixels is well above rounding.
-        direction = gradient / gradient.norm()
-        eps = 1e-6
-        with torch.no_grad():
-            after = loss(self.features(picture + eps * direction))
-            before = loss(self.features(picture - eps * direction))
-        slope, promised = float((after - before) / (2 * eps)), float(gradient.norm())
+    def batch(self, pictures: Tensor, references: Tensor) -> None:
+        if self.loss.reference != "content":
+            references = references[:1]
+        together = self.captured(references)(self.features(pictures))
+        pairs = zip(torch.split(pictures, 1), references.expand_as(pictures), strict=True)
+        alone = [self.captured(one[None])(self.features(picture)) for picture, one in pairs]
         self.require(
-            abs(slope - promised) <= 1e-3 * promised,
-            f"the gradient promises a slope of {promised:.6g}; the loss changes by {slope:.6g}.",
-        )
-
-    def check_batch(self, pictures: Tensor, references: Tensor) -> None:
-        of_each = self.loss.reference == "content"
-        together = self.captured(references if of_each else references[:1])
-        alone = []
-        for picture, reference in zip(_each(pictures), _each(references), strict=True):
-            own = reference if of_each else references[:1]
-            alone.append(self.captured(own)(self.features(picture)))
-        self.require(
-            _close(together(self.features(pictures)), torch.stack(alone).mean()),
+            _close(together, torch.stack(alone).mean()),
             "the loss of a batch must be the mean of its pictures' losses. Reduce over everything "
             "but the batch first.",
         )
 
-    def check_blend(self, pictures: Tensor, references: Tensor) -> None:
-        if self.loss.reference != "style":
-            return
-        features = self.features(pictures[:1])
-        one, other = references[:1], references[1:]
+    def blend(self, picture: Tensor, one: Tensor, other: Tensor) -> None:
+        features = self.features(picture)
+        twice = self.captured(one, one, blend=[0.3, 0.7])
         self.require(
-            _close(
-                self.captured(one, one, blend=[0.3, 0.7])(features), self.captured(one)(features)
-            ),
+            _close(twice(features), self.captured(one)(features)),
             "a blend of two equal styles must equal that style.",
         )
+        second = self.captured(one, other, blend=[0.0, 1.0])
         self.require(
-            _close(
-                self.captured(one, other, blend=[0.0, 1.0])(features),
-                self.captured(other)(features),
-            ),
+            _close(second(features), self.captured(other)(features)),
             "a style of weight 0 must not change a blend; `capture` must use every reference and "
             "its weight.",
         )
 
-    def check_own_target(self, picture: Tensor, other: Tensor) -> None:
-        if self.loss.reference is None:
-            return
+    def own_target(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(picture)
         value, slope = self.value_and_slope(loss, picture)
         self.require(
@@ -266,11 +233,12 @@ class _Checked:
         gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
         return float(value.detach()), math.hypot(*(float(g.norm()) for g in gradients))
 
-    def check_moves(self, picture: Tensor, other: Tensor) -> None:
+    def moves(self, picture: Tensor, other: Tensor) -> None:
         exact = self.captured(other.double())(self.features(picture.double()))
         moved = self.captured(other.double()).float()
-        single = _Checked(self.loss, copy.deepcopy(self.extractor).float())
-        for device in _devices():
+        single = _Check(self.loss, copy.deepcopy(self.extractor).float())
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        for device in ["cpu", *(name for name, there in available.items() if there)]:
             single.extractor.to(device)
             value = moved.to(device)(single.features(picture.to(device))).detach()
             self.require(
@@ -285,28 +253,13 @@ class _Checked:
             )
 
 
-def _each(pictures: Tensor) -> list[Tensor]:
-    return [pictures[i : i + 1] for i in range(len(pictures))]
-
-
-def _devices() -> list[str]:
-    devices = ["cpu"]
-    if torch.cuda.is_available():
-        devices.append("cuda")
-    if torch.backends.mps.is_available():
-        devices.append("mps")
-    return devices
-
-
-def _combine(a: Statistic, b: Statistic, x: float, y: float) -> Statistic:
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return tuple(x * p + y * q for p, q in zip(a, b, strict=True))
-    assert isinstance(a, Tensor) and isinstance(b, Tensor)
-    return x * a + y * b
+def _sum(*statistics: Statistic) -> Statistic:
+    sums = tuple(sum(parts) for parts in zip(*map(parts_of, statistics), strict=True))
+    return sums if isinstance(statistics[0], tuple) else sums[0]
 
 
 def _close(a: Statistic, b: Statistic) -> bool:
-    if isinstance(a, tuple) and isinstance(b, tuple):
-        return len(a) == len(b) and all(map(_close, a, b))
-    assert isinstance(a, Tensor) and isinstance(b, Tensor)
-    return a.shape == b.shape and torch.allclose(a, b, rtol=1e-9, atol=1e-12)
+    return len(parts_of(a)) == len(parts_of(b)) and all(
+        x.shape == y.shape and torch.allclose(x, y, rtol=1e-9, atol=1e-12)
+        for x, y in zip(parts_of(a), parts_of(b), strict=True)
+    )

@@ -38,7 +38,7 @@ from nst.estimate import Estimate, estimate_run
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike, read_picture, read_record
-from nst.losses.kinds import Loss
+from nst.losses import Loss
 from nst.optim.by_name import OptimizerLike, optimizer_factory
 from nst.presets import preset
 from nst.result import StyleTransferResult

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nst import Callback, Loss, LossHistory, ProgressBar, RunState
 from nst.callbacks.base import as_callbacks
-from nst.losses.kinds import Features
+from nst.losses.base import Features
 from tests.callbacks.conftest import Paint, Recorder, interrupt_at, state_at, stop_at
 
 

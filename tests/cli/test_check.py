@@ -12,7 +12,7 @@ import nst.cli.main
 from nst import FeatureExtractor, StyleTransfer
 from nst.cli.check import Understudy
 from nst.cli.options import STYLE_LOSSES
-from nst.losses.kinds import SummaryLoss
+from nst.losses.base import StorableLoss
 from nst.testing import tiny_extractor
 
 
@@ -135,7 +135,7 @@ def test_what_can_be_known_before_is_refused_before_the_network_is_loaded(
         *[
             f"capture a.png,mask=a.png,rotation=90 -o out.nst --style-loss {name}"
             for name, loss in STYLE_LOSSES.items()
-            if issubclass(loss, SummaryLoss)
+            if issubclass(loss, StorableLoss)
         ],
     ],
 )

@@ -1,4 +1,4 @@
-"""What every built-in loss promises, in all its units and forms."""
+"""Promises of every built-in loss, in all its units and forms."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torch import Tensor
 
 import nst
 from nst import Loss, functional
-from nst.losses.catalog import LOSSES
+from nst.losses import LOSSES
 from nst.testing import check_loss
 
-# How much of another picture's gradient counts as none: at the target, but for rounding.
+# Largest gradient at the target that counts as rounding, relative to another picture's.
 REST = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 def variants() -> Iterator[Any]:
-    """Yield every loss that can be made by its name, once for each of its forms."""
+    """Yield every loss class with each of its units and forms."""
     for name, loss in LOSSES.items():
         forms: dict[str, tuple[Any, ...]] = {"centered": (False, True), "power": (1, 2)}
         forms["units"] = getattr(loss, "known_units", ())
@@ -60,12 +60,12 @@ def test_every_built_in_loss_keeps_the_promises_of_its_kind(make: partial[Loss])
 
 
 @every_variant
-def test_every_built_in_loss_can_be_made_again_from_its_settings(make: partial[Loss]) -> None:
+def test_every_built_in_loss_can_be_created_from_its_settings(make: partial[Loss]) -> None:
     original = make(weight=0.5)
     assert type(original)(**original.settings()).settings() == original.settings()
 
 
-def test_every_loss_that_is_exported_is_examined_here() -> None:
+def test_every_exported_loss_is_tested_here() -> None:
     exported = (getattr(nst, name) for name in nst.__all__)
     assert set(LOSSES.values()) == {
         value
@@ -75,7 +75,7 @@ def test_every_loss_that_is_exported_is_examined_here() -> None:
 
 
 @every_variant
-def test_every_gradient_is_that_of_difference_quotients(make: partial[Loss]) -> None:
+def test_every_gradient_agrees_with_finite_differences(make: partial[Loss]) -> None:
     loss = make()
     loss.capture(features(loss, 1))
     found = features(loss, 0)
@@ -87,7 +87,7 @@ def test_every_gradient_is_that_of_difference_quotients(make: partial[Loss]) -> 
 
 @every_variant
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_loss_rests_at_its_own_target_and_within_rounding_of_it(
+def test_every_loss_and_gradient_vanish_at_its_own_target_and_within_rounding_of_it(
     make: partial[Loss], dtype: torch.dtype
 ) -> None:
     loss = make()
@@ -105,7 +105,7 @@ def test_every_loss_rests_at_its_own_target_and_within_rounding_of_it(
 
 
 @every_variant
-def test_what_a_difference_is_divided_by_is_computed_at_capture(
+def test_divisors_are_computed_in_capture(
     make: partial[Loss], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss = make()
@@ -117,7 +117,7 @@ def test_what_a_difference_is_divided_by_is_computed_at_capture(
 
 
 def dull(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """Return features of which some or all never vary."""
+    """Return features that are constant, or have a dead channel."""
     changed = {layer: feature.clone() for layer, feature in found.items()}
     for feature in changed.values():
         if kind == "zeros":
@@ -135,7 +135,7 @@ KINDS = ("zeros", "flat", "dead channel")
 @every_variant
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_loss_rests_at_a_target_that_never_varies(
+def test_every_loss_and_gradient_vanish_at_a_constant_target(
     make: partial[Loss], dtype: torch.dtype, kind: str
 ) -> None:
     loss = make()
@@ -153,7 +153,7 @@ def test_every_loss_rests_at_a_target_that_never_varies(
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("style", [*KINDS, None])
 @pytest.mark.parametrize("picture", [*KINDS, None])
-def test_every_loss_is_of_a_usable_size_where_nothing_varies(
+def test_every_loss_and_gradient_are_of_a_usable_size_for_constant_pictures(
     make: partial[Loss], dtype: torch.dtype, style: str | None, picture: str | None
 ) -> None:
     loss = make()
@@ -165,7 +165,7 @@ def test_every_loss_is_of_a_usable_size_where_nothing_varies(
 
 
 @every_variant
-def test_rounding_is_no_style(make: partial[Loss]) -> None:
+def test_a_flat_picture_of_another_size_matches_a_flat_style(make: partial[Loss]) -> None:
     loss = make()
     if loss.reference != "style":
         return
@@ -178,7 +178,7 @@ def test_rounding_is_no_style(make: partial[Loss]) -> None:
 
 
 @every_variant
-def test_every_picture_of_a_batch_is_scored_as_if_alone(make: partial[Loss]) -> None:
+def test_every_picture_of_a_batch_is_compared_as_if_alone(make: partial[Loss]) -> None:
     loss, alone = make(), []
     scale = torch.tensor([1.0, 100.0], dtype=torch.float64)[:, None, None, None]
     targets, pictures = (
@@ -193,7 +193,7 @@ def test_every_picture_of_a_batch_is_scored_as_if_alone(make: partial[Loss]) -> 
 
 
 @every_variant
-def test_a_picture_that_has_become_nan_has_a_loss_of_nan(make: partial[Loss]) -> None:
+def test_the_loss_of_nan_features_is_nan(make: partial[Loss]) -> None:
     loss = make()
     loss.capture(features(loss, 1))
     found = features(loss, 0)

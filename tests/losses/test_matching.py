@@ -52,7 +52,7 @@ def test_a_blend_is_the_weighted_mean_of_the_losses(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_only_what_counts_is_kept(kind: Kind) -> None:
+def test_references_of_weight_0_are_not_stored(kind: Kind) -> None:
     loss = kind(["a"])
     loss.capture([features(1), features(2)])
     both = len(list(loss.buffers()))
@@ -74,39 +74,11 @@ def test_a_capture_that_fails_leaves_the_targets_as_they_were(kind: Kind) -> Non
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_a_batch_may_have_a_style_for_each_picture(kind: Kind) -> None:
-    pictures, styles = features(0, n=2), features(1, n=2)
-    loss, alone = kind(["a"]), []
-    for i in range(2):
-        loss.capture({"a": styles["a"][i : i + 1]})
-        alone.append(float(loss({"a": pictures["a"][i : i + 1]})))
-    loss.capture(styles)
-    assert float(loss(pictures)) == pytest.approx(sum(alone) / 2)
+def test_a_batch_of_styles_fits_only_a_batch_of_as_many_pictures(kind: Kind) -> None:
+    loss = kind(["a"])
+    loss.capture(features(1, n=2))
     with pytest.raises(ValueError, match=r"captured \(2, 4, 6, 5\) at 'a' and is given \(3, 4"):
         loss(features(0, n=3))
-
-
-@pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("value", [0.0, 0.7])
-def test_constant_features_have_finite_values_and_gradients(kind: Kind, value: float) -> None:
-    constant = {"a": torch.full((1, 4, 6, 5), value)}
-    some = {"a": features(1)["a"].float()}
-    for style, picture in ((some, constant), (constant, some), (constant, constant)):
-        loss, feature = kind(["a"]), picture["a"].clone().requires_grad_()
-        loss.capture(style)
-        result = loss({"a": feature})
-        (gradient,) = torch.autograd.grad(result, feature)
-        assert bool(result.isfinite()) and bool(gradient.isfinite().all())
-
-
-@pytest.mark.parametrize("kind", LOSSES)
-def test_a_weight_of_a_layer_counts(kind: Kind) -> None:
-    values = []
-    for layers in ({"a": 1.0}, {"b": 1.0}, {"a": 2.0, "b": 0.5}):
-        loss = kind(layers)
-        loss.capture(features(1))
-        values.append(float(loss(features(0))))
-    assert values[2] == pytest.approx(2 * values[0] + 0.5 * values[1])
 
 
 @pytest.mark.parametrize("kind", [HistogramStyleLoss, SlicedWassersteinStyleLoss])
@@ -127,13 +99,6 @@ def test_the_histogram_loss_is_the_mean_square_change_in_its_units() -> None:
     assert float(loss(features(0))) == pytest.approx(float(expected))
 
 
-def test_other_channels_are_refused_whatever_the_number_of_directions() -> None:
-    loss = SlicedWassersteinStyleLoss(["a"], num_directions=2)
-    loss.capture(features(1))
-    with pytest.raises(ValueError, match=r"is given \(1, 9, 4, 4\)"):
-        loss({"a": torch.rand(1, 9, 4, 4).double()})
-
-
 def test_directions_are_drawn_once_and_by_seed() -> None:
     def value(seed: int) -> float:
         loss = SlicedWassersteinStyleLoss(["a"], seed=seed, num_directions=2)
@@ -146,11 +111,13 @@ def test_directions_are_drawn_once_and_by_seed() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_directions_are_kept_and_not_drawn_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = SlicedWassersteinStyleLoss(["a"])
+def test_directions_are_stored_and_not_drawn_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = SlicedWassersteinStyleLoss(["a"], num_directions=2)
     loss.capture(features(1))
     monkeypatch.setattr(SlicedWassersteinStyleLoss, "_directions", None)
     assert float(loss(features(0))) > 0
+    with pytest.raises(ValueError, match=r"is given \(1, 9, 4, 4\)"):
+        loss({"a": torch.rand(1, 9, 4, 4).double()})
 
 
 @pytest.mark.parametrize("kind", [NearestNeighborStyleLoss, RelaxedTransportStyleLoss])
@@ -164,7 +131,7 @@ def test_more_positions_than_allowed_are_sampled(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-def test_what_does_not_fit_is_refused_by_name(kind: Kind) -> None:
+def test_features_and_references_that_do_not_fit_are_refused(kind: Kind) -> None:
     loss = kind(["a"])
     with pytest.raises(RuntimeError, match="no target"):
         loss(features(0))
@@ -176,19 +143,6 @@ def test_what_does_not_fit_is_refused_by_name(kind: Kind) -> None:
         loss.capture({**features(1), "mask": torch.ones(1, 1, 4, 4)})
     with pytest.raises(ValueError, match="`blend`"):
         loss.capture([features(1), features(2)], [0, 0])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"units": "gatys"}, "`units` is 'gatys'; it must be one of 'relative', 'mean'"),
-        ({"num_directions": 0}, "`num_directions` is 0"),
-        ({"seed": -1}, "`seed` is -1"),
-    ],
-)
-def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SlicedWassersteinStyleLoss(**arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", LOSSES)

@@ -20,7 +20,7 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
         optimizer_factory("lbfgs", fine=fine)(params).param_groups[0]["levels"]
         for fine in (False, True)
     ]
-    assert levels == [3, 0]  # broad changes are made by then
+    assert levels == [3, 0]  # coarser scales have made the broad changes
     sgd = optimizer_factory(lambda params: torch.optim.SGD(params, lr=0.1))(params)
     assert isinstance(sgd, torch.optim.SGD)
     with pytest.raises(ValueError, match="`optimizer` is 'adm'; it must be 'lbfgs' or 'adam'"):
@@ -37,7 +37,7 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
         lambda params: torch.optim.LBFGS(params, max_iter=1),
     ],
 )
-def test_a_restored_optimizer_has_the_state_of_the_other_to_the_bit(
+def test_a_restored_optimizer_has_exactly_the_state_of_the_other(
     make: Callable[[list[Tensor]], torch.optim.Optimizer],
 ) -> None:
     def closure_for(x: Tensor) -> Callable[[], Any]:
@@ -64,10 +64,10 @@ def test_a_restored_optimizer_has_the_state_of_the_other_to_the_bit(
     assert torch.equal(x, twin_x)
 
 
-def test_an_optimizer_that_cannot_go_on_is_refused() -> None:
+def test_an_optimizer_that_cannot_restore_a_state_is_refused() -> None:
     x, y = (torch.zeros(2, requires_grad=True) for _ in range(2))
     adam, two = torch.optim.Adam([x]), torch.optim.Adam([x, y])
     with pytest.raises(ValueError, match="makes a Adam, but the run was made with a SGD"):
         restore_optimizer(adam, "SGD", {})
-    with pytest.raises(ValueError, match="makes a Adam, which cannot take over its state"):
+    with pytest.raises(ValueError, match="makes a Adam, which cannot restore its state"):
         restore_optimizer(adam, "Adam", two.state_dict())

@@ -27,23 +27,30 @@ def rosenbrock(x: Tensor) -> Tensor:
     return (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
 
 
+def closure_of(function: Function, x: Tensor) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        x.grad = None
+        loss = function(x)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    return closure
+
+
 def minimized(
     function: Function, x: Tensor, steps: int, bounds: tuple[float, float] | None = (0.0, 1.0)
 ) -> tuple[float, int, BoundedLBFGS]:
     evaluations = 0
     optimizer = BoundedLBFGS([x.requires_grad_()], bounds=bounds)
 
-    def closure() -> Tensor:
+    def counted(x: Tensor) -> Tensor:
         nonlocal evaluations
         evaluations += 1
-        optimizer.zero_grad()
-        loss = function(x)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return function(x)
 
     loss = torch.tensor(torch.inf)
     for _ in range(steps):
-        loss = optimizer.step(closure)
+        loss = optimizer.step(closure_of(counted, x))
         if bounds is not None:
             assert bool(((x >= bounds[0]) & (x <= bounds[1])).all())
     return float(loss), evaluations, optimizer
@@ -76,7 +83,7 @@ def test_without_bounds_it_is_plain_lbfgs() -> None:
     torch.testing.assert_close(x.detach(), torch.ones(6, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
-def test_a_step_costs_one_evaluation_in_the_usual_case() -> None:
+def test_most_steps_cost_one_evaluation() -> None:
     x = torch.full((50,), 0.5, dtype=torch.float64)
     _, evaluations, _ = minimized(quadratic, x, 40)
     assert evaluations <= 1.3 * 40 + 1
@@ -94,84 +101,56 @@ def test_the_path_does_not_depend_on_the_scale_of_the_loss(
     assert len(optimizer.state_dict()["state"][0]["pairs"]) >= 8
 
 
-def test_a_copy_and_a_reloaded_state_go_on_as_the_original_would() -> None:
+def test_a_reloaded_state_continues_as_the_original_would() -> None:
     x = torch.full((20,), 0.5, dtype=torch.float64)
     _, _, optimizer = minimized(quadratic, x, 5)
     copied = x.detach().clone().requires_grad_()
     other = BoundedLBFGS([copied])
     other.load_state_dict(optimizer.state_dict())
     for params, each in ((x, optimizer), (copied, other)):
-
-        def closure(params: Tensor = params) -> Tensor:
-            params.grad = None
-            loss = quadratic(params)
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
         for _ in range(5):
-            each.step(closure)
+            each.step(closure_of(quadratic, params))
     assert torch.equal(x, copied)
 
 
-def test_a_deep_copy_has_parameters_of_its_own_and_goes_on() -> None:
+def test_a_deep_copy_has_its_own_parameters_and_continues() -> None:
     x = torch.full((20,), 0.5, dtype=torch.float64)
     _, _, optimizer = minimized(quadratic, x, 5)
     twin = copy.deepcopy(optimizer)
     (own,) = twin.param_groups[0]["params"]
-
-    def closure() -> Tensor:
-        own.grad = None
-        loss = quadratic(own)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
     before = x.detach().clone()
-    assert float(twin.step(closure)) < float(quadratic(before))
+    assert float(twin.step(closure_of(quadratic, own))) < float(quadratic(before))
     assert torch.equal(x, before)
 
 
-def test_after_a_stall_moved_parameters_are_worked_on_again() -> None:
+def test_after_a_stall_changed_parameters_are_optimized_again() -> None:
+    def distance(x: Tensor) -> Tensor:
+        return (x - torch.tensor([0.25, 2.0])).square().sum()
+
     x = torch.tensor([0.25, 1.0])
-    goal = torch.tensor([0.25, 2.0])
-    _, _, optimizer = minimized(lambda x: (x - goal).square().sum(), x, 3)
+    _, _, optimizer = minimized(distance, x, 3)
     with torch.no_grad():
         x.fill_(0.9)
-
-    def closure() -> Tensor:
-        x.grad = None
-        loss = (x - goal).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
     for _ in range(20):
-        optimizer.step(closure)
+        optimizer.step(closure_of(distance, x))
     torch.testing.assert_close(x.detach(), torch.tensor([0.25, 1.0]), atol=1e-3, rtol=0)
 
 
 def test_the_loss_never_rises() -> None:
-    x = torch.full((8,), 0.1, dtype=torch.float64)
-    losses = []
-    optimizer = BoundedLBFGS([x.requires_grad_()], bounds=(-2, 2))
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = rosenbrock(x)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    for _ in range(60):
-        losses.append(float(optimizer.step(closure)))
+    x = torch.full((8,), 0.1, dtype=torch.float64, requires_grad=True)
+    optimizer = BoundedLBFGS([x], bounds=(-2, 2))
+    losses = [float(optimizer.step(closure_of(rosenbrock, x))) for _ in range(60)]
     assert all(after <= before for before, after in itertools.pairwise(losses))
 
 
-def test_at_the_minimum_it_says_that_it_has_stalled_and_stays() -> None:
+def test_at_the_minimum_it_reports_a_stall_and_stays() -> None:
     x = torch.tensor([0.25, 1.0])
     _, _, optimizer = minimized(lambda x: (x - torch.tensor([0.25, 2.0])).square().sum(), x, 3)
     assert optimizer.stop_reason == "the loss cannot be lowered any further"
     assert x.tolist() == [0.25, 1.0]
 
 
-def test_infinite_losses_on_the_way_are_stepped_back_from() -> None:
+def test_the_search_steps_back_from_infinite_losses() -> None:
     def walled(x: Tensor) -> Tensor:
         return torch.where(x < 0.6, (x - 0.59).square(), torch.inf).sum()
 
@@ -182,7 +161,7 @@ def test_infinite_losses_on_the_way_are_stepped_back_from() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 9, 7), (1, 2, 2, 3), (1, 1, 1, 5)])
 @pytest.mark.parametrize("levels", [1, 3])
-def test_the_metric_is_symmetric_and_favors_what_is_coarse(
+def test_the_metric_is_symmetric_and_favors_coarse_structure(
     shape: tuple[int, ...], levels: int
 ) -> None:
     size = torch.Size(shape).numel()
@@ -203,14 +182,7 @@ def test_coarse_changes_come_first_with_levels() -> None:
     for levels in (0, 3):
         x = torch.full_like(goal, 0.5, requires_grad=True)
         optimizer = BoundedLBFGS([x], levels=levels)
-
-        def closure(x: Tensor = x, optimizer: BoundedLBFGS = optimizer) -> Tensor:
-            optimizer.zero_grad()
-            loss = (x - goal).square().sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        optimizer.step(closure)
+        optimizer.step(closure_of(lambda x: (x - goal).square().sum(), x))
         change = (x - 0.5).detach()
         roughness.append(float(change.diff().norm() / change.norm()))
     assert roughness[1] < 0.8 * roughness[0]
@@ -220,33 +192,11 @@ def test_coarse_changes_come_first_with_levels() -> None:
 def test_values_without_a_gradient_stay(levels: int) -> None:
     x = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)
     optimizer = BoundedLBFGS([x], levels=levels)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (x[..., :8] - 0.75).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
+    closure = closure_of(lambda x: (x[..., :8] - 0.75).square().sum(), x)
     for _ in range(20):
         optimizer.step(closure)
     assert bool((x[..., 8:] == 0.5).all())
     assert float((x[..., :8] - 0.75).detach().abs().max()) < 1e-4
-
-
-def test_parameters_moved_by_somebody_else_are_evaluated_anew() -> None:
-    x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
-    optimizer = BoundedLBFGS([x])
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = x.square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    optimizer.step(closure)
-    with torch.no_grad():
-        x.fill_(0.9)
-    assert float(optimizer.step(closure)) < 4 * 0.9**2
 
 
 @pytest.mark.parametrize(
@@ -263,20 +213,13 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
         BoundedLBFGS([torch.zeros(1)], **arguments)  # type: ignore[arg-type]
 
 
-def test_a_state_tells_that_somebody_else_has_moved_the_parameters() -> None:
-    x = torch.full((3,), 0.5, requires_grad=True)
-    optimizer = BoundedLBFGS([x])
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (x - 0.1).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
+def test_parameters_changed_by_other_code_are_evaluated_again_and_marked_in_the_state() -> None:
+    x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
+    optimizer, closure = BoundedLBFGS([x]), closure_of(lambda x: x.square().sum(), x)
     optimizer.step(closure)
     assert "moved" not in optimizer.state_dict()["state"][0]
     with torch.no_grad():
-        x += 0.1
+        x.fill_(0.9)
     assert optimizer.state_dict()["state"][0]["moved"]
-    optimizer.step(closure)
+    assert float(optimizer.step(closure)) < 4 * 0.9**2
     assert "moved" not in optimizer.state_dict()["state"][0]

@@ -21,7 +21,7 @@ from nst import (
     functional,
 )
 from nst.images import resize, to_pil
-from nst.losses.kinds import Features
+from nst.losses import Features
 from nst.styles.style import Painting, as_styles, read_mask
 
 LEFT = torch.cat([torch.ones(1, 1, 32, 20), torch.zeros(1, 1, 32, 20)], dim=-1)

@@ -13,7 +13,8 @@ from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
 from nst.extractors.vgg import FeatureExtractor
-from nst.losses.kinds import SummaryLoss
+from nst.losses import Loss
+from nst.losses.base import StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
 
@@ -27,7 +28,7 @@ def can_capture(recipe: Recipe) -> bool:
         recipe: Has the losses.
     """
     losses = [x for x in recipe.losses.values() if x.reference == "style" and x.weight > 0]
-    return bool(losses) and all(isinstance(loss, SummaryLoss) for loss in losses)
+    return bool(losses) and all(isinstance(loss, StorableLoss) for loss in losses)
 
 
 def capture_style(style: Style, sizes: Sequence[int] | None, recipe: Recipe) -> Style:
@@ -73,12 +74,12 @@ def capture_painting(
     return Style(statistics, weight=style.weight, region=style.region)
 
 
-def _style_losses(recipe: Recipe) -> dict[str, SummaryLoss]:
-    losses = {}
+def _style_losses(recipe: Recipe) -> dict[str, Loss]:
+    losses: dict[str, Loss] = {}
     for name, loss in recipe.losses.items():
         if loss.reference != "style" or loss.weight == 0:
             continue
-        if not isinstance(loss, SummaryLoss):
+        if not isinstance(loss, StorableLoss):
             raise ValueError(
                 f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
                 "of which no statistics can be kept. Use a StatisticLoss, or the painting."

@@ -15,7 +15,7 @@ from nst._engine.scales import NumScales
 from nst._engine.tiles import Tile
 from nst._utils.checks import at_least, non_negative, one_of
 from nst.images import ImageLike
-from nst.losses.kinds import Loss
+from nst.losses import Loss
 from nst.optim.by_name import OptimizerLike
 
 __all__ = ["ColorWhen", "Handles", "Recipe", "check_losses"]

@@ -20,7 +20,7 @@ from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
 from nst.callbacks.base import RunState
 from nst.images import ImageLike, Picture, fit, resize
-from nst.losses.kinds import Loss
+from nst.losses import Loss
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
 

@@ -20,7 +20,8 @@ from nst._engine.terms import Tallies, Term, gradient_of, no_sum
 from nst._engine.view import Extractor, View
 from nst._network.sweep import Sweep
 from nst._utils.memory import is_exhausted
-from nst.losses.kinds import Features, Loss, Statistic, StatisticLoss, SummaryLoss
+from nst.losses import Features, Loss, Statistic, StatisticLoss
+from nst.losses.base import StorableLoss
 
 __all__ = ["Objective"]
 
@@ -334,7 +335,7 @@ class Objective:
             features = masked(self._features(image, _union(chosen.values())), mask)
             return Seen(features, summaries_of(chosen, features))
         # What is no statistic, such as a pointwise loss of a style, sees the features themselves.
-        others = _union(loss for loss in chosen.values() if not isinstance(loss, SummaryLoss))
+        others = _union(loss for loss in chosen.values() if not isinstance(loss, StorableLoss))
         features = masked(self._features(image, others), mask)
         of_pixels = {n: loss for n, loss in chosen.items() if Term(loss).sees_pixels_only}
         tallies = {

@@ -13,7 +13,8 @@ from nst._engine.scales import Scale, plan_scales
 from nst._utils.hashing import hash_network
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import fit
-from nst.losses.kinds import Loss, SummaryLoss
+from nst.losses import Loss
+from nst.losses.base import StorableLoss
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style
 
@@ -88,7 +89,7 @@ def check_masks(
     if all(mask is None for mask in [*masks, *regions.values()]):
         return
     for name, loss in losses.items():
-        if loss.weight > 0 and loss.reference == "style" and not isinstance(loss, SummaryLoss):
+        if loss.weight > 0 and loss.reference == "style" and not isinstance(loss, StorableLoss):
             raise ValueError(
                 f"`style` has a region, a mask or a rotation, or `where` is given, but the loss "
                 f"{name!r} ({type(loss).__name__}) is not a mean over positions that could be "
@@ -122,7 +123,7 @@ def check_captured(
         for name, loss in recipe.losses.items():
             if loss.reference != "style" or loss.weight == 0:
                 continue
-            if not isinstance(loss, SummaryLoss):
+            if not isinstance(loss, StorableLoss):
                 raise ValueError(
                     f"`style` is one of which only statistics were kept, but the loss {name!r} "
                     f"({type(loss).__name__}) compares with the painting itself. Use the painting, "

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from nst.losses.kinds import Features, Loss, Statistic, SummaryLoss
+from nst.losses import Features, Loss, Statistic
+from nst.losses.base import StorableLoss
 
 __all__ = ["Reference", "Region", "Seen", "capture", "masked", "summaries_of"]
 
@@ -19,7 +20,7 @@ class Reference(NamedTuple):
     """`(1, 3, h, w)`."""
     mask: Tensor | None = None
     """Which part of the picture counts, `(1, 1, h, w)`; None for all of it."""
-    summaries: Callable[[SummaryLoss], Mapping[str, Statistic]] | None = None
+    summaries: Callable[[Loss], Mapping[str, Statistic]] | None = None
     """Without a picture: the statistics that a loss would have made of it."""
 
 
@@ -51,7 +52,7 @@ def summaries_of(
         losses: Name to loss; those that keep no statistics are left out.
         features: Of the style.
     """
-    return {n: x.summarize(features) for n, x in losses.items() if isinstance(x, SummaryLoss)}
+    return {n: x.summarize(features) for n, x in losses.items() if isinstance(x, StorableLoss)}
 
 
 def capture(
@@ -68,7 +69,7 @@ def capture(
     Raises:
         ValueError: The loss needs the picture of a style of which only statistics were kept.
     """
-    if isinstance(loss, SummaryLoss):
+    if isinstance(loss, StorableLoss):
         loss.capture_summaries([_summary(name, loss, each) for each in seen], blend)
         return
     features = [each.features for each in seen if isinstance(each, Seen)]
@@ -80,7 +81,7 @@ def capture(
     loss.capture(features, blend)
 
 
-def _summary(name: str, loss: SummaryLoss, seen: Seen | Reference) -> Mapping[str, Statistic]:
+def _summary(name: str, loss: Loss, seen: Seen | Reference) -> Mapping[str, Statistic]:
     if isinstance(seen, Seen):
         return seen.summaries[name]
     assert seen.summaries is not None

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst import functional
-from nst.losses.kinds import Features, Loss, PointwiseLoss, Statistic, StatisticLoss, parts_of
+from nst.losses import Features, Loss, PointwiseLoss, Statistic, StatisticLoss
+from nst.losses.base import parts_of
 
-__all__ = ["StatisticTally", "Tally", "adds_up", "promises_sums", "tally"]
+__all__ = ["StatisticTally", "Tally", "adds_up", "tally"]
 
 # Positions on which a loss is tried. Enough to tell a mean from what is none.
 _TRIED = 64
@@ -161,14 +161,14 @@ class StatisticTally(Tally):
 
     def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Statistic:
         """Return what some rows have part in the statistic of all."""
-        n, _, rows, width = feature.shape
-        if self._mask is None:
-            weight = feature.new_full((n, 1, 1), 1 / (height * width))
-        else:
+        weight = None
+        if self._mask is not None:
             if layer not in self._weights:
-                self._weights[layer] = functional.mask_weight(self._mask, (height, width))
-            weight = self._weights[layer][..., first * width : (first + rows) * width]
-        return self._loss.statistic(feature.flatten(2), weight)
+                self._weights[layer] = functional.mask_weight(
+                    self._mask, (height, feature.shape[-1])
+                )
+            weight = self._weights[layer]
+        return self._loss.share(layer, feature, first, height, weight)
 
 
 class _PointwiseTally(Tally):
@@ -213,19 +213,6 @@ class _PointwiseTally(Tally):
         return (error.flatten(1).mean(1) * (part / scale)).mean()
 
 
-def promises_sums(loss: Loss) -> bool:
-    """Tell whether a loss is of a kind that can be shown its features some rows at a time.
-
-    Args:
-        loss: Any. One that does something else than its kind, as a method is its own, is not.
-    """
-    if isinstance(loss, StatisticLoss):
-        return _inherits(loss, StatisticLoss, "summarize", "compare", "forward", "capture")
-    return isinstance(loss, PointwiseLoss) and _inherits(
-        loss, PointwiseLoss, "errors", "forward", "capture"
-    )
-
-
 def adds_up(loss: Loss, features: Features) -> bool:
     """Tell whether a loss can be shown its features some rows at a time.
 
@@ -236,18 +223,12 @@ def adds_up(loss: Loss, features: Features) -> bool:
         loss: Any.
         features: Maps every layer of the loss to a few rows.
     """
-    if not promises_sums(loss):
+    if not loss.adds_up:
         return False
     if isinstance(loss, StatisticLoss):
         return all(_is_sum(loss, features[layer]) for layer in loss.layers)
     assert isinstance(loss, PointwiseLoss)
     return all(_is_pointwise(loss, features[layer]) for layer in loss.layers)
-
-
-def _inherits(loss: Loss, kind: Any, *methods: str) -> bool:
-    """Tell whether a loss does as its kind does; one with hooks or methods of its own may not."""
-    own = all(getattr(type(loss), name) is getattr(kind, name) for name in methods)
-    return own and not loss._forward_hooks and not loss._forward_pre_hooks
 
 
 @torch.no_grad()

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from nst._engine.processes import Share
 from nst._engine.references import masked
-from nst._engine.tally import Tally, promises_sums, tally
+from nst._engine.tally import Tally, tally
 from nst._network.segment import FeatureGradient
-from nst.losses.kinds import Features, Loss
+from nst.losses import Features, Loss
 
 __all__ = ["Tallies", "Term", "gradient_of", "no_sum", "sees_pixels_only", "whole_only"]
 
@@ -151,7 +151,7 @@ def sees_pixels_only(loss: Loss) -> bool:
 
 def whole_only(loss: Loss) -> bool:
     """Tell by its kind whether a loss must be shown all features of a picture at once."""
-    return not sees_pixels_only(loss) and not promises_sums(loss)
+    return not sees_pixels_only(loss) and not loss.adds_up
 
 
 def no_sum(name: str, loss: Loss, case: str, remedy: str) -> ValueError:

@@ -15,7 +15,7 @@ from nst._engine.terms import no_sum, whole_only
 from nst._utils.checks import at_least, one_of
 from nst._utils.memory import free_memory, is_exhausted
 from nst._utils.text import byte_count
-from nst.losses.kinds import Loss
+from nst.losses import Loss
 
 __all__ = ["ROWS", "Tile", "check_tile", "choose_tile", "explaining_memory", "refuse_tiles"]
 

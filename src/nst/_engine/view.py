@@ -11,7 +11,7 @@ from torch import Tensor
 from nst._engine.processes import Share
 from nst._network.segment import See
 from nst._network.sweep import Sweep
-from nst.losses.kinds import Features
+from nst.losses import Features
 
 __all__ = ["Extractor", "View"]
 

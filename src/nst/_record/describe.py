@@ -21,7 +21,7 @@ from nst._utils.version import __version__
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
-from nst.losses.kinds import Loss
+from nst.losses import Loss
 from nst.optim.by_name import OptimizerLike
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style

@@ -22,8 +22,7 @@ from nst._utils.hashing import fingerprint
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS
-from nst.losses.catalog import LOSSES
-from nst.losses.kinds import Loss
+from nst.losses import LOSSES, Loss
 from nst.optim.by_name import optimizer_factory
 from nst.styles.style import Style, as_styles
 

@@ -16,9 +16,7 @@ from typing import Any
 from nst._engine.reader import INITS
 from nst.color import COLOR_METHODS
 from nst.extractors.weights import NAMED_WEIGHTS
-from nst.losses.catalog import LOSSES
-from nst.losses.content import TotalVariationLoss
-from nst.losses.kinds import Loss
+from nst.losses import LOSSES, Loss, TotalVariationLoss
 from nst.presets import PRESETS, preset
 
 __all__ = [

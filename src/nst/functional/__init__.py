@@ -1,7 +1,13 @@
-"""Every formula, once: tensors in, tensors out.
+"""Formulas of the losses.
 
-Features are `(N, C, P)`, P positions of C channels; weights are `(N, 1, P)`, or `(N, 1, 1)` where
-all positions weigh the same.
+Features are `(N, C, P)`: P positions of C channels. The weights of positions are `(N, 1, P)`, or
+`(N, 1, 1)` where all are equal; by default they are equal and sum to one. A *statistic* is a
+weighted sum over positions, so it is linear in its weights, which makes blending of styles and
+regions possible. Distances are one number for each picture, `(N,)`; the first dimension of a target
+may be 1, to compare every picture with the same target.
+
+Gatys et al. is "Image Style Transfer Using Convolutional Neural Networks" (CVPR 2016), Johnson et
+al. is "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
 """
 
 from nst.functional.covariances import (
@@ -21,17 +27,16 @@ from nst.functional.matching import (
     unit_features,
     unit_floor,
 )
+from nst.functional.smoothness import laplacian, total_variation
 from nst.functional.statistics import (
     cross_gram,
     gram_matrix,
-    laplacian,
     mask_weight,
     mean,
     mean_square_error,
     relative_square_error,
     second_moment,
     square_size,
-    total_variation,
     uniform_weight,
 )
 

@@ -1,4 +1,4 @@
-"""The formulas of the channels' variances and covariances; see `nst.functional`."""
+"""Variances and covariances of channels, and their distance; see `nst.functional`."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = [
-    "covariance",
-    "regularized",
-    "square_root",
-    "squared_bures",
-    "standard_deviation",
-]
-
 
 def covariance(gram: Tensor, mean: Tensor) -> Tensor:
-    r"""Return the covariance of the channels from raw moments, \(\Sigma = G - \mu \mu^\top\).
+    r"""Return the covariance of the channels, \(\Sigma = G - \mu \mu^\top\), `(N, C, C)`.
 
-    Args:
-        gram: Gram matrices of weights that sum to one, `(N, C, C)`.
-        mean: Mean responses, `(N, C)`.
+    From Gram matrices `(N, C, C)` and means `(N, C)` of weights that sum to one.
 
     Examples:
         >>> covariance(torch.tensor([[[5.0]]]), torch.tensor([[2.0]])).tolist()  # of 1 and 3
@@ -34,13 +24,9 @@ def covariance(gram: Tensor, mean: Tensor) -> Tensor:
 def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
     r"""Return the standard deviation of every channel, \(\sqrt{\max(m - \mu^2, 0) + \epsilon}\).
 
-    Where that is 0, so is the gradient.
-
-    Args:
-        mean: `(N, C)`.
-        second_moment: `(N, C)`; rounding may leave it a little below the squared mean.
-        floor: \(\epsilon\), well above the rounding of the second moment: without it, the slope
-            of a channel that hardly varies has no bound.
+    Where that is 0, so is the gradient. All are `(N, C)`; rounding may leave `second_moment` a
+    little below the squared mean. `floor`, \(\epsilon\), must be well above the rounding of the
+    second moment: without it, the slope of a channel that hardly varies is unbounded.
 
     Examples:
         >>> standard_deviation(torch.tensor([[2.0]]), torch.tensor([[13.0]]), 0.0).tolist()
@@ -53,14 +39,11 @@ def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | floa
 
 
 def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
-    r"""Return \(\Sigma + \epsilon I\), as `squared_bures` needs it.
+    r"""Return \(\Sigma + \epsilon I\), as `squared_bures` requires it.
 
-    It makes singular matrices regular (of a channel that never responds, or of more channels than
-    positions), and what rounding left of features that never vary.
-
-    Args:
-        covariance: `(N, C, C)`.
-        floor: \(\epsilon\), well above the rounding of the Gram matrix, `(N,)` or `(1,)`.
+    It makes singular matrices regular: those of a channel that never responds, of more channels
+    than positions, or of features that never vary. `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be
+    well above the rounding of the Gram matrix.
 
     Examples:
         >>> regularized(torch.ones(1, 2, 2), torch.tensor([0.5])).tolist()
@@ -71,10 +54,9 @@ def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
 
 
 def square_root(matrix: Tensor) -> Tensor:
-    r"""Return the symmetric square root of positive semidefinite matrices, without gradient.
+    r"""Return the symmetric square root of positive semidefinite matrices `(N, C, C)`.
 
-    Args:
-        matrix: Symmetric, `(N, C, C)`; eigenvalues that rounding left below 0 are taken for 0.
+    Without gradient. Eigenvalues that rounding left below 0 are treated as 0.
 
     Examples:
         >>> square_root(torch.tensor([[[4.0, 0.0], [0.0, 9.0]]])).tolist()
@@ -86,22 +68,19 @@ def square_root(matrix: Tensor) -> Tensor:
 
 
 def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
-    r"""Return the squared Bures distance between covariances, given one's square root A.
+    r"""Return the squared Bures distance between covariances, given one's square root A, `(N,)`.
 
     $$\operatorname{tr}(\Sigma + A^2 - 2 (A \Sigma A)^{1/2}), \qquad
     \frac{\partial}{\partial \Sigma} = I - A (A \Sigma A)^{-1/2} A$$
 
-    It is what the squared Wasserstein distance between normal distributions adds to that of their
-    means. Computed in float64.
+    The squared Wasserstein distance between normal distributions is this plus the squared distance
+    of their means. Computed in float64.
 
     Args:
-        covariance: `regularized`, `(N, C, C)`.
+        covariance: Result of `regularized`, `(N, C, C)`.
         root: `square_root` of the target's, regularized alike, `(N, C, C)` or `(1, C, C)`.
-        floor: What `regularized` added, `(N,)` or `(1,)`: no variance, in any direction, is taken
-            for less than a quarter of it, whatever rounding has left.
-
-    Returns:
-        One number for each picture, `(N,)`.
+        floor: The `floor` of `regularized`, `(N,)` or `(1,)`; variances that rounding left below a
+            quarter of it, in any direction, are raised to that.
 
     Examples:
         >>> four, nine = torch.full((1, 1, 1), 4.0), torch.full((1, 1, 1), 9.0)
@@ -123,8 +102,8 @@ class _TraceOfRoot(torch.autograd.Function):
         product = a @ (sigma + sigma.mT) @ a / 2
         values, vectors = _eigen(product)
         moved = a @ vectors
-        # v'ASAv is no less than the floor times |Av|^2, but rounding leaves values of any sign. A
-        # quarter of it leaves alone the little that both sides have in common at the target.
+        # Without rounding, v'ASAv is at least the floor times |Av|^2. A quarter of that as limit
+        # does not act at the target.
         least = floor[:, None] / 4 * moved.square().sum(1)
         roots = values.maximum(least).clamp_min(1e-300).sqrt()
         ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)
@@ -141,7 +120,7 @@ class _TraceOfRoot(torch.autograd.Function):
 def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues and eigenvectors; eigenvalues of NaN where the matrix is not finite."""
     finite = matrix.isfinite().flatten(1).all(1)
-    # The solver raises an error there, where a run is to end with the reason that it diverged.
+    # The solver would raise an error, where a run should end with the reason that it diverged.
     values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix, 0))
     return torch.where(finite[:, None], values, torch.nan), vectors
 

@@ -1,4 +1,4 @@
-"""The formulas that compare sets of features rather than their means; see `nst.functional`."""
+"""Distances between sets of features rather than their means; see `nst.functional`."""
 
 from __future__ import annotations
 
@@ -6,33 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    "nearest_neighbor_error",
-    "relaxed_transport",
-    "sample_positions",
-    "self_similarity",
-    "sliced_wasserstein",
-    "sorted_error",
-    "unit_features",
-    "unit_floor",
-]
-
-# At most so many pairs of positions are compared at once: 64 MB in float32.
+# Largest number of pairs of positions to compare at once: 64 MB in float32.
 _PAIRS = 2**24
 
 
 def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
-    """Return the features at some positions, drawn evenly; at all of them if there are no more.
+    """Return the features at random positions, `(N, C, min(P, count))`.
 
-    Equal seeds draw equal positions of equally many.
-
-    Args:
-        feature: Features, `(N, C, P)`.
-        count: At most how many positions.
-        seed: No global generator is touched.
-
-    Returns:
-        `(N, C, min(P, count))`.
+    The same seed draws the same positions for equal P; no global generator is touched.
 
     Examples:
         >>> tuple(sample_positions(torch.rand(1, 3, 100), 10, seed=0).shape)
@@ -47,17 +28,14 @@ def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
 
 
 def sorted_error(value: Tensor, target: Tensor) -> Tensor:
-    r"""Return the squared Wasserstein distance of values on a line, as a mean over channels.
+    r"""Return the squared Wasserstein distance of the values, a mean over channels, `(N,)`.
 
-    \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of values sorted by size, the target's interpolated to
-    equally many. That is also the mean square change which matching the target's histogram makes.
+    \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of sorted values, the target's interpolated to the
+    same number. Matching the target's histogram changes the values by this mean square.
 
     Args:
         value: `(N, C, P)`.
         target: `(N, C, Q)` or `(1, C, Q)`, sorted along the last dimension.
-
-    Returns:
-        One number for each picture, `(N,)`.
 
     Examples:
         >>> value, target = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 5.0]]])
@@ -71,17 +49,14 @@ def sorted_error(value: Tensor, target: Tensor) -> Tensor:
 
 
 def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> Tensor:
-    r"""Return the sliced Wasserstein distance: `sorted_error` of features seen along directions.
+    r"""Return the sliced Wasserstein distance, `(N,)`: `sorted_error` of projected features.
 
     Heitz et al., "A Sliced Wasserstein Loss for Neural Texture Synthesis" (CVPR 2021).
 
     Args:
-        feature: Features, `(N, C, P)`.
+        feature: `(N, C, P)`.
         target: Features projected on the directions and sorted, `(N, K, Q)` or `(1, K, Q)`.
         directions: Unit vectors, `(K, C)`.
-
-    Returns:
-        One number for each picture, `(N,)`.
 
     Examples:
         >>> feature = torch.tensor([[[3.0, 1.0], [0.0, 0.0]]])
@@ -92,50 +67,38 @@ def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> T
 
 
 def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
-    r"""Return how far each feature is from the nearest target: \(\overline{1 - \cos}\), centered.
+    r"""Return how far each feature is from the nearest target: \(\overline{1 - \cos}\), `(N,)`.
 
-    Each set's mean is taken out first. Which target is the nearest is found without gradient, some
-    positions at a time. Kolkin et al., "Neural Neighbor Style Transfer" (2022).
-
-    Args:
-        feature: Features, `(N, C, P)`.
-        target: Features, `(N, C, Q)` or `(1, C, Q)`.
-
-    Returns:
-        One number for each picture, between 0 and 2, `(N,)`.
+    Between 0 and 2. The means of both sets, `(N, C, P)` and `(N, C, Q)` or `(1, C, Q)`, are
+    subtracted first; the search for the nearest has no gradient. Kolkin et al., "Neural Neighbor
+    Style Transfer" (2022).
 
     Examples:
         >>> feature = torch.rand(1, 8, 20)
         >>> round(float(nearest_neighbor_error(feature, feature)), 5)
         0.0
     """
-    # Measured before centering, which leaves nothing but rounding of features that are all equal.
+    # Before centering, which leaves only rounding errors where all features are equal.
     own_floor, other_floor = _floors(feature, target)
     own = _unit(feature - feature.mean(-1, keepdim=True), own_floor)
     other = _unit(target - target.mean(-1, keepdim=True), other_floor)
     other = other.expand(len(feature), -1, -1)
     chosen = other.gather(2, _nearest(own.detach(), other)[:, None].expand_as(own))
-    return (own - chosen).square().sum(1).mean(1) / 2  # is 1 - cos, and exact near 0
+    return (own - chosen).square().sum(1).mean(1) / 2  # equals 1 - cos, and is exact near 0
 
 
 def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
-    r"""Return the relaxed earth mover's distance between features, by cosine distance.
+    r"""Return the relaxed earth mover's distance between features, by cosine distance, `(N,)`.
 
     $$\max\bigl(\overline{\min_j C_{ij}}, \overline{\min_i C_{ij}}\bigr), \qquad
     C_{ij} = 1 - \cos(F_i, \hat F_j)$$
 
-    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019).
-
-    Args:
-        feature: Features, `(N, C, P)`.
-        target: Features, `(N, C, Q)` or `(1, C, Q)`.
-
-    Returns:
-        One number for each picture, between 0 and 2, `(N,)`.
+    Between 0 and 2, of `(N, C, P)` and `(N, C, Q)` or `(1, C, Q)`. Kolkin et al., "Style Transfer
+    by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019).
 
     Examples:
         >>> one, two = torch.tensor([[[1.0], [0.0]]]), torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
-        >>> relaxed_transport(one, two).tolist()  # to one of two, which is half of the way
+        >>> relaxed_transport(one, two).tolist()  # the second target is at distance 1
         [0.5]
     """
     own_floor, other_floor = _floors(feature, target)
@@ -149,13 +112,9 @@ def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
 
 
 def self_similarity(feature: Tensor) -> Tensor:
-    r"""Return the cosine distances between all positions, each column divided by its sum.
+    r"""Return the cosine distances between positions, `(N, P, P)`, each column divided by its sum.
 
-    Args:
-        feature: Features, `(N, C, P)`.
-
-    Returns:
-        `(N, P, P)`; a column of equal features is all 0.
+    A column of equal features is all 0.
 
     Examples:
         >>> self_similarity(torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])).tolist()
@@ -168,19 +127,15 @@ def self_similarity(feature: Tensor) -> Tensor:
 
 
 def unit_features(feature: Tensor, floor: Tensor | None = None) -> Tensor:
-    r"""Bring each position's features to length 1: what is there, not how strongly it responds.
+    r"""Scale the features of each position to length 1.
 
     \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\), where \(\epsilon\) is a hundred-millionth of
-    the mean of \(\lVert F_p \rVert^2\): where next to nothing responds, features stay near zero and
-    the gradient bounded. The square distance of two features of length 1 is \(2 - 2 \cos\).
+    the mean of \(\lVert F_p \rVert^2\): features of almost no response stay near zero, and the
+    gradient bounded. The square distance of two features of length 1 is \(2 - 2 \cos\).
 
     Args:
-        feature: Features, `(N, C, P)`.
-        floor: \(\epsilon\) in place of the features' own, `unit_floor` of others, `(N, 1, 1)` or
-            `(N, 1, P)`.
-
-    Returns:
-        `(N, C, P)`.
+        feature: `(N, C, P)`.
+        floor: \(\epsilon\), such as the `unit_floor` of other features, `(N, 1, 1)` or `(N, 1, P)`.
 
     Examples:
         >>> found = unit_features(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
@@ -193,9 +148,6 @@ def unit_features(feature: Tensor, floor: Tensor | None = None) -> Tensor:
 def unit_floor(feature: Tensor) -> Tensor:
     r"""Return \(\epsilon\) of `unit_features`, `(N, 1, 1)`; 1 for features that are all zero.
 
-    Args:
-        feature: Features, `(N, C, P)`.
-
     Examples:
         >>> unit_floor(torch.zeros(1, 2, 3)).item()
         1.0
@@ -205,18 +157,13 @@ def unit_floor(feature: Tensor) -> Tensor:
 
 
 def _unit(feature: Tensor, floor: Tensor) -> Tensor:
-    """Bring each position's features to length 1; of zeros, the gradient stays bounded.
-
-    Args:
-        feature: Features, `(N, C, P)`.
-        floor: Features whose squared length is not well above it stay shorter, `(N, 1, 1)`.
-    """
+    """Scale each position's features to length 1, or less where they do not exceed the floor."""
     squares = feature.square().sum(1, keepdim=True)
     return feature / (squares + floor + torch.finfo(feature.dtype).tiny).sqrt()
 
 
 def _floors(feature: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the floors of the two for `_unit`: equal where both are, and no less if one is 0."""
+    """Return floors of both for `_unit`: equal if the sets are, and the target's may be 0."""
     own, other = _mean_square_length(feature), _mean_square_length(target)
     return 1e-8 * (own + other) / 2, 1e-8 * other
 
@@ -226,7 +173,7 @@ def _mean_square_length(feature: Tensor) -> Tensor:
 
 
 def _nearest(own: Tensor, other: Tensor) -> Tensor:
-    """Return which of the others `(N, C, Q)` is nearest to each own, of length 1 or 0."""
+    """Return the index of the nearest of the others, `(N, C, Q)`, to each own, of length 1 or 0."""
     rows = max(1, _PAIRS // (len(own) * other.shape[-1]))
     half = other.square().sum(1, keepdim=True) / 2
     found = [(some.mT @ other - half).argmax(-1) for some in torch.split(own, rows, dim=-1)]

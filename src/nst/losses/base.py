@@ -1,37 +1,51 @@
-"""What every loss has: a weight, layers, targets that are kept."""
+"""What all losses share: a weight, layers, and targets."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from nst._utils.checks import non_negative, normalized_blend
 
-__all__ = ["Features", "LayerLoss", "Layers", "Loss", "Statistic", "parts_of"]
+__all__ = [
+    "FeatureLoss",
+    "Features",
+    "LayerLoss",
+    "Layers",
+    "Loss",
+    "References",
+    "Statistic",
+    "StorableLoss",
+    "as_list",
+    "parts_of",
+]
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
 
-Where only a part of the picture counts, `"mask"` says how much each pixel does, `(N, 1, H, W)` or
-`(1, 1, H, W)`; a `StatisticLoss` heeds it in `capture` and `forward`."""
+An optional `"mask"`, `(N, 1, H, W)` or `(1, 1, H, W)`, weights the pixels; a `StatisticLoss`
+supports it in `capture` and `forward`."""
 Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
-"""What summarizes a feature map; the first dimension of each tensor is the batch."""
+"""Summary of a feature map; the first dimension of each tensor is the batch."""
 Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
+References: TypeAlias = Features | Sequence[Features]
 
 
 class Loss(nn.Module, ABC):
     """Scores the features of the picture being optimized; lower is better.
 
-    Subclass it for what neither of the two other kinds can say: `forward` returns a scalar, and
-    `capture`, if the loss compares with something, keeps what it compares with.
+    Subclass it for anything that is neither a `StatisticLoss` nor a `PointwiseLoss`: `forward`
+    returns a scalar, and `capture` stores a target if the loss has one.
 
     Args:
-        weight: What the loop multiplies the loss with; non-negative. `forward` leaves it out, so
-            a subclass cannot forget it, and both values can be reported.
+        weight: Factor by which the loop multiplies the loss; non-negative. `forward` leaves it
+            out, so a subclass cannot forget it, and both values can be reported.
 
     Raises:
         ValueError: The weight is negative or not finite.
@@ -46,22 +60,24 @@ class Loss(nn.Module, ABC):
     """
 
     layers: tuple[str, ...] = ("image",)
-    """What `forward` and `capture` read from the features."""
+    """Layers that `forward` and `capture` read from the features."""
     reference: ClassVar[Literal["content", "style"] | None] = None
-    """Whose features `capture` is called with; None if the loss compares with nothing."""
+    """Whose features `capture` is called with; None if the loss has no target."""
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = non_negative("weight", weight)
 
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep what `forward` compares with. Called once for each scale; does nothing here.
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        """Store the target of `forward`; called once per scale. Does nothing by default.
 
         Args:
-            references: The features of the content, or of each style.
-            blend: The weights of several references; equal by default.
+            references: Features of the content, or of one style or several, of any sizes.
+            blend: Weights of several references, of any sum; equal by default.
+
+        Raises:
+            ValueError: No references, or more than the loss can blend; weights that do not match
+                them, are negative or all zero; or a mask that the loss does not support.
         """
 
     @abstractmethod
@@ -70,15 +86,43 @@ class Loss(nn.Module, ABC):
 
         Args:
             features: Maps every layer of `layers` to its features.
+
+        Raises:
+            RuntimeError: `capture` has not been called.
+            ValueError: A layer is missing, or the features do not fit the captured ones.
         """
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether the loss can be computed from parts of its layers, by `share` and `compare`."""
+        return False
+
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {"weight": self.weight}
+        """Return the constructor's arguments by name; a subclass adds its own."""
+        kind = next(k for k in type(self).__mro__ if k.__module__.split(".")[0] == "nst")
+        return {name: getattr(self, name) for name in inspect.signature(kind).parameters}
 
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+    def _inherits(self, kind: Any, *methods: str) -> bool:
+        """Return whether the loss has these methods from its kind, and no hooks."""
+        own = all(getattr(type(self), name) is getattr(kind, name) for name in methods)
+        return own and not self._forward_hooks and not self._forward_pre_hooks
+
+
+@runtime_checkable
+class StorableLoss(Protocol):
+    """A loss whose target can be stored in a file: it blends linear summaries of pictures."""
+
+    def summarize(self, features: Features) -> Mapping[str, Statistic]:
+        """Return the summary of each layer of a picture, linear in the weights of positions."""
+
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
+    ) -> None:
+        """Store a target from what `summarize` returned for each reference."""
 
 
 class LayerLoss(Loss):
@@ -90,34 +134,40 @@ class LayerLoss(Loss):
         super().__init__(weight=weight)
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
-        self._num_parts: dict[str, int | None] = {}  # of a tuple
+        self._tuples: dict[str, bool] = {}  # whether a layer's target is a tuple
+        self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
+    @override
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {"layers": dict(self.layer_weights), **super().settings()}
+        settings = super().settings()
+        if "layers" in settings:  # not if the constructor leaves no choice
+            settings["layers"] = dict(self.layer_weights)
+        return settings
 
     def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
 
-    def _keep(self, layer: str, target: Statistic) -> None:
-        parts = parts_of(target)
-        self._num_parts[layer] = len(parts) if isinstance(target, tuple) else None
-        for i, part in enumerate(parts):
-            # Buffers follow `.to()`; a target is no part of what a checkpoint should hold.
-            self.register_buffer(self._buffer(layer, i), part.detach(), persistent=False)
-        stale = len(parts)
-        while self._buffer(layer, stale) in self._buffers:  # an earlier capture had more parts
-            delattr(self, self._buffer(layer, stale))
-            stale += 1
+    def _store(self, layer: str, target: Statistic, shapes: Sequence[torch.Size]) -> None:
+        """Store a target as buffers, which follow `.to()` and stay out of `state_dict()`."""
+        for name in self._buffer_names(layer):  # an earlier capture may have had more parts
+            delattr(self, name)
+        for i, part in enumerate(parts_of(target)):
+            # By number: a layer may be called "features.3", which a buffer may not.
+            name = f"_target_{self.layers.index(layer)}_{i}"
+            self.register_buffer(name, part.detach(), persistent=False)
+        self._tuples[layer], self._shapes[layer] = isinstance(target, tuple), list(shapes)
 
-    def _kept(self, layer: str) -> Statistic:
-        """Return what `_keep` was given, in the same form."""
-        if layer not in self._num_parts:
+    def _target(self, layer: str) -> Any:
+        """Return what was stored, a tensor or a tuple of tensors."""
+        if layer not in self._tuples:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        count = self._num_parts[layer]
-        parts = (self.get_buffer(self._buffer(layer, i)) for i in range(count or 1))
-        return next(parts) if count is None else tuple(parts)
+        parts = tuple(self.get_buffer(name) for name in self._buffer_names(layer))
+        return parts if self._tuples[layer] else parts[0]
+
+    def _buffer_names(self, layer: str) -> list[str]:
+        prefix = f"_target_{self.layers.index(layer)}_"
+        return [name for name in self._buffers if name.startswith(prefix)]
 
     def _feature(self, layer: str, features: Features) -> Tensor:
         if layer not in features:
@@ -127,22 +177,27 @@ class LayerLoss(Loss):
             )
         return features[layer]
 
-    def _check_fit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> None:
-        # Broadcasting would compare what does not belong together, and `F.mse_loss` only warns.
-        if tuple(given[1:]) != tuple(captured[1:]) or captured[0] not in (1, given[0]):
-            raise self._misfit(layer, given, captured)
+    def _check_fit(
+        self, layer: str, given: Sequence[int], captured: Sequence[int], dims: int | None = None
+    ) -> None:
+        """Raise unless two shapes agree in their first `dims`; a captured batch of 1 fits any."""
+        # Broadcasting would compare unrelated values, and `F.mse_loss` only warns.
+        given, captured = tuple(given), tuple(captured)
+        if given[1:dims] != captured[1:dims] or captured[0] not in (1, given[0]):
+            raise ValueError(
+                f"{type(self).__name__} captured {captured} at {layer!r} and is given {given}. "
+                "Capture again from references that fit."
+            )
 
-    def _misfit(self, layer: str, given: Sequence[int], captured: Sequence[int]) -> ValueError:
-        return ValueError(
-            f"{type(self).__name__} captured {tuple(captured)} at {layer!r} and is given "
-            f"{tuple(given)}. Capture again from references that fit."
-        )
+    def _check_statistic(self, layer: str, statistic: Statistic) -> None:
+        given, captured = [part.shape for part in parts_of(statistic)], self._shapes[layer]
+        self._check_fit(layer, [1, len(given)], [1, len(captured)])
+        for one, other in zip(given, captured, strict=True):
+            self._check_fit(layer, one, other)
 
-    def _only(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None
-    ) -> Features:
+    def _single(self, references: References, blend: Sequence[float] | None) -> Features:
         """Return the one reference of a loss that cannot blend several."""
-        references = [references] if isinstance(references, Mapping) else list(references)
+        references = as_list(references)
         normalized_blend(blend, len(references))
         if len(references) > 1:
             raise ValueError(
@@ -151,9 +206,79 @@ class LayerLoss(Loss):
             )
         return references[0]
 
-    def _buffer(self, layer: str, part: int) -> str:
-        # By number: a layer of another network may be called "features.3", which no buffer may.
-        return f"_target_{self.layers.index(layer)}_{part}"
+    def _store_blends(
+        self,
+        summaries: Sequence[Mapping[str, Statistic]],
+        blend: Sequence[float] | None,
+        prepare: Callable[[Statistic], Statistic],
+    ) -> None:
+        """Store as targets what `prepare` returns for each layer's blended statistic."""
+        weights = normalized_blend(blend, len(summaries))
+        for layer, first in summaries[0].items():
+            if layer not in self.layers:  # captured for another loss as well
+                continue
+            columns = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
+            try:
+                blended = tuple(
+                    torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum(0)
+                    for parts in columns
+                )
+                target = prepare(blended if isinstance(first, tuple) else blended[0])
+            except (RuntimeError, TypeError, ValueError) as error:  # such as of a forged file
+                raise ValueError(
+                    f"{type(self).__name__} cannot use the statistics captured at {layer!r} "
+                    f"({error}). Capture again from references that fit."
+                ) from error
+            self._store(layer, target, [part.shape for part in blended])
+
+
+class FeatureLoss(LayerLoss):
+    """Compares features with those of the references, which cannot be averaged.
+
+    The loss against several styles is the blend of the losses against each.
+    """
+
+    @override
+    @torch.no_grad()
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        if self.reference == "content":
+            references, blend = [self._single(references, blend)], None
+        references = as_list(references)
+        weights = normalized_blend(blend, len(references))
+        if self.reference == "style" and any("mask" in features for features in references):
+            raise ValueError(
+                f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
+                "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
+            )
+        chosen = [features for features, w in zip(references, weights, strict=True) if w > 0]
+        found = {layer: [self._feature(layer, each) for each in chosen] for layer in self.layers}
+        self._blend = [weight for weight in weights if weight > 0]
+        for layer, some in found.items():
+            target = tuple(part for feature in some for part in self._prepare(feature))
+            self._store(layer, target, [feature.shape for feature in some])
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        dims = 2 if self.reference == "style" else None
+        terms = {}
+        for layer in self.layers:
+            target = self._target(layer)
+            feature = self._feature(layer, features)
+            size, errors = len(target) // len(self._blend), []
+            for i, (weight, shape) in enumerate(zip(self._blend, self._shapes[layer], strict=True)):
+                self._check_fit(layer, feature.shape, shape, dims)
+                own = target[i * size : (i + 1) * size]
+                errors.append(weight * self._error(feature, *own).mean())
+            terms[layer] = torch.stack(errors).sum()
+        return self._weighted_sum(terms)
+
+    @abstractmethod
+    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
+        """Return the target for a reference's features, `(1, C, H, W)`."""
+
+    @abstractmethod
+    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
+        """Return the error of features `(N, C, H, W)` against a target, `(N,)`."""
 
 
 def _layer_weights(layers: Layers) -> dict[str, float]:
@@ -168,6 +293,11 @@ def _layer_weights(layers: Layers) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError(f"`layers` is {weights}; at least one weight must be positive.")
     return weights
+
+
+def as_list(references: References) -> list[Features]:
+    """Return references as a list, also a single one."""
+    return [references] if isinstance(references, Mapping) else list(references)
 
 
 def parts_of(statistic: Statistic) -> tuple[Tensor, ...]:

@@ -1,26 +1,20 @@
-"""What keeps the photograph recognizable, and the picture smooth."""
+"""The content loss: features position by position."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import at_least, one_of
-from nst.losses.kinds import Features, LayerLoss, Layers, Loss, PointwiseLoss
+from nst._utils.checks import one_of
+from nst.losses.base import Layers
+from nst.losses.pointwise import PointwiseLoss
 
-__all__ = [
-    "CONTENT_LAYERS",
-    "ContentLoss",
-    "LaplacianLoss",
-    "SelfSimilarityLoss",
-    "TotalVariationLoss",
-]
+__all__ = ["CONTENT_LAYERS", "ContentLoss"]
 
 _Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
 
@@ -29,26 +23,19 @@ CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
 
 
 class ContentLoss(PointwiseLoss):
-    r"""Keeps what is depicted: the features of the picture against those of the photograph.
+    r"""Preserves the content: compares the picture's features with the photograph's.
 
     | `units` | the loss of a layer, C channels at P positions |
     |---|---|
-    | `"relative"` | \(\lVert F - \hat F \rVert^2 / \lVert \hat F \rVert^2\); has no unit |
+    | `"relative"` | \(\lVert F - \hat F \rVert^2 / \lVert \hat F \rVert^2\); dimensionless |
     | `"mean"` | \(\lVert F - \hat F \rVert^2 / (C P)\); Johnson et al. (2016), eq. 2 |
     | `"gatys"` | \(\lVert F - \hat F \rVert^2 / 2\); Gatys et al. (2016), eq. 1 |
     | `"cosine"` | \(\lVert U - \hat U \rVert^2 / P\), U of length 1 at each position; from 0 to 4 |
 
-    By cosine, only what responds at a position counts, not how strongly: twice the mean cosine
-    distance, as in LPIPS without its learned weights (Zhang et al., "The Unreasonable Effectiveness
-    of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1). See `nst.functional.unit_features`.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-        units: How the difference is normalized, see above.
-
-    Raises:
-        ValueError: No layers, bad weights, or unknown units.
+    The cosine compares which channels respond at a position, not how strongly: it is twice the mean
+    cosine distance, as in LPIPS without its learned weights (Zhang et al., "The Unreasonable
+    Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1). See
+    `nst.functional.unit_features`.
 
     Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})
@@ -73,211 +60,23 @@ class ContentLoss(PointwiseLoss):
     def prepare(self, target: Tensor) -> Tensor:
         if self.units != "cosine":
             return target
-        # The photograph's floor serves the picture as well: an error must not depend on what else
-        # is seen of the picture.
+        # The picture uses the photograph's floor as well: the error at a position must not depend
+        # on which other positions are computed with it.
         floor = functional.unit_floor(target)
         unit = functional.unit_features(target, floor)
         return torch.cat([unit, floor.expand(-1, -1, target.shape[-1])], dim=1)
 
+    @override
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
-        """Return the squared difference, `(N, C, P)`."""
         if self.units == "cosine":
             feature, target = functional.unit_features(feature, target[:, -1:]), target[:, :-1]
         return (feature - target).square()
 
+    @override
     def scale(self, target: Tensor) -> Tensor:
-        """Return what the mean square is divided by, for the chosen units, `(N,)`."""
         if self.units == "relative":
             size = target.square().flatten(1).mean(1)
             return torch.where(size > 0, size, 1)  # a target of zeros is compared absolutely
         channels, positions = target.shape[1:]
         values = {"mean": 1, "gatys": channels * positions / 2, "cosine": channels}[self.units]
         return target.new_full((len(target),), 1 / values)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {**super().settings(), "units": self.units}
-
-
-class _PhotographLoss(LayerLoss):
-    """Compares, layer by layer, something that is seen of the picture and of the photograph."""
-
-    reference = "content"
-
-    @torch.no_grad()
-    def capture(
-        self, references: Features | Sequence[Features], blend: Sequence[float] | None = None
-    ) -> None:
-        """Keep what is seen of the photograph.
-
-        Args:
-            references: The features of one picture (or batch of pictures).
-            blend: At most one weight.
-
-        Raises:
-            ValueError: More than one reference.
-        """
-        features = self._only(references, blend)
-        for layer in self.layers:
-            feature = self._feature(layer, features)
-            seen = self._seen(feature)
-            self._keep(layer, (seen, self._size(seen, feature)))
-
-    def forward(self, features: Features) -> Tensor:
-        """Return the weighted sum of the layers' differences, a scalar.
-
-        Args:
-            features: Maps every layer of `layers` to `(N, C, H, W)`.
-
-        Raises:
-            RuntimeError: `capture` has not been called.
-            ValueError: The features do not fit the captured ones.
-        """
-        terms = {}
-        for layer in self.layers:
-            target, size = self._kept(layer)
-            seen = self._seen(self._feature(layer, features))
-            self._check_fit(layer, seen.shape, target.shape)
-            terms[layer] = (self._difference(seen, target) / size).mean()
-        return self._weighted_sum(terms)
-
-    @abstractmethod
-    def _seen(self, feature: Tensor) -> Tensor:
-        """Return what is compared of a layer's features `(N, C, H, W)`, with the batch first."""
-
-    @abstractmethod
-    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        """Compare what is seen of the picture with what was of the photograph, `(N,)`."""
-
-    def _size(self, target: Tensor, feature: Tensor) -> Tensor:
-        """Return what the difference is divided by, `(N,)`; 1 by default.
-
-        Args:
-            target: What is seen of the photograph.
-            feature: The features it is seen of, `(N, C, H, W)`.
-        """
-        return target.new_ones(len(target))
-
-
-class SelfSimilarityLoss(_PhotographLoss):
-    r"""Keeps which parts of the photograph look alike, whatever they look like.
-
-    \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
-    by its sum; the loss is \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), between 0 and 2, its kink
-    at the photograph smoothed: \(|x|\) is \(x^2 / (|x| + k)\), k a thousandth of the mean of D.
-    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019),
-    eq. 8.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: What the loop multiplies the loss with; non-negative.
-        max_positions: On at most how many positions of each layer, drawn once; memory grows with
-            its square.
-        seed: Draws the positions. No global generator is touched.
-
-    Raises:
-        ValueError: No layers, bad weights, or fewer than 2 positions.
-
-    Examples:
-        >>> loss = SelfSimilarityLoss(["relu3_1"])
-        >>> photo = {"relu3_1": torch.rand(1, 8, 4, 4)}
-        >>> loss.capture(photo)
-        >>> float(loss(photo))
-        0.0
-    """
-
-    def __init__(
-        self,
-        layers: Layers = ("relu3_1", "relu4_1"),
-        *,
-        weight: float = 1.0,
-        max_positions: int = 1024,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(layers, weight=weight)
-        self.max_positions = at_least("max_positions", max_positions, 2)
-        self.seed = at_least("seed", seed, 0)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {**super().settings(), "max_positions": self.max_positions, "seed": self.seed}
-
-    def _seen(self, feature: Tensor) -> Tensor:
-        chosen = functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
-        return functional.self_similarity(chosen)
-
-    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        # At a kink, the signs of what rounding leaves would make a gradient of full size.
-        knee = 1e-3 / target.shape[-1]
-        apart = (seen - target).abs()
-        return (apart.square() / (apart + knee)).sum(1).mean(1)
-
-
-class LaplacianLoss(_PhotographLoss):
-    r"""Keeps the photograph's lines: the Laplacian of the picture, averaged over small cells.
-
-    \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
-    mean over cells of `pool` pixels. The divisor is no less than a millionth of the photograph's
-    mean square for each of its values, for where there are no lines, it is rounding. Li et al.,
-    "Laplacian-Steered Neural Style Transfer" (ACM MM 2017).
-
-    Args:
-        weight: What the loop multiplies the loss with; non-negative.
-        pool: The side of a cell in pixels: what is smaller is left to the style.
-
-    Raises:
-        ValueError: A bad weight, or `pool` below 1.
-
-    Examples:
-        >>> loss = LaplacianLoss(pool=2)
-        >>> loss.capture({"image": torch.rand(1, 3, 8, 8)})
-        >>> round(float(loss({"image": torch.zeros(1, 3, 8, 8)})), 6)
-        1.0
-    """
-
-    def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
-        super().__init__(["image"], weight=weight)
-        self.pool = at_least("pool", pool, 1)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {"weight": self.weight, "pool": self.pool}
-
-    def _seen(self, feature: Tensor) -> Tensor:
-        return functional.laplacian(feature, self.pool)
-
-    def _difference(self, seen: Tensor, target: Tensor) -> Tensor:
-        return (seen - target).square().flatten(1).sum(1)
-
-    @override
-    def _size(self, target: Tensor, feature: Tensor) -> Tensor:
-        brightness = feature.square().flatten(1).mean(1)
-        return functional.square_size(target, 1e-6 * brightness * target[0].numel())
-
-
-class TotalVariationLoss(Loss):
-    """Smooths the picture: how much neighboring pixels differ (`nst.functional.total_variation`).
-
-    Args:
-        weight: What the loop multiplies the loss with; non-negative.
-        power: 1 keeps edges and flattens the rest, 2 softens everything.
-
-    Raises:
-        ValueError: A bad weight or power.
-
-    Examples:
-        >>> float(TotalVariationLoss()({"image": torch.ones(1, 3, 4, 4)}))
-        0.0
-    """
-
-    def __init__(self, *, weight: float = 1.0, power: Literal[1, 2] = 2) -> None:
-        super().__init__(weight=weight)
-        self.power: Literal[1, 2] = one_of("power", power, (1, 2))
-
-    def forward(self, features: Features) -> Tensor:
-        """Return the total variation of `features["image"]`, a scalar."""
-        return functional.total_variation(features["image"], power=self.power).mean()
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this loss again."""
-        return {**super().settings(), "power": self.power}

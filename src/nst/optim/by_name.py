@@ -1,4 +1,4 @@
-"""The optimizers by name, and how one goes on where another was."""
+"""Optimizers by name, and restoring the state of one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ OptimizerLike: TypeAlias = str | OptimizerFactory
 
 # Measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0.
 _LEVELS = 3
-# Large pictures have a shorter history, of no more than so many bytes; no picture has a shorter one
-# than that of L-BFGS's textbooks.
+# The history of a large picture is limited to this many bytes, but to no fewer pairs than textbooks
+# recommend for L-BFGS.
 _HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 
@@ -30,16 +30,16 @@ def _bounded_lbfgs(params: list[Tensor], *, levels: int) -> BoundedLBFGS:
 
 
 def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> OptimizerFactory:
-    """Turn the `optimizer` argument into what makes an optimizer from parameters.
+    """Return the factory that an `optimizer` argument names, or the callable itself.
 
     Args:
         optimizer: `"lbfgs"` (`BoundedLBFGS`), `"adam"` (learning rate 0.02), or a callable that
             takes the list of parameters and returns a `torch.optim.Optimizer`.
-        fine: Whether broad changes are made already, by coarser scales.
+        fine: Whether coarser scales have made the broad changes already.
 
     Raises:
         ValueError: An unknown name.
-        TypeError: Neither a name nor callable.
+        TypeError: Neither a name nor a callable.
     """
     known: dict[str, Any] = {
         "lbfgs": partial(_bounded_lbfgs, levels=0 if fine else _LEVELS),
@@ -64,37 +64,32 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, name: str, state: Mapping[str, Any]
 ) -> None:
-    """Give an optimizer the state of another, to the bit.
-
-    Args:
-        optimizer: Just made.
-        name: The other's type.
-        state: What the other's `state_dict()` returned.
+    """Restore the exact `state_dict()` of an optimizer whose type had this name.
 
     Raises:
-        ValueError: It is of another type, or cannot take the state over.
+        ValueError: The optimizer is of another type, or does not accept the state.
     """
     what = f"`optimizer` makes a {type(optimizer).__qualname__}"
-    remedy = "Pass the one that the run was made with."
+    remedy = "Pass the optimizer that the run was made with."
     if type(optimizer).__qualname__ != name:
         raise ValueError(f"{what}, but the run was made with a {name}. {remedy}")
     try:
         optimizer.load_state_dict(dict(state))
-        # torch brings what it is given to the parameters' type, a loss in double for one.
+        # torch casts the state to the type of the parameters, even a loss in float64.
         for index, exact in state["state"].items():
-            taken = optimizer.state_dict()["state"][index]
-            taken.update(_of_own_type(taken, exact))
+            restored = optimizer.state_dict()["state"][index]
+            restored.update(_in_own_types(restored, exact))
     except Exception as error:  # an optimizer of the user's may raise anything
-        raise ValueError(f"{what}, which cannot take over its state ({error}). {remedy}") from error
+        raise ValueError(f"{what}, which cannot restore its state ({error}). {remedy}") from error
 
 
-def _of_own_type(taken: Any, exact: Any) -> Any:
-    """Return what was taken over, on its device, as the type of number that it had."""
+def _in_own_types(restored: Any, exact: Any) -> Any:
+    """Return restored values on their device, in the types of the exact ones."""
     if isinstance(exact, Tensor):
-        return taken if taken.dtype == exact.dtype else exact.to(taken.device)
+        return restored if restored.dtype == exact.dtype else exact.to(restored.device)
     if isinstance(exact, Mapping):
-        return {key: _of_own_type(taken[key], each) for key, each in exact.items()}
+        return {key: _in_own_types(restored[key], each) for key, each in exact.items()}
     if isinstance(exact, (list, tuple)):
-        pairs = zip(taken, exact, strict=True)
-        return type(exact)(_of_own_type(one, other) for one, other in pairs)
+        pairs = zip(restored, exact, strict=True)
+        return type(exact)(_in_own_types(one, other) for one, other in pairs)
     return exact

@@ -1,9 +1,8 @@
 """L-BFGS for pictures: every pixel stays in the range that can be saved.
 
-Method: the two-metric projection of Bertsekas, "Projected Newton Methods for Optimization Problems
-with Simple Constraints" (SIAM J. Control Optim. 1982), with the limited-memory BFGS direction of
-Nocedal & Wright, "Numerical Optimization" (2006), algorithm 7.4, over the pixels that are not held
-by a bound.
+Two-metric projection (Bertsekas, "Projected Newton Methods for Optimization Problems with Simple
+Constraints", SIAM J. Control Optim. 1982) with the limited-memory BFGS direction of Nocedal &
+Wright, "Numerical Optimization" (2006), algorithm 7.4, over the pixels that no bound holds.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from nst._utils.checks import at_least
 __all__ = ["HISTORY_SIZE", "BoundedLBFGS", "favor_coarse"]
 
 HISTORY_SIZE = 20
-"""How many pairs are kept, if nothing else is said."""
+"""Default number of stored pairs."""
 
-# Sufficient decrease, as a share of what the gradient promises (Nocedal & Wright, section 3.1).
+# Sufficient decrease, relative to what the gradient promises (Nocedal & Wright, section 3.1).
 _ARMIJO = 1e-4
 _MAX_TRIALS = 12
 _STALLED = "the loss cannot be lowered any further"
@@ -33,20 +32,19 @@ _STALLED = "the loss cannot be lowered any further"
 class BoundedLBFGS(torch.optim.Optimizer):
     """L-BFGS within bounds, one iteration for each `step`.
 
-    In the usual case a step costs one evaluation of the closure; the point it accepts is the point
-    at which the parameters are left and the loss was computed. Nothing depends on the loss's scale.
-    When no direction lowers the loss any more, the parameters stay as they are and `stop_reason`
-    says so.
+    Most steps cost one evaluation of the closure, at the point where they leave the parameters.
+    Nothing depends on the loss's scale. When no direction lowers the loss any more, the parameters
+    stay as they are and `stop_reason` says so.
 
     Args:
-        params: The tensors to optimize; they share one history. Groups are not supported.
-        bounds: The lowest and highest value; None for no bounds.
-        history_size: How many pairs of steps and gradient changes are kept, each as large as the
-            parameters.
-        first_step: The root mean square change of the first step, in units of the parameters.
-        levels: How many levels of a pyramid the metric has, each twice as coarse as the one before,
-            in which changes of pictures `(N, C, H, W)` are cheaper the coarser they are. 0 makes
-            every pixel its own; more helps where broad changes are still to come.
+        params: Tensors to optimize; they share one history. Groups are not supported.
+        bounds: Lowest and highest value; None for no bounds.
+        history_size: Number of stored pairs of steps and gradient changes; both are as large as
+            the parameters.
+        first_step: Root mean square change of the first step, in units of the parameters.
+        levels: Number of levels of a pyramid in which coarse changes of pictures `(N, C, H, W)` are
+            favored, each level twice as coarse as the one before. 0 treats all pixels alike; more
+            helps while broad changes are still to come.
 
     Raises:
         ValueError: The bounds are not increasing, or a number is out of range.
@@ -104,13 +102,13 @@ class BoundedLBFGS(torch.optim.Optimizer):
         group["history_size"] = share.ranks.agree(group["history_size"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a saved state; the parameters are then as they were when it was saved."""
+        """Restore a saved state, which assumes the parameters of that time."""
         super().__setstate__(state)
         self._versions = None
         self.__dict__.setdefault("_share", Share.of_all(1))  # of a copy, which torch makes itself
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state; it also says whether somebody else has moved the parameters since."""
+        """Return the state, including whether other code has changed the parameters since."""
         if self._moved:
             self._state["moved"] = True
         return super().state_dict()
@@ -128,12 +126,12 @@ class BoundedLBFGS(torch.optim.Optimizer):
             closure: Clears the gradients, computes the loss and its gradients, returns the loss.
 
         Returns:
-            The loss at the point where the parameters are left.
+            The loss at the new parameters.
         """
         closure = torch.enable_grad()(closure)
         state = self._state
         if state.pop("moved", self._moved) or "loss" not in state:
-            # The first step, or somebody else has moved the parameters.
+            # The first step, or other code has changed the parameters.
             self._move(self._point())
             loss, state["unit"] = closure().detach(), 1.0
             state["unit"] = _unit(self._share.largest(self._read_gradient().abs()))
@@ -155,12 +153,12 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     @property
     def _state(self) -> dict[str, Any]:
-        # Kept where torch looks for it, so that state_dict() and copies hold all there is.
+        # Where torch looks for it, so that state_dict() and copies include it.
         state: dict[str, Any] = self.state[self._params[0]]
         return state
 
     def _iterate(self, closure: Callable[[], Tensor]) -> bool:
-        """Move to a better point; return False where there is none."""
+        """Move to a better point; return False if there is none."""
         state, point = self._state, self._point()
         free = self._free(point)
         gradient = state["gradient"] * free
@@ -172,10 +170,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
             if not state["pairs"]:
                 self._move(point)
                 return False
-            state["pairs"] = []  # start again from the steepest descent
+            state["pairs"] = []  # restart from the steepest descent
 
     def _search(self, closure: Callable[[], Tensor], point: Tensor, direction: Tensor) -> bool:
-        """Go along the direction, bent at the bounds, until the loss has dropped enough."""
+        """Search along the direction, projected on the bounds, until the loss drops enough."""
         state, group, length = self._state, self.param_groups[0], 1.0
         loss, gradient = state["unit"] * float(state["loss"]), state["gradient"]
         for _ in range(_MAX_TRIALS):
@@ -200,7 +198,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         direction: Tensor = -gradient
         used = []
         for change, gradient_change, smallest in reversed(self._state["pairs"]):
-            gradient_change = gradient_change * free  # what bounds hold has no say
+            gradient_change = gradient_change * free  # values held by bounds do not count
             curvature, along = self._dots((gradient_change, change), (change, direction))
             if curvature > smallest:
                 share = along / curvature
@@ -224,7 +222,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return self._share.add_up([one @ other for one, other in pairs])
 
     def _preconditioned(self, values: Tensor, free: Tensor) -> Tensor:
-        """Apply the inverse of the metric that steps start from: symmetric, positive definite."""
+        """Apply the inverse of the initial metric, which is symmetric and positive definite."""
         levels = self.param_groups[0]["levels"]
         if levels == 0:
             return values
@@ -239,11 +237,9 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return favor_coarse(wider, levels)[..., own, :]
 
     def _free(self, point: Tensor) -> Tensor:
-        """Return 1 where a small step against the gradient stays within the bounds, else 0.
-
-        What the loss does not depend on is not free either, lest coarse changes spill over to it.
-        """
-        # Bertsekas asks for a margin around the bounds; on pictures it made no difference.
+        """Return 1 where a small step against the gradient stays within the bounds, else 0."""
+        # Bertsekas requires a margin around the bounds; on pictures it made no difference. Values
+        # without a gradient are not free either, or coarse changes would spill over to them.
         gradient, group = self._state["gradient"], self.param_groups[0]
         held_low = (point <= group["lower"]) & (gradient >= 0)
         held_high = (point >= group["upper"]) & (gradient <= 0)
@@ -251,11 +247,11 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return free.to(point.dtype)
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
-        """Keep a pair of changes, if it has positive curvature; else it would spoil the metric."""
+        """Store a pair of changes if its curvature is positive, as the metric requires."""
         curvature, *squares = self._dots(
             (gradient_change, change), (change, change), (gradient_change, gradient_change)
         )
-        # The angle decides, not the size: the test must not depend on the loss's scale.
+        # A test of the angle alone does not depend on the loss's scale.
         smallest = torch.finfo(change.dtype).eps * squares[0].sqrt() * squares[1].sqrt()
         if curvature > smallest:
             pairs = [*self._state["pairs"], (change, gradient_change, smallest)]
@@ -275,20 +271,17 @@ class BoundedLBFGS(torch.optim.Optimizer):
             p.copy_(part)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
-        """Return the parts that belong to each parameter, in its shape."""
+        """Return the part of each parameter, in its shape."""
         parts = torch.split(flat, [p.numel() for p in self._params])
         return [part.view_as(p) for part, p in zip(parts, self._params, strict=True)]
 
 
 def favor_coarse(image: Tensor, levels: int) -> Tensor:
-    r"""Return \(\sum_k 8^k D_k^\top D_k x\): a picture in which what is coarse weighs more.
+    r"""Return \(\sum_k 8^k D_k^\top D_k x\): a picture with its coarse structure amplified.
 
-    \(D_k\) halves a picture k times. What varies over many pixels is multiplied by up to
-    \(2^{k+1} - 1\), what varies from pixel to pixel by 1.
-
-    Args:
-        image: `(N, C, H, W)`; anything else comes back as it is.
-        levels: How many times it is halved, at the most; 0 changes nothing.
+    \(D_k\) halves a picture k times, at most `levels` times. Structure of many pixels is multiplied
+    by up to \(2^{k+1} - 1\), that of single pixels by 1. Other shapes than `(N, C, H, W)` are
+    returned unchanged.
     """
     if levels == 0 or image.ndim != 4 or min(image.shape[-2:]) < 2:
         return image
@@ -298,7 +291,7 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
     single = image.reshape(n * channels, 1, height, width)
     half = F.conv2d(single, kernel, stride=2, padding=1)
     coarse = favor_coarse(half.view(n, channels, *half.shape[-2:]), levels - 1)
-    # The adjoint of halving, times 4 to keep the level, times 2 to favor it.
+    # The adjoint of halving, times 4 to preserve the level, times 2 to favor it.
     back = F.conv_transpose2d(
         coarse.view_as(half),
         8 * kernel,
@@ -310,11 +303,9 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
 
 
 def _unit(largest: Tensor) -> float:
-    """Return the power of two that brings a gradient to order 1, by its largest absolute value.
-
-    Squares of what is very large or very small would not be numbers any more. A power of two
-    changes nothing else, not even in the last bit.
-    """
+    """Return the power of two that scales a gradient to order 1, given its largest magnitude."""
+    # Squares of very large or very small values would overflow or vanish. A power of two changes
+    # only exponents, so no bit of the result depends on it.
     size = float(largest)
     if not 0 < size < math.inf:
         return 1.0
@@ -323,7 +314,7 @@ def _unit(largest: Tensor) -> float:
 
 
 def _shorter(slope: float, rise: float) -> float:
-    """Return the factor to the minimum of the parabola through what is known, within [0.1, 0.5]."""
+    """Return the factor to the minimum of the interpolating parabola, within [0.1, 0.5]."""
     if not math.isfinite(rise):
         return 0.1
     return min(max(slope / (2 * (slope - rise)), 0.1), 0.5)

@@ -22,7 +22,7 @@ from nst._utils.archive import check_archive
 from nst._utils.checks import at_least, file_path
 from nst._utils.files import write_whole
 from nst._utils.hashing import hash_file
-from nst.losses.kinds import Statistic, StatisticLoss, SummaryLoss
+from nst.losses import Loss, Statistic, StatisticLoss
 
 __all__ = ["Entry", "StyleStatistics", "loss_identity"]
 
@@ -79,7 +79,7 @@ class StyleStatistics:
         ]
         return replace(self, entries=entries)
 
-    def find(self, loss: SummaryLoss, size: int) -> Mapping[str, Statistic]:
+    def find(self, loss: Loss, size: int) -> Mapping[str, Statistic]:
         """Return the statistics for a loss, captured for the nearest size.
 
         Args:
@@ -194,7 +194,7 @@ class StyleStatistics:
             ) from error
 
 
-def loss_identity(loss: SummaryLoss) -> dict[str, Any]:
+def loss_identity(loss: Loss) -> dict[str, Any]:
     """Return what tells apart two losses whose statistics of the same features differ.
 
     Neither weights nor the units of the distance are part of a statistic.

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,16 +15,20 @@ from nst import (
     CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
+    HistogramStyleLoss,
     LaplacianLoss,
     Loss,
     MomentStyleLoss,
     PointwiseLoss,
+    SelfSimilarityLoss,
+    SlicedWassersteinStyleLoss,
     StatisticLoss,
     StyleTransfer,
     TotalVariationLoss,
     WassersteinStyleLoss,
     functional,
 )
+from nst.losses import Features
 from nst.testing import check_loss
 
 
@@ -31,11 +39,6 @@ class MeanLoss(StatisticLoss):
         return (feature * weight).sum(-1)
 
 
-def test_comparing_before_capture_is_told() -> None:
-    with pytest.raises(RuntimeError, match="capture"):
-        MeanLoss(["a"]).compare({"a": torch.zeros(1, 3)})
-
-
 def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -44,23 +47,29 @@ def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
     }
 
 
-def test_the_layers_are_weighted_and_summed() -> None:
-    loss = MeanLoss({"a": 2.0, "b": 0.5})
+@pytest.mark.parametrize("kind", [MeanLoss, ContentLoss, HistogramStyleLoss, SelfSimilarityLoss])
+def test_the_layers_are_weighted_and_summed(kind: Callable[..., Loss]) -> None:
+    values = []
+    for layers in ({"a": 1.0}, {"b": 1.0}, {"a": 2.0, "b": 0.5}):
+        loss = kind(layers)
+        loss.capture(features(0))
+        values.append(float(loss(features(1))))
+    assert values[2] == pytest.approx(2 * values[0] + 0.5 * values[1])
+
+
+def test_a_statistic_is_compared_by_its_mean_square_error() -> None:
+    loss = MeanLoss(["a"])
     loss.capture(features(0))
-    other = features(1)
-    expected = sum(
-        weight * (other[layer].mean((-2, -1)) - features(0)[layer].mean((-2, -1))).square().mean()
-        for layer, weight in {"a": 2.0, "b": 0.5}.items()
-    )
-    torch.testing.assert_close(loss(other), expected)
+    value, target = (features(seed)["a"].mean((-2, -1)) for seed in (1, 0))
+    torch.testing.assert_close(loss(features(1)), (value - target).square().mean())
 
 
-def test_names_alone_share_a_weight_of_one() -> None:
+def test_layers_without_weights_share_a_weight_of_one() -> None:
     assert MeanLoss(["a", "b"]).layer_weights == {"a": 0.5, "b": 0.5}
     assert MeanLoss("relu4_2").layer_weights == {"relu4_2": 1.0}
 
 
-def test_the_weight_of_a_loss_is_left_to_the_loop() -> None:
+def test_a_loss_does_not_apply_its_own_weight() -> None:
     light, heavy = MeanLoss(["a"]), MeanLoss(["a"], weight=100.0)
     for loss in (light, heavy):
         loss.capture(features(0))
@@ -103,7 +112,7 @@ def test_content_units_are_those_of_the_papers(units: str) -> None:
     torch.testing.assert_close(loss(features(1)), expected)
 
 
-def test_content_by_cosine_sees_what_is_there_and_not_how_strongly() -> None:
+def test_content_by_cosine_ignores_the_strength_of_features() -> None:
     loss = ContentLoss(["a"], units="cosine")
     loss.capture(features(0))
     torch.testing.assert_close(loss({"a": 3 * features(1)["a"]}), loss(features(1)))
@@ -111,7 +120,7 @@ def test_content_by_cosine_sees_what_is_there_and_not_how_strongly() -> None:
     assert float(loss({"a": -features(0)["a"]})) == pytest.approx(4)
 
 
-def test_what_a_pointwise_loss_prepares_is_done_once_for_all_evaluations() -> None:
+def test_a_pointwise_loss_prepares_its_target_once() -> None:
     class Rounded(PointwiseLoss):
         def prepare(self, target: Tensor) -> Tensor:
             prepared.append(target.shape)
@@ -151,7 +160,7 @@ def test_styles_are_blended_as_raw_statistics() -> None:
     torch.testing.assert_close(loss(features(2)), (value - blended).square().mean())
 
 
-def test_a_new_style_loss_of_five_lines_blends_batches_and_runs(
+def test_a_new_style_loss_of_a_few_lines_blends_styles_and_supports_batches(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
     check_loss(MeanLoss({"relu1_1": 1.0, "relu3_1": 0.5}))
@@ -163,10 +172,15 @@ def test_a_new_style_loss_of_five_lines_blends_batches_and_runs(
 
 
 @pytest.mark.parametrize("loss", [MeanLoss(["a"]), ContentLoss(["a"])])
-def test_a_loss_used_before_capture_says_what_to_call(loss: Loss) -> None:
+def test_a_loss_without_a_target_names_the_method_to_call(loss: Any) -> None:
     name = type(loss).__name__
-    with pytest.raises(RuntimeError, match=f"{name} has no target for 'a': call {name}.capture"):
+    message = f"{name} has no target for 'a': call {name}.capture"
+    with pytest.raises(RuntimeError, match=message):
         loss(features(0))
+    with pytest.raises(RuntimeError, match=message):
+        loss.share("a", features(0)["a"], 0, 4) if name == "ContentLoss" else loss.compare(
+            {"a": torch.zeros(1, 3)}
+        )
 
 
 @pytest.mark.parametrize("loss", [MeanLoss(["a"]), ContentLoss(["a"])])
@@ -189,53 +203,48 @@ def test_features_that_do_not_fit_the_target_are_refused() -> None:
         style(features(0, n=3))
 
 
-def test_a_pointwise_loss_takes_one_reference() -> None:
-    with pytest.raises(ValueError, match="`references` has 2 pictures, but ContentLoss compares"):
-        ContentLoss(["a"]).capture([features(0), features(1)])
+@pytest.mark.parametrize(
+    ("loss", "count", "blend", "message"),
+    [
+        (MeanLoss, 0, None, "`references` is empty"),
+        (MeanLoss, 2, [1.0], "`blend` has 1 weights for 2 references"),
+        (MeanLoss, 2, [1.0, -0.5], "`blend` is -0.5; it must be finite and not negative"),
+        (MeanLoss, 2, [0.0, 0.0], "`blend` is all zero"),
+        (MeanLoss, 2, [1.0, float("nan")], "`blend` is nan"),
+        (ContentLoss, 2, None, "`references` has 2 pictures, but ContentLoss compares"),
+    ],
+)
+def test_references_that_cannot_be_blended_are_refused(
+    loss: Callable[..., Loss], count: int, blend: list[float] | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        loss(["a"]).capture([features(i) for i in range(count)], blend)
 
 
 @pytest.mark.parametrize(
-    ("blend", "message"),
+    ("kind", "arguments", "message"),
     [
-        ([1.0], "`blend` has 1 weights for 2 references"),
-        ([1.0, -0.5], "`blend` is -0.5; it must be finite and not negative"),
-        ([0.0, 0.0], "`blend` is all zero"),
-        ([1.0, float("nan")], "`blend` is nan"),
+        (ContentLoss, {"layers": {}}, "`layers` is empty"),
+        (ContentLoss, {"layers": []}, "`layers` is empty"),
+        (ContentLoss, {"layers": {"a": -1.0}}, r"`layers\['a'\]` is -1.0; it must be finite"),
+        (ContentLoss, {"layers": {"a": 0.0}}, "at least one weight must be positive"),
+        (ContentLoss, {"weight": "3"}, "`weight` is '3'; a number is needed"),
+        (TotalVariationLoss, {"weight": -1}, "`weight` is -1"),
+        (GramStyleLoss, {"units": "percent"}, "`units` is 'percent'; it must be one of 'relative'"),
+        (TotalVariationLoss, {"power": 3}, "`power` is 3"),
+        (LaplacianLoss, {"pool": 0}, "`pool` is 0"),
+        (SelfSimilarityLoss, {"max_positions": 1}, "`max_positions` is 1"),
+        (CrossLayerGramStyleLoss, {"layers": {"a": 1.0, "b": 0.0}}, "the first has none before"),
+        (SlicedWassersteinStyleLoss, {"units": "gatys"}, "must be one of 'relative', 'mean'"),
+        (SlicedWassersteinStyleLoss, {"num_directions": 0}, "`num_directions` is 0"),
+        (SlicedWassersteinStyleLoss, {"seed": -1}, "`seed` is -1"),
     ],
 )
-def test_blend_weights_that_make_no_sense_are_refused(blend: list[float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        MeanLoss(["a"]).capture([features(0), features(1)], blend)
-
-
-def test_capture_needs_a_reference() -> None:
-    with pytest.raises(ValueError, match="`references` is empty"):
-        MeanLoss(["a"]).capture([])
-
-
-@pytest.mark.parametrize(
-    ("layers", "message"),
-    [
-        ({}, "`layers` is empty"),
-        ([], "`layers` is empty"),
-        ({"a": -1.0}, r"`layers\['a'\]` is -1.0; it must be finite and not negative"),
-        ({"a": 0.0, "b": 0.0}, "at least one weight must be positive"),
-    ],
-)
-def test_layers_that_make_no_sense_are_refused(layers: dict[str, float], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ContentLoss(layers)
-
-
-def test_bad_weights_and_choices_are_refused() -> None:
-    with pytest.raises(ValueError, match="`weight` is -1"):
-        TotalVariationLoss(weight=-1)
-    with pytest.raises(TypeError, match="`weight` is '3'; a number is needed"):
-        ContentLoss(weight="3")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`units` is 'percent'; it must be one of 'relative'"):
-        GramStyleLoss(units="percent")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`power` is 3"):
-        TotalVariationLoss(power=3)  # type: ignore[arg-type]
+def test_bad_arguments_are_refused(
+    kind: Callable[..., Loss], arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError if arguments.get("weight") == "3" else ValueError, match=message):
+        kind(**arguments)
 
 
 def test_layers_of_other_networks_may_have_dots_in_their_names() -> None:
@@ -278,7 +287,7 @@ def test_the_losses_train_a_network_in_an_ordinary_loop(
 
 
 @pytest.mark.parametrize("channels", [64, 512])
-def test_wide_layers_that_never_vary_are_at_rest_in_single_precision(channels: int) -> None:
+def test_constant_wide_layers_have_no_gradient_at_their_target_in_float32(channels: int) -> None:
     # The covariance is rounding of any sign, which grows with the number of channels.
     generator = torch.Generator().manual_seed(0)
     level = 3 * torch.rand(1, channels, 1, 1, generator=generator)
@@ -295,7 +304,7 @@ def test_wide_layers_that_never_vary_are_at_rest_in_single_precision(channels: i
     assert slopes["target"] < 1e-5 * slopes["elsewhere"]
 
 
-def test_a_flat_picture_pulls_towards_a_varied_style_no_harder_than_usual() -> None:
+def test_the_gradient_of_a_flat_picture_is_of_the_usual_size() -> None:
     generator = torch.Generator().manual_seed(0)
     level = 3 * torch.rand(1, 256, 1, 1, generator=generator)
     style, other = (
@@ -309,7 +318,7 @@ def test_a_flat_picture_pulls_towards_a_varied_style_no_harder_than_usual() -> N
     assert slopes[0] < 10 * slopes[1]
 
 
-def test_a_photograph_without_lines_is_not_compared_with_rounding() -> None:
+def test_a_photograph_without_lines_is_not_compared_by_rounding_errors() -> None:
     loss, flat = LaplacianLoss(), torch.full((1, 3, 32, 32), 0.7)
     noise = torch.randn(flat.shape, generator=torch.Generator().manual_seed(0))
     loss.capture({"image": flat * (1 + 1e-6 * noise)})
@@ -317,9 +326,66 @@ def test_a_photograph_without_lines_is_not_compared_with_rounding() -> None:
     assert 1 < float(loss({"image": flat * (1 + 0.1 * noise)})) < 1e6
 
 
-def test_a_weight_on_the_first_of_crossed_layers_alone_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="its pair with the layer before it, and the first has none"
+@pytest.mark.parametrize(
+    "make", [MeanLoss, ContentLoss, partial(GramStyleLoss, centered=True), MomentStyleLoss]
+)
+def test_the_shares_of_rows_add_up_to_the_loss(make: Callable[..., Any]) -> None:
+    loss: Any = make({"a": 2.0, "b": 0.5})
+    loss.capture(features(0))
+    assert loss.adds_up
+    sums: dict[str, Any] = {}
+    for layer, feature in features(1).items():
+        upper = loss.share(layer, feature[:, :, :1], 0, 4)
+        lower = loss.share(layer, feature[:, :, 1:], 1, 4)
+        sums[layer] = (
+            tuple(map(torch.add, upper, lower)) if isinstance(upper, tuple) else upper + lower
+        )
+    torch.testing.assert_close(loss.compare(sums), loss(features(1)))
+
+
+def test_a_statistic_under_a_mask_is_the_sum_of_its_rows() -> None:
+    loss: Any = MeanLoss(["a"])
+    feature, mask = features(0)["a"], features(2, size=8)["a"][:, :1].abs()
+    weight = functional.mask_weight(mask, (4, 4))
+    rows = [loss.share("a", feature[:, :, i : i + 2], i, 4, weight) for i in (0, 2)]
+    torch.testing.assert_close(sum(rows), loss.summarize({"a": feature, "mask": mask})["a"])
+
+
+def test_a_loss_that_overrides_its_kind_or_has_hooks_does_not_add_up() -> None:
+    class Own(ContentLoss):
+        def forward(self, features: Features) -> Tensor:
+            return super().forward(features).sqrt()
+
+    hooked = GramStyleLoss(["a"])
+    hooked.register_forward_hook(lambda *_: None)
+    crossed = CrossLayerGramStyleLoss(["a", "b"])
+    assert not any(loss.adds_up for loss in (Own(["a"]), hooked, crossed, TotalVariationLoss()))
+
+
+def test_statistics_of_another_form_are_refused() -> None:
+    loss, single = GramStyleLoss(["a"], centered=True), {"a": torch.eye(3).double()[None]}
+    loss.capture(features(0))
+    with pytest.raises(ValueError, match=r"GramStyleLoss captured \(1, 2\) at 'a'"):
+        loss.compare(single)
+    with pytest.raises(ValueError, match="WassersteinStyleLoss cannot use the statistics captured"):
+        WassersteinStyleLoss(["a"]).capture_summaries([single])
+
+
+def test_results_of_the_wrong_shape_and_missing_layers_are_refused() -> None:
+    class Unreduced(MeanLoss):
+        def distance(self, statistic: Any, target: Any) -> Tensor:
+            return torch.as_tensor(statistic - target)
+
+    class Reduced(PointwiseLoss):
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).mean()
+
+    for loss, message in (
+        (Unreduced(["a"]), r"`Unreduced.distance` returned shape \(1, 3\); a scalar"),
+        (Reduced(["a"]), r"`Reduced.error` returned shape \(\); one value for each position"),
     ):
-        CrossLayerGramStyleLoss({"a": 1.0, "b": 0.0})
-    assert CrossLayerGramStyleLoss({"a": 1.0, "b": 0.5}).layers == ("a", "b")
+        loss.capture(features(0))
+        with pytest.raises(ValueError, match=message):
+            loss(features(1))
+        with pytest.raises(ValueError, match=r"`features` has no 'a', which .* reads; it has 'b'"):
+            loss({"b": features(0)["b"]})

@@ -1,0 +1,109 @@
+"""Losses that compare position by position."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nst.losses.base import Features, LayerLoss, References
+
+__all__ = ["PointwiseLoss"]
+
+
+class PointwiseLoss(LayerLoss):
+    """Compares features position by position with those of the content.
+
+    A subclass defines the error at a position; the base class takes the mean.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: Factor by which the loop multiplies the loss; non-negative.
+
+    Raises:
+        ValueError: No layers, or weights that are negative, not finite or all zero.
+
+    Examples:
+        >>> class AbsoluteLoss(PointwiseLoss):
+        ...     def error(self, feature, target):
+        ...         return (feature - target).abs()
+        >>> loss = AbsoluteLoss(["image"])
+        >>> loss.capture({"image": torch.zeros(1, 3, 4, 4)})
+        >>> float(loss({"image": torch.ones(1, 3, 4, 4)}))
+        1.0
+    """
+
+    reference: ClassVar[Literal["content", "style"] | None] = "content"
+
+    @abstractmethod
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        """Return the error at each of P positions, `(N, P)`, or of each channel too, `(N, C, P)`.
+
+        The features are `(N, C, P)`, the target is what `prepare` returned, `(N, D, P)` or
+        `(1, D, P)`.
+        """
+
+    def scale(self, target: Tensor) -> Tensor:
+        """Return the divisor of the mean error, `(N,)`, for captured features; 1 by default."""
+        return target.new_ones(len(target))
+
+    def prepare(self, target: Tensor) -> Tensor:
+        """Return the target for captured features `(N, C, P)`, any `(N, D, P)`; itself by default.
+
+        Override it to compute once what `error` would compute each time.
+        """
+        return target
+
+    @override
+    @torch.no_grad()
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        features = self._single(references, blend)
+        for layer in self.layers:
+            feature = self._feature(layer, features)
+            flat = feature.flatten(2)  # (N, C, P)
+            prepared = self.prepare(flat)
+            target = prepared.reshape(*prepared.shape[:2], *feature.shape[2:]).clone()
+            self._store(layer, (target, self.scale(flat)), [feature.shape])
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        sums = {}
+        for layer in self.layers:
+            feature = self._feature(layer, features)
+            sums[layer] = self.share(layer, feature, 0, feature.shape[-2])
+        return self.compare(sums)
+
+    def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
+        """Return what some rows `(N, C, h, W)` of a layer add to its mean error, a scalar.
+
+        `first` is the index of their first row in the layer, which has `height` rows.
+        """
+        error, scale = self.errors(layer, feature, first, height)
+        return (error.flatten(1).mean(1) * (feature.shape[-2] / height) / scale).mean()
+
+    def errors(self, layer: str, feature: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
+        """Return the errors of some rows and the divisor of their mean; arguments as in `share`."""
+        target, scale = self._target(layer)
+        n, channels, rows, width = feature.shape
+        self._check_fit(layer, (n, channels, height, width), self._shapes[layer][0])
+        goal = target[..., first : first + rows, :]
+        error = self.error(feature.flatten(2), goal.flatten(2))
+        if error.ndim < 2 or len(error) != n:
+            raise ValueError(
+                f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
+                f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
+            )
+        return error, scale
+
+    def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the layers' mean errors, given the sums of their shares."""
+        return self._weighted_sum(sums)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
+        return self._inherits(PointwiseLoss, "errors", "share", "compare", "forward", "capture")

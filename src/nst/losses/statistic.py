@@ -1,0 +1,137 @@
+"""Losses that compare means over positions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nst import functional
+from nst._utils.checks import normalized_blend
+from nst.losses.base import Features, LayerLoss, References, Statistic, as_list, parts_of
+
+__all__ = ["StatisticLoss"]
+
+
+class StatisticLoss(LayerLoss):
+    """Compares one statistic of each layer with that of the styles.
+
+    A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
+    one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
+    deviation is not, and belongs in `distance`, computed from blended moments.
+    `nst.testing.check_loss` proves the law.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: Factor by which the loop multiplies the loss; non-negative.
+
+    Raises:
+        ValueError: No layers, or weights that are negative, not finite or all zero.
+
+    Examples:
+        >>> class MeanLoss(StatisticLoss):
+        ...     def statistic(self, feature, weight):
+        ...         return (feature * weight).sum(-1)
+        >>> loss = MeanLoss({"relu1_1": 1.0})
+        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
+        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
+        1.0
+    """
+
+    reference = "style"
+
+    @abstractmethod
+    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
+        """Summarize features `(N, C, P)` linearly in the weights of their P positions.
+
+        The weights are not negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+        where all are equal. Return a tensor or a tuple of tensors, with the batch first.
+        """
+
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return the target for a blended statistic, tensors of any shapes; itself by default.
+
+        Override it to compute once what `distance` would compute each time.
+        """
+        return statistic
+
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
+
+        By default the mean square error, averaged over the parts of a tuple.
+        """
+        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
+        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
+        return torch.stack(errors).mean()
+
+    @override
+    @torch.no_grad()
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        references = as_list(references)
+        normalized_blend(blend, len(references))  # refuses before anything is computed
+        self.capture_summaries([self.summarize(features) for features in references], blend)
+
+    @torch.no_grad()
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
+    ) -> None:
+        """Store the blend of what `summarize` returned for each reference, as `capture` does."""
+        self._store_blends(summaries, blend, self.prepare)
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        self._target(self.layers[-1])  # refuses before anything is computed
+        return self.compare(self.summarize(features))
+
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
+        summary = {}
+        for layer in self.layers:
+            feature = self._feature(layer, features)
+            height, width = feature.shape[-2:]
+            weight = None
+            if "mask" in features:
+                weight = functional.mask_weight(features["mask"], (height, width))
+            summary[layer] = self.share(layer, feature, 0, height, weight)
+        return summary
+
+    def share(
+        self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
+    ) -> Statistic:
+        """Return what some rows `(N, C, h, W)` of a layer add to its statistic.
+
+        `first` is the index of their first row in the layer, which has `height` rows. `weight` are
+        the weights of all its positions, which sum to one, `(N, 1, height * W)` or
+        `(1, 1, height * W)`; equal by default.
+        """
+        n, _, rows, width = feature.shape
+        if weight is None:
+            weight = feature.new_full((n, 1, 1), 1 / (height * width))
+        else:
+            weight = weight[..., first * width : (first + rows) * width]
+        return self.statistic(feature.flatten(2), weight)
+
+    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+        """Return the weighted sum of the layers' distances, a scalar.
+
+        The summary is what `summarize` returns, or the sum of the shares of each layer.
+        """
+        terms = {}
+        for layer, statistic in summary.items():
+            target = self._target(layer)
+            self._check_statistic(layer, statistic)
+            terms[layer] = self.distance(statistic, target)
+            if terms[layer].ndim != 0:
+                raise ValueError(
+                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
+                    "a scalar is needed. Reduce it, for example with .mean()."
+                )
+        return self._weighted_sum(terms)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
+        return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")
