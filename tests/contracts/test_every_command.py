@@ -63,6 +63,7 @@ def test_every_line_of_help_has_one_form(command: str) -> None:
     for name, line in ENTRIES[command].items():
         assert re.match(r"[a-z0-9]|MODULE|PICTURE", line), f"{name}: {line}"
         assert not line.endswith("."), f"{name}: {line}"
+        assert not re.search("grey|colour|neighbour|(normal|optim|styl|initial)is[eai]", line)
         assert not line.startswith("default"), f"{name}: {line}"
         assert "default:" not in line or re.search(r"\(default: [^()]+\)$", line), line
 
