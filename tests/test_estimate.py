@@ -188,8 +188,9 @@ def test_an_estimate_takes_every_kind_of_picture_and_style() -> None:
     captured = own.capture(PAINTING, sizes=[20, 40])
     regions = [Style(PAINTING, region=LEFT), Style(PAINTING, region=1 - LEFT)]
     styles: list[Any] = [captured, regions, [PAINTING, captured], Style(PAINTING, rotation=30)]
-    for content, style in [*((PHOTO, style) for style in styles), (image, image)]:
-        estimate = own.estimate(content, style)
+    pairs: list[Any] = [*((PHOTO, style) for style in styles), (image, image)]
+    for pair in pairs:
+        estimate = own.estimate(*pair)
         assert estimate.seconds == 20.5 and estimate.memory > 0
 
 

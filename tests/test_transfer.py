@@ -169,7 +169,7 @@ def test_content_counts_three_times_as_much_at_all_scales_but_the_last() -> None
         def note(state: RunState) -> None:
             found[state.scale] = dict(state.losses)
 
-        still_run = {"optimizer": still, "num_steps": num_scales, "num_scales": num_scales}
+        still_run: Any = {"optimizer": still, "num_steps": num_scales, "num_scales": num_scales}
         paint(losses=losses, size=size, init=1 - PHOTO, callbacks=note, **still_run)
         return found
 
