@@ -405,8 +405,8 @@ def test_every_method_returns_a_picture_and_changes_no_input(
         alone = color.preserve_color(image[[i]], content[[i]], method, when=when)
         assert torch.equal(found[[i]], alone)
     for flat in (torch.full_like(image, value) for value in (0.0, 0.5, 1.0)):
-        for pair in ((flat, content), (image, flat), (flat, flat)):
-            assert bool(color.preserve_color(*pair, method, when=when).isfinite().all())
+        for x, y in ((flat, content), (image, flat), (flat, flat)):
+            assert bool(color.preserve_color(x, y, method, when=when).isfinite().all())
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
