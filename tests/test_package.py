@@ -15,11 +15,14 @@ from nst import color, functional, images, plotting, testing
 ROOT = Path(__file__).parent.parent
 
 CONTRACT = set(
-    """
+    re.findall(
+        r"\w+",
+        """
     StyleTransfer StyleTransferResult FeatureExtractor Style Loss StatisticLoss PointwiseLoss
     ContentLoss GramStyleLoss MomentStyleLoss TotalVariationLoss Callback RunState ProgressBar
     SaveImages EarlyStopping LossHistory load_image save_image
-    """.split()
+    """,
+    )
 )
 
 
