@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import nst
@@ -25,7 +24,7 @@ from nst import (
 )
 from nst.images import resize
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO, Recorder, fail_at, paint, picture, small, still, total
+from tests.helpers import PAINTING, PHOTO, Recorder, paint, picture, small, still, total
 
 
 @pytest.mark.parametrize(
@@ -219,13 +218,6 @@ def test_pictures_may_be_paths_pil_images_and_arrays(tmp_path: Path) -> None:
     assert torch.equal(images[0], images[1]) and torch.equal(images[0], images[2])
 
 
-def test_the_transparency_of_the_content_is_restored() -> None:
-    content = Image.new("RGBA", (32, 32), (200, 100, 50, 255))
-    content.paste((0, 0, 0, 0), (0, 0, 16, 32))
-    alpha = paint(content=content, num_steps=2).to_pil().getchannel("A")
-    assert (alpha.getpixel((2, 2)), alpha.getpixel((30, 30))) == (0, 255)
-
-
 # Ends
 
 
@@ -292,12 +284,6 @@ def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
     assert result.stop_reason == "picture 0: completed; picture 1: diverged: loss 'a' became nan"
     torch.testing.assert_close(result.image[1], batch[1])
     assert torch.equal(result.image[0], transfer.run(PHOTO, PAINTING).image[0])
-
-
-def test_ctrl_c_returns_the_best_picture_so_far() -> None:
-    result = paint(callbacks=[fail_at(3, KeyboardInterrupt())])
-    assert (result.num_steps, result.stop_reason) == (3, "interrupted")
-    assert not torch.equal(result.image, PHOTO)
 
 
 def test_an_optimizer_that_cannot_lower_the_loss_ends_the_run() -> None:
