@@ -83,25 +83,10 @@ any_degenerate = pytest.mark.parametrize("kind", sorted(DEGENERATE))
 # Luminance
 
 
-def test_luminance_agrees_with_the_yiq_and_ycbcr_matrices() -> None:
+def test_luminance_is_that_of_yiq_and_ycbcr() -> None:
     image = picture(1)
     expected = np.einsum("c,nchw->nhw", [0.299, 0.587, 0.114], image.numpy())[:, None]
     np.testing.assert_allclose(color.luminance(image), expected, rtol=1e-12)
-
-
-YIQ = [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
-YCBCR = [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
-
-
-@pytest.mark.parametrize("matrix", [YIQ, YCBCR], ids=["YIQ", "YCbCr"])
-def test_with_luminance_is_the_round_trip_through_yiq_or_ycbcr(matrix: list[list[float]]) -> None:
-    image, y = picture(1), color.luminance(picture(2))
-    forward = np.array(matrix)
-    coded = np.einsum("ij,jhw->ihw", forward, image[0].numpy())
-    coded[0] = y[0, 0].numpy()
-    expected = np.einsum("ij,jhw->ihw", np.linalg.inv(forward), coded)
-    # The published chrominance rows sum to 0 only to their four digits.
-    np.testing.assert_allclose(color.with_luminance(image, y)[0], expected, rtol=0, atol=2e-5)
 
 
 @few
@@ -180,26 +165,6 @@ def test_match_covariance_meets_mean_and_covariance(
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
 
 
-def test_the_symmetric_map_moves_colors_least() -> None:
-    image, reference = picture(1), picture(2, width=0.3)
-    moved = {
-        method: float(
-            (color.match_covariance(image, reference, method=method) - image).square().mean()
-        )
-        for method in LINEAR
-    }
-    assert moved["symmetric"] < min(moved["cholesky"], moved["pca"])
-
-
-def test_under_cholesky_the_new_red_depends_on_red_alone() -> None:
-    image = picture(1)
-    other = torch.cat((image[:, :1], picture(5)[:, 1:]), 1)
-    red, other_red = (
-        color.match_covariance(x, picture(2), method="cholesky")[:, 0] for x in (image, other)
-    )
-    torch.testing.assert_close(red, other_red)
-
-
 @pytest.mark.parametrize("live", range(3))
 def test_cholesky_never_turns_a_channel_around(live: int) -> None:
     reference = flat(0.4, (7, 9)).clone()
@@ -274,22 +239,6 @@ def test_without_ties_the_histogram_is_exactly_the_references(seed: int, other: 
     assert bool((matched.flatten(2).gather(2, order).diff(dim=2) >= -1e-12).all())
 
 
-def test_equal_values_stay_equal_and_means_are_met() -> None:
-    image = (picture(1) * 20).round() / 20
-    reference = (picture(2, (5, 4)) * 255).round() / 255
-    matched = color.match_histogram(image, reference)
-    torch.testing.assert_close(matched.mean((2, 3)), reference.mean((2, 3)))
-    for before, after in zip(image[0].flatten(1), matched[0].flatten(1), strict=True):
-        assert all(len(after[before == value].unique()) == 1 for value in before.unique())
-
-
-def test_an_enlarged_picture_has_the_same_histogram() -> None:
-    image, reference = picture(1), picture(2)
-    large = reference.repeat_interleave(3, 2).repeat_interleave(2, 3)
-    matched = color.match_histogram(image, reference)
-    torch.testing.assert_close(color.match_histogram(image, large), matched)
-
-
 # Every matching
 
 
@@ -351,13 +300,6 @@ def test_the_dtype_of_the_image_is_kept(name: str, dtype: torch.dtype) -> None:
     matched = MATCHINGS[name](image, reference)
     assert matched.dtype == dtype and matched.shape == image.shape
     torch.testing.assert_close(matched.double(), MATCHINGS[name](image.double(), reference))
-
-
-@any_matching
-def test_results_are_clamped(name: str) -> None:
-    image, reference = torch.rand(2, 5, 3, 8, 9, generator=torch.Generator().manual_seed(0))
-    matched = MATCHINGS[name](image.square(), reference.round())
-    assert float(matched.min()) >= 0 and float(matched.max()) <= 1
 
 
 @any_matching

@@ -40,9 +40,7 @@ def test_every_example_is_shown_on_a_page(path: Path) -> None:
         assert f"--8<--\n{shown}\n--8<--" in text, shown
 
 
-def test_the_loss_from_a_paper_keeps_its_promises_in_blends_and_regions(
-    small_world: Path,
-) -> None:
+def test_the_loss_from_a_paper_keeps_its_promises_in_blends_and_regions(small_world: Path) -> None:
     loss = runpy.run_path(str(ROOT / "docs" / "examples" / "symmetric_kl.py"))["SymmetricKLLoss"]
     layers = ["relu1_1", "relu2_1"]
     check_loss(loss(layers))

@@ -316,11 +316,6 @@ def test_losses_are_weighted_once_by_the_loop() -> None:
     assert heavy["style"][0] == pytest.approx(1000 * light["style"][0], rel=1e-5)
 
 
-def test_a_loss_of_weight_0_is_left_out() -> None:
-    losses = {"content": ContentLoss(weight=0), "style": GramStyleLoss()}
-    assert set(paint(losses=losses).history) == {"style"}
-
-
 def test_a_loss_that_is_not_a_scalar_is_named() -> None:
     class Unreduced(Loss):
         def forward(self, features: Features) -> Tensor:
