@@ -98,7 +98,7 @@ def test_with_luminance_sets_luminance_and_keeps_chrominance(seed: int, other: i
     torch.testing.assert_close(changed.diff(dim=1), image.diff(dim=1))
 
 
-def test_its_own_luminance_changes_no_bit() -> None:
+def test_setting_its_own_luminance_changes_no_bit() -> None:
     image = torch.rand(2, 3, 5, 6)
     assert torch.equal(color.with_luminance(image, color.luminance(image)), image)
 
@@ -457,7 +457,7 @@ def test_batches_that_do_not_fit_are_refused(name: str, function: Matching) -> N
     refused(ValueError, re.escape(message), lambda: function(GOOD, other))
 
 
-def test_sizes_that_must_be_equal_are() -> None:
+def test_pictures_of_unequal_sizes_are_refused() -> None:
     calls: dict[str, Callable[[], Tensor]] = {
         "luminance": lambda: color.with_luminance(GOOD, GOOD[:, :1, :2]),
         "content_image": lambda: color.preserve_color(GOOD, GOOD[:, :, :2], "luminance"),

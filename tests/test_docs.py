@@ -62,7 +62,7 @@ def test_the_api_reference_documents_every_public_name_and_module(site: Path, na
     assert f'id="nst.{name}' + '"' * (not name.endswith(".")) in api
 
 
-def test_the_site_asks_for_nothing_that_another_builder_lacks() -> None:
+def test_the_site_needs_only_common_extensions() -> None:
     """Zensical reads the same file; its own plugins and Python-Markdown's extensions are few."""
     yaml = pytest.importorskip("yaml")
     configuration = yaml.safe_load(text_of(ROOT / "mkdocs.yml"))
@@ -113,7 +113,7 @@ def rows_of(path: Path, columns: list[int]) -> dict[str, list[str]]:
     return {row[0]: [row[i] for i in columns] for row in cells if len(row) > max(columns)}
 
 
-def test_the_readme_compares_as_the_comparison_does() -> None:
+def test_the_comparison_in_the_readme_equals_the_full_one() -> None:
     short = rows_of(ROOT / "README.md", [1, 2, 3, 4, 5, 6])
     full = rows_of(DOCS / "comparison.md", [1, 2, 3, 4, 5, 10])
     names = [name for name in short if name.strip("-")]
@@ -122,7 +122,7 @@ def test_the_readme_compares_as_the_comparison_does() -> None:
         assert short[name] == full[name], name
 
 
-def test_every_test_that_the_comparison_names_is_there() -> None:
+def test_every_test_named_in_the_comparison_exists() -> None:
     named = re.findall(r"`(test_\w+)`", text_of(DOCS / "comparison.md"))
     assert len(named) > 40
     sources = "".join(text_of(path) for path in (ROOT / "tests").rglob("test_*.py"))

@@ -168,7 +168,7 @@ def test_the_memory_of_a_large_picture_is_about_what_a_run_takes(tile: int | Non
     assert 0.8 < estimate.memory / allocations.peak < 1.5
 
 
-def test_what_the_network_keeps_counts_until_it_is_kept() -> None:
+def test_buffers_of_the_network_count_only_until_they_are_allocated() -> None:
     own = transfer(num_steps=2)
     first, second, third = (own.estimate(PHOTO, PAINTING).memory for _ in range(3))
     assert first > second == third

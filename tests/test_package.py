@@ -56,12 +56,12 @@ def test_changelog_and_citation_have_the_version_and_its_date() -> None:
     assert f'date-released: "{release[2]}"\n' in citation
 
 
-def test_the_readmes_check_is_what_runs_everywhere() -> None:
+def test_the_readme_names_the_command_that_checks_everything() -> None:
     command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
     assert command in (ROOT / "README.md").read_text().splitlines()
 
 
-def test_a_commit_is_checked_by_what_checks_everywhere() -> None:
+def test_the_commit_hooks_run_the_lines_of_the_check_script() -> None:
     """The hooks before a commit are lines of scripts/check."""
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     lines = (ROOT / "scripts" / "check").read_text().splitlines()

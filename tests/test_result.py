@@ -126,7 +126,7 @@ def test_the_settings_are_json_and_describe_the_run() -> None:
     assert (settings["optimizer"], settings["nst"]) == ("lbfgs", nst.__version__)
 
 
-def test_the_settings_are_json_for_parts_of_the_users_own() -> None:
+def test_the_settings_are_json_with_custom_parts() -> None:
     result = paint(optimizer=torch.optim.Adagrad, size=None, num_steps=1, init=PAINTING)
     assert json.loads(json.dumps(result.settings))["init"] == "picture"
 

@@ -65,7 +65,7 @@ def test_the_best_picture_is_returned_not_the_last() -> None:
     assert torch.equal(result.image, min(seen, key=lambda pair: pair[0])[1])
 
 
-def test_the_same_call_gives_the_same_bits() -> None:
+def test_a_run_is_reproducible_bit_for_bit() -> None:
     state = torch.get_rng_state()
     first, again, other = (paint(init="noise", seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first.image, again.image)
@@ -93,7 +93,7 @@ def test_each_picture_of_a_batch_is_stylized_as_if_alone(optimizer: str) -> None
         assert torch.equal(together.image[i], alone.image[0])
 
 
-def test_two_equal_styles_are_one() -> None:
+def test_two_equal_styles_act_as_one() -> None:
     style, extractor = PAINTING.double(), tiny_extractor().double()
     one, two = (
         paint(extractor, content=PHOTO.double(), style=styles, num_steps=3).image

@@ -196,7 +196,7 @@ def test_any_configuration_gives_a_picture_or_is_refused_before_any_work(
     SEEN["diverged" if "diverged" in result.stop_reason else "painted"] += 1
 
 
-def test_those_configurations_were_of_every_kind() -> None:
+def test_the_configurations_are_of_every_kind() -> None:
     if not SEEN:
         pytest.skip("needs the test before it")
     assert sum(SEEN.values()) >= COUNT * 0.9

@@ -209,7 +209,7 @@ WRITERS = {"a.png": write_png, "a.nst": write_style, "a.gif": write_animation}
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("size", [0, 1, 100, 1000])
-def test_a_full_disk_leaves_what_was_there(name: str, size: int, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file(name: str, size: int, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(OLD)
     with room_for(size), pytest.raises(OSError, match=f"{name}', which could not be written"):
@@ -236,7 +236,7 @@ class Failing(io.BytesIO):
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("call", ["create", "write", "flush", "fsync", "close", "replace"])
-def test_whichever_call_fails_the_old_file_is_left(
+def test_the_old_file_stays_whichever_call_fails(
     name: str, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / name

@@ -80,7 +80,7 @@ def painted() -> None:
 
 
 @pytest.mark.parametrize("name", ["too long", "a zero", "a circle of links"])
-def test_places_to_look_into_are_checked_too(name: str) -> None:
+def test_folders_to_search_are_checked_too(name: str) -> None:
     painted()
     with pytest.raises(ValueError, match=r"^`inputs` is .*which no file can be called"):
         rerun("made.png", BAD_NAMES[name])

@@ -210,7 +210,7 @@ def test_every_kind_of_png_is_read_by_its_numbers(
     assert (read_picture(path).alpha is None) == (alpha is None)
 
 
-def test_a_png_that_was_opened_is_not_changed_by_its_transparent_grey(tmp_path: Path) -> None:
+def test_an_opened_png_with_transparent_gray_is_not_changed(tmp_path: Path) -> None:
     values = RNG.integers(0, 16, (HEIGHT, WIDTH, 1))
     path = tmp_path / "picture.png"
     path.write_bytes(png_of(values, 4, 0, png_chunk(b"tRNS", struct.pack(">H", 7))))
@@ -277,7 +277,7 @@ def test_a_tiff_that_would_come_out_wrong_is_refused(
         assert refused(image, words=words)
 
 
-def test_no_program_is_started_to_draw_a_picture(
+def test_reading_a_picture_starts_no_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[object] = []
@@ -333,7 +333,7 @@ ANIMATIONS = [s for s in ("gif", "png", "webp", "tiff", "avif") if s.upper() in 
 
 
 @pytest.mark.parametrize("suffix", ANIMATIONS)
-def test_of_an_animation_the_first_frame_is_read(suffix: str, tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_read(suffix: str, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 8), color) for color in ("white", "black", "gray")]
     path = tmp_path / f"picture.{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -359,7 +359,7 @@ SOURCES = {name: encoded(name) for name in NAMES if name in Image.SAVE}  # AVIF 
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_cut_at_any_tenth_a_file_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
     content, path = SOURCES[name], tmp_path / "picture"
     for tenth in range(10):
         path.write_bytes(content[: len(content) * tenth // 10])
@@ -367,7 +367,7 @@ def test_cut_at_any_tenth_a_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_with_any_bit_flipped_a_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+def test_a_file_with_flipped_bits_is_read_or_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     for _ in range(60):
         content = bytearray(SOURCES[name])
@@ -378,9 +378,7 @@ def test_with_any_bit_flipped_a_file_is_read_or_refused(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
-def test_with_any_part_of_its_profile_broken_a_picture_is_still_read(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_picture_with_a_broken_color_profile_is_still_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     for place in range(0, len(PROFILE), 17):
         broken = PROFILE[:place] + os.urandom(4) + PROFILE[place + 4 :]

@@ -27,7 +27,7 @@ LONG_USE = Path(__file__).parents[2] / "scripts" / "long_use.py"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
-def test_run_after_run_nothing_is_left_behind() -> None:
+def test_many_runs_leak_nothing() -> None:
     assert runpy.run_path(str(LONG_USE))["main"](runs=40) == 0
 
 
@@ -68,7 +68,7 @@ def settings_of_the_process() -> dict[str, Any]:
     }
 
 
-def test_the_process_is_set_as_it_was_before(tmp_path: Path) -> None:
+def test_a_run_does_not_change_the_settings_of_the_process(tmp_path: Path) -> None:
     transfer = small(num_steps=2)
     before = settings_of_the_process()
     transfer.run(PHOTO, PAINTING, init="noise", preserve_color="pca").save(tmp_path / "made.png")
@@ -111,7 +111,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_however_the_process_is_set_the_picture_is_the_same(setting: str) -> None:
+def test_settings_of_the_process_do_not_change_the_picture(setting: str) -> None:
     transfer = small(num_steps=3, num_scales=2)
     expected = transfer.run(PHOTO, PAINTING).image
     with SETTINGS[setting]():

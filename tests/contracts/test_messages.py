@@ -109,7 +109,7 @@ def test_a_message_names_the_argument_its_rule_and_what_to_do(
     assert "  " not in text and not re.search(r"\bplease\b|!(?!r)", text, re.IGNORECASE)
 
 
-def test_most_errors_have_been_read() -> None:
+def test_most_error_messages_are_examined() -> None:
     assert len(MESSAGES) > 150
 
 
