@@ -68,14 +68,6 @@ def test_every_line_of_help_has_one_form(command: str) -> None:
         assert "default:" not in line or re.search(r"\(default: [^()]+\)$", line), line
 
 
-@every_command
-def test_the_usage_of_every_command_names_its_options(command: str) -> None:
-    usage = HELP[command].split("\n\n")[0]
-    assert {name for name in OPTIONS[command] if name.startswith("--")} - {"--help"} <= {
-        *re.findall(r"--[\w-]+", usage + " --output" * ("-o " in usage))
-    }
-
-
 def test_an_option_means_the_same_in_every_command() -> None:
     meanings: dict[str, set[str]] = defaultdict(set)
     for entries in ENTRIES.values():
