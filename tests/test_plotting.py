@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -151,53 +151,27 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
     plt.close(number)
 
 
-class Handle:
-    """Stands in for what IPython's `display` returns."""
+def test_live_display_replaces_one_output_of_a_notebook_in_each_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[object] = []
+    updates: list[list[object]] = []
 
-    def __init__(self) -> None:
-        self.updates: list[object] = []
-
-    def update(self, figure: object) -> None:
-        self.updates.append(figure)
-
-
-@pytest.fixture
-def displays(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, Handle]]:
-    """Pretend to be in a notebook; what is displayed there, and its handles."""
-    made: list[tuple[object, Handle]] = []
-
-    def display(figure: object, *, display_id: bool) -> Handle:
+    def ipython_display(figure: object, *, display_id: bool) -> SimpleNamespace:
         assert display_id
-        made.append((figure, Handle()))
-        return made[-1][1]
+        shown.append(figure)
+        updates.append([])
+        return SimpleNamespace(update=updates[-1].append)
 
-    module = ModuleType("IPython.display")
-    module.display = display  # type: ignore[attr-defined]
+    module = SimpleNamespace(display=ipython_display)
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr(nst.plotting, "_in_notebook", lambda: True)
-    return made
-
-
-def test_live_display_replaces_one_output_of_a_notebook(
-    displays: list[tuple[object, Handle]],
-) -> None:
     display = LiveDisplay(every=2)
-    paint(callbacks=[display])
-    ((figure, handle),) = displays
-    assert figure is display.figure
-    assert handle.updates == [figure] * 3  # steps 2 and 4, result
-
-
-def test_live_display_opens_a_new_output_for_each_run(
-    displays: list[tuple[object, Handle]],
-) -> None:
-    display = LiveDisplay(every=5)
     for _ in range(2):
         paint(callbacks=[display])
-    (first, first_handle), (second, second_handle) = displays
-    assert first is not second
-    assert first_handle.updates == [first] * 2
-    assert second_handle.updates == [second] * 2
+    first, second = shown
+    assert first is not second and second is display.figure
+    assert updates == [[first] * 3, [second] * 3]  # steps 2 and 4, result
 
 
 def test_a_notebook_is_an_ipython_with_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
