@@ -1,8 +1,8 @@
-"""Runs the examples of README.md and docs/, as they stand there.
+"""Runs the examples of README.md and docs/ unchanged.
 
-Blocks of Python are executed; in blocks of shell the `nst` lines are. Each page has a folder of its
-own with a few small pictures, a network of a few channels in place of VGG19, and runs of few steps:
-no weights are needed, and a page takes moments.
+It executes the blocks of Python, and the `nst` lines in blocks of shell. Each page has a folder of
+its own with a few small pictures; a network of a few channels replaces VGG19, and runs have few
+steps, so that a page needs no weights and takes moments.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ def _examples_of_docstrings_write_elsewhere(
 
 @pytest.fixture
 def small_world() -> Iterator[Path]:
-    """Where an example of the documentation runs in a moment: the folder that has its pictures."""
+    """The folder in which an example of the documentation runs in a moment."""
     _prepare({})
     yield Path.cwd()
     _undo({})
 
 
 def _prepare(namespace: dict[str, Any]) -> None:
-    """Make the world in which a page's examples run."""
+    """Prepare a folder and replacements for the examples of a page."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
     (folder / "photos").mkdir()
     names = "photo.jpg", "painting.jpg", "other.jpg", "mask.png", "around.png"
@@ -76,17 +76,22 @@ def _prepare(namespace: dict[str, Any]) -> None:
     # So small a network is faster on one thread than on several.
     _cleanup.callback(torch.set_num_threads, torch.get_num_threads())
     torch.set_num_threads(1)
+    _cleanup.enter_context(patch.dict(os.environ, {"MPLBACKEND": "agg"}))
+    for replacement in replacements():
+        _cleanup.enter_context(replacement)
+
+
+def replacements() -> list[Any]:
+    """Return patches that make examples fast: few channels, few steps, small pictures."""
     tiny = Weights(tiny_extractor().state_dict(), "tiny")
-    for replacement in (
-        patch.dict(os.environ, {"MPLBACKEND": "agg"}),
+    return [
         patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
         patch("nst._engine.plan.plan_scales", _plan_few_steps),
         patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
         patch("nst.cli.main.paint", lambda: _smooth_picture(1)),
         patch("nst.cli.samples.paint", lambda: _smooth_picture(1)),
         patch("nst.cli.samples.woodcut", lambda: _smooth_picture(2)),
-    ):
-        _cleanup.enter_context(replacement)
+    ]
 
 
 def _undo(namespace: dict[str, Any]) -> None:
@@ -100,7 +105,7 @@ def _smooth_picture(seed: int) -> Image.Image:
 
 
 def _plan_few_steps(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:
-    return plan_scales(size, min(num_steps, _MOST_STEPS), num_scales)
+    return plan_scales(min(size, 64), min(num_steps, _MOST_STEPS), num_scales)
 
 
 def _run_python(example: Example) -> None:
@@ -124,7 +129,7 @@ def _run_shell(example: Example) -> None:
     """Run the lines of a shell block that call `nst`."""
     for line in str(example.parsed).replace("\\\n", " ").splitlines():
         program, *arguments = shlex.split(line, comments=True) or [""]
-        if program == "nst" and arguments != ["samples"]:  # the world has its pictures
+        if program == "nst" and arguments != ["samples"]:  # the pictures are there
             try:
                 status: object = cli.main(arguments)
             except SystemExit as end:  # --help, --version, and what argparse refuses

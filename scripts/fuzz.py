@@ -1,9 +1,9 @@
-"""Feed pictures and files that nobody meant to write, and see that each is refused.
+"""Feed broken pictures and files to the library, and check that each is refused or read.
 
 python scripts/fuzz.py SECONDS [pictures|styles|records|checkpoints]
 
-With atheris installed (`pip install atheris`), coverage leads the way; without, chance alone does.
-What is found is written into the folder `fuzz-findings`, and the exit status is not 0.
+With atheris installed (`pip install atheris`), coverage guides the search; without, it is random.
+Findings are written into the folder `fuzz-findings`, and the exit status is not 0.
 """
 
 from __future__ import annotations
@@ -52,50 +52,55 @@ import torch
 
 from nst.testing import tiny_extractor
 
-FINDINGS = Path("fuzz-findings")
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "GIF",
-    "BMP",
-    "TIFF",
-    "WEBP",
-    "JPEG2000",
-    "TGA",
-    "PPM",
-    "ICO",
-    "PCX",
-    "SGI",
-)
+FINDINGS = Path("fuzz-findings").resolve()
 TEXT_AT = 0x010E  # EXIF's image description, where a record is
 
 Check = Callable[[bytes], None]
 
 
-def transfer() -> StyleTransfer:
+def transfer(**arguments: Any) -> StyleTransfer:
     """Return one that paints in moments."""
     losses = {"content": ContentLoss(["relu1_1"]), "style": GramStyleLoss(["relu1_1", "relu2_1"])}
-    return StyleTransfer(tiny_extractor(), losses, num_steps=1, num_scales=1)
+    options = {"num_steps": 1, "num_scales": 1, **arguments}
+    return StyleTransfer(tiny_extractor(), losses, **options)
+
+
+def picture(height: int = 20, width: int = 24) -> torch.Tensor:
+    """Return random noise."""
+    return torch.rand(1, 3, height, width)
+
+
+def members_of(path: Path) -> dict[str, bytes]:
+    """Return the files within an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write_archive(path: Path, members: dict[str, bytes]) -> None:
+    """Write files into an archive."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
 
 
 def pictures(folder: Path) -> tuple[list[bytes], Check]:
-    """Return pictures to begin with, and what reads any bytes as one."""
-    # A wrong sum would be refused before anything else is looked at.
+    """Return picture files, and a check that reads any bytes as one."""
+    # A wrong checksum would be refused before anything else is looked at.
     PngImagePlugin.ChunkStream.crc = PngImagePlugin.ChunkStream.crc_skip  # type: ignore[method-assign]
-    Image.MAX_IMAGE_PIXELS = 1_000_000  # so that what is read takes moments
+    Image.MAX_IMAGE_PIXELS = 1_000_000  # so that reading takes moments
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     whole = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 4), np.uint8))
-    seeds = []
-    for name in FORMATS:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    seeds, path = [], folder / "picture"
+    Image.init()
+    for name in sorted(set(Image.SAVE) - {"EPS", "PDF"}):
         for mode in ("RGBA", "RGB", "L", "P", "1", "CMYK", "I;16"):
-            buffer, exif = io.BytesIO(), Image.Exif()
-            exif[0x0112] = 6
+            image = whole.convert("L" if mode == "I;16" else mode).convert(mode)
+            buffer = io.BytesIO()
             with contextlib.suppress(Exception):
-                whole.convert("L" if mode == "I;16" else mode).convert(mode).save(
-                    buffer, name, icc_profile=profile, exif=exif
-                )
+                image.save(buffer, name, icc_profile=profile, exif=exif)
                 seeds.append(buffer.getvalue())
-    path = folder / "picture"
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -110,27 +115,23 @@ def pictures(folder: Path) -> tuple[list[bytes], Check]:
 
 
 def styles(folder: Path) -> tuple[list[bytes], Check]:
-    """Return style files to begin with, and what loads any bytes as one and paints with it.
+    """Return style files, and a check that paints with any bytes as one.
 
-    What does not begin as an archive does is taken for the description within one.
+    Bytes that are no archive replace the description within one.
     """
-    photo, path = torch.rand(1, 3, 20, 24), folder / "style.nst"
+    photo, path = picture(), folder / "style.nst"
     painter = transfer()
-    painter.capture(torch.rand(1, 3, 24, 24), sizes=[24]).save(path)
-    whole = path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
+    painter.capture(picture(24, 24), sizes=[24]).save(path)
+    whole, members = path.read_bytes(), members_of(path)
     about = str(np.load(io.BytesIO(members["about.npy"])))
 
     def check(content: bytes) -> None:
-        if content[:2] != b"PK":
+        if content[:2] == b"PK":
+            path.write_bytes(content)
+        else:
             buffer = io.BytesIO()
             np.save(buffer, np.array(content.decode(errors="replace").replace("\0", " ")))
-            with zipfile.ZipFile(path, "w") as archive:
-                for name, member in {**members, "about.npy": buffer.getvalue()}.items():
-                    archive.writestr(name, member)
-        else:
-            path.write_bytes(content)
+            write_archive(path, {**members, "about.npy": buffer.getvalue()})
         try:
             image = painter.run(photo, Style.load(path), init="noise").image
         except ValueError as error:
@@ -142,13 +143,13 @@ def styles(folder: Path) -> tuple[list[bytes], Check]:
 
 
 def records(folder: Path) -> tuple[list[bytes], Check]:
-    """Return records to begin with, and what makes a run of any bytes.
+    """Return records, and a check that makes a run of any bytes.
 
-    What does not begin as a PNG does is taken for the record within a picture.
+    Bytes that are no PNG replace the record within a picture.
     """
     os.chdir(folder)
     for name in ("photo.png", "painting.png"):
-        save_image(torch.rand(1, 3, 20, 24), name)
+        save_image(picture(), name)
     result = transfer().run("photo.png", Style("painting.png", 2.0, "photo.png", "painting.png"))
     result.save("made.png")
     texture = transfer().synthesize("painting.png", (20, 24))
@@ -174,58 +175,47 @@ def records(folder: Path) -> tuple[list[bytes], Check]:
         with contextlib.suppress(ValueError, FileNotFoundError):
             recorded_run(record, ["."])
 
-    described = [{"nst record": 1, **each.settings} for each in (result, texture)]
-    texts = [json.dumps(each).encode() for each in described]
+    texts = [json.dumps({"nst record": 1, **x.settings}).encode() for x in (result, texture)]
     return [Path("made.png").read_bytes(), *texts], check
 
 
 class Reached(Callback):
-    """Ends a run where it would go on: a forged one could ask for any number of steps."""
+    """Ends a run when it is resumed: a forged one could ask for any number of steps."""
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Say that the checkpoint was taken."""
+        """Accept the checkpoint."""
         raise KeyboardInterrupt
 
 
 def checkpoints(folder: Path) -> tuple[list[bytes], Check]:
-    """Return checkpoints to begin with, and what goes on with any bytes as if they were one.
+    """Return checkpoints, and a check that resumes any bytes as one.
 
-    What does not begin as an archive does is taken for the values within one.
+    Bytes that are no archive replace the values within one.
     """
-    path, kept, network = folder / "forged.ckpt", folder / "run.ckpt", tiny_extractor()
-    losses = {"content": ContentLoss(["relu1_1"]), "style": GramStyleLoss(["relu1_1", "relu2_1"])}
+    path, kept = folder / "forged.ckpt", folder / "run.ckpt"
     seeds, members = [], dict[str, bytes]()
     for optimizer in ("adam", "lbfgs"):
-        painter = StyleTransfer(network, losses, optimizer=optimizer, num_steps=3, num_scales=1)
-        photo, painting = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 16)
-        painter.run(photo, painting, callbacks=Checkpoint(kept, 2))
-        with zipfile.ZipFile(kept) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
+        painter = transfer(optimizer=optimizer, num_steps=3)
+        painter.run(picture(16, 16), picture(16, 16), callbacks=Checkpoint(kept, 2))
+        members = members_of(kept)
         seeds += [kept.read_bytes(), members["values.json"]]
     logging.getLogger("nst").setLevel(logging.CRITICAL)
 
     def check(content: bytes) -> None:
-        if content[:2] != b"PK":
-            with zipfile.ZipFile(path, "w") as archive:
-                for name, member in {**members, "values.json": content}.items():
-                    archive.writestr(name, member)
-        else:
+        if content[:2] == b"PK":
             path.write_bytes(content)
+        else:
+            write_archive(path, {**members, "values.json": content})
         callbacks = [Checkpoint(kept), Reached()]
         try:
-            StyleTransfer.resume(path, extractor=network, callbacks=callbacks)
+            StyleTransfer.resume(path, extractor=painter.extractor, callbacks=callbacks)
         except ValueError as error:
             assert str(error).startswith("`"), error
 
     return seeds, check
 
 
-TARGETS = {
-    "pictures": pictures,
-    "styles": styles,
-    "records": records,
-    "checkpoints": checkpoints,
-}
+TARGETS = {each.__name__: each for each in (pictures, styles, records, checkpoints)}
 
 
 def mutated(content: bytes, rng: random.Random) -> bytes:
@@ -245,50 +235,44 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def fuzz(target: str, seconds: float) -> None:
-    """Try inputs for so long; raise for the first that is neither taken nor refused."""
-    torch.set_num_threads(1)
-    warnings.simplefilter("error")  # what the library lets out is found as well
-    findings = FINDINGS.resolve()
-    findings.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="nst-fuzz-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    seeds, check = TARGETS[target](folder)
-    if atheris is not None:
-        corpus = folder / "corpus"
-        corpus.mkdir()
-        for i, seed in enumerate(seeds):
-            (corpus / str(i)).write_bytes(seed)
-        options = {
-            "max_total_time": round(seconds),
-            "timeout": 20,
-            "rss_limit_mb": 3000,
-            "max_len": 30_000,
-            "artifact_prefix": f"{findings / target}-",
-        }
-        atheris.Setup([sys.argv[0], *(f"-{k}={v}" for k, v in options.items()), str(corpus)], check)
-        atheris.Fuzz()  # does not return
-    rng, count, end = random.Random(), 0, time.monotonic() + seconds
+def search(target: str, seconds: float, seeds: list[bytes], check: Check) -> None:
+    """Check inputs at random; raise for the first that is neither read nor refused."""
+    rng, tried, end = random.Random(), 0, time.monotonic() + seconds
     while time.monotonic() < end:
         content = mutated(rng.choice(seeds), rng)
         try:
             check(content)
         except Exception:
-            (findings / f"{target}-{count}").write_bytes(content)
+            (FINDINGS / f"{target}-{tried}").write_bytes(content)
             raise
-        count += 1
-    sys.stderr.write(f"{target}: {count} inputs, by chance, in {seconds:.0f} s\n")
+        tried += 1
+    sys.stderr.write(f"{target}: {tried} random inputs in {seconds:.0f} s\n")
+
+
+def search_guided(target: str, seconds: float, seeds: list[bytes], check: Check) -> None:
+    """Let atheris search; does not return."""
+    corpus = Path(tempfile.mkdtemp(prefix="nst-corpus-"))
+    atexit.register(shutil.rmtree, corpus, ignore_errors=True)
+    for i, seed in enumerate(seeds):
+        (corpus / str(i)).write_bytes(seed)
+    limits = f"-max_total_time={seconds:.0f} -timeout=20 -rss_limit_mb=3000 -max_len=30000"
+    found = f"-artifact_prefix={FINDINGS / target}-"
+    atheris.Setup([sys.argv[0], *limits.split(), found, str(corpus)], check)
+    atheris.Fuzz()
 
 
 def main(seconds: str, *targets: str) -> int:
     """Fuzz each target in a process of its own, which a crash or a hang may end."""
-    if len(targets) == 1:
-        fuzz(targets[0], float(seconds))
-        return 0
-    return max(
-        abs(subprocess.call([sys.executable, __file__, seconds, target]))
-        for target in targets or TARGETS
-    )
+    if len(targets) != 1:
+        command = [sys.executable, __file__, seconds]
+        return max(abs(subprocess.call([*command, target])) for target in targets or TARGETS)
+    torch.set_num_threads(1)
+    warnings.simplefilter("error")  # a warning is a finding, too
+    FINDINGS.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="nst-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (search_guided if atheris else search)(targets[0], float(seconds), *TARGETS[targets[0]](folder))
+    return 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from torch import Tensor
 from nst import FeatureExtractor
 from nst._network.convolution import Convolution
 from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
@@ -28,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def plain_vgg() -> Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]:
-    """VGG19 written down once more, without a thought for speed or memory."""
+    """VGG19 written in the simplest way, as a reference for the fast one."""
 
     def features(extractor: FeatureExtractor, image: Tensor) -> dict[str, Tensor]:
         pool = F.max_pool2d if extractor.pooling == "max" else F.avg_pool2d
@@ -56,23 +57,19 @@ def extractor() -> FeatureExtractor:
     return tiny_extractor()
 
 
-def _picture(height: int, width: int, seed: int) -> Tensor:
-    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
 @pytest.fixture
 def photo() -> Tensor:
-    return _picture(32, 40, seed=1)
+    return PHOTO.clone()
 
 
 @pytest.fixture
 def painting() -> Tensor:
-    return _picture(36, 28, seed=2)
+    return PAINTING.clone()
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The weights asked for; a tiny network takes their place."""
+    """The weights that the command line loads; a tiny network takes their place."""
     asked: list[str] = []
 
     def load(weights: str, **_: str) -> FeatureExtractor:

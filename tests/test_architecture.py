@@ -38,7 +38,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path: Path) -> None:
+def test_modules_import_only_from_lower_layers(path: Path) -> None:
     part = path.relative_to(ROOT).parts[0].removesuffix(".py")
     for other in set(imports(path)) - {part}:
         assert LAYER[other] < LAYER[part] or (part, other) in NEIGHBORS, f"{part} imports {other}"

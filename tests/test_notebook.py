@@ -8,24 +8,18 @@ from typing import Any
 
 import pytest
 
-TUTORIAL = Path(__file__).parents[1] / "docs" / "examples" / "tutorial.ipynb"
-# As in the root conftest.py: few channels, few steps, no paintings that take seconds.
-SMALL_WORLD = """
-from unittest.mock import patch
+ROOT = Path(__file__).parents[1]
+TUTORIAL = ROOT / "docs" / "examples" / "tutorial.ipynb"
+FAST = f"""
+import sys
 import torch
-from PIL import Image
-import nst.cli.samples
-from nst._engine.scales import plan_scales
-from nst.extractors.weights import Weights
-from nst.testing import tiny_extractor
+
+sys.path.insert(0, {str(ROOT)!r})
+from conftest import replacements
 
 torch.set_num_threads(1)
-tiny = Weights(tiny_extractor().state_dict(), "tiny")
-few = lambda size, steps, *scales: plan_scales(min(size, 64), min(steps, 6), *scales)
-patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny).start()
-patch("nst._engine.plan.plan_scales", few).start()
-for name in ("paint", "woodcut"):
-    patch(f"nst.cli.samples.{name}", lambda: Image.new("RGB", (64, 48), "navy")).start()
+for replacement in replacements():
+    replacement.start()
 """
 
 
@@ -47,7 +41,7 @@ def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(variable, str(tmp_path / variable))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel has its own
     notebook = nbformat.read(TUTORIAL, as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL_WORLD))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(FAST))
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import nst.plotting
-from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
+from nst import RunState, StyleTransferResult
 from nst.plotting import LiveDisplay, plot_losses, show_transfer
+from tests import helpers
+from tests.helpers import PAINTING, PHOTO, Recorder, fail_at
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +27,13 @@ def no_figure_left_open() -> Iterator[None]:
     assert plt.get_fignums() == []
 
 
-@pytest.fixture
-def transfer(extractor: FeatureExtractor) -> StyleTransfer:
-    return StyleTransfer(extractor, num_steps=5)
+def paint(**arguments: Any) -> StyleTransferResult:
+    return helpers.paint(**{"num_steps": 5, **arguments})
 
 
 @pytest.fixture
-def result(transfer: StyleTransfer, photo: Tensor, painting: Tensor) -> StyleTransferResult:
-    return transfer.run(photo, [painting, 1 - photo])
+def result() -> StyleTransferResult:
+    return paint(style=[PAINTING, 1 - PHOTO])
 
 
 def shown(axes: Any) -> Tensor:
@@ -56,10 +57,8 @@ def test_show_transfer_puts_content_styles_and_result_side_by_side(
     assert (tmp_path / "figure.png").stat().st_size > 0
 
 
-def test_show_transfer_chooses_from_a_batch(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
-    result = transfer.run(torch.cat([photo, 1 - photo]), painting)
+def test_show_transfer_chooses_from_a_batch() -> None:
+    result = paint(content=torch.cat([PHOTO, 1 - PHOTO]))
     content, _, picture = show_transfer(result, index=1).axes
     assert torch.allclose(shown(content), result.content[1], atol=0.51 / 255)
     assert torch.allclose(shown(picture), result.image[1], atol=0.51 / 255)
@@ -80,7 +79,7 @@ def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult)
     assert [text.get_text() for text in legend.get_texts()] == list(curves)
 
 
-def test_plot_losses_has_no_sum_of_one_loss_and_no_logarithm_of_zero(
+def test_plot_losses_needs_no_sum_of_one_and_no_logarithm_of_zero(
     result: StyleTransferResult,
 ) -> None:
     result.history.clear()
@@ -90,20 +89,16 @@ def test_plot_losses_has_no_sum_of_one_loss_and_no_logarithm_of_zero(
     assert axes.get_yscale() == "linear"
 
 
-def test_plot_losses_of_a_run_without_steps_is_empty(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_plot_losses_of_a_run_without_steps_is_empty() -> None:
     class Stop(LiveDisplay):
         def on_start(self, state: RunState) -> None:
             state.stop("not today")
 
-    result = transfer.run(photo, painting, callbacks=[Stop()])
+    result = paint(callbacks=Stop())
     assert len(plot_losses(result).axes[0].lines) == 0
 
 
-def test_live_display_shows_every_few_steps_and_the_result(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
+def test_live_display_shows_every_few_steps_and_the_result() -> None:
     titles: list[str] = []
     display = LiveDisplay(every=2)
     assert display.figure is None
@@ -112,7 +107,7 @@ def test_live_display_shows_every_few_steps_and_the_result(
         assert display.figure is not None
         titles.append(display.figure.axes[0].get_title().split(",")[0])
 
-    result = transfer.run(photo, painting, callbacks=[display, note])
+    result = paint(callbacks=[display, note])
     assert titles == ["step 0", "step 2", "step 2", "step 4", "step 4"]
     assert display.figure is not None
     (axes,) = display.figure.axes
@@ -120,9 +115,7 @@ def test_live_display_shows_every_few_steps_and_the_result(
     assert torch.allclose(shown(axes), result.image[0], atol=0.51 / 255)
 
 
-def test_live_display_follows_the_scales_and_shows_a_batch_side_by_side(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_live_display_follows_the_scales_and_shows_a_batch_side_by_side() -> None:
     shapes: list[tuple[int, ...]] = []
     display = LiveDisplay(every=1)
 
@@ -130,25 +123,17 @@ def test_live_display_follows_the_scales_and_shows_a_batch_side_by_side(
         assert display.figure is not None
         shapes.append(tuple(shown(display.figure.axes[0]).shape))
 
-    transfer = StyleTransfer(extractor, num_steps=2, num_scales=2)
-    transfer.run(torch.cat([photo, photo]), painting, callbacks=[display, note])
+    batch = torch.cat([PHOTO, PHOTO])
+    paint(content=batch, num_steps=2, num_scales=2, callbacks=[display, note])
     assert shapes == [(3, 16, 40), (3, 32, 80)]
 
 
-def test_live_display_closes_its_figure_when_the_run_fails(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor
-) -> None:
-    def fail(state: RunState) -> None:
-        raise ArithmeticError("mine")
-
-    with pytest.raises(ArithmeticError, match="mine"):
-        transfer.run(photo, painting, callbacks=[LiveDisplay(), fail])
+def test_live_display_closes_its_figure_when_the_run_fails() -> None:
+    with pytest.raises(ArithmeticError):
+        paint(callbacks=[LiveDisplay(), fail_at(2, ArithmeticError())])
 
 
 def test_live_display_opens_a_window_once_and_leaves_it_open(
-    transfer: StyleTransfer,
-    photo: Tensor,
-    painting: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[object] = []
@@ -157,7 +142,7 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
     monkeypatch.setattr(FigureCanvasAgg, "draw_idle", lambda self: calls.append("draw"))
     monkeypatch.setattr(FigureCanvasAgg, "flush_events", lambda self: calls.append("flush"))
     display = LiveDisplay(every=2)
-    transfer.run(photo, painting, callbacks=[display])
+    paint(callbacks=[display])
     calls = calls[calls.index(("show", False)) :]  # making a figure draws too
     assert [call for call in calls if call != "draw"] == [("show", False), *["flush"] * 3]
     assert "draw" in calls
@@ -166,84 +151,53 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
     plt.close(number)
 
 
-class Handle:
-    """Stands in for what IPython's `display` returns."""
+def test_live_display_replaces_one_output_of_a_notebook_in_each_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[object] = []
+    updates: list[list[object]] = []
 
-    def __init__(self) -> None:
-        self.updates: list[object] = []
-
-    def update(self, figure: object) -> None:
-        self.updates.append(figure)
-
-
-@pytest.fixture
-def displays(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, Handle]]:
-    """Pretend to be in a notebook; what is displayed there, and its handles."""
-    made: list[tuple[object, Handle]] = []
-
-    def display(figure: object, *, display_id: bool) -> Handle:
+    def ipython_display(figure: object, *, display_id: bool) -> SimpleNamespace:
         assert display_id
-        made.append((figure, Handle()))
-        return made[-1][1]
+        shown.append(figure)
+        updates.append([])
+        return SimpleNamespace(update=updates[-1].append)
 
-    module = ModuleType("IPython.display")
-    module.display = display  # type: ignore[attr-defined]
+    module = SimpleNamespace(display=ipython_display)
     monkeypatch.setitem(sys.modules, "IPython.display", module)
     monkeypatch.setattr(nst.plotting, "_in_notebook", lambda: True)
-    return made
-
-
-def test_live_display_has_one_output_of_a_notebook_for_each_run(
-    transfer: StyleTransfer, photo: Tensor, painting: Tensor, displays: list[tuple[object, Handle]]
-) -> None:
     display = LiveDisplay(every=2)
     for _ in range(2):
-        transfer.run(photo, painting, callbacks=[display])
-    (first, first_handle), (second, second_handle) = displays
+        paint(callbacks=[display])
+    first, second = shown
     assert first is not second and second is display.figure
-    assert first_handle.updates == [first] * 3  # steps 2 and 4, result
-    assert second_handle.updates == [second] * 3
+    assert updates == [[first] * 3, [second] * 3]  # steps 2 and 4, result
 
 
-@pytest.mark.parametrize(
-    ("shell", "expected"),
-    [(None, False), (SimpleNamespace(), False), (SimpleNamespace(kernel=object()), True)],
-)
-def test_a_notebook_is_an_ipython_with_a_kernel(
-    monkeypatch: pytest.MonkeyPatch, shell: object, expected: bool
+def test_a_notebook_is_an_ipython_with_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not nst.plotting._in_notebook()
+    for shell in (None, SimpleNamespace(), SimpleNamespace(kernel=object())):
+        module = SimpleNamespace(get_ipython=lambda shell=shell: shell)
+        monkeypatch.setitem(sys.modules, "IPython", module)
+        assert nst.plotting._in_notebook() == hasattr(shell, "kernel")
+
+
+def test_without_matplotlib_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, result: StyleTransferResult
 ) -> None:
-    module = ModuleType("IPython")
-    module.get_ipython = lambda: shell  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "IPython", module)
-    assert nst.plotting._in_notebook() is expected
-    monkeypatch.delitem(sys.modules, "IPython")
-    assert nst.plotting._in_notebook() is False
-
-
-def test_without_matplotlib_drawing_is_refused_before_any_step(
-    monkeypatch: pytest.MonkeyPatch,
-    transfer: StyleTransfer,
-    result: StyleTransferResult,
-    photo: Tensor,
-    painting: Tensor,
-) -> None:
-    steps: list[RunState] = []
+    recorder = Recorder()
     calls: list[Callable[[], object]] = [
         lambda: show_transfer(result),
         lambda: plot_losses(result),
-        lambda: transfer.run(photo, painting, callbacks=[steps.append, LiveDisplay()]),
+        lambda: paint(callbacks=[LiveDisplay(), recorder]),
     ]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.pyplot", None)
         for call in calls:
             with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
                 call()
-    assert steps == []
-
-
-def test_a_wrong_interval_is_refused() -> None:
-    with pytest.raises(ValueError, match="`every` is 0; it must be at least 1"):
-        LiveDisplay(every=0)
+    assert recorder.calls == []  # refused before any step
 
 
 def test_matplotlib_is_imported_only_when_something_is_drawn(

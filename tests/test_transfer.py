@@ -1,164 +1,139 @@
+"""`StyleTransfer`: what a run does, what it leaves alone, and what it refuses."""
+
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 import nst
 from nst import (
     ContentLoss,
-    FeatureExtractor,
+    Features,
     GramStyleLoss,
     Loss,
     RunState,
     Style,
     StyleTransfer,
-    StyleTransferResult,
     TotalVariationLoss,
 )
 from nst.images import resize
-from nst.losses import Features
 from nst.testing import tiny_extractor
-
-
-def small(extractor: nn.Module, **arguments: Any) -> StyleTransfer:
-    return StyleTransfer(extractor, **{"num_steps": 6, **arguments})
-
-
-def total(result: StyleTransferResult) -> list[float]:
-    return [sum(values) for values in zip(*result.history.values(), strict=True)]
+from tests.helpers import PAINTING, PHOTO, Recorder, paint, picture, small, still, total
 
 
 @pytest.mark.parametrize(
     "optimizer",
-    ["lbfgs", "adam", lambda p: torch.optim.SGD(p, lr=1e-3), lambda p: torch.optim.LBFGS(p)],
+    ["lbfgs", "adam", lambda p: torch.optim.SGD(p, lr=1e-3), torch.optim.LBFGS],
     ids=["lbfgs", "adam", "sgd", "torch lbfgs"],
 )
-def test_the_loss_falls_and_the_picture_can_be_saved(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, optimizer: Any
-) -> None:
-    result = small(extractor, optimizer=optimizer).run(photo, painting)
-    assert result.image.shape == photo.shape
+def test_the_loss_falls_and_the_picture_can_be_saved(optimizer: Any) -> None:
+    result = paint(optimizer=optimizer)
+    assert result.image.shape == PHOTO.shape
     assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
-    assert not torch.equal(result.image, photo)
+    assert not torch.equal(result.image, PHOTO)
     assert total(result)[-1] < total(result)[0]
     assert (result.num_steps, result.stop_reason) == (6, "completed")
     assert [len(values) for values in result.history.values()] == [6, 6]
 
 
-def test_a_single_step_already_changes_the_picture(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    for optimizer in ("lbfgs", "adam"):
-        result = small(extractor, optimizer=optimizer, num_steps=1).run(photo, painting)
-        assert not torch.equal(result.image, photo)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_single_step_already_changes_the_picture(optimizer: str) -> None:
+    assert not torch.equal(paint(optimizer=optimizer, num_steps=1).image, PHOTO)
 
 
-def test_the_best_picture_comes_back_not_the_last(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer = small(
-        extractor, num_steps=12, optimizer=lambda p: torch.optim.Adam(p, lr=0.5), num_scales=1
-    )
+def test_the_best_picture_is_returned_not_the_last() -> None:
     seen: list[tuple[float, Tensor]] = []
-    before = [photo]
+    before = [PHOTO]
 
     def remember(state: RunState) -> None:
         # Adam's losses are those of the picture before the step.
         seen.append((state.loss, before[-1]))
         before.append(state.image.clone())
 
-    result = transfer.run(photo, painting, callbacks=[remember])
+    def fast(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=0.5)
+
+    result = paint(num_steps=12, num_scales=1, optimizer=fast, callbacks=remember)
     losses = [loss for loss, _ in seen]
     assert losses[-1] > min(losses)
     assert torch.equal(result.image, min(seen, key=lambda pair: pair[0])[1])
 
 
-def test_the_same_call_gives_the_same_bits(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer = small(extractor)
+def test_a_run_is_reproducible_bit_for_bit() -> None:
     state = torch.get_rng_state()
-    first, again = (transfer.run(photo, painting, init="noise", seed=3) for _ in range(2))
+    first, again, other = (paint(init="noise", seed=seed) for seed in (3, 3, 4))
     assert torch.equal(first.image, again.image)
     assert first.history == again.history
-    other = transfer.run(photo, painting, init="noise", seed=4)
     assert not torch.equal(first.image, other.image)
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_run_leaves_transfer_losses_and_pictures_as_they_were(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_a_run_does_not_change_its_losses_network_and_pictures() -> None:
     losses = {"content": ContentLoss(weight=0.1), "style": GramStyleLoss()}
-    content, style = photo.clone(), painting.clone()
-    small(extractor, losses=losses).run(content, style)
+    content, style, extractor = PHOTO.clone(), PAINTING.clone(), tiny_extractor()
+    paint(extractor, losses=losses, content=content, style=style)
     assert all(not list(loss.buffers()) for loss in losses.values())
-    assert torch.equal(content, photo) and torch.equal(style, painting)
+    assert torch.equal(content, PHOTO) and torch.equal(style, PAINTING)
     assert all(parameter.grad is None for parameter in extractor.parameters())
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_each_picture_of_a_batch_is_stylized_as_if_alone(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, optimizer: str
-) -> None:
-    transfer = small(extractor, optimizer=optimizer)
-    batch = torch.cat([photo, photo.flip(-1) * 0.5])
-    shapes = []
-    together = transfer.run(
-        batch, painting, callbacks=[lambda state: shapes.append(tuple(state.image.shape))]
-    )
-    assert shapes == [tuple(batch.shape)] * 6
+def test_each_picture_of_a_batch_is_stylized_as_if_alone(optimizer: str) -> None:
+    batch, recorder = torch.cat([PHOTO, PHOTO.flip(-1) * 0.5]), Recorder()
+    together = paint(content=batch, optimizer=optimizer, callbacks=recorder)
+    assert {tuple(image.shape) for image in recorder.images} == {tuple(batch.shape)}
     for i in range(2):
-        alone = transfer.run(batch[i], painting)
+        alone = paint(content=batch[i], optimizer=optimizer)
         assert torch.equal(together.image[i], alone.image[0])
 
 
-def test_two_equal_styles_are_one(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer = small(extractor.double(), num_steps=3)
-    content, style = photo.double(), painting.double()
-    one = transfer.run(content, style)
-    two = transfer.run(content, [Style(style, weight=2.0), Style(style, weight=0.5)])
-    torch.testing.assert_close(one.image, two.image, rtol=0, atol=1e-9)
-    assert one.image.dtype == torch.float64
-
-
-def test_only_the_ratio_of_style_weights_matters(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer, other = small(extractor, num_steps=3), photo.flip(-2)
-    first = transfer.run(photo, [Style(painting, weight=3), Style(other, weight=1)])
-    second = transfer.run(photo, [Style(painting, weight=0.75), Style(other, weight=0.25)])
-    assert torch.equal(first.image, second.image)
-    alone = transfer.run(photo, painting)
-    with_nothing = transfer.run(photo, [Style(painting), Style(other, weight=0)])
-    assert torch.equal(alone.image, with_nothing.image)
-
-
-def test_a_run_goes_through_its_scales(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    seen: list[tuple[int, tuple[int, ...]]] = []
-    transfer = small(extractor, num_scales=2, losses={"style": GramStyleLoss(["relu1_1"])})
-    result = transfer.run(
-        photo,
-        painting,
-        callbacks=[lambda state: seen.append((state.scale, tuple(state.image.shape[2:])))],
+def test_two_equal_styles_act_as_one() -> None:
+    style, extractor = PAINTING.double(), tiny_extractor().double()
+    one, two = (
+        paint(extractor, content=PHOTO.double(), style=styles, num_steps=3).image
+        for styles in (style, [Style(style, weight=2.0), Style(style, weight=0.5)])
     )
-    assert seen == [(0, (16, 20))] * 4 + [(1, (32, 40))] * 2
-    assert result.image.shape == photo.shape
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-9)
+    assert one.dtype == torch.float64
 
 
-def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_only_the_ratio_of_style_weights_matters() -> None:
+    def blend(*weights: float) -> Tensor:
+        styles = [Style(*each) for each in zip((PAINTING, PHOTO.flip(-2)), weights, strict=False)]
+        return paint(style=styles, num_steps=3).image
+
+    assert torch.equal(blend(3, 1), blend(0.75, 0.25))
+    assert torch.equal(blend(1), blend(1, 0))
+
+
+# Scales
+
+
+def test_a_run_goes_through_its_scales() -> None:
+    recorder = Recorder()
+    losses = {"style": GramStyleLoss(["relu1_1"])}
+    result = paint(num_scales=2, losses=losses, callbacks=recorder)
+    steps = [
+        (scale, tuple(image.shape[2:]))
+        for scale, image in zip(recorder.scales[1:-1], recorder.images[1:-1], strict=True)
+    ]
+    assert steps == [(0, (16, 20))] * 4 + [(1, (32, 40))] * 2
+    assert result.image.shape == PHOTO.shape
+
+
+def test_scales_too_small_for_the_network_are_left_out() -> None:
+    recorder = Recorder()
+    paint(content=picture(17, 64), num_scales=3, callbacks=recorder)
+    assert {tuple(image.shape[2:]) for image in recorder.images} == {(17, 64)}
+
+
+def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for() -> None:
     seen: list[Tensor] = []
 
     class Shade(torch.optim.Optimizer):
@@ -176,104 +151,74 @@ def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for(
             return loss
 
     dark = {"tv": TotalVariationLoss()}  # the darker, the better
-    photo = 0.45 + 0.1 * photo  # so that nothing is clamped
-    small(extractor, num_scales=2, losses=dark, optimizer=Shade).run(photo, painting)
+    photo = 0.45 + 0.1 * PHOTO  # so that nothing is clamped
+    paint(content=photo, num_scales=2, losses=dark, optimizer=Shade)
     coarse, fine = seen[0], next(each for each in seen if each.shape == photo.shape)
     darkening = 0.9 ** sum(each.shape == coarse.shape for each in seen)
     change = resize(darkening * coarse, (32, 40)) - resize(coarse, (32, 40))
     torch.testing.assert_close(fine, photo + change)
 
 
-def test_content_counts_three_times_as_much_at_all_scales_but_the_last(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_content_counts_three_times_as_much_at_all_scales_but_the_last() -> None:
     losses = {"content": ContentLoss(["image"], weight=3.0), "style": GramStyleLoss(["relu1_1"])}
-    seen: dict[int, dict[str, Tensor]] = {}
 
-    def note(state: RunState) -> None:
-        seen[state.scale] = dict(state.losses)
+    def seen(size: int, num_scales: int) -> dict[int, dict[str, Tensor]]:
+        found: dict[int, dict[str, Tensor]] = {}
 
-    def still(params: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(params, lr=0.0)
+        def note(state: RunState) -> None:
+            found[state.scale] = dict(state.losses)
 
-    def run(size: int, num_scales: int) -> None:
-        steps = {"num_steps": num_scales, "num_scales": num_scales}
-        transfer = small(extractor, losses=losses, optimizer=still, size=size, **steps)
-        transfer.run(photo, painting, init=1 - photo, callbacks=note)
+        still_run: Any = {"optimizer": still, "num_steps": num_scales, "num_scales": num_scales}
+        paint(losses=losses, size=size, init=1 - PHOTO, callbacks=note, **still_run)
+        return found
 
-    run(40, 3)
-    of_three = dict(seen)
-    for scale, (size, counts) in enumerate([(10, 3), (20, 3), (40, 1)]):
-        run(size, 1)
-        torch.testing.assert_close(of_three[scale]["content"], counts * seen[0]["content"])
-        torch.testing.assert_close(of_three[scale]["style"], seen[0]["style"])
+    of_three = seen(40, 3)
+    for scale, (size, factor) in enumerate([(10, 3), (20, 3), (40, 1)]):
+        alone = seen(size, 1)[0]
+        torch.testing.assert_close(of_three[scale]["content"], factor * alone["content"])
+        torch.testing.assert_close(of_three[scale]["style"], alone["style"])
 
 
 @pytest.mark.parametrize(("size", "expected"), [(20, (16, 20)), (512, (32, 40)), (None, (32, 40))])
 def test_size_is_the_longest_side_and_never_enlarges(
-    extractor: FeatureExtractor,
-    photo: Tensor,
-    painting: Tensor,
-    size: int | None,
-    expected: tuple[int, int],
+    size: int | None, expected: tuple[int, int]
 ) -> None:
-    result = small(extractor, size=size, num_steps=1).run(photo, painting)
-    assert result.image.shape[2:] == expected
-    assert result.content.shape[2:] == expected
+    result = paint(size=size, num_steps=1)
+    assert result.image.shape[2:] == result.content.shape[2:] == expected
 
 
-def first_picture(transfer: StyleTransfer, *args: Any, **kwargs: Any) -> Tensor:
-    class Start(nst.Callback):
-        image: Tensor
-
-        def on_start(self, state: RunState) -> None:
-            self.image = state.image.clone()
-
-    start = Start()
-    transfer.run(*args, callbacks=[start], **kwargs)
-    return start.image
+# Starts and pictures
 
 
-def test_a_picture_can_start_as_content_style_noise_or_any_other(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer, mine = small(extractor, num_steps=1), torch.full((3, 10, 10), 0.25)
-    assert torch.equal(first_picture(transfer, photo, painting), photo)
-    noise = first_picture(transfer, photo, painting, init="noise")
-    assert 0.45 < float(noise.mean()) < 0.55 and float(noise.std()) > 0.2
-    style = first_picture(transfer, photo, painting, init="style")
-    assert torch.equal(style, nst.images.resize(painting, (32, 40)))
-    given = first_picture(transfer, photo, painting, init=mine)
-    torch.testing.assert_close(given, torch.full_like(photo, 0.25))
+def first_picture(**arguments: Any) -> Tensor:
+    recorder = Recorder()
+    paint(num_steps=1, callbacks=recorder, **arguments)
+    return recorder.images[0]
 
 
-def test_noise_is_the_same_for_every_picture_of_a_batch(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    batch = torch.cat([photo, photo])
-    noise = first_picture(small(extractor, num_steps=1), batch, painting, init="noise")
-    assert torch.equal(noise[0], noise[1])
+def test_a_run_can_start_from_the_content_the_style_or_any_picture() -> None:
+    assert torch.equal(first_picture(), PHOTO)
+    assert torch.equal(first_picture(init="style"), resize(PAINTING, (32, 40)))
+    given = first_picture(init=torch.full((3, 10, 10), 0.25))
+    torch.testing.assert_close(given, torch.full_like(PHOTO, 0.25))
 
 
-def test_pictures_may_be_paths_pil_images_and_arrays(
-    extractor: FeatureExtractor, photo: Tensor, tmp_path: Any
-) -> None:
-    pil = nst.images.to_pil(photo)
-    pil.save(tmp_path / "photo.png")
-    transfer = small(extractor, num_steps=2)
-    results = [
-        transfer.run(source, pil).image
-        for source in (tmp_path / "photo.png", str(tmp_path / "photo.png"), pil)
-    ]
-    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+def test_noise_is_noise_however_large_the_photograph() -> None:
+    for factor in (1, 8):
+        content = torch.nn.functional.interpolate(PHOTO, scale_factor=factor)
+        noise = first_picture(content=content, size=40, init="noise")
+        assert noise.shape == PHOTO.shape
+        assert 0.45 < float(noise.mean()) < 0.55 and float(noise.std()) > 0.25
 
 
-def test_transparency_of_the_content_is_put_back(extractor: FeatureExtractor) -> None:
-    content = Image.new("RGBA", (32, 32), (200, 100, 50, 255))
-    content.paste((0, 0, 0, 0), (0, 0, 16, 32))
-    result = small(extractor, num_steps=2).run(content, Image.new("RGB", (32, 32), "navy"))
-    alpha = result.to_pil().getchannel("A")
-    assert (alpha.getpixel((2, 2)), alpha.getpixel((30, 30))) == (0, 255)
+def test_pictures_may_be_paths_pil_images_and_arrays(tmp_path: Path) -> None:
+    path, pil = tmp_path / "photo.png", nst.images.to_pil(PHOTO)
+    pil.save(path)
+    images = [paint(content=source, style=pil).image for source in (path, str(path), pil)]
+    assert torch.equal(images[0], images[1]) and torch.equal(images[0], images[2])
+
+
+# Ends
 
 
 class BecomesNaN(Loss):
@@ -294,130 +239,84 @@ class BecomesNaN(Loss):
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_loss_that_becomes_nan_ends_the_run_with_the_best_picture(
-    extractor: FeatureExtractor,
-    photo: Tensor,
-    painting: Tensor,
-    optimizer: str,
-    after: int,
-    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BecomesNaN, "calls", 0)
-    losses = {"dark": BecomesNaN(after), "tv": TotalVariationLoss()}
-    result = small(extractor, losses=losses, optimizer=optimizer).run(photo, painting)
+    result = paint(
+        losses={"dark": BecomesNaN(after), "tv": TotalVariationLoss()}, optimizer=optimizer
+    )
     assert result.num_steps < 6
     assert bool(result.image.isfinite().all())
     assert result.stop_reason == "diverged: loss 'dark' became nan"
     if after == 0:
-        assert torch.equal(result.image, photo)
+        assert torch.equal(result.image, PHOTO)
     else:
         assert all(math.isfinite(value) for value in result.history["dark"])
-        assert float(result.image.mean()) < float(photo.mean())
+        assert float(result.image.mean()) < float(PHOTO.mean())
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_gradient_that_is_not_finite_at_the_target_ends_the_run(optimizer: str) -> None:
+    class Root(nst.PointwiseLoss):
+        """Its gradient is not a number where the picture is the content: at the very start."""
+
+        def error(self, feature: Tensor, target: Tensor) -> Tensor:
+            return (feature - target).square().sum(1).sqrt()
+
+    losses: dict[str, Loss] = {"style": GramStyleLoss(), "root": Root(["relu2_1"])}
+    result = paint(losses=losses, optimizer=optimizer)
+    assert result.stop_reason == "diverged: the gradient of loss 'root' is not finite"
+    assert torch.equal(result.image, PHOTO)
 
 
 def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, tmp_path: Any
+    tmp_path: Path,
 ) -> None:
     class Fragile(Loss):
         def forward(self, features: Features) -> Tensor:
             mean = features["image"].mean()
             return torch.where(mean > 0.9, torch.nan, mean)
 
-    transfer = small(extractor, losses={"a": Fragile()}, optimizer="adam", num_scales=2)
-    batch = torch.cat([photo, torch.ones_like(photo)])
+    transfer = small(losses={"a": Fragile()}, optimizer="adam", num_scales=2)
+    batch = torch.cat([PHOTO, torch.ones_like(PHOTO)])
     save = nst.SaveImages(tmp_path / "steps", every=1)
-    result = transfer.run(batch, painting, callbacks=[save])
+    result = transfer.run(batch, PAINTING, callbacks=[save])
     assert result.stop_reason == "picture 0: completed; picture 1: diverged: loss 'a' became nan"
     torch.testing.assert_close(result.image[1], batch[1])
-    assert torch.equal(result.image[0], transfer.run(photo, painting).image[0])
+    assert torch.equal(result.image[0], transfer.run(PHOTO, PAINTING).image[0])
 
 
-def test_after_an_error_callbacks_end_with_the_best_picture_and_the_reason(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    ended: list[tuple[str | None, Tensor]] = []
-
-    class Last(nst.Callback):
-        def on_end(self, state: RunState) -> None:
-            ended.append((state.stop_reason, state.image))
-
-    def fail(state: RunState) -> None:
-        raise ZeroDivisionError("mine")
-
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        small(extractor).run(photo, painting, callbacks=[Last(), fail])
-    assert ended[0][0] == "failed: ZeroDivisionError"
-    assert ended[0][1].shape == photo.shape
-
-
-def test_ctrl_c_returns_the_best_so_far(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    def interrupt(state: RunState) -> None:
-        if state.step == 3:
-            raise KeyboardInterrupt
-
-    result = small(extractor).run(photo, painting, callbacks=[interrupt])
-    assert (result.num_steps, result.stop_reason) == (3, "interrupted")
-    assert not torch.equal(result.image, photo)
-
-
-def test_a_run_cut_short_at_a_coarse_scale_has_the_full_size(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer = small(extractor, num_scales=2, losses={"style": GramStyleLoss(["relu1_1"])})
-    result = transfer.run(photo, painting, callbacks=[lambda state: state.stop("enough")])
-    assert (result.num_steps, result.stop_reason) == (1, "enough")
-    assert result.image.shape == photo.shape
-
-
-def test_an_optimizer_that_has_stalled_ends_the_run(
-    extractor: FeatureExtractor, photo: Tensor
-) -> None:
-    result = small(extractor, num_steps=50).run(photo, photo)
+def test_an_optimizer_that_cannot_lower_the_loss_ends_the_run() -> None:
+    result = paint(style=PHOTO, num_steps=50)
     assert result.stop_reason == "the loss cannot be lowered any further"
     assert result.num_steps == 1
-    assert torch.equal(result.image, photo)
+    assert torch.equal(result.image, PHOTO)
 
 
-def test_losses_are_weighted_once_by_the_loop(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    plain, heavy = (
-        small(extractor, losses={"style": GramStyleLoss(weight=w)}, optimizer="adam", num_steps=1)
+def test_callbacks_cannot_change_the_picture_of_the_run() -> None:
+    class Vandal(nst.Callback):
+        def on_start(self, state: RunState) -> None:
+            state.image.zero_()
+
+        on_step = on_end = on_start
+
+    plain, vandalized = paint(), paint(callbacks=Vandal())
+    assert torch.equal(vandalized.image, plain.image)
+    assert torch.equal(vandalized.content, plain.content)
+
+
+# Losses
+
+
+def test_losses_are_weighted_once_by_the_loop() -> None:
+    light, heavy = (
+        paint(losses={"style": GramStyleLoss(weight=w)}, optimizer="adam", num_steps=1).history
         for w in (1.0, 1000.0)
     )
-    light = plain.run(photo, painting).history["style"][0]
-    assert heavy.run(photo, painting).history["style"][0] == pytest.approx(1000 * light, rel=1e-5)
+    assert heavy["style"][0] == pytest.approx(1000 * light["style"][0], rel=1e-5)
 
 
-def test_any_module_of_the_same_form_may_extract_features(photo: Tensor, painting: Tensor) -> None:
-    class Blur(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
-            return {"image": images, "blur.4": self.scale * nn.functional.avg_pool2d(images, 4)}
-
-    blur = Blur()
-    losses = {"content": ContentLoss(["blur.4"]), "style": GramStyleLoss(["blur.4", "image"])}
-    result = small(blur, losses=losses).run(photo, painting)
-    assert total(result)[-1] < total(result)[0]
-    assert blur.scale.grad is None
-
-
-def test_an_extractor_that_leaves_out_a_layer_is_named(photo: Tensor, painting: Tensor) -> None:
-    class Nothing(nn.Module):
-        def forward(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
-            return {"image": images}
-
-    with pytest.raises(ValueError, match="`extractor` returned no 'relu1_1'"):
-        small(Nothing(), losses={"style": GramStyleLoss(["relu1_1"])}).run(photo, painting)
-
-
-def test_a_loss_that_is_not_a_scalar_is_named(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_a_loss_that_is_not_a_scalar_is_named() -> None:
     class Unreduced(Loss):
         def forward(self, features: Features) -> Tensor:
             return features["image"].mean((-2, -1))
@@ -425,10 +324,28 @@ def test_a_loss_that_is_not_a_scalar_is_named(
     with pytest.raises(
         ValueError, match=r"`losses\['raw'\]` \(Unreduced\) returned \(1, 3\); a scalar"
     ):
-        small(extractor, losses={"raw": Unreduced()}).run(photo, painting)
+        paint(losses={"raw": Unreduced()})
 
 
-def test_presets_are_recipes_that_can_be_changed(extractor: FeatureExtractor) -> None:
+def test_the_buffers_of_a_loss_are_moved_to_the_network() -> None:
+    class Projected(nst.StatisticLoss):
+        def __init__(self, layers: list[str]) -> None:
+            super().__init__(layers)
+            self.register_buffer("directions", torch.ones(2, 4))
+
+        def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+            return (self.directions @ feature * weight).sum(-1)  # type: ignore[operator]
+
+    # float64 stands for another device: both are reached by `.to()`.
+    result = paint(tiny_extractor().double(), losses={"own": Projected(["relu1_1"])})
+    assert result.image.dtype == torch.float64
+
+
+# Settings
+
+
+def test_presets_can_be_changed() -> None:
+    extractor = tiny_extractor()
     gatys = StyleTransfer.from_preset("gatys", extractor)
     assert (gatys.optimizer, gatys.num_scales, gatys.num_steps) == ("adam", 1, 500)
     assert gatys.losses["content"].layers == ("relu4_2",)
@@ -442,21 +359,18 @@ def test_presets_are_recipes_that_can_be_changed(extractor: FeatureExtractor) ->
         StyleTransfer.from_preset("gaty", extractor)
 
 
-def test_a_transfer_documents_itself(extractor: FeatureExtractor) -> None:
-    text = repr(small(extractor))
+def test_the_repr_documents_the_transfer() -> None:
+    text = repr(small())
     for part in ("pooling='max'", "content=ContentLoss(", "units='relative'", "num_steps=6"):
         assert part in text
 
 
-def test_the_settings_say_everything_but_the_pictures(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    settings = small(extractor).run(photo, [Style(painting, weight=0.5)], seed=7).settings
-    assert settings["extractor"]["weights"] == "tiny, seed 0"
-    assert settings["losses"]["content"]["layers"] == {"relu4_2": 1.0}
-    assert settings["styles"] == [{"weight": 0.5}]
-    assert (settings["seed"], settings["init"], settings["optimizer"]) == (7, "content", "lbfgs")
-    assert settings["nst"] == nst.__version__
+def test_an_optimizer_argument_changed_later_is_the_one_used_and_recorded() -> None:
+    transfer = small()
+    transfer.optimizer = "adam"
+    result = transfer.run(PHOTO, PAINTING)
+    assert result.settings["optimizer"] == "adam"
+    assert torch.equal(result.image, paint(optimizer="adam").image)
 
 
 @pytest.mark.parametrize(
@@ -478,16 +392,23 @@ def test_the_settings_say_everything_but_the_pictures(
         ({"num_scales": "all"}, ValueError, "`num_scales` is 'all'; it must be one of 'auto'"),
         ({"device": None}, TypeError, "`device` is None; pass 'auto'"),
         ({"device": "meta"}, ValueError, "`device` is 'meta', which cannot be used here"),
+        ({"device": "gpu"}, ValueError, "`device` is 'gpu', which cannot be used here"),
         ({"optimizer": 3}, TypeError, "`optimizer` is a int"),
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'"),
-        ({"device": "gpu"}, ValueError, "`device` is 'gpu', which cannot be used here"),
+        ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
+        ({"average": -0.1}, ValueError, "`average` is -0.1"),
+        (
+            {"normalize_gradients": True},
+            ValueError,
+            "no function for L-BFGS to follow. Use optimizer='adam'",
+        ),
     ],
 )
 def test_bad_arguments_are_named_before_any_work(
-    extractor: FeatureExtractor, arguments: dict[str, Any], error: type[Exception], message: str
+    arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        StyleTransfer(extractor, **arguments)
+        small(**arguments)
 
 
 @pytest.mark.parametrize(
@@ -500,147 +421,34 @@ def test_bad_arguments_are_named_before_any_work(
         ({"style": []}, ValueError, "`style` is empty"),
         ({"style": ["missing.jpg"]}, FileNotFoundError, r"`style\[0\]` is 'missing.jpg'"),
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
+        ({"style": Style(PAINTING, weight=0)}, ValueError, "only weights of 0 in a region"),
         ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'pink-noise' or 'gray'"),
         ({"seed": 1.5}, TypeError, "`seed` is 1.5; a whole number is needed"),
         ({"seed": -1}, ValueError, "`seed` is -1; it must be at least 0"),
         ({"init": torch.zeros(2, 3, 9, 9)}, ValueError, "`init` has 2 pictures for 1 contents"),
         ({"callbacks": [nst.ProgressBar]}, TypeError, "`callbacks` has"),
         ({"callbacks": [3]}, TypeError, "`callbacks` has 3"),
+        ({"strength": -1}, ValueError, "`strength` is -1"),
+        ({"strength": math.nan}, ValueError, "`strength` is nan"),
+        ({"strength": "much"}, TypeError, "`strength` is 'much'; a number is needed"),
+        ({"preserve_color": "lab"}, ValueError, "is 'lab'; it must be one of 'luminance'"),
+        ({"color_when": "now"}, ValueError, "`color_when` is 'now'; it must be one of 'before'"),
+        ({"where": torch.zeros(32, 40)}, ValueError, "`where` is black everywhere"),
+        (
+            {"where": torch.ones(32, 32)},
+            ValueError,
+            "`where` is 32x32 pixels, but its picture is 32x40",
+        ),
     ],
 )
 def test_bad_input_to_a_run_is_named_before_any_step(
-    photo: Tensor,
-    painting: Tensor,
-    arguments: dict[str, Any],
-    error: type[Exception],
-    message: str,
+    arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
-    given = {"content": photo, "style": painting, **arguments}
-    started: list[RunState] = []
-
-    class Started(nst.Callback):
-        def on_start(self, state: RunState) -> None:
-            started.append(state)
-
-    given["callbacks"] = [*given.get("callbacks", []), Started()]
+    recorder = Recorder()
+    callbacks = [*arguments.get("callbacks", []), recorder]
     with pytest.raises(error, match=message):
-        small(tiny_extractor()).run(**given)
-    assert started == []
-
-
-def test_style_weights_are_checked(painting: Tensor) -> None:
-    with pytest.raises(ValueError, match="`weight` is -1; it must be finite and not negative"):
-        Style(painting, weight=-1)
-    with pytest.raises(ValueError, match="`style` has only weights of 0 in a region"):
-        small(tiny_extractor()).run(painting, Style(painting, weight=0))
-
-
-def test_a_square_root_at_its_own_target_is_told_from_a_minimum(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, tmp_path: Any
-) -> None:
-    class Root(nst.PointwiseLoss):
-        """Its gradient is not a number where the picture is the content: at the very start."""
-
-        def error(self, feature: Tensor, target: Tensor) -> Tensor:
-            return (feature - target).square().sum(1).sqrt()
-
-    for optimizer in ("lbfgs", "adam"):
-        losses: dict[str, Loss] = {"style": GramStyleLoss(), "root": Root(["relu2_1"])}
-        save = nst.SaveImages(tmp_path / optimizer, every=1)
-        transfer = small(extractor, losses=losses, optimizer=optimizer)
-        result = transfer.run(photo, painting, callbacks=save)
-        assert result.stop_reason == "diverged: the gradient of loss 'root' is not finite"
-        assert torch.equal(result.image, photo)
-
-
-def test_a_losss_own_buffers_go_where_the_network_is(photo: Tensor, painting: Tensor) -> None:
-    class Projected(nst.StatisticLoss):
-        def __init__(self, layers: list[str]) -> None:
-            super().__init__(layers)
-            self.register_buffer("directions", torch.ones(2, 4))
-
-        def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
-            return (self.directions @ feature * weight).sum(-1)  # type: ignore[operator]
-
-    # float64 stands for another device: both are reached by `.to()`.
-    transfer = small(tiny_extractor().double(), losses={"own": Projected(["relu1_1"])})
-    assert transfer.run(photo, painting).image.dtype == torch.float64
-
-
-def test_noise_is_noise_however_large_the_photograph(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    large = torch.nn.functional.interpolate(photo, scale_factor=8)
-    noise = first_picture(small(extractor, size=40, num_steps=1), large, painting, init="noise")
-    assert noise.shape == photo.shape and float(noise.std()) > 0.25
-
-
-def test_scales_too_small_for_the_network_are_left_out(
-    extractor: FeatureExtractor, painting: Tensor
-) -> None:
-    seen: list[tuple[int, ...]] = []
-    narrow = torch.rand(1, 3, 17, 64)
-    small(extractor, num_scales=3).run(
-        narrow, painting, callbacks=lambda state: seen.append(tuple(state.image.shape[2:]))
-    )
-    assert set(seen) == {(17, 64)}
-
-
-def test_what_callbacks_do_to_the_picture_shown_stays_with_them(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    class Vandal(nst.Callback):
-        def on_start(self, state: RunState) -> None:
-            state.image.zero_()
-
-        on_step = on_end = on_start
-
-    transfer = small(extractor)
-    plain = transfer.run(photo, painting)
-    vandalized = transfer.run(photo, painting, callbacks=Vandal())
-    assert torch.equal(vandalized.image, plain.image)
-    assert torch.equal(vandalized.content, plain.content)
-
-
-def test_an_optimizer_argument_changed_later_is_the_one_used_and_recorded(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer = small(extractor)
-    transfer.optimizer = "adam"
-    result = transfer.run(photo, painting)
-    assert result.settings["optimizer"] == "adam"
-    assert torch.equal(result.image, small(extractor, optimizer="adam").run(photo, painting).image)
-
-
-def test_a_loss_that_weighs_nothing_is_left_out(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    losses = {"content": ContentLoss(weight=0), "style": GramStyleLoss()}
-    assert set(small(extractor, losses=losses).run(photo, painting).history) == {"style"}
-
-
-def test_a_transfer_runs_where_gradients_are_switched_off(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    expected = small(extractor).run(photo, painting).image
-    for mode in (torch.no_grad(), torch.inference_mode()):
-        with mode:
-            assert torch.equal(small(extractor).run(photo, painting).image, expected)
-
-
-def test_a_failing_end_does_not_lose_the_picture(
-    extractor: FeatureExtractor,
-    photo: Tensor,
-    painting: Tensor,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    class DiskFull(nst.Callback):
-        def on_end(self, state: RunState) -> None:
-            raise OSError("no space left on device")
-
-    result = small(extractor).run(photo, painting, callbacks=[DiskFull()])
-    assert result.stop_reason == "completed"
-    assert "DiskFull failed at the end of the run" in caplog.text
+        paint(**{**arguments, "callbacks": callbacks})
+    assert recorder.calls == []
 
 
 @pytest.mark.weights

@@ -1,6 +1,6 @@
 """Any configuration gives a picture, or is refused with the reason before any work is done.
 
-`NST_CONFIGURATIONS=20000 pytest tests/test_configurations.py` tries so many others, at random.
+`NST_CONFIGURATIONS=20000 pytest tests/contracts/test_configurations.py` tries others, at random.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import inspect
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from nst import Callback, RunState, Style, StyleTransfer
+from nst import Style, StyleTransfer
 from nst.color import COLOR_METHODS
 from nst.testing import tiny_extractor
 from tests.contracts.test_every_loss import variants
+from tests.helpers import Recorder
 
 LOSSES = [variant.values[0] for variant in variants()]
 LAYERS = ["image", "conv1_1", "relu1_1", "relu2_1", "pool2", "relu3_2", "relu4_2", "relu5_1"]
@@ -44,39 +45,32 @@ def ruinous(params: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.SGD(params, lr=1e30)
 
 
-class Values(NamedTuple):
-    """What may be said for an argument."""
-
-    usual: Sequence[Any]
-    odd: Sequence[Any] = ()
-    """What is refused."""
-
-
-TRANSFER = {
-    "optimizer": Values(["lbfgs", "adam", sgd, plain_lbfgs, ruinous], ["sgd", None, 3]),
-    "size": Values([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
-    "num_steps": Values([1, 2, 3, 4], [0, -1, 2.5, True]),
-    "num_scales": Values(["auto", 1, 2, 3, 10**9], [0, "all"]),
-    "average": Values([0, 0.5, 0.99], [1, -0.1, float("nan")]),
-    "normalize_gradients": Values([False, False, False, True]),
-    "tile": Values([None, "auto", None, "auto", 1, 5], [0, -1, 2.5, "rows"]),
-    "device": Values(["auto", "cpu", torch.device("cpu")], ["gpu", None]),
+# Usual values of every argument but network, losses and pictures, and values that are refused. A
+# new argument belongs here.
+Values = tuple[Sequence[Any], Sequence[Any]]
+TRANSFER: dict[str, Values] = {
+    "optimizer": (["lbfgs", "adam", sgd, plain_lbfgs, ruinous], ["sgd", None, 3]),
+    "size": ([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
+    "num_steps": ([1, 2, 3, 4], [0, -1, 2.5, True]),
+    "num_scales": (["auto", 1, 2, 3, 10**9], [0, "all"]),
+    "average": ([0, 0.5, 0.99], [1, -0.1, float("nan")]),
+    "normalize_gradients": ([False, False, False, True], []),
+    "tile": ([None, "auto", None, "auto", 1, 5], [0, -1, 2.5, "rows"]),
+    "device": (["auto", "cpu", torch.device("cpu")], ["gpu", None]),
 }
-"""What may be said to a transfer, but its network and losses. A new argument belongs here."""
-
-RUN = {
-    "strength": Values([0, 1e-30, 0.5, 1, 2, 1e30], [-1, float("inf"), 1e300, "much"]),
-    "preserve_color": Values([None, *COLOR_METHODS], ["lab"]),
-    "color_when": Values(["before", "after", "both"], ["never"]),
-    "seed": Values([0, 7, 2**64 - 1], [-1, 2**64, 0.5]),
+RUN: dict[str, Values] = {
+    "strength": ([0, 1e-30, 0.5, 1, 2, 1e30], [-1, float("inf"), 1e300, "much"]),
+    "preserve_color": ([None, *COLOR_METHODS], ["lab"]),
+    "color_when": (["before", "after", "both"], ["never"]),
+    "seed": ([0, 7, 2**64 - 1], [-1, 2**64, 0.5]),
 }
-"""What may be said to a run, but its pictures."""
-
-SYNTHESIZE = {
-    "shape": Values([None, (16, 24), [40, 16]], [(16,), (0, 16), (10**9, 10**9), 16]),
+SYNTHESIZE: dict[str, Values] = {
+    "shape": ([None, (16, 24), [40, 16]], [(16,), (0, 16), (10**9, 10**9), 16]),
     "seed": RUN["seed"],
 }
 INITS = ("content", "style", "noise", "pink-noise", "gray", "picture")
+LEFT = np.zeros((24, 24))
+LEFT[:, :12] = 1
 
 
 @st.composite
@@ -97,7 +91,7 @@ def losses(draw: st.DrawFn) -> Any:
 
 @st.composite
 def pictures(draw: st.DrawFn, *, batches: bool = False) -> Any:
-    """A picture in any of its forms, of any look."""
+    """Return a picture of any kind and look."""
     height, width = draw(
         st.sampled_from([(24, 24), (16, 16), (40, 40), (17, 17), (24, 24), (40, 24)])
     )
@@ -110,13 +104,13 @@ def pictures(draw: st.DrawFn, *, batches: bool = False) -> Any:
         "red": np.broadcast_to([1.0, 0, 0], noise.shape),
         "faint": 0.5 + 1e-6 * noise,
     }[look]
-    kinds = ["tensor", "float64", "bytes", "pil", "alpha", "grey"]
+    kinds = ["tensor", "float64", "bytes", "pil", "alpha", "gray"]
     kind = draw(st.sampled_from([*kinds, "batch"] if batches else kinds))
     if kind in ("tensor", "float64", "batch"):
         tensor = torch.tensor(values).permute(2, 0, 1)[None]
         tensor = tensor if kind == "float64" else tensor.float()
         return torch.cat([tensor, tensor.flip(-1)]) if kind == "batch" else tensor
-    if kind == "grey":
+    if kind == "gray":
         return values[..., 0]
     array = (255 * values).round().astype(np.uint8)
     if kind == "alpha":
@@ -143,47 +137,36 @@ def styles(draw: st.DrawFn, *, regions: bool) -> Any:
     return made
 
 
-LEFT = np.zeros((24, 24))
-LEFT[:, :12] = 1
-
-
-def said(data: st.DataObject, table: dict[str, Values]) -> dict[str, Any]:
+def choose(data: st.DataObject, table: dict[str, Values]) -> dict[str, Any]:
     """Draw a few of the arguments, at most one of them odd; the others stay as they are."""
     names = data.draw(st.sets(st.sampled_from(sorted(table)), max_size=4))
     odd = data.draw(st.sampled_from([None] * 19 + sorted(names)))
     return {
         name: data.draw(
-            st.sampled_from((name == odd and table[name].odd) or table[name].usual), label=name
+            st.sampled_from((name == odd and table[name][1]) or table[name][0]), label=name
         )
         for name in sorted(names)
     }
 
 
-class Witness(Callback):
-    started = False
-
-    def on_start(self, state: RunState) -> None:
-        self.started = True
-
-
-def attempt(data: st.DataObject, witness: Witness) -> tuple[Any, bool]:
-    """Make a picture in a way nobody thought of; return it, and whether it is a texture."""
-    transfer_said = {"num_steps": 2, **said(data, TRANSFER)}
+def attempt(data: st.DataObject, recorder: Recorder) -> Any:
+    """Make a picture or a texture in some way, and return the result."""
     network = NETWORKS[data.draw(st.integers(0, 1))]
-    transfer = StyleTransfer(network, data.draw(losses()), **transfer_said)
+    transfer = StyleTransfer(
+        network, data.draw(losses()), **{"num_steps": 2, **choose(data, TRANSFER)}
+    )
     texture = data.draw(st.sampled_from([False, False, False, True]))
     style = data.draw(styles(regions=not texture))
     init = data.draw(st.sampled_from(INITS[1:] if texture else INITS))
     if init == "picture":
         init = data.draw(pictures(batches=not texture))
     if texture:
-        arguments = said(data, SYNTHESIZE)
-        return transfer.synthesize(style, init=init, callbacks=witness, **arguments), True
+        arguments = choose(data, SYNTHESIZE)
+        return transfer.synthesize(style, init=init, callbacks=recorder, **arguments)
     content = data.draw(pictures(batches=True))
     where = data.draw(st.sampled_from([None] * 5 + ["alpha", LEFT]))
-    arguments = said(data, RUN)
-    result = transfer.run(content, style, where=where, init=init, callbacks=witness, **arguments)
-    return result, False
+    arguments = choose(data, RUN)
+    return transfer.run(content, style, where=where, init=init, callbacks=recorder, **arguments)
 
 
 @given(data=st.data())
@@ -197,12 +180,12 @@ def attempt(data: st.DataObject, witness: Witness) -> tuple[Any, bool]:
 def test_any_configuration_gives_a_picture_or_is_refused_before_any_work(
     data: st.DataObject,
 ) -> None:
-    witness = Witness()
+    recorder = Recorder()
     try:
-        result, _ = attempt(data, witness)
+        result = attempt(data, recorder)
     except (ValueError, TypeError, FileNotFoundError) as error:
         assert str(error).startswith("`"), error
-        assert not witness.started, error
+        assert recorder.calls == [], error
         SEEN["refused"] += 1
         return
     image = result.image
@@ -213,7 +196,7 @@ def test_any_configuration_gives_a_picture_or_is_refused_before_any_work(
     SEEN["diverged" if "diverged" in result.stop_reason else "painted"] += 1
 
 
-def test_those_configurations_were_of_every_kind() -> None:
+def test_the_configurations_are_of_every_kind() -> None:
     if not SEEN:
         pytest.skip("needs the test before it")
     assert sum(SEEN.values()) >= COUNT * 0.9

@@ -1,4 +1,4 @@
-"""Flat pictures, dead networks, numbers at the edge: no NaN leaves the library, and it says why."""
+"""Flat pictures, dead networks, numbers at the edge: no NaN in a result, and a reason given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nst import (
+    BoundedLBFGS,
     ContentLoss,
     CrossLayerGramStyleLoss,
     FeatureExtractor,
@@ -21,25 +22,21 @@ from nst import (
     StyleTransferResult,
 )
 from nst.color import COLOR_METHODS
-from nst.optim.lbfgs import BoundedLBFGS
 from nst.testing import tiny_extractor
+from tests import helpers
 from tests.contracts.test_every_loss import variants
+from tests.helpers import total
 
 SHAPE = (1, 3, 24, 32)
-
-
-def noise(seed: int = 3) -> Tensor:
-    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
-
-
+NOISE, OTHER = helpers.picture(24, 32, seed=3), helpers.picture(24, 32, seed=5)
 PICTURES = {
     "black": torch.zeros(SHAPE),
     "white": torch.ones(SHAPE),
     "red": torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(SHAPE).clone(),
-    "grey": torch.full(SHAPE, 0.5),
-    "faint": 0.5 + 1e-6 * noise(),
+    "gray": torch.full(SHAPE, 0.5),
+    "faint": 0.5 + 1e-6 * NOISE,
     "nearly black": torch.full(SHAPE, 1e-42),
-    "noise": noise(),
+    "noise": NOISE,
 }
 
 
@@ -52,10 +49,18 @@ def dead_extractor() -> FeatureExtractor:
 
 
 NETWORKS = {"alive": tiny_extractor(), "dead": dead_extractor()}
+PAIRS = {
+    "alive": [
+        *((content, style) for content in PICTURES for style in ("red", "noise")),
+        ("noise", "black"),
+        ("noise", "faint"),
+    ],
+    "dead": [("noise", "red"), ("black", "noise")],
+}
 
 
 def sound(result: StyleTransferResult) -> bool:
-    """Whether all that comes back can be used."""
+    """Whether image and history can be used."""
     image, history = result.image, result.history.values()
     within = 0 <= float(image.min()) <= float(image.max()) <= 1
     return within and all(math.isfinite(value) for values in history for value in values)
@@ -66,47 +71,45 @@ def sound(result: StyleTransferResult) -> bool:
 def test_every_loss_takes_flat_pictures_and_dead_channels(
     make: Callable[..., Loss], network: str
 ) -> None:
-    for content in PICTURES:
-        for style in ("black", "red", "faint", "noise"):
-            transfer = StyleTransfer(NETWORKS[network], {"loss": make()}, num_steps=2)
-            if transfer.losses["loss"].reference is None and style != "black":
-                continue
-            result = transfer.run(PICTURES[content], PICTURES[style])
-            assert sound(result), (content, style)
-            assert not result.stop_reason.startswith("diverged"), (content, style)
+    transfer = StyleTransfer(NETWORKS[network], {"loss": make()}, num_steps=2)
+    for content, style in PAIRS[network]:
+        result = transfer.run(PICTURES[content], PICTURES[style])
+        assert sound(result), (content, style)
+        assert not result.stop_reason.startswith("diverged"), (content, style)
 
 
 @pytest.mark.parametrize("method", COLOR_METHODS)
 @pytest.mark.parametrize("init", ["noise", "pink-noise"])
-def test_colors_of_flat_pictures_can_be_kept_and_drawn_from(method: str, init: str) -> None:
+def test_flat_pictures_keep_colors_and_start_from_noise(method: str, init: str) -> None:
     transfer = StyleTransfer(NETWORKS["alive"], num_steps=1)
-    for content in PICTURES.values():
-        for style in PICTURES.values():
-            result = transfer.run(
-                content, style, preserve_color=method, color_when="both", init=init
-            )
-            assert sound(result)
-            assert not result.stop_reason.startswith("diverged")
+    options: Any = {"preserve_color": method, "color_when": "both", "init": init}
+    for content, picture in PICTURES.items():
+        # Each against noise, both ways; flat against flat.
+        pairs = [(picture, NOISE), (NOISE, picture), (picture, PICTURES["red"])]
+        for pair in pairs:
+            result = transfer.run(*pair, **options)
+            assert sound(result) and not result.stop_reason.startswith("diverged"), content
 
 
-def test_a_style_that_is_the_content_changes_nothing() -> None:
-    for optimizer in ("lbfgs", "adam"):
-        transfer = StyleTransfer(NETWORKS["alive"], num_steps=3, optimizer=optimizer)
-        result = transfer.run(PICTURES["noise"], PICTURES["noise"])
-        torch.testing.assert_close(result.image, PICTURES["noise"], atol=1e-4, rtol=0)
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_a_style_that_is_the_content_changes_nothing(optimizer: str) -> None:
+    image = (
+        StyleTransfer(NETWORKS["alive"], num_steps=3, optimizer=optimizer).run(NOISE, NOISE).image
+    )
+    torch.testing.assert_close(image, NOISE, atol=1e-4, rtol=0)
 
 
-def weighted(weight: float, **arguments: Any) -> StyleTransfer:
+def paint(weight: float = 1.0, *, style: Any = OTHER, **arguments: Any) -> StyleTransferResult:
     losses = {"content": ContentLoss(weight=weight), "style": GramStyleLoss(weight=weight)}
-    return StyleTransfer(NETWORKS["alive"], losses, **{"num_steps": 6, **arguments})
+    return helpers.paint(NETWORKS["alive"], content=NOISE, style=style, losses=losses, **arguments)
 
 
 @pytest.mark.parametrize("exponent", [-100, -60, 60, 100])
 def test_a_factor_of_all_weights_changes_nothing_for_lbfgs(exponent: int) -> None:
-    """1e-30 and 1e30, as powers of two, which rounding does not tell from 1."""
-    one, other = (weighted(2.0**power).run(PICTURES["noise"], noise(5)) for power in (0, exponent))
+    """1e-30 and 1e30, as powers of two, which are exact."""
+    other = paint(2.0**exponent)
     assert other.stop_reason == "completed"
-    assert torch.equal(one.image, other.image)
+    assert torch.equal(other.image, paint().image)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
@@ -128,26 +131,23 @@ def test_bounded_lbfgs_does_not_depend_on_the_scale_of_the_loss(scale: float) ->
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("weight", [1e-320, 1e-45, 1e39, 1e300])
-def test_weights_that_are_no_numbers_in_32_bits_do_no_harm(weight: float, optimizer: str) -> None:
-    result = weighted(weight, optimizer=optimizer).run(PICTURES["noise"], noise(5))
+def test_weights_out_of_the_range_of_32_bits_do_no_harm(weight: float, optimizer: str) -> None:
+    result = paint(weight, optimizer=optimizer)
     assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
     if weight > 1:
         assert result.stop_reason.startswith("diverged: loss ")
-        assert torch.equal(result.image, PICTURES["noise"])
+        assert torch.equal(result.image, NOISE)
 
 
 @pytest.mark.parametrize("power", [1, 8, 15, 25, 38])
-def test_an_optimizer_that_runs_away_is_noticed_and_the_best_is_kept(power: int) -> None:
+def test_a_diverging_optimizer_does_not_cost_the_best_picture(power: int) -> None:
     def wild(params: list[Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(params, lr=10.0**power)
 
-    result = weighted(1.0, optimizer=wild).run(PICTURES["noise"], noise(5))
+    result = paint(optimizer=wild)
     assert bool(result.image.isfinite().all())
-    start = weighted(1.0, optimizer=wild, num_steps=1)
-    assert sum(v[0] for v in result.history.values()) >= min(
-        map(sum, zip(*result.history.values(), strict=True))
-    )
-    assert sound(start.run(PICTURES["noise"], noise(5)))
+    assert total(result)[0] >= min(total(result))
+    assert sound(paint(optimizer=wild, num_steps=1))
 
 
 @pytest.mark.parametrize(
@@ -158,32 +158,31 @@ def test_an_optimizer_that_runs_away_is_noticed_and_the_best_is_kept(power: int)
         ({"seed": 2**64}, r"`seed` is 18446744073709551616; it must be below 2\*\*64"),
     ],
 )
-def test_numbers_whose_powers_are_none_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_numbers_too_large_to_compute_with_are_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
-        weighted(1.0).run(PICTURES["noise"], PICTURES["red"], **arguments)
+        paint(**arguments)
 
 
-def test_a_scale_whose_multiples_are_no_numbers_is_refused() -> None:
+def test_a_scale_too_large_to_compute_with_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`scale` is 1e\+308; it must be at most 1e\+100"):
-        Style(PICTURES["red"], scale=1e308)
-    result = weighted(1.0).run(PICTURES["noise"], Style(noise(5), scale=1e99))
-    assert torch.equal(result.image, weighted(1.0).run(PICTURES["noise"], noise(5)).image)
+        Style(OTHER, scale=1e308)
+    assert torch.equal(paint(style=Style(OTHER, scale=1e99)).image, paint().image)
 
 
-def test_style_weights_whose_sum_is_no_number_are_shares_all_the_same() -> None:
-    styles = [noise(5), noise(6)]
-    huge = weighted(1.0).run(PICTURES["noise"], [Style(each, 1e308) for each in styles])
-    equal = weighted(1.0).run(PICTURES["noise"], [Style(each, 1.0) for each in styles])
+def test_style_weights_may_be_as_large_as_floats_are() -> None:
+    huge, equal = (paint(style=[Style(x, w) for x in (OTHER, NOISE)]) for w in (1e308, 1.0))
     assert torch.equal(huge.image, equal.image)
 
 
 @pytest.mark.parametrize("shape", [(16,), (16, 16, 16), 5, (10**6, 10**6), (10**10, 10**10)])
 def test_a_shape_that_no_picture_has_is_refused(shape: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"^`shape` is "):
-        weighted(1.0).synthesize(noise(5), shape)
+        helpers.small().synthesize(OTHER, shape)
 
 
 @pytest.mark.parametrize("layers", [["relu1_1"], "relu1_1", {"relu1_1": 1.0}])
-def test_too_few_layers_for_a_pair_are_told_as_they_were_given(layers: Any) -> None:
+def test_a_pair_of_layers_needs_two_layers(layers: Any) -> None:
     with pytest.raises(ValueError, match="at least two are needed"):
         CrossLayerGramStyleLoss(layers)

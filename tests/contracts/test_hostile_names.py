@@ -9,28 +9,29 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from nst import RunState, SaveImages, Style, StyleTransfer, StyleTransferResult, save_image
-from nst.extractors.weights import load_weights
+from nst import FeatureExtractor, RunState, SaveImages, Style, StyleTransfer, save_image
 from nst.images import check_output, load_image, read_record
 from nst.testing import tiny_extractor
-
-PICTURE = torch.zeros(1, 3, 8, 8)
+from tests.helpers import PHOTO, paint
 
 
 def start_saving(path: Any) -> None:
-    SaveImages(path).on_start(RunState(image=PICTURE, num_steps=1))
+    SaveImages(path).on_start(RunState(image=PHOTO, num_steps=1))
+
+
+def rerun(path: Any, *inputs: Any) -> Any:
+    return StyleTransfer.rerun(path, inputs, extractor=tiny_extractor())
 
 
 USES: dict[str, Callable[[Any], object]] = {
     "load_image": load_image,
     "read_record": read_record,
     "check_output": check_output,
-    "save_image": lambda path: save_image(PICTURE, path),
+    "save_image": lambda path: save_image(PHOTO, path),
     "Style.load": Style.load,
-    "weights": load_weights,
-    "rerun": StyleTransfer.rerun,
+    "weights": FeatureExtractor,
+    "rerun": rerun,
     "SaveImages": start_saving,
 }
 
@@ -71,18 +72,31 @@ def test_a_name_that_cannot_be_used_is_refused_with_the_reason(use: str, name: s
     assert len(message) < 600
 
 
-@pytest.mark.parametrize("name", ["too long", "a zero", "a circle of links"])
-def test_places_to_look_into_are_checked_too(name: str, photo: Tensor, painting: Tensor) -> None:
-    save_image(photo, "photo.png")
-    result = StyleTransfer(tiny_extractor(), num_steps=1).run("photo.png", "photo.png")
-    result.save("made.png")
+def painted() -> None:
+    """Paint `made.png` from `photo.png`."""
+    save_image(PHOTO, "photo.png")
+    paint(content="photo.png", style="photo.png", num_steps=1).save("made.png")
     Path("photo.png").unlink()
+
+
+@pytest.mark.parametrize("name", ["too long", "a zero", "a circle of links"])
+def test_folders_to_search_are_checked_too(name: str) -> None:
+    painted()
     with pytest.raises(ValueError, match=r"^`inputs` is .*which no file can be called"):
-        StyleTransfer.rerun("made.png", [BAD_NAMES[name]], extractor=tiny_extractor())
+        rerun("made.png", BAD_NAMES[name])
+
+
+def test_a_file_of_the_same_name_is_not_read_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    painted()
+    with Path("photo.png").open("wb") as file:
+        file.truncate(1 << 28)  # a hole, which takes no space on the disk
+    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it is read as a whole"))
+    with pytest.raises(ValueError, match=r"'photo\.png', but .* has another content"):
+        rerun("made.png")
 
 
 class InBytes:
-    """A path that comes as bytes, as some systems have them."""
+    """A path in bytes, as some systems have them."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -95,25 +109,8 @@ class InBytes:
     "name", ["a b.png", "ä 写真 🎨.png", "-o.png", "'\"$(x)`\n.png", "a" * 200 + ".png"]
 )
 @pytest.mark.parametrize("kind", [str, Path, InBytes])
-def test_any_name_that_a_file_can_have_will_do(
-    name: str, kind: Callable[[str], Any], photo: Tensor
-) -> None:
-    save_image(photo, kind(name))
-    transfer = StyleTransfer(tiny_extractor(), num_steps=1, num_scales=1)
-    result: StyleTransferResult = transfer.run(kind(name), kind(name))
+def test_any_name_that_a_file_can_have_is_used(name: str, kind: Callable[[str], Any]) -> None:
+    save_image(PHOTO, kind(name))
+    result = paint(content=kind(name), style=kind(name), num_steps=1, num_scales=1)
     result.save(kind("made.png"))
-    again = StyleTransfer.rerun(kind("made.png"), extractor=tiny_extractor())
-    assert torch.equal(again.image, result.image)
-
-
-def test_a_file_that_only_has_the_name_is_not_held_in_memory(
-    photo: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_image(photo, "photo.png")
-    StyleTransfer(tiny_extractor(), num_steps=1).run("photo.png", "photo.png").save("made.png")
-    Path("photo.png").unlink()
-    with Path("photo.png").open("wb") as file:
-        file.truncate(1 << 28)  # a hole, which takes no room on the disk
-    monkeypatch.setattr(Path, "read_bytes", lambda self: pytest.fail("it is read as a whole"))
-    with pytest.raises(ValueError, match=r"'photo\.png', but .* has another content"):
-        StyleTransfer.rerun("made.png", extractor=tiny_extractor())
+    assert torch.equal(rerun(kind("made.png")).image, result.image)

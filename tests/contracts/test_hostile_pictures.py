@@ -1,6 +1,6 @@
-"""Pictures of every kind, odd ones and damaged ones: read right, or refused with the reason.
+"""Pictures of every kind, odd and damaged ones: decoded correctly, or refused with the reason.
 
-What is right is computed here with NumPy from the numbers that went into the file.
+The expected pixels are computed with NumPy from the numbers that were written into the file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def bytes_of(*shape: int) -> Array:
 
 
 def composed(color: Array, alpha: Array | None = None) -> Array:
-    """Returns (H, W, 3) on white, from values in [0, 1]."""
+    """Return (H, W, 3) on white, from values in [0, 1]."""
     color = color[..., None] if color.ndim == 2 else color
     color = np.broadcast_to(color, (*color.shape[:2], 3))
     return color if alpha is None else color * alpha[..., None] + 1 - alpha[..., None]
@@ -54,7 +54,7 @@ def difference(source: Any, expected: Array) -> float:
 
 
 def refused(source: Any, *, words: str = "") -> bool:
-    """Whether it is, with the library's own message."""
+    """Whether a picture is refused with the library's own message."""
     try:
         picture = read_picture(source)
     except ValueError as error:
@@ -92,7 +92,7 @@ def picture_in(mode: str) -> Image.Image:
 
 
 def appearance(image: Image.Image) -> Array:
-    """Computes what a viewer shows of a picture in memory, by the arithmetic of its mode."""
+    """Return what a viewer shows of a picture in memory, by the arithmetic of its mode."""
     mode, values = image.mode, np.asarray(image).astype(np.float64)
     if mode in ("1", "F"):
         return composed(values)
@@ -123,7 +123,7 @@ def appearance(image: Image.Image) -> Array:
 
 
 def written() -> Iterator[tuple[str, str, bytes, Image.Image]]:
-    """Yields format, mode, file and picture for all that Pillow writes and can read again."""
+    """Yield format, mode, file and picture for all that Pillow writes and can read again."""
     Image.init()
     for name in sorted(set(Image.SAVE) - {"EPS", "PDF", "ICNS"}):
         for mode in MODES:
@@ -210,7 +210,7 @@ def test_every_kind_of_png_is_read_by_its_numbers(
     assert (read_picture(path).alpha is None) == (alpha is None)
 
 
-def test_a_png_that_was_opened_is_not_changed_by_its_transparent_grey(tmp_path: Path) -> None:
+def test_an_opened_png_with_transparent_gray_is_not_changed(tmp_path: Path) -> None:
     values = RNG.integers(0, 16, (HEIGHT, WIDTH, 1))
     path = tmp_path / "picture.png"
     path.write_bytes(png_of(values, 4, 0, png_chunk(b"tRNS", struct.pack(">H", 7))))
@@ -277,7 +277,7 @@ def test_a_tiff_that_would_come_out_wrong_is_refused(
         assert refused(image, words=words)
 
 
-def test_no_program_is_started_to_draw_a_picture(
+def test_reading_a_picture_starts_no_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[object] = []
@@ -300,23 +300,21 @@ def test_every_orientation_is_undone_in_every_format(
 ) -> None:
     upright = np.kron(bytes_of(3, 4, 3), np.ones((8, 8, 1), np.uint8))
     # What a camera that is held like this stores: the inverse of what a viewer does.
-    turn = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: np.rot90(upright),
-        7: np.rot90(upright, 2).transpose(1, 0, 2),
-        8: np.rot90(upright, -1),
-    }[orientation]
+    turn = [
+        upright,
+        upright[:, ::-1],
+        upright[::-1, ::-1],
+        upright[::-1],
+        upright.transpose(1, 0, 2),
+        np.rot90(upright),
+        np.rot90(upright, 2).transpose(1, 0, 2),
+        np.rot90(upright, -1),
+    ][orientation - 1]
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = tmp_path / f"picture.{suffix}"
-    options: dict[str, Any] = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {}
-    if suffix == "webp":
-        options = {"lossless": True}
-    Image.fromarray(np.ascontiguousarray(turn)).save(path, exif=exif, **options)
+    exact: dict[str, Any] = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}
+    Image.fromarray(np.ascontiguousarray(turn)).save(path, exif=exif, **exact.get(suffix, {}))
     assert difference(path, upright / 255) <= (0.05 if suffix == "jpg" else 1e-6)
 
 
@@ -325,8 +323,7 @@ def test_every_orientation_is_undone_in_every_format(
 def test_the_thinnest_pictures_are_read(
     shape: tuple[int, int], suffix: str, tmp_path: Path
 ) -> None:
-    values = bytes_of(*shape)
-    path = tmp_path / f"picture.{suffix}"
+    values, path = bytes_of(*shape), tmp_path / f"picture.{suffix}"
     Image.fromarray(values).save(path)
     assert difference(path, composed(values / 255)) <= 1e-6
     assert max(load_image(path, size=7).shape[-2:]) == min(7, max(shape))
@@ -336,7 +333,7 @@ ANIMATIONS = [s for s in ("gif", "png", "webp", "tiff", "avif") if s.upper() in 
 
 
 @pytest.mark.parametrize("suffix", ANIMATIONS)
-def test_of_an_animation_the_first_frame_is_read(suffix: str, tmp_path: Path) -> None:
+def test_the_first_frame_of_an_animation_is_read(suffix: str, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 8), color) for color in ("white", "black", "gray")]
     path = tmp_path / f"picture.{suffix}"
     frames[0].save(path, save_all=True, append_images=frames[1:])
@@ -346,26 +343,23 @@ def test_of_an_animation_the_first_frame_is_read(suffix: str, tmp_path: Path) ->
 # Damage
 
 
-def hostile_sources() -> dict[str, bytes]:
-    sources = {}
+def encoded(name: str) -> bytes:
+    """Return a picture in a format, with a profile and EXIF where it has them."""
     picture = Image.fromarray(np.kron(bytes_of(5, 6, 3), np.ones((8, 8, 1), np.uint8)))
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    names = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM")
-    for name in (name for name in names if name in Image.SAVE):  # older Pillows have no AVIF
-        buffer = io.BytesIO()
-        exif = picture.getexif()
-        exif[0x0112] = 6
-        kept = {"icc_profile": profile, "exif": exif} if name in ("PNG", "JPEG", "WEBP") else {}
-        picture.save(buffer, name, **kept)
-        sources[name] = buffer.getvalue()
-    return sources
+    exif, buffer = picture.getexif(), io.BytesIO()
+    exif[0x0112] = 6
+    rich = {"icc_profile": PROFILE, "exif": exif} if name in ("PNG", "JPEG", "WEBP") else {}
+    picture.save(buffer, name, **rich)
+    return buffer.getvalue()
 
 
-SOURCES = hostile_sources()
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+NAMES = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM")
+SOURCES = {name: encoded(name) for name in NAMES if name in Image.SAVE}  # AVIF is recent
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_cut_at_any_tenth_a_file_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(name: str, tmp_path: Path) -> None:
     content, path = SOURCES[name], tmp_path / "picture"
     for tenth in range(10):
         path.write_bytes(content[: len(content) * tenth // 10])
@@ -373,7 +367,7 @@ def test_cut_at_any_tenth_a_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_with_any_bit_flipped_a_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+def test_a_file_with_flipped_bits_is_read_or_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "picture"
     for _ in range(60):
         content = bytearray(SOURCES[name])
@@ -384,43 +378,42 @@ def test_with_any_bit_flipped_a_file_is_read_or_refused(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
-def test_with_any_part_of_its_profile_broken_a_picture_is_still_read(
-    name: str, tmp_path: Path
-) -> None:
-    path, buffer = tmp_path / "picture", io.BytesIO()
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    for place in range(0, len(profile), 17):
-        broken = bytes(profile[:place]) + os.urandom(4) + bytes(profile[place + 4 :])
-        buffer = io.BytesIO()
-        Image.new("RGB", (8, 8), "gray").save(buffer, name, icc_profile=broken)
-        path.write_bytes(buffer.getvalue())
+def test_a_picture_with_a_broken_color_profile_is_still_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "picture"
+    for place in range(0, len(PROFILE), 17):
+        broken = PROFILE[:place] + os.urandom(4) + PROFILE[place + 4 :]
+        with path.open("wb") as file:
+            Image.new("RGB", (8, 8), "gray").save(file, name, icc_profile=broken)
         assert not refused(path)
 
 
 def peak_memory(*, reset: bool = False) -> int:
-    """The most kilobytes that this process had in memory, since the last reset."""
+    """Return the most kilobytes that this process had in memory since the last reset."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(line)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_tiny_file_of_a_huge_picture_takes_no_memory(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    for width, height in ((30_000, 30_000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)):
-        header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        body = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x")
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
-        before = peak_memory(reset=True)
-        assert refused(path, words="too large to be trusted")
-        assert peak_memory() - before < 50_000
-
-
-def test_looking_for_a_record_in_a_huge_picture_warns_of_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    header = struct.pack(">IIBBBBB", 10_000, 10_000, 8, 2, 0, 0, 0)
+def write_huge(path: Path, width: int, height: int) -> None:
+    """Write a tiny PNG that claims to be huge."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("shape", [(30_000, 30_000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
+def test_a_tiny_file_of_a_huge_picture_takes_no_memory(
+    shape: tuple[int, int], tmp_path: Path
+) -> None:
+    write_huge(path := tmp_path / "picture.png", *shape)
+    before = peak_memory(reset=True)
+    assert refused(path, words="too large to be trusted")
+    assert peak_memory() - before < 50_000
+
+
+def test_looking_for_a_record_in_a_huge_picture_gives_no_warning(tmp_path: Path) -> None:
+    write_huge(path := tmp_path / "picture.png", 10_000, 10_000)
     with warnings.catch_warnings(record=True) as leaked:
         warnings.simplefilter("always")
         with pytest.raises(ValueError, match="too large to be trusted"):

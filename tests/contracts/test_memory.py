@@ -1,8 +1,7 @@
-"""Too little memory: known before if that can be, and else told, or gone around, in the run."""
+"""Too little memory: the run continues in tiles, or an error names the remedy."""
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import sys
@@ -19,158 +18,143 @@ from nst import (
     ContentLoss,
     GramStyleLoss,
     NearestNeighborStyleLoss,
-    RunState,
     StyleTransfer,
+    StyleTransferResult,
     load_image,
     save_image,
 )
-from nst._network.sweep import Sweep
 from nst._utils.memory import free_memory, is_exhausted
-from nst.callbacks.base import CallbackLike
 from nst.testing import tiny_extractor
+from tests import helpers
+from tests.helpers import PHOTO, at_step, picture
 
 EXHAUSTED = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried "
     "to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
 )
+# High enough to be divided into tiles of 64 rows.
+TALL = picture(160, 32)
+NEEDED = r"`size` is 160: 32x160 pixels take about \d+ MB"
 
 
-def small(**arguments: Any) -> StyleTransfer:
+def exhausted(*_: Any, **__: Any) -> NoReturn:
+    raise EXHAUSTED
+
+
+def paint(**arguments: Any) -> StyleTransferResult:
     losses = {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
-    settings = {"losses": losses, "num_steps": 6, "num_scales": 1, **arguments}
-    return StyleTransfer(tiny_extractor().double(), **settings)
+    options = {"content": TALL, "losses": losses, "num_scales": 1, **arguments}
+    return helpers.paint(tiny_extractor().double(), **options)
+
+
+def resume(path: Path, **arguments: Any) -> StyleTransferResult:
+    return StyleTransfer.resume(path, extractor=tiny_extractor().double(), **arguments)
 
 
 @pytest.fixture
 def fail_whole(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets pictures that are computed whole fail, from one backward pass through the network on."""
+    """Lets tall pictures that are computed whole fail after so many evaluations."""
 
     def fail(after: int) -> None:
-        backward, calls = Sweep.backward, [0]
+        statistic, calls = GramStyleLoss.statistic, [0]
 
-        def backward_or_fail(sweep: Sweep, *args: Any, **options: Any) -> Tensor | None:
-            calls[0] += sweep._tile is None
-            if sweep._tile is None and calls[0] > after:
+        def statistic_or_fail(self: GramStyleLoss, feature: Tensor, weight: Tensor) -> Any:
+            whole = feature.shape[-1] >= 160 * 32
+            calls[0] += whole
+            if whole and calls[0] > after:
                 raise EXHAUSTED
-            return backward(sweep, *args, **options)
+            return statistic(self, feature, weight)
 
-        monkeypatch.setattr(Sweep, "backward", backward_or_fail)
+        monkeypatch.setattr(GramStyleLoss, "statistic", statistic_or_fail)
 
     return fail
 
 
-def test_a_run_goes_on_in_tiles_where_memory_gives_out(
-    photo: Tensor,
-    painting: Tensor,
-    fail_whole: Callable[[int], None],
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("content", [TALL, torch.cat([TALL, TALL.flip(-1)])], ids=["one", "batch"])
+def test_a_run_continues_in_tiles_when_memory_is_exhausted(
+    content: Tensor, fail_whole: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = small(tile=64).run(photo, painting)
-    fail_whole(3)
-    result = small(tile="auto").run(photo, painting)
+    expected = paint(content=content, tile=64)
+    fail_whole(3 * len(content))
+    result = paint(content=content, tile="auto")
     assert result.num_steps == 6 and result.settings["tile"] == 64
     torch.testing.assert_close(result.image, expected.image, rtol=0, atol=1e-6)
-    assert "the memory is not enough for whole pictures: in tiles of 64 rows" in caplog.text
-
-
-def test_every_picture_of_a_batch_goes_on_in_tiles(
-    photo: Tensor,
-    painting: Tensor,
-    fail_whole: Callable[[int], None],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    batch = torch.cat([photo, photo.flip(-1)])
-    expected = small(tile=64).run(batch, painting)
-    fail_whole(6)
-    result = small(tile="auto").run(batch, painting)
-    assert result.num_steps == 6
-    torch.testing.assert_close(result.image, expected.image, rtol=0, atol=1e-6)
-    assert caplog.text.count("the memory is not enough") == 1
+    assert caplog.text.count("the memory is not enough for whole pictures: in tiles of 64") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"tile": None}, {"tile": "auto", "losses": {"n": NearestNeighborStyleLoss()}}]
+    "arguments",
+    [
+        {"tile": None},
+        {"tile": "auto", "losses": {"n": NearestNeighborStyleLoss(), "style": GramStyleLoss()}},
+    ],
 )
-def test_where_it_cannot_the_error_tells_what_is_needed_and_has_the_picture(
-    photo: Tensor,
-    painting: Tensor,
-    fail_whole: Callable[[int], None],
-    arguments: dict[str, Any],
+def test_an_error_of_memory_names_the_need_and_carries_the_picture(
+    fail_whole: Callable[[int], None], arguments: dict[str, Any]
 ) -> None:
     fail_whole(3)
-    with pytest.raises(MemoryError, match=r"`size` is 40: 40x32 pixels take about \d+ MB") as error:
-        small(**arguments).run(photo, painting)
+    with pytest.raises(MemoryError, match=NEEDED) as error:
+        paint(**arguments)
     assert error.value.result.num_steps > 0  # type: ignore[attr-defined]
 
 
-def test_a_picture_that_does_not_fit_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
+def test_an_error_of_memory_before_the_first_step_names_the_need(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def exhausted(*_: Any) -> NoReturn:
-        raise EXHAUSTED
+    monkeypatch.setattr("nst.color.preserve_color", exhausted)
+    with pytest.raises(MemoryError, match=NEEDED):
+        paint(tile=None, preserve_color="cholesky", color_when="before")
 
-    file = save_image(painting, tmp_path / "painting.png")
-    monkeypatch.setattr("nst.images.decode._compose", exhausted)
-    message = "`content` does not fit into the memory that is free. Use a smaller picture."
-    with pytest.raises(MemoryError, match=re.escape(message)):
-        small(tile="auto").run(photo, painting)
-    with pytest.raises(MemoryError, match=r"`source` is '.*painting.png', which does not fit"):
+
+def test_a_picture_that_does_not_fit_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = save_image(PHOTO, tmp_path / "photo.png")
+
+    def fail(_: Any) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(MemoryError, match=r"`content` .*does not fit into the memory that is free"):
+        paint(content=file)
+    with pytest.raises(MemoryError, match=r"`source` is '.*photo.png', which does not fit"):
         load_image(file)
 
 
-def test_a_run_that_went_on_in_tiles_is_resumed_in_tiles(
-    photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
+def test_a_run_that_continued_in_tiles_is_resumed_in_tiles(
+    fail_whole: Callable[[int], None], tmp_path: Path
 ) -> None:
-    def stop(state: RunState) -> None:
-        if state.step == 5:
-            state.stop("enough")
-
     kept = tmp_path / "run.ckpt"
     fail_whole(3)
-    followers: list[CallbackLike] = [Checkpoint(kept, every=1), stop]
-    small(tile="auto").run(photo, painting, callbacks=followers)
-    result = StyleTransfer.resume(kept, extractor=tiny_extractor().double())
+    stop = at_step(5, lambda state: state.stop("enough"))
+    paint(tile="auto", callbacks=[Checkpoint(kept, every=1), stop])
+    result = resume(kept)
     assert result.num_steps == 6 and result.settings["tile"] == 64
 
 
-def test_a_run_can_be_resumed_in_tiles_where_memory_is_short(
-    photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
+def test_a_run_can_be_resumed_in_tiles_when_memory_is_exhausted(
+    fail_whole: Callable[[int], None], tmp_path: Path
 ) -> None:
     kept = tmp_path / "run.ckpt"
     fail_whole(3)
     with pytest.raises(MemoryError):
-        small(tile=None).run(photo, painting, callbacks=Checkpoint(kept, every=1))
+        paint(tile=None, callbacks=Checkpoint(kept, every=1))
     with pytest.raises(MemoryError, match="Use tile=64"):
-        StyleTransfer.resume(kept, extractor=tiny_extractor().double())
-    tiles: list[Any] = [64, "auto"]
-    for tile in tiles:
-        copied = shutil.copy(kept, tmp_path / "copy.ckpt")  # which the run is kept in to its end
-        result = StyleTransfer.resume(copied, extractor=tiny_extractor().double(), tile=tile)
+        resume(kept)
+    for tile in (64, "auto"):
+        # The resumed run writes to its checkpoint.
+        result = resume(Path(shutil.copy(kept, tmp_path / "copy.ckpt")), tile=tile)
         assert result.num_steps == 6 and result.settings["tile"] == 64
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(
-    photo: Tensor, painting: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(*_: Any) -> NoReturn:
-        raise EXHAUSTED
-
     kept = tmp_path / "run.ckpt"
-    small(tile=None).run(photo, painting, callbacks=Checkpoint(kept))
+    paint(num_steps=1, callbacks=Checkpoint(kept))
     monkeypatch.setattr("nst._utils.archive._read_tensor", exhausted)
     with pytest.raises(MemoryError, match=r"run.ckpt', which needs more memory than is free"):
-        StyleTransfer.resume(kept, extractor=tiny_extractor().double())
-
-
-def test_an_error_before_the_first_step_tells_what_is_needed(
-    monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
-) -> None:
-    def exhausted(*_: Any, **__: Any) -> NoReturn:
-        raise EXHAUSTED
-
-    monkeypatch.setattr("nst.color.preserve_color", exhausted)
-    with pytest.raises(MemoryError, match=r"`size` is 40: 40x32 pixels take about \d+ MB"):
-        small(tile=None).run(photo, painting, preserve_color="cholesky", color_when="before")
+        resume(kept)
 
 
 def test_only_pytorchs_own_errors_say_that_memory_is_exhausted() -> None:
@@ -235,13 +219,13 @@ except MemoryError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the process's addresses")
 @pytest.mark.parametrize(
-    ("tile", "megabytes", "told"),
+    ("tile", "megabytes", "message"),
     [
         ("auto", 1000, "64"),
         ("None", 280, "`size` is 1536: 1536x1536 pixels take about 3.3 GB, which is more memory"),
     ],
 )
-def test_within_a_real_limit(tile: str, megabytes: int, told: str) -> None:
+def test_a_real_limit_of_memory_is_respected(tile: str, megabytes: int, message: str) -> None:
     command = [sys.executable, "-c", LIMITED, tile, str(megabytes)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.startswith(told)
+    assert done.stdout.startswith(message)

@@ -1,12 +1,7 @@
-"""Every message of an error and every line of help, read in one sitting: they have one form.
-
-An error names the argument in backticks, tells its value, the rule, and what to do. A line of help
-begins in lower case, without a period.
-"""
+"""The form of error messages: the argument in backticks, its value, the rule, and the remedy."""
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 from pathlib import Path
@@ -14,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import nst
-from nst.cli.commands import make_parsers
 
 ROOT = Path(nst.__file__).parent
 
@@ -115,7 +109,7 @@ def test_a_message_names_the_argument_its_rule_and_what_to_do(
     assert "  " not in text and not re.search(r"\bplease\b|!(?!r)", text, re.IGNORECASE)
 
 
-def test_most_errors_have_been_read() -> None:
+def test_most_error_messages_are_examined() -> None:
     assert len(MESSAGES) > 150
 
 
@@ -128,28 +122,6 @@ def test_no_error_is_raised_without_a_message() -> None:
                     assert isinstance(node.exc, ast.Call) and node.exc.args, f"{path}:{node.lineno}"
 
 
-PARSERS = {"": make_parsers()[0], **make_parsers()[1]}
-
-
-@pytest.mark.parametrize("command", PARSERS)
-def test_every_line_of_help_has_the_form(command: str) -> None:
-    parser = PARSERS[command]
-    assert parser.description is not None
-    assert parser.description[0].isupper() and parser.description.endswith(".")
-    actions = [action for action in parser._actions if action.help != argparse.SUPPRESS]
-    for action in actions:
-        if isinstance(action, argparse._SubParsersAction):
-            lines = [str(choice.help) for choice in action._choices_actions]
-        else:
-            lines = [str(action.help)]
-        for line in lines:
-            assert re.match(r"[a-z0-9]|MODULE|PICTURE", line), f"{command}: {line}"
-            assert not line.endswith("."), f"{command}: {line}"
-            assert not line.startswith("default"), f"{command} {action.option_strings}: {line}"
-            assert "default:" not in line or re.search(r"\(default: [^()]+\)$", line), line
-
-
 def test_spelling_is_american() -> None:
-    helps = [str(action.help) for parser in PARSERS.values() for action in parser._actions]
-    for text in [*(text for _, _, text in messages()), *helps]:
+    for _, _, text in messages():
         assert not BRITISH.search(text), text

@@ -1,0 +1,151 @@
+"""What every callback promises; they are found among the public classes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import nst
+from nst import Callback, Checkpoint, RunState, StyleTransfer, plotting
+from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO, Recorder, at_step, fail_at, paint, small
+
+CALLBACKS = sorted(
+    {
+        value
+        for module in (nst, plotting)
+        for name in module.__all__
+        if inspect.isclass(value := getattr(module, name))
+        and issubclass(value, Callback)
+        and value is not Callback
+    },
+    key=lambda callback: callback.__name__,
+)
+every_callback = pytest.mark.parametrize("kind", CALLBACKS)
+
+
+@contextmanager
+def made(kind: type[Callback]) -> Iterator[Callback]:
+    """Make a callback, and close it; a required argument can only be a folder to write to."""
+    parameters = inspect.signature(kind).parameters.values()
+    required = [
+        "steps"
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    free = {parameter.name: 0 for parameter in parameters if parameter.name == "port"}
+    callback = kind(*required, **free)
+    yield callback
+    getattr(callback, "close", lambda: None)()
+
+
+@pytest.fixture(autouse=True)
+def _callbacks_write_to_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_there_are_callbacks() -> None:
+    assert len(CALLBACKS) >= 7
+
+
+@every_callback
+def test_every_callback_follows_a_run_and_changes_nothing(
+    kind: type[Callback], capsys: pytest.CaptureFixture[str]
+) -> None:
+    transfer = small(num_steps=3, num_scales=2)
+    plain = transfer.run(PHOTO, PAINTING)
+    with made(kind) as callback:
+        for _ in range(2):  # a callback can be used again
+            followed = transfer.run(PHOTO, PAINTING, callbacks=callback)
+            assert torch.equal(followed.image, plain.image)
+            assert followed.history == plain.history
+            assert followed.stop_reason == "completed"
+    assert capsys.readouterr().out == ""
+
+
+@every_callback
+@pytest.mark.parametrize("error", [None, ZeroDivisionError(), KeyboardInterrupt()])
+def test_every_callback_is_ended_however_the_run_ends(
+    kind: type[Callback], error: BaseException | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    class Noted(kind):  # type: ignore[valid-type, misc]
+        def on_start(self, state: RunState) -> None:
+            calls.append("start")
+            super().on_start(state)
+
+        def on_step(self, state: RunState) -> None:
+            calls.append("step")
+            super().on_step(state)
+
+        def on_end(self, state: RunState) -> None:
+            calls.append("end")
+            super().on_end(state)
+
+    ending = fail_at(2, error) if error else at_step(2, lambda state: state.stop("enough"))
+    with made(Noted) as callback:
+        try:
+            paint(num_steps=3, callbacks=[callback, ending])
+        except ZeroDivisionError as raised:
+            assert raised is error
+    if kind.called_last and error is not None:
+        calls.insert(2, "step")  # the error came first
+    assert calls == ["start", "step", "step", "end"]
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+@every_callback
+def test_every_callback_is_resumed_as_if_the_run_had_never_stopped(kind: type[Callback]) -> None:
+    with made(kind) as callback:
+        whole = paint(callbacks=callback)
+        state = copy.deepcopy(callback.state_dict())
+    with made(kind) as callback, pytest.raises(ZeroDivisionError):
+        paint(callbacks=[callback, Checkpoint("kept.ckpt", 2), fail_at(5, ZeroDivisionError())])
+    with made(kind) as callback:
+        resumed = StyleTransfer.resume("kept.ckpt", extractor=tiny_extractor(), callbacks=callback)
+        assert callback.state_dict() == state
+    assert torch.equal(resumed.image, whole.image)
+    assert resumed.history == whole.history
+
+
+@every_callback
+def test_the_state_of_every_callback_is_made_of_plain_values(kind: type[Callback]) -> None:
+    with made(kind) as callback:
+        paint(callbacks=callback)
+        state = callback.state_dict()
+        assert json.loads(json.dumps(state)) == state
+
+
+@every_callback
+def test_every_callback_refuses_a_forged_state(kind: type[Callback]) -> None:
+    with made(kind) as callback:
+        forged = {name: {"a": ["text"]} for name in callback.state_dict()}
+        if forged:
+            with pytest.raises(ValueError, match=f"`callbacks` has a {kind.__name__}, and what a"):
+                callback.on_resume(RunState(image=PHOTO, num_steps=2), forged)
+
+
+@every_callback
+def test_every_callback_is_a_public_name_with_an_example(kind: type[Callback]) -> None:
+    assert ">>>" in (kind.__doc__ or "")
+
+
+def test_an_error_at_the_end_of_a_callback_does_not_lose_the_picture(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class DiskFull(Callback):
+        def on_end(self, state: RunState) -> None:
+            raise OSError("no space left on device")
+
+    recorder = Recorder()
+    result = paint(callbacks=[recorder, DiskFull()])
+    assert (result.stop_reason, recorder.calls[-1]) == ("completed", "end")
+    assert "DiskFull failed at the end of the run" in caplog.text

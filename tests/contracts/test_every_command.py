@@ -1,0 +1,128 @@
+"""What every command promises; commands and options are found in what `--help` prints."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import defaultdict
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+from nst.cli.main import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+# A command, an argument or an option, and what is said about it; perhaps on the next line.
+_ENTRY = re.compile(r"^ {2,4}(\S.*?)\s{2,}(\S.*)$", re.MULTILINE)
+
+
+def help_of(command: str) -> str:
+    """Return the help of a command, or of all where none is named."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as written:
+        patch.setenv("COLUMNS", "1000")  # each text in a line
+        with pytest.raises(SystemExit) as end:
+            main([*command.split(), "--help"])
+    assert end.value.code == 0
+    return written.getvalue().replace("  COMMAND\n", "")  # a heading
+
+
+COMMANDS = [name for name, _ in _ENTRY.findall(help_of("")) if re.fullmatch("[a-z]+", name)]
+HELP = {command: help_of(command) for command in ["", *COMMANDS]}
+ENTRIES = {command: dict(_ENTRY.findall(text)) for command, text in HELP.items()}
+OPTIONS = {
+    command: set(re.findall(r"(?<!\S)--?[a-z][\w-]*", " ".join(entries)))
+    for command, entries in ENTRIES.items()
+}
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line in which a command line is refused."""
+    try:
+        status = main(line.split())
+    except SystemExit as end:  # argparse's own way out
+        status = end.code  # type: ignore[assignment]
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert err.startswith("nst") and err.endswith("\n") and err.count("\n") == 1, err
+    return err
+
+
+def test_there_are_commands_and_options() -> None:
+    assert {"stylize", "batch", "capture"} <= set(COMMANDS) and len(COMMANDS) >= 9
+    assert all(OPTIONS[command] >= {"-h", "--help"} for command in OPTIONS)
+    assert "--version" in OPTIONS[""] and len(OPTIONS["stylize"]) > 30
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_every_line_of_help_has_one_form(command: str) -> None:
+    usage, description = HELP[command].split("\n\n")[:2]
+    assert usage.startswith(f"usage: nst {command}".rstrip())
+    assert description[0].isupper() and description.endswith(".")
+    for name, line in ENTRIES[command].items():
+        assert re.match(r"[a-z0-9]|MODULE|PICTURE", line), f"{name}: {line}"
+        assert not line.endswith("."), f"{name}: {line}"
+        assert not re.search("grey|colour|neighbour|(normal|optim|styl|initial)is[eai]", line)
+        assert not line.startswith("default"), f"{name}: {line}"
+        assert "default:" not in line or re.search(r"\(default: [^()]+\)$", line), line
+
+
+def test_an_option_means_the_same_in_every_command() -> None:
+    meanings: dict[str, set[str]] = defaultdict(set)
+    for entries in ENTRIES.values():
+        for name, line in entries.items():
+            if name.startswith("-"):
+                meanings[name.split()[-2 if " " in name else 0]].add(line)
+    several = {name for name, lines in meanings.items() if len(lines) > 1}
+    # The demo, a texture and a record have defaults of their own.
+    assert several == {"--output", "--init", "--weights", "--device", "--tile"}
+
+
+@every_command
+def test_the_documentation_names_every_command_and_option(command: str) -> None:
+    pages = [DOCS / "command-line.md", DOCS / "many.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    assert f"`nst {command}`" in text
+    missing = [
+        name
+        for name in OPTIONS[command] - {"-h", "--help"}
+        if not re.search(rf"(?<![\w-]){name}(?![\w-])", text)
+    ]
+    assert missing == []
+
+
+@every_command
+@pytest.mark.parametrize("words", ["--brushes=3", "--quiet=yes", "--outptu=a.png"])
+def test_every_command_refuses_options_that_it_does_not_have_in_one_line(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"see nst {command} --help" in refusal(f"{command} {words}", capsys)
+
+
+@every_command
+def test_every_command_refuses_bad_input_in_one_line_and_writes_nothing(
+    command: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    inputs = [name for name in ENTRIES[command] if re.fullmatch("[A-Z]+", name)]
+    lines = [f"{command} {'file/a.png ' * len(inputs)}"]
+    if "--output" in OPTIONS[command]:
+        suffix = ".nst" if command == "capture" else ".png"
+        lines = [
+            f"{line} {vary} -o file/out{suffix}"
+            for line in lines
+            for vary in ("", "--vary seed=1,2")
+        ]
+    for line in lines:
+        assert re.search("`|see nst|Not a directory: 'file/a.png'", refusal(line, capsys))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_command_and_an_unknown_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "required: COMMAND; see nst --help" in refusal("", capsys)
+    assert "'paint'" in refusal("paint", capsys)
