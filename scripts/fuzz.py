@@ -68,6 +68,7 @@ FORMATS = (
     "SGI",
 )
 TEXT_AT = 0x010E  # EXIF's image description, where a record is
+VALUES = "archive/data.pkl"  # in style files and checkpoints
 
 Check = Callable[[bytes], None]
 
@@ -112,7 +113,7 @@ def pictures(folder: Path) -> tuple[list[bytes], Check]:
 def styles(folder: Path) -> tuple[list[bytes], Check]:
     """Return style files to begin with, and what loads any bytes as one and paints with it.
 
-    What does not begin as an archive does is taken for the description within one.
+    What does not begin as an archive does is taken for the values within one.
     """
     photo, path = torch.rand(1, 3, 20, 24), folder / "style.nst"
     painter = transfer()
@@ -120,14 +121,11 @@ def styles(folder: Path) -> tuple[list[bytes], Check]:
     whole = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    about = str(np.load(io.BytesIO(members["about.npy"])))
 
     def check(content: bytes) -> None:
         if content[:2] != b"PK":
-            buffer = io.BytesIO()
-            np.save(buffer, np.array(content.decode(errors="replace").replace("\0", " ")))
             with zipfile.ZipFile(path, "w") as archive:
-                for name, member in {**members, "about.npy": buffer.getvalue()}.items():
+                for name, member in {**members, VALUES: content}.items():
                     archive.writestr(name, member)
         else:
             path.write_bytes(content)
@@ -138,7 +136,7 @@ def styles(folder: Path) -> tuple[list[bytes], Check]:
         else:
             assert bool(image.isfinite().all())
 
-    return [whole, about.encode()], check
+    return [whole, members[VALUES]], check
 
 
 def records(folder: Path) -> tuple[list[bytes], Check]:
@@ -201,13 +199,13 @@ def checkpoints(folder: Path) -> tuple[list[bytes], Check]:
         painter.run(photo, painting, callbacks=Checkpoint(kept, 2))
         with zipfile.ZipFile(kept) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
-        seeds += [kept.read_bytes(), members["values.json"]]
+        seeds += [kept.read_bytes(), members[VALUES]]
     logging.getLogger("nst").setLevel(logging.CRITICAL)
 
     def check(content: bytes) -> None:
         if content[:2] != b"PK":
             with zipfile.ZipFile(path, "w") as archive:
-                for name, member in {**members, "values.json": content}.items():
+                for name, member in {**members, VALUES: content}.items():
                     archive.writestr(name, member)
         else:
             path.write_bytes(content)

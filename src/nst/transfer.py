@@ -33,7 +33,7 @@ from nst._record.snapshot import generators_set, restore
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import plain_arithmetic, resolve_device
 from nst.callbacks.base import CallbackLike, as_callbacks
-from nst.callbacks.checkpoint import Checkpoint, no_checkpoint, read_checkpoint
+from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
 from nst.estimate import Estimate, estimate_run
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
@@ -307,9 +307,9 @@ class StyleTransfer:
         """
         start = time.perf_counter()
         followers = as_callbacks(callbacks)
-        snapshot, every = read_checkpoint(path)
+        snapshot = read_checkpoint(path)
         if not any(isinstance(each, Checkpoint) for each in followers):
-            followers.insert(0, Checkpoint(path, every))
+            followers.insert(0, Checkpoint(path, snapshot["every"]))
         record = snapshot["record"]
         given: dict[str, Any] = {"losses": losses, "optimizer": optimizer, "device": device}
         changes = {name: value for name, value in given.items() if value is not None}
@@ -323,7 +323,7 @@ class StyleTransfer:
         try:
             resumed = restore(snapshot, recipe)
         except Exception as error:  # a file made by somebody else can raise nearly anything
-            raise no_checkpoint(path, error) from error
+            raise CHECKPOINT_FILE.refusal(path, error) from error
         del snapshot  # the tensors that were read are the run's now
         with generators_set(resumed.generators, transfer.device):
             start -= resumed.seconds

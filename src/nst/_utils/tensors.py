@@ -1,0 +1,230 @@
+"""Plain values and tensors in a file.
+
+`torch.save` writes the file. It may come from a stranger, so it is checked before `torch.load`
+reads it: nothing in it is executed, and it takes no more memory than its size.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from nst._utils.checks import file_path
+from nst._utils.files import write_whole
+from nst._utils.memory import is_exhausted
+from nst._utils.schema import Rule, check
+
+__all__ = ["FileFormat", "check_values"]
+
+_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
+_DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
+
+# All that `torch.save` needs for plain values and tensors. `torch.load` takes more.
+_OPCODES = re.compile(
+    r"PROTO|STOP|MARK|NONE|NEW(TRUE|FALSE)|BININT[12]?|LONG1|BINFLOAT|BINUNICODE|TUPLE[123]?|"
+    r"EMPTY_(LIST|TUPLE|DICT)|APPENDS?|SETITEMS?|(LONG_)?BIN(PUT|GET)|BINPERSID|REDUCE"
+)
+_GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A kind of file, which holds one value."""
+
+    name: str
+    """Name of the kind in messages."""
+    version: int
+    schema: Rule
+    """Rule that the value follows; see `nst._utils.schema`."""
+    remedy: str
+    """End of the message for a file that cannot be read."""
+
+    def write(self, path: Path, value: Any, *, sole_writer: bool = False) -> None:
+        """Write a file that appears whole or not at all.
+
+        Args:
+            path: Where to.
+            value: As for `check_values`.
+            sole_writer: See `write_whole`.
+
+        Raises:
+            TypeError: A part is neither a plain value nor a dense tensor.
+            OSError: The file cannot be written. An existing one is then left as it was.
+        """
+        owned = _copy(value, "value", _owner())
+        content = {"format": f"nst {self.name}", "version": self.version, "value": owned}
+        write_whole(path, lambda file: _save(content, file), sole_writer=sole_writer)
+
+    def read(self, path: str | os.PathLike[str], part: str | None = None) -> Any:
+        """Return what `write` wrote, tensors on the CPU.
+
+        Args:
+            path: The file.
+            part: Name of the only part to return, in which there are no tensors. Tensors are then
+                not read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is of another kind or version, or is damaged.
+            MemoryError: There is not enough memory.
+        """
+        path = file_path("path", path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"`path` is {str(path)!r}, which is not a file. Check the path."
+            )
+        try:
+            _check_archive(path, tensors=part is None)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            header = content["format"], content["version"]
+            if header != (f"nst {self.name}", self.version):
+                raise ValueError(f"its format is {header}")
+            value, rule = content["value"], self.schema
+            if part is not None:
+                value, rule = value[part], rule[part]
+            value = _copy(value, "value", _budget(path.stat().st_size))
+            check(value, rule)
+            return value
+        except PermissionError:
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise self.refusal(path, error) from error
+
+    def refusal(self, path: str | os.PathLike[str], error: Exception) -> ValueError | MemoryError:
+        """Return the error to raise for a file that cannot be used because of another error."""
+        what = f"`path` is {os.fsdecode(path)!r}, which"
+        if isinstance(error, MemoryError) or is_exhausted(error):
+            return MemoryError(
+                f"{what} needs more memory than is free. Use a machine that has it, or close "
+                "other programs."
+            )
+        return ValueError(
+            f"{what} is not a {self.name} of version {self.version}, or is damaged ({error}). "
+            f"{self.remedy}"
+        )
+
+
+def check_values(name: str, value: Any) -> None:
+    """Raise for a value that cannot be written.
+
+    Args:
+        name: Name of the value in messages.
+        value: None, a bool, a number, a string or a dense tensor; or a list, a tuple, or a mapping
+            from strings or whole numbers, of such values.
+
+    Raises:
+        TypeError: A part is of another type.
+    """
+    _copy(value, name, lambda part: part)
+
+
+def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
+    """Return a copy made of plain values, and of what `take` returns for each tensor."""
+    if isinstance(value, Tensor) and (
+        value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta
+    ):
+        raise TypeError(
+            f"`{where}` is a tensor of {value.dtype}, {value.layout}, {value.device}; it must be "
+            "dense, have values, and be of a usual type."
+        )
+    value = take(value)
+    if value is None or isinstance(value, (bool, Tensor)):
+        return value
+    if isinstance(value, (int, float)):  # NumPy's numbers would be pickled as objects
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (list, tuple)):
+        items = [_copy(each, f"{where}[{i}]", take) for i, each in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"`{where}` is a {type(value).__name__}, which cannot be stored without pickling it. "
+            "Use plain values and tensors."
+        )
+    for key in value:
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise TypeError(f"`{where}` has the key {key!r}; keys must be strings or integers.")
+    return {key: _copy(each, f"{where}[{key!r}]", take) for key, each in value.items()}
+
+
+def _owner() -> Callable[[Any], Any]:
+    """Return a function that gives a tensor memory of its own.
+
+    A file has the whole memory that a tensor is a view of, and has shared memory once.
+    """
+    seen: set[int] = set()
+
+    def take(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        tensor = part.detach().as_subclass(Tensor).cpu()
+        memory = tensor.untyped_storage()
+        if memory.nbytes() != tensor.nbytes or memory.data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    return take
+
+
+def _budget(size: int) -> Callable[[Any], Any]:
+    """Return a function that copies tensors from a mapped file into memory.
+
+    It raises once all parts together are larger than the file, which may repeat a part.
+    """
+
+    def take(part: Any) -> Any:
+        nonlocal size
+        size -= 1 + (part.nbytes if isinstance(part, Tensor) else 0)
+        if size < 0:
+            raise ValueError("it has parts that repeat")
+        return part.detach().clone() if isinstance(part, Tensor) else part
+
+    return take
+
+
+def _save(content: Any, file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # torch's own, which hides what the file raised
+        raise error.__context__ or OSError(str(error)) from None
+
+
+def _check_archive(path: Path, *, tensors: bool) -> None:
+    """Raise if a file holds anything else than `torch.save` writes for plain values and tensors.
+
+    Args:
+        path: The file.
+        tensors: Whether to verify the checksums of the tensors as well.
+    """
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        # Such a file could fill the memory.
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts overlap")
+        # torch ignores case, and takes a file with `constants.pkl` for a program.
+        names = {part.filename.lower() for part in parts}
+        alone = len(names) == len(parts) and all(name.startswith("archive/") for name in names)
+        if not alone or "archive/constants.pkl" in names:
+            raise ValueError("it holds other parts than values and tensors")
+        if tensors and archive.testzip() is not None:
+            raise ValueError("a checksum is wrong")
+        pickled = archive.read("archive/data.pkl")
+    for opcode, argument, _ in pickletools.genops(pickled):
+        known = _OPCODES.fullmatch(opcode.name)
+        if opcode.name == "GLOBAL":
+            known = _GLOBALS.fullmatch(str(argument))
+        if not known:
+            raise ValueError(f"it holds {argument!r}, which is neither a value nor a tensor")
