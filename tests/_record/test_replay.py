@@ -487,13 +487,13 @@ def test_the_recorded_network_is_found_by_its_name(networks: dict[str, int]) -> 
     ("changes", "message"),
     [
         ({"weights": "/tmp/evil.pth"}, r"the weights '/tmp/evil\.pth', which .* --weights"),
-        ({"weights": "photo.png"}, r"the weights 'photo\.png', which are known by no name"),
-        ({"weights": "auto"}, "the weights 'auto', which are known by no name"),
-        ({"weights": ["original"]}, "known by no name"),
-        ({"weights": None}, "known by no name"),
-        ({"pooling": "mean"}, "`pooling` is 'mean'"),
-        ({"pooling": {}}, "`pooling` is {}"),
-        ({"padding": 7}, "`padding` is 7"),
+        ({"weights": "photo.png"}, r"the weights 'photo\.png', which cannot be found by name"),
+        ({"weights": "auto"}, "the weights 'auto', which cannot be found by name"),
+        ({"weights": ["original"]}, "weights` is .* must be a string"),
+        ({"weights": None}, "weights` is None; it must be a string"),
+        ({"pooling": "mean"}, "pooling` is 'mean'"),
+        ({"pooling": {}}, "pooling` is {}"),
+        ({"padding": 7}, "padding` is 7"),
         ({"type": "BackboneExtractor"}, "of type 'BackboneExtractor', .* Pass extractor="),
         ({"type": []}, r"of type \[\]"),
         ("a text", "`extractor` is 'a text'"),
@@ -525,7 +525,7 @@ def test_a_forged_network_is_refused(
 def test_a_network_told_in_part_is_refused(networks: dict[str, int], missing: str) -> None:
     record = json.loads(json.dumps(named().run("photo.png", "painting.png").settings))
     (record if missing in record else record["extractor"]).pop(missing)
-    with pytest.raises(ValueError, match=f"`record` cannot be used: it lacks '{missing}'"):
+    with pytest.raises(ValueError, match=f"`record` cannot be used: .* lacks '{missing}'"):
         recorded_extractor(record)
 
 
@@ -597,31 +597,32 @@ def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_steps": "many"}, "`num_steps` is 'many'; a whole number"),
-        ({"num_steps": True}, "`num_steps` is True; a whole number"),
-        ({"num_steps": 10**400}, "it has a whole number of more than 64 bits"),
-        ({"average": math.nan}, "it has the number nan"),
-        ({"size": object()}, "it has a object"),
-        ({"normalize_gradients": 1}, "`normalize_gradients` is 1; True or False"),
-        ({"device": 3}, "`device` is 3; a text"),
+        ({"num_steps": "many"}, "`num_steps` is 'many'; it must be a whole number"),
+        ({"num_steps": True}, "`num_steps` is True; it must be a whole number"),
+        ({"num_steps": 10**400}, "a whole number of more than 64 bits"),
+        ({"average": math.nan}, "JSON compliant"),
+        ({"size": object()}, "object is not JSON serializable"),
+        ({"normalize_gradients": 1}, "`normalize_gradients` is 1; it must be True or False"),
+        ({"device": 3}, "`device` is 3; pass 'auto'"),
         ({"device": "abacus"}, "`device` is 'abacus'"),
-        ({"optimizer": None}, "`optimizer` is None; a text"),
-        ({"losses": {}}, "`losses` has none that weighs"),
+        ({"optimizer": None}, "`optimizer` is a NoneType; pass a name"),
         ({"losses": {"a": 3}}, r"`losses\['a'\]` is 3"),
         ({"losses": {"a": {"type": "ContentLoss", "brush": 1}}}, "unexpected keyword .*'brush'"),
         ({"losses": {"a": {"type": "ContentLoss", "layers": [{}]}}}, "unhashable"),
         ({"seed": 2**70}, "more than 64 bits"),
         ({"seed": "7"}, "`seed` is '7'"),
         ({"strength": 1e200}, "`strength` is 1e\\+200"),
-        ({"styles": "photo.png"}, "`styles` is 'photo.png'; a list"),
+        ({"styles": "photo.png"}, "`styles` is 'photo.png'; it must be a list"),
         ({"styles": []}, "`style` is empty"),
         ({"styles": [{"weight": 1, "scale": 1e308}]}, "scale` is 1e"),
         ({"styles": [{"weight": 1, "region": []}]}, "region` is \\[\\]"),
-        ({"styles": [{"weight": 1, "mask": "alpha"}]}, "mask` is 'alpha'; True or False"),
+        (
+            {"styles": [{"weight": 1, "mask": "alpha"}]},
+            "mask` is 'alpha'; it must be True",
+        ),
         ({"styles": [{"weight": 1}] * 2}, r"it lacks 'style\[1\]'"),
-        ({"inputs": {"__class__": {"name": "a", "sha256": ""}}}, "no argument of a run"),
-        ({"inputs": {"content": {"name": 7, "sha256": ""}}}, "content.name` is 7"),
-        ({"where": "photo.png"}, "`where` is 'photo.png'; True or False"),
+        ({"inputs": {"content": {"name": 7, "sha256": ""}}}, r"inputs\['content'\].name` is 7"),
+        ({"where": "photo.png"}, "`where` is 'photo.png'; it must be True or False"),
         ({"task": "synthesize", "shape": [10**9, 10**9], "init": "noise"}, "`shape` is"),
         ({"task": "synthesize", "shape": [3], "init": "noise"}, "`shape` is"),
         ({"task": "synthesize"}, "`init` is 'content'"),
@@ -753,7 +754,7 @@ def test_the_command_line_takes_weights_that_the_record_cannot_name(
     assert nst.cli.main.main([*line.split(), "--weights", "mine.pth"]) == 0
     again = ["rerun", "out.png", "-o", "again.png", "--quiet"]
     assert nst.cli.main.main(again) == 2
-    assert "the weights 'mine.pth', which are known by no name" in capsys.readouterr().err
+    assert "the weights 'mine.pth', which cannot be found by name" in capsys.readouterr().err
     assert nst.cli.main.main([*again, "--weights", "mine.pth"]) == 0
     assert read_record("again.png") == read_record("out.png")
 

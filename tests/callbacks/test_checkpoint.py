@@ -560,9 +560,9 @@ def test_parts_of_another_run_are_refused(kept: Path) -> None:
     def resume(**given: Any) -> None:
         StyleTransfer.resume(kept, **{"extractor": tiny_extractor(), **given})
 
-    with pytest.raises(ValueError, match=r"known by no name\. Pass extractor"):
+    with pytest.raises(ValueError, match=r"cannot be found by name\. Pass extractor"):
         resume(extractor=None)
-    with pytest.raises(ValueError, match="`extractor` is another than the run's"):
+    with pytest.raises(ValueError, match="`extractor` is not the run's"):
         resume(extractor=tiny_extractor(seed=1))
     with pytest.raises(ValueError, match=r"`losses` is .* but the run's were"):
         resume(losses={"style": GramStyleLoss()})

@@ -13,14 +13,14 @@ A schema is a rule, and a rule is one of:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from nst._utils.checks import at_least
+from nst._utils.checks import at_least, one_of
 
-__all__ = ["Rule", "check", "whole"]
+__all__ = ["Rule", "check", "choice", "whole"]
 
 Rule: TypeAlias = Any
 
@@ -88,3 +88,9 @@ def whole(lowest: int) -> Callable[[str, Any], None]:
         at_least(name, value, lowest)
 
     return rule
+
+
+def choice(choices: Iterable[Any]) -> Callable[[str, Any], Any]:
+    """Return the rule for one of the choices."""
+    known = tuple(choices)
+    return lambda name, value: one_of(name, value, known)
