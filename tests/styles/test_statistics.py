@@ -26,7 +26,7 @@ def file(extractor: FeatureExtractor, painting: Tensor, tmp_path: Path) -> Path:
 
 
 def refused(file: Path, reason: str = "") -> None:
-    message = rf"style\.nst', which is not a style file of version 1, or is damaged \(.*{reason}"
+    message = rf"style\.nst', which cannot be read \(.*{reason}.*must be a style file of version 1"
     with pytest.raises(ValueError, match=message):
         Style.load(file)
 
@@ -66,11 +66,11 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "`entries` is 7; it must be a list": lambda value: value.update(entries=7),
     "unexpected keyword argument 'painting'": lambda value: value.update(painting="a.png"),
     "`color_mean` is .1, 2.; it must be a tensor": lambda value: value.update(color_mean=[1, 2]),
-    "`color_covariance` is not of a picture": lambda value: value.update(
+    "`color_covariance` must be the colors of a picture": lambda value: value.update(
         color_covariance=value["color_mean"]
     ),
-    "`color_mean` is not made of finite": lambda value: value["color_mean"].fill_(math.nan),
-    "`color_mean` is not of a picture": lambda value: value["color_mean"].fill_(1e300),
+    "`color_mean` must be made of finite": lambda value: value["color_mean"].fill_(math.nan),
+    "`color_mean` must be the colors of a picture": lambda value: value["color_mean"].fill_(1e300),
     "size` is 0; it must be at least 1": lambda value: first(value).update(size=0),
     "size` is .* of 64 bits": lambda value: first(value).update(size=10**30),
     "size` is '32'; it must be a whole": lambda value: first(value).update(size="32"),
@@ -79,10 +79,10 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     r"\['relu1_1'\]` is None; it must be a tensor": lambda value: statistics(value).update(
         relu1_1=()
     ),
-    r"\['relu1_1'\]` is not made of finite": lambda value: statistics(value).update(
+    r"\['relu1_1'\]` must be made of finite": lambda value: statistics(value).update(
         relu1_1=torch.ones(1, 2, dtype=torch.int64)
     ),
-    r"\['relu2_1'\]` is not made of finite": lambda value: statistics(value).update(
+    r"\['relu2_1'\]` must be made of finite": lambda value: statistics(value).update(
         relu2_1=torch.full((1, 2), math.nan)
     ),
     "is of 2 pictures; it must be of one": lambda value: statistics(value).update(

@@ -49,7 +49,7 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
     if candidates:
         raise ValueError(
             f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
-            f"SHA-256 should be {sha256}). Restore the original file."
+            f"SHA-256 should be {sha256}). Put the original there."
         )
     raise FileNotFoundError(
         f"`{argument}` was {name!r}, which is not in {', '.join(repr(str(p)) for p in places)}. "

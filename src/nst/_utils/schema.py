@@ -72,7 +72,7 @@ def _check_parts(value: Mapping[Any, Any], rules: Mapping[Any, Rule], where: str
         if name in value:
             check(value[name], rule, f"{where}.{name}" if where else name)
         elif not optional:
-            raise ValueError(f"{f'`{where}`' if where else 'it'} lacks {name!r}.")
+            raise ValueError(f"{f'`{where}`' if where else 'it'} lacks {name!r}, which is needed.")
 
 
 def _expect(right: bool, where: str, value: Any, noun: str) -> None:

@@ -108,7 +108,7 @@ class FileFormat:
                 "other programs."
             )
         return ValueError(
-            f"{what} is not a {self.name} of version {self.version}, or is damaged ({error}). "
+            f"{what} cannot be read ({error}); it must be a {self.name} of version {self.version}. "
             f"{self.remedy}"
         )
 
@@ -218,13 +218,13 @@ def _check_archive(path: Path, *, tensors: bool) -> None:
         names = {part.filename.lower() for part in parts}
         alone = len(names) == len(parts) and all(name.startswith("archive/") for name in names)
         if not alone or "archive/constants.pkl" in names:
-            raise ValueError("it holds other parts than values and tensors")
+            raise ValueError("it has other parts than values and tensors")
         if tensors and archive.testzip() is not None:
-            raise ValueError("a checksum is wrong")
+            raise ValueError("its checksum is wrong")
         pickled = archive.read("archive/data.pkl")
     for opcode, argument, _ in pickletools.genops(pickled):
         known = _OPCODES.fullmatch(opcode.name)
         if opcode.name == "GLOBAL":
             known = _GLOBALS.fullmatch(str(argument))
         if not known:
-            raise ValueError(f"it holds {argument!r}, which is neither a value nor a tensor")
+            raise ValueError(f"it has {argument!r}, which is neither a value nor a tensor")

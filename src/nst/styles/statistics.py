@@ -168,14 +168,14 @@ def _whole(part: Tensor | list[Tensor]) -> Tensor:
 def _check_numbers(name: str, value: Any) -> None:
     check(value, Tensor, name)
     if not value.is_floating_point() or value.ndim < 1 or not bool(value.isfinite().all()):
-        raise ValueError(f"`{name}` is not made of finite numbers.")
+        raise ValueError(f"`{name}` must be made of finite numbers.")
 
 
 def _check_color(name: str, value: Any, shape: tuple[int, ...]) -> None:
     _check_numbers(name, value)
     # No picture in [0, 1] has larger ones.
     if value.shape != shape or bool((value.abs() > 2).any()):
-        raise ValueError(f"`{name}` is not of a picture.")
+        raise ValueError(f"`{name}` must be the colors of a picture.")
 
 
 def _check_statistic(name: str, value: Any) -> None:
@@ -195,7 +195,7 @@ def _check_entries(name: str, value: Any) -> None:
     )
     json.dumps([each["loss"] for each in value])  # raises for tensors, which == does not compare
     if not value:
-        raise ValueError(f"`{name}` is empty.")
+        raise ValueError(f"`{name}` is empty; it must not be.")
 
 
 STYLE_FILE = FileFormat(
