@@ -1,4 +1,4 @@
-"""A picture tells how it was made, and can be made again from that."""
+"""A picture holds the record of its run, from which the run can be repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import functools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def test_a_saved_picture_holds_the_settings(suffix: str) -> None:
         {"init": "painting.png"},
     ],
 )
-def test_a_picture_is_made_again_to_the_bit(arguments: dict[str, Any]) -> None:
+def test_a_picture_is_made_again_bit_for_bit(arguments: dict[str, Any]) -> None:
     first = transfer().run("photo.png", "painting.png", **arguments)
     first.save("out.png")
     again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
@@ -129,11 +129,10 @@ def test_regions_masks_and_style_files_are_found_again(folder: Path) -> None:
     assert torch.equal(again.image, first.image)
 
 
-def test_a_texture_is_made_again() -> None:
-    first = transfer(average=0.5, optimizer="adam").synthesize("painting.png", (24, 30), seed=3)
-    first.save("out.png")
-    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
-    assert torch.equal(again.image, first.image)
+def test_a_record_gives_every_argument_of_a_transfer() -> None:
+    record = transfer().run("photo.png", "painting.png").settings
+    names = {field.name for field in fields(StyleTransfer)}
+    assert recorded_arguments(record, {}).keys() == names - {"extractor"}
 
 
 def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
@@ -187,32 +186,32 @@ def test_a_run_that_was_stopped_is_made_again_as_far_as_it_went(
         assert again.settings == first.settings and again.stop_reason == first.stop_reason
 
 
-def test_a_texture_that_was_stopped_is_made_again_as_far_as_it_went() -> None:
-    first = transfer().synthesize("painting.png", (24, 30), callbacks=stop_at(2))
+@pytest.mark.parametrize("callbacks", [(), stop_at(2)])
+def test_a_texture_is_made_again_as_far_as_it_went(callbacks: Any) -> None:
+    own = transfer(average=0.5, optimizer="adam")
+    first = own.synthesize("painting.png", (24, 30), seed=3, callbacks=callbacks)
     first.save("out.png")
     again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
-    assert torch.equal(again.image, first.image) and again.num_steps == 2
+    assert torch.equal(again.image, first.image) and again.num_steps == (2 if callbacks else 4)
 
 
-def test_a_completed_run_is_not_stopped_again() -> None:
-    transfer(num_steps=8).run("photo.png", "painting.png").save("out.png")
-    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
-    assert (again.num_steps, again.stop_reason) == (8, "completed")
+@pytest.mark.parametrize(
+    ("first", "changes", "end"),
+    [
+        ((), {}, (8, "completed")),
+        (stop_at(2), {"num_steps": 4}, (4, "completed")),
+        (stop_at(3), {"callbacks": stop_at(2, "now")}, (2, "now")),
+    ],
+)
+def test_a_rerun_may_end_elsewhere(
+    first: Any, changes: dict[str, Any], end: tuple[int, str]
+) -> None:
+    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=first).save("out.png")
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), **changes)
+    assert (again.num_steps, again.stop_reason) == end
 
 
-def test_another_number_of_steps_is_gone_through_to_its_end() -> None:
-    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(2)).save("out.png")
-    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), num_steps=4)
-    assert (again.num_steps, again.stop_reason) == (4, "completed")
-
-
-def test_a_callback_may_stop_a_rerun_earlier() -> None:
-    transfer(num_steps=8).run("photo.png", "painting.png", callbacks=stop_at(3)).save("out.png")
-    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor(), callbacks=stop_at(2, "now"))
-    assert (again.num_steps, again.stop_reason) == (2, "now")
-
-
-def test_of_a_run_that_was_interrupted_it_is_said_that_it_may_differ(
+def test_a_warning_says_that_an_interrupted_run_may_differ(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = transfer(num_steps=8).run("photo.png", "painting.png", callbacks=interrupt)
@@ -247,7 +246,9 @@ def test_an_impossible_end_is_refused(changes: dict[str, Any], photo: Tensor) ->
         StyleTransfer.rerun("out.png", extractor=tiny_extractor())
 
 
-def test_files_are_looked_for_where_one_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_found_in_the_folders_given(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = transfer().run("photo.png", "painting.png")
     for name in ("a", "b", "c"):
         (folder / name).mkdir()
@@ -379,16 +380,11 @@ def test_a_record_of_any_kind_can_be_saved(photo: Tensor) -> None:
     assert read_record("out.png") == {"array": [0.0, 0.0], "end": "nan", "path": "b"}
 
 
-def test_the_record_can_be_left_out() -> None:
-    transfer().run("photo.png", "painting.png").save("out.png", record=False)
-    with pytest.raises(ValueError, match=r"'out\.png', which holds no record"):
-        read_record("out.png")
-
-
-def test_formats_that_can_hold_no_record_are_saved_without() -> None:
-    transfer().run("photo.png", "painting.png").save("out.bmp")
-    with pytest.raises(ValueError, match="holds no record"):
-        read_record("out.bmp")
+@pytest.mark.parametrize(("name", "record"), [("out.png", False), ("out.bmp", True)])
+def test_a_picture_may_hold_no_record(name: str, record: bool) -> None:
+    transfer().run("photo.png", "painting.png").save(name, record=record)
+    with pytest.raises(ValueError, match=rf"'{name}', which holds no record"):
+        read_record(name)
 
 
 @pytest.mark.parametrize(
@@ -522,7 +518,7 @@ def test_a_forged_network_is_refused(
 @pytest.mark.parametrize(
     "missing", ["extractor", "network", "type", "weights", "pooling", "padding"]
 )
-def test_a_network_told_in_part_is_refused(networks: dict[str, int], missing: str) -> None:
+def test_an_incomplete_network_is_refused(networks: dict[str, int], missing: str) -> None:
     record = json.loads(json.dumps(named().run("photo.png", "painting.png").settings))
     (record if missing in record else record["extractor"]).pop(missing)
     with pytest.raises(ValueError, match=f"`record` cannot be used: .* lacks '{missing}'"):
@@ -628,7 +624,9 @@ def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
         ({"task": "synthesize"}, "`init` is 'content'"),
     ],
 )
-def test_what_is_wrong_with_a_record_is_said(changes: dict[str, Any], message: str) -> None:
+def test_the_message_names_what_is_wrong_with_a_record(
+    changes: dict[str, Any], message: str
+) -> None:
     record = {**transfer().run("photo.png", "painting.png").settings, **changes}
     with pytest.raises(ValueError, match=f"`record` cannot be used: .*{message}"):
         recorded_arguments(record, {})

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -75,6 +77,14 @@ def test_tensors_keep_dtype_shape_and_strides(dtype: torch.dtype) -> None:
 def test_nan_keeps_its_bits() -> None:
     bits = torch.tensor([0x7FC00001, 0x7F800000], dtype=torch.int32)
     assert torch.equal(read_again(bits.view(torch.float32)).view(torch.int32), bits)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are UTF-8 elsewhere")
+@pytest.mark.parametrize("name", [b"\xff", "写真 🎨".encode()])
+def test_a_file_may_have_any_name(name: bytes, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    FILE.write(path, torch.ones(3))
+    assert torch.equal(FILE.read(path), torch.ones(3))
 
 
 def test_a_view_does_not_store_what_it_is_a_view_of(path: Path) -> None:

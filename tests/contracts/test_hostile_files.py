@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import getpass
 import json
-import math
 import os
 import socket
 import sys
@@ -24,9 +23,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nst import GramStyleLoss, Style, StyleTransfer, save_image
-from nst.extractors.weights import CONVOLUTIONS, load_weights
+from nst.extractors.weights import load_weights
 from nst.images import check_output
 from nst.testing import tiny_extractor
+from tests.extractors.test_weights import a_state_dict
 
 PHOTO = torch.rand(1, 3, 32, 24, generator=torch.Generator().manual_seed(1))
 PAINTING = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(2))
@@ -108,54 +108,6 @@ def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
             yield from places_in(each)
 
 
-# Weights
-
-
-def saved_network(path: Path, **changes: Any) -> Path:
-    """Save what a `FeatureExtractor` would, with changes; expanded scalars, not 80 MB."""
-    state: dict[str, Any] = {"mean": torch.zeros(3), "std": torch.ones(3)}
-    inputs = 3
-    for name in CONVOLUTIONS:
-        outputs = min(64 * 2 ** (int(name[4]) - 1), 512)
-        state[f"{name}.weight"] = torch.tensor(0.5).expand(outputs, inputs, 3, 3)
-        state[f"{name}.bias"] = torch.tensor(0.5).expand(outputs)
-        inputs = outputs
-    torch.save({**state, **changes}, path)
-    return path
-
-
-BAD_WEIGHTS: dict[str, tuple[dict[str, Any], str]] = {
-    "a list for the mean": ({"mean": [1, 2, 3]}, "has no three finite numbers at mean"),
-    "five numbers": ({"mean": torch.zeros(5)}, "has no three finite numbers at mean"),
-    "NaN": ({"std": torch.full((3,), math.nan)}, "has no three finite numbers at std"),
-    "nothing to divide by": ({"std": torch.zeros(3)}, "by which pixels are divided"),
-    "complex": (
-        {"conv1_1.bias": torch.zeros(64, dtype=torch.cfloat)},
-        "has no plain numbers at conv1_1.bias",
-    ),
-    "no values": ({"conv1_1.bias": torch.zeros(64, device="meta")}, "has no plain numbers"),
-    "a tensor of tensors": ({"conv1_1.bias": {"a": torch.zeros(64)}}, "has neither"),
-}
-
-
-@pytest.mark.parametrize(("changes", "problem"), BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
-def test_weights_that_are_no_plain_numbers_are_refused(
-    changes: dict[str, Any], problem: str, tmp_path: Path
-) -> None:
-    path = saved_network(tmp_path / "weights.pth", **changes)
-    with pytest.raises(ValueError, match=rf"^`weights`: .*weights.pth' .*{problem}"):
-        load_weights(path)
-
-
-def test_weights_cut_at_any_tenth_are_refused(tmp_path: Path) -> None:
-    path = saved_network(tmp_path / "weights.pth")
-    content = path.read_bytes()
-    for tenth in range(10):
-        path.write_bytes(content[: len(content) * tenth // 10])
-        with pytest.raises(ValueError, match=r"^`weights`: "):
-            load_weights(path)
-
-
 # What they must not do
 
 _watchers: list[list[tuple[str, tuple[Any, ...]]]] = []
@@ -210,7 +162,8 @@ def test_no_path_in_a_file_is_followed_and_nothing_in_it_is_executed(
 
 
 def test_weights_are_read_without_calling_anything(tmp_path: Path) -> None:
-    path = saved_network(tmp_path / "weights.pth")
+    path = tmp_path / "weights.pth"
+    torch.save(a_state_dict(), path)
     with audited() as seen:
         load_weights(path)
     events = {event for event, _ in seen}

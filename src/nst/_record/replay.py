@@ -15,8 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from nst._engine.config import Handles
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS, RunOptions
 from nst._record.files import find_files
 from nst._utils.checks import non_negative
 from nst._utils.device import resolve_device
@@ -222,16 +221,16 @@ def recorded_run(
         # A path is none of these.
         inits = [name for name in INITS if name != "content" or not texture]
         check(plain, {"init": choice(["picture", *inits])})
-        handles = {field.name: plain[field.name] for field in fields(Handles)}
-        handles["init"] = files["init"] if plain["init"] == "picture" else plain["init"]
-        handles["where"] = files.get("where", "alpha") if plain["where"] else None
-        Handles(**handles)  # raises for what a run would refuse
+        options = {field.name: plain[field.name] for field in fields(RunOptions)}
+        options["init"] = files["init"] if plain["init"] == "picture" else plain["init"]
+        options["where"] = files.get("where", "alpha") if plain["where"] else None
+        RunOptions(**options)  # raises for what a run would refuse
         style = _styles(plain["styles"], files)
         if texture:
             check(plain, {"shape": _shape})
-            kept = {name: handles[name] for name in ("init", "seed")}
-            return {"style": style, "shape": plain["shape"], **kept}
-        return {"content": files["content"], "style": style, **handles}
+            used = {name: options[name] for name in ("init", "seed")}
+            return {"style": style, "shape": plain["shape"], **used}
+        return {"content": files["content"], "style": style, **options}
 
 
 def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:

@@ -49,17 +49,7 @@ class FileFormat:
     """End of the message for a file that cannot be read."""
 
     def write(self, path: Path, value: Any, *, sole_writer: bool = False) -> None:
-        """Write a file that appears whole or not at all.
-
-        Args:
-            path: Where to.
-            value: As for `check_values`.
-            sole_writer: See `write_whole`.
-
-        Raises:
-            TypeError: A part is neither a plain value nor a dense tensor.
-            OSError: The file cannot be written. An existing one is then left as it was.
-        """
+        """Write a value as `write_whole` does; raises as `check_values` and `write_whole` do."""
         owned = _copy(value, "value", _owner())
         content = {"format": f"nst {self.name}", "version": self.version, "value": owned}
         write_whole(path, lambda file: _save(content, file), sole_writer=sole_writer)
@@ -79,12 +69,12 @@ class FileFormat:
         """
         path = file_path("path", path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"`path` is {str(path)!r}, which is not a file. Check the path."
-            )
+            raise FileNotFoundError(f"`path` is {str(path)!r}, which is not a file. Check it.")
         try:
             _check_archive(path, tensors=part is None)
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            # torch cannot map a file whose name is not UTF-8.
+            mmap = str(path).encode(errors="ignore") == os.fsencode(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
             header = content["format"], content["version"]
             if header != (f"nst {self.name}", self.version):
                 raise ValueError(f"its format is {header}")
@@ -201,12 +191,7 @@ def _save(content: Any, file: BinaryIO) -> None:
 
 
 def _check_archive(path: Path, *, tensors: bool) -> None:
-    """Raise if a file holds anything else than `torch.save` writes for plain values and tensors.
-
-    Args:
-        path: The file.
-        tensors: Whether to verify the checksums of the tensors as well.
-    """
+    """Raise if a file holds more than plain values and tensors, or, with `tensors`, is damaged."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         # Such a file could fill the memory.

@@ -28,14 +28,10 @@ logger = logging.getLogger("nst")
 NAMED_WEIGHTS = ("original", "torchvision")
 """Names of weights that are the same on every machine."""
 
-# Output channels of the convolutions in each of the five blocks.
-_BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)
+_CHANNELS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)  # in five blocks
 CONVOLUTIONS = tuple(
-    f"conv{block}_{i}"
-    for block, channels in enumerate(_BLOCKS, 1)
-    for i, _ in enumerate(channels, 1)
+    f"conv{i}_{j}" for i, block in enumerate(_CHANNELS, 1) for j in range(1, len(block) + 1)
 )
-_CHANNELS = tuple(outputs for channels in _BLOCKS for outputs in channels)
 # Positions in torchvision's `features`: a convolution and its ReLU take two, a pooling takes one.
 _TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
@@ -192,15 +188,16 @@ def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, flo
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
     inputs = 3
-    for name, outputs in zip(CONVOLUTIONS, _CHANNELS, strict=True):
-        for kind, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
-            found = tensors[f"{name}.{kind}"]
-            if tuple(found.shape) != shape:
-                raise ValueError(
-                    _refusal(path, f"has {tuple(found.shape)} at {name}.{kind}, not {shape}")
-                )
+    for name, outputs in zip(CONVOLUTIONS, (n for block in _CHANNELS for n in block), strict=True):
+        for key, shape in (
+            (f"{name}.weight", (outputs, inputs, 3, 3)),
+            (f"{name}.bias", (outputs,)),
+        ):
+            found = tensors[key]
+            if found.shape != shape:
+                raise ValueError(_refusal(path, f"has {tuple(found.shape)} at {key}, not {shape}"))
             if not found.isfinite().all():
-                raise ValueError(_refusal(path, f"has NaN or infinity at {name}.{kind}"))
+                raise ValueError(_refusal(path, f"has NaN or infinity at {key}"))
         inputs = outputs
 
 
