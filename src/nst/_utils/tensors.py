@@ -144,13 +144,16 @@ def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
     for key in value:
         if isinstance(key, bool) or not isinstance(key, (int, str)):
             raise TypeError(f"`{where}` has the key {key!r}; keys must be strings or integers.")
-    return {key: _copy(each, f"{where}[{key!r}]", take) for key, each in value.items()}
+    return {
+        _copy(key, where, take): _copy(each, f"{where}[{key!r}]", take)
+        for key, each in value.items()
+    }
 
 
 def _owner() -> Callable[[Any], Any]:
     """Return a function that gives a tensor memory of its own.
 
-    A file has the whole memory that a tensor is a view of, and has shared memory once.
+    `torch.save` stores the whole memory behind a view, and stores shared memory only once.
     """
     seen: set[int] = set()
 
@@ -170,7 +173,7 @@ def _owner() -> Callable[[Any], Any]:
 def _budget(size: int) -> Callable[[Any], Any]:
     """Return a function that copies tensors from a mapped file into memory.
 
-    It raises once all parts together are larger than the file, which may repeat a part.
+    It raises as soon as all parts together are larger than the file, which may repeat a part.
     """
 
     def take(part: Any) -> Any:
@@ -194,7 +197,7 @@ def _check_archive(path: Path, *, tensors: bool) -> None:
     """Raise if a file holds more than plain values and tensors, or, with `tensors`, is damaged."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-        # Such a file could fill the memory.
+        # Either could fill the memory.
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("it is compressed")
         if sum(part.file_size for part in parts) > path.stat().st_size:
