@@ -54,6 +54,7 @@ def test_unusual_numbers_are_read_as_plain_ones() -> None:
     assert (
         repr(read_again(value)) == r"[inf, -inf, nan, -0.0, 5e-324, 0.5, '\ud800', " + f"{2**70}]"
     )
+    assert repr(read_again({np.str_("a"): 1})) == "{'a': 1}"
 
 
 @pytest.mark.parametrize("dtype", sorted(_DTYPES, key=str))

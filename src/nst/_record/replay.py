@@ -82,7 +82,7 @@ _END: Rule = {"num_steps": whole(1), "steps_done": whole(0), "stop_reason": str}
 
 @contextmanager
 def _usable(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a copy made of JSON's types; say of any error that the record causes it."""
+    """Yield a copy of a record in JSON's types; an error within the block names the record."""
     try:
         yield json.loads(json.dumps(dict(record), allow_nan=False), parse_int=_integer)
     except KeyError as error:
