@@ -42,7 +42,7 @@ from nst.testing import tiny_extractor
 
 
 class OwnLoss(TotalVariationLoss):
-    """A loss of the user's."""
+    """A custom loss."""
 
     def __init__(self, **own: Any) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class OwnLoss(TotalVariationLoss):
 
 
 class BrokenLoss(TotalVariationLoss):
-    """A loss of the user's that cannot tell its settings."""
+    """A custom loss whose settings fail."""
 
     def settings(self) -> dict[str, Any]:
         raise RuntimeError("no settings")
@@ -61,7 +61,7 @@ class BrokenLoss(TotalVariationLoss):
 
 @dataclass
 class Brush:
-    """A setting of the user's."""
+    """A custom setting."""
 
     file: Path
     colors: frozenset[str] = frozenset({"red", "blue"})
@@ -331,13 +331,13 @@ def test_settings_of_any_kind_are_recorded_without_folders(folder: Path) -> None
     assert str(folder.parent) not in json.dumps(record)
 
 
-def test_weights_of_the_users_own_are_recorded_without_their_folder(folder: Path) -> None:
+def test_custom_weights_are_recorded_without_their_folder(folder: Path) -> None:
     network = FeatureExtractor(Weights(tiny_extractor().state_dict(), f"{folder}/own.pth"))
     made = StyleTransfer(network, num_steps=1).run("photo.png", "painting.png")
     assert made.settings["extractor"]["weights"] == "own.pth"
 
 
-def test_a_loss_that_cannot_tell_its_settings_does_not_cost_the_picture(
+def test_a_picture_is_saved_even_if_a_loss_fails_to_return_its_settings(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = transfer(losses={"own": BrokenLoss()}).run("photo.png", "painting.png")
@@ -346,7 +346,7 @@ def test_a_loss_that_cannot_tell_its_settings_does_not_cost_the_picture(
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff"])
-def test_a_record_too_long_for_the_format_does_not_cost_the_picture(
+def test_a_record_too_long_for_the_format_is_left_out(
     suffix: str, photo: Tensor, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = {"text": "a" * 100_000}
@@ -390,7 +390,7 @@ def test_a_picture_may_hold_no_record(name: str, record: bool) -> None:
 @pytest.mark.parametrize(
     "text", ["", "7", "[]", "{}", '{"nst record": 2}', "{", "[" * 100_000, '{"nst record": null}']
 )
-def test_what_is_no_record_is_refused(text: str) -> None:
+def test_other_texts_than_records_are_refused(text: str) -> None:
     exif = Image.Exif()
     exif[0x010E] = text
     Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
@@ -430,7 +430,7 @@ def test_pictures_of_any_kind_can_be_recorded(picture: Image.Image) -> None:
         assert len(result.settings["inputs"]["content"]["sha256"]) == 64
 
 
-def test_what_is_not_nsts_own_is_named_and_can_be_given() -> None:
+def test_custom_parts_are_named_and_can_be_passed() -> None:
     own = transfer(losses={"own": OwnLoss()}, optimizer=torch.optim.SGD)
     own.run("photo.png", "painting.png").save("out.png")
     with pytest.raises(ValueError, match=r"the loss 'own' of type 'OwnLoss', .* Pass losses="):
@@ -557,7 +557,7 @@ def test_another_network_that_is_given_is_used_with_a_warning(
     assert f"with the network {hashes[0]}, but this one is {hashes[1]}" in caplog.text
 
 
-def test_a_network_without_a_fingerprint_does_not_cost_the_picture(folder: Path) -> None:
+def test_a_network_without_a_fingerprint_is_recorded_as_unknown(folder: Path) -> None:
     class Stateful(nn.Module):
         def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
             return {"image": images, **dict.fromkeys(layers, images)}
@@ -573,7 +573,7 @@ def test_a_network_without_a_fingerprint_does_not_cost_the_picture(folder: Path)
     assert torch.equal(StyleTransfer.rerun("out.png", extractor=Stateful()).image, made.image)
 
 
-def test_no_path_is_followed_as_the_beginning_of_a_run(folder: Path) -> None:
+def test_no_path_is_followed_as_init(folder: Path) -> None:
     record = dict(transfer().run("photo.png", "painting.png").settings)
     for forged in ("painting.png", str(folder / "painting.png"), "picture"):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""A run that is kept in a file goes on from there as if it had never stopped."""
+"""A run resumes from its checkpoint as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ STEPS = 9
 
 
 @pytest.mark.weights
-def test_the_real_network_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def test_the_real_network_resumes_bit_for_bit(tmp_path: Path) -> None:
     photo, painting = picture(96, 80, 1), picture(72, 64, 2)
     made = StyleTransfer(num_steps=4, num_scales=2)
     whole = made.run(photo, painting)
@@ -185,10 +185,10 @@ SKY = torch.zeros(1, 3, 32, 40)
 SKY[..., :16, :] = 1
 
 
-def test_every_handle_of_a_run_goes_on(painting: Tensor, tmp_path: Path) -> None:
+def test_a_run_resumes_with_all_its_options(painting: Tensor, tmp_path: Path) -> None:
     photos, other = picture(32, 40, 1, count=2), picture(30, 30, 3)
     styles = [Style(painting, 0.7, region=SKY), Style(other, 0.3, SKY, other.round(), 0.8, 30)]
-    for handles in (
+    for options in (
         {},
         {"where": SKY, "strength": 0.7},
         {"where": torch.ones_like(SKY)},
@@ -202,14 +202,14 @@ def test_every_handle_of_a_run_goes_on(painting: Tensor, tmp_path: Path) -> None
         for style in (painting, [*styles, Style(painting)], [Style(painting), other]):
 
             def run(
-                style: Any = style, handles: Mapping[str, Any] = handles, **arguments: Any
+                style: Any = style, options: Mapping[str, Any] = options, **arguments: Any
             ) -> StyleTransferResult:
-                return transfer(num_steps=4).run(photos, style, **handles, **arguments)
+                return transfer(num_steps=4).run(photos, style, **options, **arguments)
 
             assert_same(cut_and_resume(run, tmp_path / "run.ckpt", 2), run())
 
 
-def test_files_need_not_be_found_again(tmp_path: Path) -> None:
+def test_a_run_resumes_without_its_input_files(tmp_path: Path) -> None:
     clear = torch.ones(1, 32, 40)
     clear[..., :20] = 0
     save_image(picture(32, 40, 1), tmp_path / "photo.png", alpha=clear)
@@ -234,7 +234,7 @@ def test_files_need_not_be_found_again(tmp_path: Path) -> None:
     assert len(content) < 32 * 40 * 3 * 4 * 14
 
 
-def test_captured_styles_and_textures_go_on(
+def test_captured_styles_and_textures_resume(
     photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     captured = transfer().capture(painting, sizes=[20, 40])
@@ -269,7 +269,7 @@ class Jumpy(TotalVariationLoss):
 
 @pytest.mark.parametrize("step", [4, 5, STEPS])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_what_a_users_loss_draws_and_counts_goes_on(
+def test_a_loss_resumes_with_its_random_numbers_and_buffers(
     optimizer: str, step: int, photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"]), "jumpy": Jumpy()}
@@ -306,7 +306,7 @@ class FailsAt(TotalVariationLoss):
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8])
-def test_a_batch_of_which_one_has_failed_goes_on(
+def test_a_batch_with_a_failed_picture_resumes(
     step: int, photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"], weight=0.1), "fails": FailsAt()}
@@ -351,7 +351,7 @@ class Counting(Callback):
         self.steps, self.best = kept["steps"], kept["best"]
 
 
-def test_callbacks_know_the_steps_before(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
+def test_callbacks_resume_with_their_state(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
     def run(**arguments: Any) -> StyleTransferResult:
         return transfer().run(photo, painting, **arguments)
 
@@ -383,7 +383,7 @@ def test_early_stopping_stops_where_it_would_have(
         assert_same(resumed, whole)
 
 
-def test_what_a_callback_has_stopped_can_go_on(
+def test_a_run_that_a_callback_stopped_resumes(
     photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     def time_is_up(state: RunState) -> None:
@@ -427,7 +427,7 @@ def test_ctrl_c_leaves_the_last_checkpoint(photo: Tensor, painting: Tensor, tmp_
     assert resumed.seconds > 0
 
 
-def test_a_resumed_run_is_kept_in_the_same_file(
+def test_a_resumed_run_is_stored_in_the_same_file(
     photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     path, done = tmp_path / "run.ckpt", []
@@ -633,7 +633,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_run(
         Checkpoint(tmp_path / "run.ckpt", every=0)
 
 
-def test_what_cannot_be_kept_is_told_after_the_first_step(
+def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(
     photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     class Secretive(Counting):
@@ -646,7 +646,7 @@ def test_what_cannot_be_kept_is_told_after_the_first_step(
     assert steps.steps == [1] and not path.exists()
 
 
-def test_other_versions_and_threads_are_told(
+def test_other_versions_and_threads_are_logged(
     kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
@@ -654,7 +654,7 @@ def test_other_versions_and_threads_are_told(
     assert "the run had num_threads 1 before and has 7 now" in caplog.text
 
 
-def test_nobody_who_keeps_the_state_keeps_the_run(photo: Tensor, painting: Tensor) -> None:
+def test_a_state_that_is_stored_does_not_hold_the_run(photo: Tensor, painting: Tensor) -> None:
     states: list[RunState] = []
     transfer().run(photo, painting, callbacks=states.append)
     with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
@@ -670,7 +670,7 @@ def small_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_original")
-def test_the_command_line_goes_on_with_a_run(
+def test_the_command_line_resumes_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_image(picture(32, 40, 1), "photo.png")
@@ -704,7 +704,7 @@ def test_the_command_line_goes_on_with_a_run(
 
 
 @pytest.mark.usefixtures("small_original")
-def test_the_command_line_goes_on_with_a_batch_on_another_device_in_tiles(
+def test_the_command_line_resumes_a_batch_on_another_device_in_tiles(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
