@@ -19,13 +19,9 @@ def find_files(
     """Return the path of each file that was passed to a run.
 
     Args:
-        inputs: Argument to the name of its file and the SHA-256 of its content; the name is None
-            for a picture that was in memory.
+        inputs: Argument to the name and SHA-256 of its file; the name of a picture that was in
+            memory is None, and it is refused.
         places: Folders to search, and files.
-
-    Raises:
-        FileNotFoundError: A file is in none of the places.
-        ValueError: A picture was in memory, or all files of its name have another content.
     """
     paths = [file_path("inputs", place) for place in places]
     return {

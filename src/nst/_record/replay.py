@@ -99,15 +99,7 @@ def _integer(digits: str) -> int:
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `StyleTransfer`, except for the extractor.
-
-    Args:
-        record: Record of the run.
-        changes: Arguments that replace the recorded ones.
-
-    Raises:
-        ValueError: The record is incomplete, or has a user's loss that is not replaced.
-    """
+    """Return the arguments of `StyleTransfer`, some changed, except for the extractor."""
     with _usable(record) as plain:
         arguments: dict[str, Any] = {}
         if "losses" not in changes:
@@ -132,15 +124,9 @@ def _loss(name: str, /, type: str, **settings: Any) -> Loss:
 def recorded_extractor(
     record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
 ) -> FeatureExtractor:
-    """Return the network of a run, if its weights have a name: paths in a record are ignored.
+    """Return the network of a run, with its weights if they have a name, or with other weights.
 
-    Args:
-        record: Record of the run.
-        weights: Weights that replace the recorded ones.
-
-    Raises:
-        ValueError: The record cannot be used, its network has no name, or the network of that name
-            is another one here.
+    Paths in a record are ignored. A network that has the recorded name but differs is refused.
     """
     with _usable(record) as plain:
         check(plain, {"extractor": _EXTRACTOR, "network": str})
@@ -174,11 +160,7 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
 
 
 def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:
-    """Raise if a run cannot resume with these parts; log differences that may change a bit.
-
-    Raises:
-        ValueError: The network is another, or a loss is of another name or type.
-    """
+    """Raise if a run cannot resume with these parts; log differences that may change a bit."""
     here = {"torch": torch.__version__, "num_threads": torch.get_num_threads()}
     for name, value in here.items():
         if record.get(name) != value:
@@ -204,13 +186,7 @@ def recorded_run(
 ) -> dict[str, Any]:
     """Return the arguments of `run`, or, without `content` among them, of `synthesize`.
 
-    Args:
-        record: Record of the run.
-        places: Folders to search for the pictures, and files.
-
-    Raises:
-        FileNotFoundError: A file is in none of the places.
-        ValueError: A file has changed, a picture was in memory, or the record is incomplete.
+    The places are folders to search for the pictures, and files; see `find_files`.
     """
     with _usable(record) as plain:
         check(plain, {"inputs": _INPUTS})
@@ -251,11 +227,7 @@ def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -
 
 
 def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
-    """Return a callback that stops a run where the recorded one was stopped, if it was.
-
-    Raises:
-        ValueError: The record is incomplete, or has more steps than were planned.
-    """
+    """Return a callback that stops a run where the recorded one was stopped, if it was."""
     with _usable(record) as plain:
         check(plain, _END)
         planned, done, reason = (plain[name] for name in _END)

@@ -65,15 +65,7 @@ def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> N
 
 
 def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
-    """Return weights that sum to one, for a number of references.
-
-    Args:
-        blend: Weights of any sum, or None for equal ones.
-        count: Number of references.
-
-    Raises:
-        ValueError: There are no references, the number of weights is another, a weight is negative
-            or not finite, or all are zero.
+    """Return one weight for each of `count` references, summing to one; equal ones for None.
 
     Examples:
         >>> normalized_blend([3, 1], 2)
@@ -96,12 +88,9 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
 
 
 def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path, whether a file is there or not.
+    """Return a path, whether a file is there or not; raise if no file can have this name.
 
-    Raises:
-        TypeError: It is not a path.
-        ValueError: No file can have this name: it is too long, has a zero character, or is a
-            symbolic link to itself.
+    A name may be too long, have a zero character, or be a symbolic link to itself.
     """
     try:
         path = Path(os.fsdecode(value))

@@ -13,12 +13,7 @@ __all__ = ["plain_arithmetic", "resolve_device"]
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device that the `device` argument names, if it can be used here.
 
-    Args:
-        device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` accepts.
-
-    Raises:
-        TypeError: It is neither a name nor a `torch.device`.
-        ValueError: The device is unknown, or this machine does not have it.
+    `"auto"` is CUDA, else MPS, else the CPU.
     """
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"`device` is {device!r}; pass 'auto', 'cpu', 'cuda' or a torch.device.")

@@ -21,10 +21,7 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
         example: Example of a file name in messages.
 
     Raises:
-        FileNotFoundError: The folder does not exist.
-        IsADirectoryError: The path is a folder.
-        NotADirectoryError: The parent is a file.
-        PermissionError: The folder or the existing file is read-only.
+        OSError: Of the class that tells why not.
         ValueError: The path exists and is not a regular file, or no file can have this name.
     """
     path = file_path(name, path)

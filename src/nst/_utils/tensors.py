@@ -57,15 +57,8 @@ class FileFormat:
     def read(self, path: str | os.PathLike[str], part: str | None = None) -> Any:
         """Return what `write` wrote, tensors on the CPU.
 
-        Args:
-            path: The file.
-            part: Name of the only part to return, in which there are no tensors. Tensors are then
-                not read.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: The file is of another kind or version, or is damaged.
-            MemoryError: There is not enough memory.
+        With the name of a part, return only that part, and do not read tensors outside of it. Any
+        other file is refused by a `ValueError`, and too little memory is a `MemoryError`.
         """
         path = file_path("path", path)
         if not path.is_file():
@@ -104,15 +97,10 @@ class FileFormat:
 
 
 def check_values(name: str, value: Any) -> None:
-    """Raise for a value that cannot be written.
+    """Raise `TypeError` for a value that cannot be written.
 
-    Args:
-        name: Name of the value in messages.
-        value: None, a bool, a number, a string or a dense tensor; or a list, a tuple, or a mapping
-            from strings or whole numbers, of such values.
-
-    Raises:
-        TypeError: A part is of another type.
+    None, booleans, numbers, strings and dense tensors can, and lists, tuples, and mappings from
+    strings or whole numbers, of such values.
     """
     _copy(value, name, lambda part: part)
 

@@ -104,16 +104,7 @@ class Checkpoint(Callback):
 
 
 def check_replaceable(path: Path, *, name: str = "path") -> None:
-    """Raise if a checkpoint cannot be written at a path, or would replace another file.
-
-    Args:
-        path: Path of the checkpoint.
-        name: Name of the caller's argument in messages.
-
-    Raises:
-        OSError: As in `check_place`.
-        ValueError: The file exists and is not a checkpoint.
-    """
+    """Raise if a checkpoint cannot be written at a path, or would replace another file."""
     check_place(path, name=name, example="run.ckpt")
     if path.exists() and path.stat().st_size > 0:
         try:

@@ -64,11 +64,7 @@ class StyleStatistics:
         return replace(self, entries=entries)
 
     def find(self, loss: SummaryLoss, size: int) -> Mapping[str, Statistic]:
-        """Return the statistics for a loss, captured for the nearest size.
-
-        Args:
-            loss: The loss that compares with them.
-            size: Longer side of the picture, in pixels.
+        """Return the statistics for a loss, captured for the size nearest to a picture's.
 
         Raises:
             ValueError: There are none for such a loss, for one of its layers, or near that size.

@@ -183,11 +183,7 @@ StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
 
 
 def as_styles(style: StyleLike) -> list[Style]:
-    """Return a list of styles from one style or several.
-
-    Raises:
-        ValueError: There are no styles, or all weights of a region are zero.
-    """
+    """Return a list of styles from one style or several; a region needs a positive weight."""
     # Only lists and tuples are several styles: an array, for one, is a single picture.
     several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
@@ -209,9 +205,6 @@ def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: st
         picture: The picture that is masked, `(N, 3, H, W)`.
         alpha: Transparency of that picture, if it has any.
         name: Name of the mask in messages.
-
-    Raises:
-        ValueError: Its proportions are not the picture's, it is a batch, or it is all zero.
     """
     if isinstance(source, str) and source == "alpha":
         mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
