@@ -755,17 +755,3 @@ def test_the_command_line_takes_weights_that_the_record_cannot_name(
     assert "the weights 'mine.pth', which cannot be found by name" in capsys.readouterr().err
     assert nst.cli.main.main([*again, "--weights", "mine.pth"]) == 0
     assert read_record("again.png") == read_record("out.png")
-
-
-def test_the_command_line_refuses_a_forged_network(
-    networks: dict[str, int], photo: Tensor, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record = dict(named().run("photo.png", "painting.png").settings)
-    forgeries: list[Any] = [[], 7, None, {"type": "FeatureExtractor", "weights": "photo.png"}]
-    for forged in forgeries:
-        save_image(photo, "out.png", record={**record, "extractor": forged})
-        for extra in ([], ["--weights", "original"]):
-            assert (
-                nst.cli.main.main(["rerun", "out.png", "-o", "again.png", "--quiet", *extra]) == 2
-            )
-            assert "nst: error: `record` cannot be used" in capsys.readouterr().err

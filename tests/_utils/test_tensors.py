@@ -185,6 +185,29 @@ def test_another_kind_or_version_is_refused(path: Path) -> None:
     refused(path, r"its format is \('other', 3\)")
 
 
+def test_a_file_cut_short_is_refused(path: Path) -> None:
+    FILE.write(path, {"record": {"a": 1}, "pixels": torch.ones(1000)})
+    whole = path.read_bytes()
+    for length in (*range(0, len(whole), len(whole) // 20), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        refused(path, "")
+
+
+def test_a_flipped_bit_is_noticed_or_changes_nothing(path: Path) -> None:
+    value = {"record": {"a": 1}, "pixels": [torch.ones(100), torch.zeros(7)]}
+    FILE.write(path, value)
+    whole, noticed = path.read_bytes(), 0
+    for place in range(0, len(whole), len(whole) // 100):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(bytes(damaged))
+        try:
+            assert repr(FILE.read(path)) == repr(value)  # it is between two parts
+        except ValueError:
+            noticed += 1
+    assert noticed > 50
+
+
 @pytest.mark.parametrize("kind", ["pickle", "legacy", "script", "text"])
 def test_a_file_that_torch_reads_in_another_way_is_refused(kind: str, path: Path) -> None:
     content = {"format": "nst test file", "version": 3, "value": 1}

@@ -25,35 +25,6 @@ def file(extractor: FeatureExtractor, painting: Tensor, tmp_path: Path) -> Path:
     return transfer(extractor).capture(painting, sizes=[32]).save(tmp_path / "style.nst")
 
 
-def refused(file: Path, reason: str = "") -> None:
-    message = rf"style\.nst', which cannot be read \(.*{reason}.*must be a style file of version 1"
-    with pytest.raises(ValueError, match=message):
-        Style.load(file)
-
-
-def test_a_file_cut_short_is_refused(file: Path) -> None:
-    whole = file.read_bytes()
-    for tenth in range(10):
-        file.write_bytes(whole[: len(whole) * tenth // 10])
-        refused(file)
-
-
-def test_a_flipped_bit_is_noticed(file: Path) -> None:
-    whole, original, noticed = file.read_bytes(), StyleStatistics.load(file), 0
-    for place in range(len(whole) // 8, len(whole) * 3 // 4, len(whole) // 16):
-        damaged = bytearray(whole)
-        damaged[place] ^= 4
-        file.write_bytes(bytes(damaged))
-        try:
-            read = StyleStatistics.load(file)
-        except ValueError:
-            noticed += 1
-        else:  # between two parts, where nothing is read
-            assert torch.equal(read.color_covariance, original.color_covariance)
-            assert read.network == original.network
-    assert noticed > 5
-
-
 def first(value: Any) -> dict[str, Any]:
     entry: dict[str, Any] = value["entries"][0]
     return entry
@@ -108,27 +79,9 @@ def test_a_file_with_other_values_is_refused_with_the_reason(reason: str, file: 
     CHANGES[reason](content["value"])
     with file.open("wb") as opened:
         torch.save(content, opened)
-    refused(file, reason)
-
-
-def test_a_failed_write_leaves_the_old_file(
-    file: Path, extractor: FeatureExtractor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = file.read_bytes()
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        transfer(extractor).capture(painting.flip(1), sizes=[32]).save(file)
-    assert file.read_bytes() == before
-    assert [path.name for path in file.parent.iterdir()] == ["style.nst"]
-
-
-def test_a_missing_file_is_named() -> None:
-    with pytest.raises(FileNotFoundError, match=r"'missing\.nst', which is not a file"):
-        Style.load("missing.nst")
+    message = rf"style\.nst', which cannot be read \(.*{reason}.*must be a style file of version 1"
+    with pytest.raises(ValueError, match=message):
+        Style.load(file)
 
 
 def test_statistics_are_read_as_they_were_and_half_of_a_symmetric_one_is_enough(
