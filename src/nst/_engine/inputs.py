@@ -251,9 +251,7 @@ def _blank(
     """Return a black picture in place of the content of a texture."""
     if shape is None:
         if isinstance(first, StyleStatistics):
-            raise ValueError(
-                "`shape` is required for a captured style; pass shape=(height, width)."
-            )
+            raise ValueError("`shape` is needed for a captured style; pass shape=(height, width).")
         whole = first.pixels.shape[-2:]
         shape = fit(whole, configuration.size or max(whole))
     try:
