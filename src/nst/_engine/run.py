@@ -16,7 +16,7 @@ from nst import color
 from nst._engine.inputs import RunInputs
 from nst._engine.malloc import large_blocks_kept
 from nst._engine.picture import OptimizedPicture
-from nst._engine.scales import Scale
+from nst._engine.scales import as_scales
 from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
@@ -186,20 +186,12 @@ class Run:
         """
         for picture, own in zip(self.pictures, state["pictures"], strict=True):
             picture.load_state_dict(own)
-        own_state = self.state
-        own_state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
-        own_state.step = at_least("step", state["step"], 0)
-        own_state.scale = at_least("scale", state["scale"], 0)
-        own_state.losses = state["losses"]
-        own_state.plan = tuple(
-            Scale(at_least("size", size, 1), at_least("num_steps", steps, 0))
-            for size, steps in state["plan"]
-        )
-        if not own_state.scale < len(self.inputs.scales) == len(own_state.plan):
-            raise ValueError(
-                f"`scale` is {own_state.scale} of {len(own_state.plan)}; it must be below "
-                f"{len(self.inputs.scales)}, and there must be as many."
-            )
+        scale, count = at_least("scale", state["scale"], 0), len(self.inputs.scales)
+        if scale >= count or len(state["plan"]) != count:
+            raise ValueError(f"`scale` is {scale}; it must be below {count}, the number in `plan`.")
+        self.state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
+        self.state.step, self.state.scale = at_least("step", state["step"], 0), scale
+        self.state.losses, self.state.plan = state["losses"], as_scales(state["plan"])
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
         self.started -= float(state["seconds"])
 
