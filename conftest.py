@@ -86,7 +86,7 @@ def replacements() -> list[Any]:
     tiny = Weights(tiny_extractor().state_dict(), "tiny")
     return [
         patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
-        patch("nst._engine.plan.plan_scales", _plan_few_steps),
+        patch("nst._engine.inputs.plan_scales", _plan_few_steps),
         patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
         patch("nst.cli.main.paint", lambda: _smooth_picture(1)),
         patch("nst.cli.samples.paint", lambda: _smooth_picture(1)),

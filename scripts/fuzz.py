@@ -54,6 +54,7 @@ from nst.testing import tiny_extractor
 
 FINDINGS = Path("fuzz-findings").resolve()
 TEXT_AT = 0x010E  # EXIF's image description, where a record is
+VALUES = "archive/data.pkl"  # in style files and checkpoints
 
 Check = Callable[[bytes], None]
 
@@ -117,21 +118,18 @@ def pictures(folder: Path) -> tuple[list[bytes], Check]:
 def styles(folder: Path) -> tuple[list[bytes], Check]:
     """Return style files, and a check that paints with any bytes as one.
 
-    Bytes that are no archive replace the description within one.
+    Bytes that are no archive replace the values within one.
     """
     photo, path = picture(), folder / "style.nst"
     painter = transfer()
     painter.capture(picture(24, 24), sizes=[24]).save(path)
     whole, members = path.read_bytes(), members_of(path)
-    about = str(np.load(io.BytesIO(members["about.npy"])))
 
     def check(content: bytes) -> None:
         if content[:2] == b"PK":
             path.write_bytes(content)
         else:
-            buffer = io.BytesIO()
-            np.save(buffer, np.array(content.decode(errors="replace").replace("\0", " ")))
-            write_archive(path, {**members, "about.npy": buffer.getvalue()})
+            write_archive(path, {**members, VALUES: content})
         try:
             image = painter.run(photo, Style.load(path), init="noise").image
         except ValueError as error:
@@ -139,7 +137,7 @@ def styles(folder: Path) -> tuple[list[bytes], Check]:
         else:
             assert bool(image.isfinite().all())
 
-    return [whole, about.encode()], check
+    return [whole, members[VALUES]], check
 
 
 def records(folder: Path) -> tuple[list[bytes], Check]:
@@ -198,14 +196,14 @@ def checkpoints(folder: Path) -> tuple[list[bytes], Check]:
         painter = transfer(optimizer=optimizer, num_steps=3)
         painter.run(picture(16, 16), picture(16, 16), callbacks=Checkpoint(kept, 2))
         members = members_of(kept)
-        seeds += [kept.read_bytes(), members["values.json"]]
+        seeds += [kept.read_bytes(), members[VALUES]]
     logging.getLogger("nst").setLevel(logging.CRITICAL)
 
     def check(content: bytes) -> None:
         if content[:2] == b"PK":
             path.write_bytes(content)
         else:
-            write_archive(path, {**members, "values.json": content})
+            write_archive(path, {**members, VALUES: content})
         callbacks = [Checkpoint(kept), Reached()]
         try:
             StyleTransfer.resume(path, extractor=painter.extractor, callbacks=callbacks)

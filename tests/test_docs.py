@@ -84,7 +84,7 @@ def test_the_pages_show_the_defaults_as_they_are() -> None:
     recipe = preset("default")
     weight = recipe["losses"]["content"].weight
     assert f'ContentLoss(["relu4_2"], weight={weight})' in text_of(DOCS / "index.md")
-    assert f"num_steps={recipe['num_steps']}," in text_of(DOCS / "index.md")
+    assert f"num_steps={nst.StyleTransfer.num_steps}," in text_of(DOCS / "index.md")
     assert f"| {weight} | the default |" in text_of(DOCS / "quickstart.md")
 
 

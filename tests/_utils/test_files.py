@@ -33,8 +33,8 @@ def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
     def look(file: BinaryIO) -> None:
         left.extend(tmp_path.glob(".nst-*.tmp"))
 
-    write_whole(path, look, alone=True)
+    write_whole(path, look, sole_writer=True)
     left[0].write_bytes(b"half of a longer file")
-    write_whole(path, memoryview(b"new"), alone=True)
+    write_whole(path, memoryview(b"new"), sole_writer=True)
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]

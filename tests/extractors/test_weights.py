@@ -35,6 +35,12 @@ def a_state_dict(fill: float = 0.5) -> dict[str, Tensor]:
     return state
 
 
+def by_name(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict with the names of a `FeatureExtractor`."""
+    names = [f"{name}.{kind}" for name in CONVOLUTIONS for kind in ("weight", "bias")]
+    return dict(zip(names, state.values(), strict=True))
+
+
 @pytest.fixture
 def no_original(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights_module, "_original_path", lambda: None)
@@ -70,26 +76,14 @@ def test_our_names_and_torchvisions_numbers_mean_the_same_convolutions() -> None
     assert [int(name[4]) for name in CONVOLUTIONS] == blocks
 
 
-def test_layers_may_also_be_called_by_our_names(tmp_path: Path) -> None:
-    state = dict(
-        zip(
-            [f"{n}.{k}" for n in CONVOLUTIONS for k in ("weight", "bias")],
-            a_state_dict().values(),
-            strict=True,
-        )
-    )
+def test_layers_may_have_the_names_of_an_extractor(tmp_path: Path) -> None:
+    state = by_name(a_state_dict())
     torch.save(state, tmp_path / "mine.pth")
     assert load_weights(tmp_path / "mine.pth").tensors.keys() == state.keys()
 
 
-def test_what_an_extractor_saved_keeps_the_normalization_it_needs(tmp_path: Path) -> None:
-    state = dict(
-        zip(
-            [f"{n}.{k}" for n in CONVOLUTIONS for k in ("weight", "bias")],
-            a_state_dict().values(),
-            strict=True,
-        )
-    )
+def test_the_normalization_that_an_extractor_saved_is_loaded(tmp_path: Path) -> None:
+    state = by_name(a_state_dict())
     state["mean"], state["std"] = torch.full((1, 3, 1, 1), 0.25), torch.full((1, 3, 1, 1), 0.5)
     torch.save(state, tmp_path / "saved.pth")
     loaded = load_weights(tmp_path / "saved.pth")
@@ -161,28 +155,37 @@ def test_an_object_hidden_among_the_tensors_is_not_unpickled(
     assert not Path("touched-by-unpickling").exists()
 
 
-def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_cut_at_any_tenth_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.pth"
     torch.save(a_state_dict(), path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="is damaged"):
-        load_weights(path)
+    for tenth in range(10):
+        path.write_bytes(whole[: len(whole) * tenth // 10])
+        with pytest.raises(ValueError, match=r"^`weights`: .*is damaged"):
+            load_weights(path)
 
 
-@pytest.mark.parametrize(
-    ("change", "problem"),
-    [
-        ({"features.0.weight": None}, "has neither 'conv1_1.weight' nor 'features.0.weight'"),
-        ({"features.2.bias": torch.zeros(7)}, r"has \(7,\) at conv1_2.bias, not \(64,\)"),
-        ({"features.2.bias": torch.full((64,), torch.nan)}, "has NaN or infinity at conv1_2.bias"),
-    ],
-)
-def test_a_state_dict_of_another_network_is_refused(
+THREE, BIAS = torch.ones(3), "features.2.bias"
+WRONG: list[tuple[dict[str, object], str]] = [
+    ({"features.0.weight": None}, "has neither 'conv1_1.weight' nor 'features.0.weight'"),
+    ({BIAS: {"a": torch.zeros(64)}}, "has neither 'conv1_2.bias'"),
+    ({BIAS: torch.zeros(7)}, r"has \(7,\) at conv1_2.bias, not \(64,\)"),
+    ({BIAS: torch.full((64,), torch.nan)}, "has NaN or infinity at conv1_2.bias"),
+    ({BIAS: torch.zeros(64, dtype=torch.cfloat)}, "has no plain numbers at conv1_2.bias"),
+    ({BIAS: torch.zeros(64, device="meta")}, "has no plain numbers"),
+    ({"mean": [1, 2, 3], "std": THREE}, "has no three finite numbers at mean"),
+    ({"mean": torch.zeros(5), "std": THREE}, "has no three finite numbers at mean"),
+    ({"mean": THREE, "std": THREE * torch.nan}, "has no three finite numbers at std"),
+    ({"mean": THREE, "std": THREE * 0}, ".* by which pixels are divided"),
+]
+
+
+@pytest.mark.parametrize(("change", "problem"), WRONG)
+def test_a_state_dict_of_something_else_is_refused(
     tmp_path: Path, change: dict[str, object], problem: str
 ) -> None:
     torch.save({**a_state_dict(), **change}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=f"^`weights`: .*other.pth' {problem}"):
         load_weights(tmp_path / "other.pth")
 
 

@@ -1,4 +1,4 @@
-"""Where a style goes, what is learned from it, and how large and which way round it is."""
+"""A style has a weight, a region, a mask, a scale and a rotation."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_region_of_the_whole_picture_is_none(
     assert torch.equal(plain.image, whole.image)
 
 
-def test_what_no_region_covers_is_left_to_the_other_losses(
+def test_areas_outside_every_region_are_left_to_the_other_losses(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
     losses = {"style": GramStyleLoss(["image"])}  # sees no further than the pixel itself
@@ -135,7 +135,7 @@ def test_quarter_turns_are_exact() -> None:
 
 
 @pytest.mark.parametrize("degrees", [30.0, -45.0, 200.0])
-def test_the_corners_of_a_turned_style_do_not_count(degrees: float) -> None:
+def test_the_corners_of_a_rotated_style_are_masked(degrees: float) -> None:
     color = torch.tensor([0.25, 0.5, 0.75]).view(1, 3, 1, 1)
     turned = Painting(color.expand(1, 3, 20, 30), None).rotated(degrees)
     assert turned.mask is not None
@@ -150,7 +150,7 @@ def test_masks_may_have_another_size_in_the_same_proportions(photo: Tensor) -> N
     assert mask is not None and mask.shape == (1, 1, 32, 40)
 
 
-def test_the_record_numbers_the_regions_and_tells_what_is_unusual(
+def test_the_record_numbers_the_regions_and_has_what_differs_from_the_defaults(
     extractor: FeatureExtractor, photo: Tensor, painting: Tensor
 ) -> None:
     right = 1 - LEFT
@@ -213,7 +213,7 @@ class NotAMean(Loss):
         ({"weight": 0, "region": LEFT}, "`style` has only weights of 0 in a region"),
     ],
 )
-def test_masks_that_make_no_sense_are_refused(
+def test_masks_that_do_not_fit_are_refused(
     extractor: FeatureExtractor,
     photo: Tensor,
     painting: Tensor,
@@ -242,7 +242,7 @@ def test_a_loss_that_is_no_mean_over_positions_refuses_regions(
         ({"weight": float("inf")}, ValueError, "`weight` is inf"),
     ],
 )
-def test_a_style_refuses_what_makes_no_sense(
+def test_a_style_refuses_numbers_out_of_range(
     painting: Tensor, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

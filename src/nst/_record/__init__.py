@@ -1,1 +1,1 @@
-"""The record of a run, and back."""
+"""The record of a run, and the run from its record."""

@@ -1,97 +1,60 @@
-"""Finds the files that a recorded run was given: by name and content, never by a path."""
+"""Find the files of a recorded run by name and content, never by a path."""
 
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from nst._record.values import mapping, text
 from nst._utils.checks import file_path
 from nst._utils.hashing import hash_file
 
-__all__ = ["Described", "described_files", "find_files"]
-
-_PICTURE = re.compile(r"content|where|init|style\[\d{1,9}\](\.region|\.mask)?")
-
-
-class Described(NamedTuple):
-    """What a record tells of a picture."""
-
-    name: str | None
-    """The file's, without its folder; None if it was in memory."""
-    sha256: str
-    """The hash of its content."""
-
-
-def described_files(inputs: Any) -> dict[str, Described]:
-    """Return what a record tells of the pictures of its run, by argument.
-
-    Args:
-        inputs: The record's; checked here.
-
-    Raises:
-        KeyError: A part is missing.
-        TypeError: A part is of another type than it should.
-        ValueError: No run has such an argument.
-    """
-    files: dict[str, Described] = {}
-    for argument, source in mapping("inputs", inputs).items():
-        if _PICTURE.fullmatch(argument) is None:
-            raise ValueError(f"`inputs` has {argument!r}, which is no argument of a run.")
-        name, expected = mapping(argument, source)["name"], source["sha256"]
-        if name is not None:
-            text(f"{argument}.name", name)
-        files[argument] = Described(name, text(f"{argument}.sha256", expected))
-    return files
+__all__ = ["find_files"]
 
 
 def find_files(
-    files: Mapping[str, Described], places: Iterable[str | os.PathLike[str]]
+    inputs: Mapping[str, Mapping[str, Any]], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Path]:
-    """Find the files that a run was given, and see that they are the same.
-
-    A record names files without their folders, and no path in it is ever followed.
+    """Return the path of each file that was passed to a run.
 
     Args:
-        files: What `described_files` returned.
-        places: Folders to look into, and files.
-
-    Raises:
-        FileNotFoundError: One is in none of the places.
-        ValueError: One was not a file, or all of its name have another content.
+        inputs: Argument to the name and SHA-256 of its file; the name of a picture that was in
+            memory is None, and it is refused.
+        places: Folders to search, and files.
     """
-    folders = [file_path("inputs", place) for place in places]
-    found: dict[str, Path] = {}
-    for argument, (name, expected) in files.items():
-        if name is None:
-            raise ValueError(
-                f"`{argument}` of this run was in memory, not a file, so it cannot be found. Make "
-                "the transfer with StyleTransfer.from_record and call run with it."
-            )
-        name = PurePosixPath(name.replace("\\", "/")).name
-        candidates = [path / name if path.is_dir() else path for path in folders]
-        candidates = [path for path in candidates if path.name == name and _is_file(path)]
-        same = [path for path in candidates if hash_file(path) == expected]
-        if same:
-            found[argument] = same[0]
-        elif candidates:
-            raise ValueError(
-                f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
-                f"SHA-256 should be {expected}). Put the original in its place."
-            )
-        else:
-            raise FileNotFoundError(
-                f"`{argument}` was {name!r}, which is not in "
-                f"{', '.join(repr(str(place)) for place in folders)}. Name its folder in `inputs`."
-            )
-    return found
+    paths = [file_path("inputs", place) for place in places]
+    return {
+        argument: _find(argument, source["name"], source["sha256"], paths)
+        for argument, source in inputs.items()
+    }
+
+
+def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) -> Path:
+    if name is None:
+        raise ValueError(
+            f"`{argument}` of this run was in memory, not a file, so it cannot be found. Use "
+            "StyleTransfer.from_record, and pass it to run."
+        )
+    name = PurePosixPath(name.replace("\\", "/")).name
+    candidates = [place / name if place.is_dir() else place for place in places]
+    candidates = [path for path in candidates if path.name == name and _is_file(path)]
+    for path in candidates:
+        if hash_file(path) == sha256:
+            return path
+    if candidates:
+        raise ValueError(
+            f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
+            f"SHA-256 should be {sha256}). Put the original there."
+        )
+    raise FileNotFoundError(
+        f"`{argument}` was {name!r}, which is not in {', '.join(repr(str(p)) for p in places)}. "
+        "Pass its folder in `inputs`."
+    )
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # no file can have this name: it is too long, or has a zero
+    except (OSError, ValueError):  # no file can have this name: too long, or with a zero character
         return False

@@ -1,29 +1,32 @@
-"""From the record of a run back to what it was given, so that the same picture can be made."""
+"""From the record of a run back to its arguments, so that the run can be repeated."""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import nn
 
-from nst._engine.config import Handles
-from nst._engine.reader import INITS
-from nst._record.files import described_files, find_files
-from nst._record.values import flag, mapping, sequence, text, usable
-from nst._utils.checks import at_least, non_negative, one_of
+from nst._engine.configuration import INITS, RunOptions
+from nst._record.files import find_files
+from nst._utils.checks import non_negative
 from nst._utils.device import resolve_device
 from nst._utils.hashing import fingerprint
+from nst._utils.schema import Rule, check, choice, whole
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.losses import LOSSES, Loss
 from nst.optim.by_name import optimizer_factory
+from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, as_styles
 
 __all__ = [
@@ -37,59 +40,100 @@ __all__ = [
 
 logger = logging.getLogger("nst")
 
-_ARGUMENTS: Mapping[str, Callable[[Any], object]] = {
-    "optimizer": lambda value: optimizer_factory(text("optimizer", value)),
-    "size": lambda value: value is None or at_least("size", value, 1),
-    "num_steps": lambda value: at_least("num_steps", value, 1),
-    "num_scales": lambda value: value == "auto" or at_least("num_scales", value, 1),
-    "average": lambda value: non_negative("average", value),
-    "normalize_gradients": lambda value: flag("normalize_gradients", value),
-    "tile": lambda value: value is None or at_least("tile", value, 1),
-    "device": lambda value: resolve_device(text("device", value)),
-}
-"""Arguments of `StyleTransfer` to what raises if it would."""
+_MOST_PIXELS = 178_956_970  # Pillow refuses to open larger pictures
 
-_MOST_PIXELS = 178_956_970  # more than these Pillow refuses to open
+
+def _nsts_extractor(name: str, value: Any) -> None:
+    if value != FeatureExtractor.__name__:
+        raise ValueError(
+            f"its network is of type {value!r}, which cannot be found by name. Pass extractor=..."
+        )
+
+
+def _shape(name: str, value: Any) -> None:
+    check(value, [whole(1)], name)
+    if len(value) != 2 or math.prod(value) > _MOST_PIXELS:
+        raise ValueError(f"`{name}` is {value!r}; it must be the height and width of a picture.")
+
+
+_LOSSES: Rule = {"losses": {str: {"type": str}}}
+_ARGUMENTS: Rule = {
+    "optimizer": lambda name, value: optimizer_factory(value),
+    "size": (None, whole(1)),
+    "num_steps": whole(1),
+    "num_scales": ("auto", whole(1)),
+    "average": non_negative,
+    "normalize_gradients": bool,
+    "tile": (None, whole(1)),
+    "device": lambda name, value: resolve_device(value),
+}
+_EXTRACTOR: Rule = {
+    "type": _nsts_extractor,
+    "weights": str,
+    "pooling": choice(get_args(Pooling)),
+    "padding": choice(get_args(Padding)),
+    "winograd": bool,
+}
+_INPUTS: Rule = {str: {"name": (None, str), "sha256": str}}
+_STYLE: Rule = {"weight": float, "region?": whole(0), "mask?": bool}
+_END: Rule = {"num_steps": whole(1), "steps_done": whole(0), "stop_reason": str}
+
+
+@contextmanager
+def _usable(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a copy of a record in JSON's types; an error within the block names the record."""
+    try:
+        yield json.loads(json.dumps(dict(record), allow_nan=False), parse_int=_integer)
+    except KeyError as error:
+        raise ValueError(f"`record` cannot be used: it lacks {error}.") from error
+    except (ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"`record` cannot be used: {error}") from error
+
+
+def _integer(digits: str) -> int:
+    number = int(digits)
+    if not -(2**63) <= number < 2**64:
+        raise ValueError("it has a whole number of more than 64 bits.")
+    return number
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `StyleTransfer`, but the extractor.
+    """Return the arguments of `StyleTransfer`, some changed, except for the extractor."""
+    with _usable(record) as plain:
+        arguments: dict[str, Any] = {}
+        if "losses" not in changes:
+            check(plain, _LOSSES)
+            arguments["losses"] = {
+                name: _loss(name, **each) for name, each in plain["losses"].items()
+            }
+        rules = {name: rule for name, rule in _ARGUMENTS.items() if name not in changes}
+        check(plain, rules)
+        return {**arguments, **{name: plain[name] for name in rules}, **changes}
 
-    Args:
-        record: What `read_record` returned.
-        changes: Arguments in place of the recorded ones.
 
-    Raises:
-        ValueError: The record is incomplete, or has a loss of the user's own that is not replaced.
-    """
-    with usable(record):
-        arguments = {} if "losses" in changes else {"losses": _losses(record)}
-        for name, check in _ARGUMENTS.items():
-            if name not in changes:
-                arguments[name] = record[name]
-                check(record[name])
-    return {**arguments, **changes}
+def _loss(name: str, /, type: str, **settings: Any) -> Loss:
+    if type not in LOSSES:
+        raise ValueError(
+            f"it has the loss {name!r} of type {type!r}, which is not nst's own. Pass "
+            "losses={...} with all the losses of the run."
+        )
+    return LOSSES[type](**settings)
 
 
 def recorded_extractor(
     record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
 ) -> FeatureExtractor:
-    """Return the network of a run, if it is called by a name: no path in a record is followed.
+    """Return the network of a run, with its weights if they have a name, or with other weights.
 
-    Args:
-        record: What `read_record` returned.
-        weights: In place of those recorded; the other settings are the record's all the same.
-
-    Raises:
-        ValueError: The record cannot be used, its network has no name, or what has that name here
-            is another network.
+    Paths in a record are ignored. A network that has the recorded name but differs is refused.
     """
-    with usable(record):
-        settings = _extractor_settings(record)
+    with _usable(record) as plain:
+        check(plain, {"extractor": _EXTRACTOR, "network": str})
+        settings = {name: plain["extractor"][name] for name in _EXTRACTOR if name != "type"}
         if weights is None and settings["weights"] not in NAMED_WEIGHTS:
             raise ValueError(
-                f"its network has the weights {settings['weights']!r}, which are known by no name. "
-                "Pass extractor=..., or --weights on the command line."
+                f"its network has the weights {settings['weights']!r}, which cannot be found by "
+                "name. Pass extractor=..., or --weights on the command line."
             )
     if weights is not None:
         return FeatureExtractor(**{**settings, "weights": weights})
@@ -98,32 +142,13 @@ def recorded_extractor(
     if difference is not None:
         raise ValueError(
             f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "
-            "here. Pass extractor=..., or --weights on the command line, to use some all the same."
+            "here. Pass extractor=..., or --weights on the command line, to use other weights."
         )
     return network
 
 
-def _extractor_settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    described = mapping("extractor", record["extractor"])
-    text("network", record["network"])
-    if described["type"] != FeatureExtractor.__name__:
-        raise ValueError(
-            f"its network is of type {described['type']!r}, which is made by no name. Pass "
-            "extractor=..."
-        )
-    one_of("pooling", described["pooling"], get_args(Pooling))
-    one_of("padding", described["padding"], get_args(Padding))
-    one_of("winograd", described["winograd"], (False, True))
-    return {name: described[name] for name in ("weights", "pooling", "padding", "winograd")}
-
-
 def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:
-    """Say that a network is not that of the run; None if it is, or if that cannot be known.
-
-    Args:
-        record: What `read_record` returned.
-        network: Takes the place of the recorded one.
-    """
+    """Return a sentence if a network is not that of the run; None if it is, or if it is unknown."""
     recorded, found = record.get("network"), fingerprint(network)
     if None in (recorded, found) or recorded == found:
         return None
@@ -134,164 +159,101 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
 
 
 def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:
-    """Refuse parts with which a run cannot go on; what may change a bit is logged.
-
-    Args:
-        record: Of the run so far.
-        network: What it shall go on with.
-        losses: What it shall go on with.
-
-    Raises:
-        ValueError: The network is another, or a loss is of another name or type.
-    """
+    """Raise if a run cannot resume with these parts; log differences that may change a bit."""
     here = {"torch": torch.__version__, "num_threads": torch.get_num_threads()}
     for name, value in here.items():
         if record.get(name) != value:
             logger.warning(
-                "the run had %s %s before and has %s now, so the result may not be the same to "
-                "the bit",
+                "the run had %s %s before and has %s now, so the result may not be bit-identical",
                 name,
                 record.get(name),
                 value,
             )
     difference = network_difference(record, network)
     if difference is not None:
-        raise ValueError(
-            f"`extractor` is another than the run's; it must be the same. {difference}"
-        )
-    with usable(record):
-        kinds = {name: each["type"] for name, each in mapping("losses", record["losses"]).items()}
+        raise ValueError(f"`extractor` is not the run's; it must be the same. {difference}")
+    with _usable(record) as plain:
+        check(plain, _LOSSES)
+    types = {name: described["type"] for name, described in plain["losses"].items()}
     found = {name: type(loss).__name__ for name, loss in losses.items()}
-    if found != kinds:
-        raise ValueError(f"`losses` is {found}, but the run's were {kinds}. Pass the same.")
+    if found != types:
+        raise ValueError(f"`losses` is {found}, but the run's were {types}. Pass the same.")
 
 
 def recorded_run(
     record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Any]:
-    """Return the arguments of `run`, or, if there is no content among them, of `synthesize`.
+    """Return the arguments of `run`, or, without `content` among them, of `synthesize`.
 
-    Args:
-        record: What `read_record` returned.
-        places: Folders to look for the pictures in, and files.
-
-    Raises:
-        FileNotFoundError: A file is in none of the places.
-        ValueError: A file has changed, a picture was in memory, or the record is incomplete.
+    The places are folders to search for the pictures, and files; see `find_files`.
     """
-    with usable(record):
-        described = described_files(record["inputs"])
-    files = find_files(described, places)
-    with usable(record):
-        texture = one_of("task", record["task"], ("run", "synthesize")) == "synthesize"
+    with _usable(record) as plain:
+        check(plain, {"inputs": _INPUTS})
+    files = find_files(plain["inputs"], places)
+    with _usable(plain):
+        check(plain, {"task": choice(["run", "synthesize"]), "where": bool, "styles": [_STYLE]})
+        texture = plain["task"] == "synthesize"
+        # A path is none of these.
         inits = [name for name in INITS if name != "content" or not texture]
-        init = one_of("init", record["init"], ["picture", *inits])  # a path is none of these
-        init = files["init"] if init == "picture" else init
-        arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
+        check(plain, {"init": choice(["picture", *inits])})
+        options = {field.name: plain[field.name] for field in fields(RunOptions)}
+        options["init"] = files["init"] if plain["init"] == "picture" else plain["init"]
+        options["where"] = files.get("where", "alpha") if plain["where"] else None
+        RunOptions(**options)  # raises for what a run would refuse
+        style = _styles(plain["styles"], files)
         if texture:
-            Handles(init, record["seed"])  # raises for what a run would
-            return {**arguments, "shape": _shape(record["shape"])}
-        handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
-        Handles(init, record["seed"], **handles)
-        where = files.get("where", "alpha") if flag("where", record["where"]) else None
-        return {"content": files["content"], "where": where, **arguments, **handles}
+            check(plain, {"shape": _shape})
+            used = {name: options[name] for name in ("init", "seed")}
+            return {"style": style, "shape": plain["shape"], **used}
+        return {"content": files["content"], "style": style, **options}
 
 
-def _shape(described: Any) -> list[int]:
-    sides = [at_least("shape", side, 1) for side in sequence("shape", described)]
-    if len(sides) != 2 or math.prod(sides) > _MOST_PIXELS:
-        raise ValueError(f"`shape` is {sides}; the height and width of a picture are needed.")
-    return sides
+def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:
+    styles, regions = list[Style](), dict[int, Any]()
+    names = [field.name for field in fields(Style) if field.name != "image"]
+    for i, each in enumerate(described):
+        settings = {name: each[name] for name in names if name in each}
+        if "region" in each:
+            region = files.get(f"style[{i}].region", "alpha")
+            settings["region"] = regions.setdefault(each["region"], region)
+        if "mask" in each:
+            settings["mask"] = files.get(f"style[{i}].mask", "alpha") if each["mask"] else None
+        image = files[f"style[{i}]"]
+        styles.append(
+            Style(StyleStatistics.load(image) if "captured" in each else image, **settings)
+        )
+    return as_styles(styles)
 
 
 def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
-    """Return what ends a run where the recorded one ended; nothing if that was not stopped.
-
-    Args:
-        record: What `read_record` returned.
-
-    Raises:
-        ValueError: The record is incomplete, or tells of more steps than were planned.
-    """
-    with usable(record):
-        planned = at_least("num_steps", record["num_steps"], 1)
-        done = at_least("steps_done", record["steps_done"], 0)
-        reason = text("stop_reason", record["stop_reason"])
+    """Return a callback that stops a run where the recorded one was stopped, if it was."""
+    with _usable(record) as plain:
+        check(plain, _END)
+        planned, done, reason = (plain[name] for name in _END)
         if done > planned:
             raise ValueError(f"`steps_done` is {done}, but `num_steps` only {planned}.")
     if done == planned:
         return []
     if reason == "interrupted":
         logger.warning(
-            "the run was interrupted within a step, after %d of %d, so the result may not be "
-            "quite the same",
+            "the run was interrupted within a step, after %d of %d, so the result may differ "
+            "slightly",
             done,
             planned,
         )
-    # It may be printed, and what controls a terminal has no place in it.
+    # The reason may be printed, and must not control a terminal.
     return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
 
 
 class _StopAfter(Callback):
-    """Stops a run after so many steps, for the reason that another had."""
+    """Stops a run after a number of steps."""
 
     def __init__(self, num_steps: int, reason: str) -> None:
         self.num_steps, self.reason = num_steps, reason
 
     def on_start(self, state: RunState) -> None:
-        self.on_step(state)  # there may be no step at all
+        self.on_step(state)  # a run may have been stopped before its first step
 
     def on_step(self, state: RunState) -> None:
         if state.step >= self.num_steps:
             state.stop(self.reason)
-
-
-def _losses(record: Mapping[str, Any]) -> dict[str, Loss]:
-    """Make the losses of a run again; only this library's own.
-
-    Args:
-        record: What `read_record` returned.
-
-    Raises:
-        ValueError: One is of another kind, or has other arguments.
-    """
-    losses: dict[str, Loss] = {}
-    for name, described in mapping("losses", record["losses"]).items():
-        settings = dict(mapping(f"losses[{name!r}]", described))
-        kind = settings.pop("type")
-        if not isinstance(kind, str) or kind not in LOSSES:
-            raise ValueError(
-                f"it has the loss {name!r} of type {kind!r}, which is not nst's own. Pass "
-                "losses={...} with all the losses of the run."
-            )
-        losses[name] = LOSSES[kind](**settings)
-    if not any(loss.weight for loss in losses.values()):
-        raise ValueError("`losses` has none that weighs more than 0; one must.")
-    return losses
-
-
-def _styles(record: Mapping[str, Any], files: Mapping[str, Path]) -> list[Style]:
-    """Make the styles of a run again.
-
-    Args:
-        record: What `read_record` returned.
-        files: What `find_files` returned.
-    """
-    styles: list[Style] = []
-    regions: dict[int, Any] = {}
-    for i, described in enumerate(sequence("styles", record["styles"])):
-        name = f"style[{i}]"
-        mapping(name, described)
-        region = None
-        if "region" in described:
-            number = at_least(f"{name}.region", described["region"], 0)
-            region = regions.setdefault(number, files.get(f"{name}.region", "alpha"))
-        weight = described["weight"]
-        if "captured" in described:
-            styles.append(Style.load(files[name], weight=weight, region=region))
-            continue
-        masked = flag(f"{name}.mask", described.get("mask", False))
-        mask = files.get(f"{name}.mask", "alpha") if masked else None
-        scale, rotation = described.get("scale", 1.0), described.get("rotation", 0.0)
-        styles.append(Style(files[name], weight, region, mask, scale, rotation))
-    return as_styles(styles)

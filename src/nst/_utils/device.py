@@ -1,4 +1,4 @@
-"""Which device to work on, and that its numbers are computed as they are."""
+"""The device to compute on, and plain arithmetic there."""
 
 from __future__ import annotations
 
@@ -11,14 +11,9 @@ __all__ = ["plain_arithmetic", "resolve_device"]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Turn the `device` argument into a device that can be used here.
+    """Return the device that the `device` argument names, if it can be used here.
 
-    Args:
-        device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
-
-    Raises:
-        TypeError: Neither a name nor a `torch.device`.
-        ValueError: An unknown device, or one that this machine does not have.
+    `"auto"` is CUDA, else MPS, else the CPU.
     """
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"`device` is {device!r}; pass 'auto', 'cpu', 'cuda' or a torch.device.")
@@ -30,7 +25,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
         if resolved.type == "meta":
             raise RuntimeError("it holds no values")
-        torch.empty(0, device=resolved)  # a known name may still be out of reach
+        torch.empty(0, device=resolved)  # the machine may lack a known device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"`device` is {str(device)!r}, which cannot be used here "
@@ -41,11 +36,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 @contextmanager
 def plain_arithmetic() -> Iterator[None]:
-    """Let tensors be computed in their own type and with gradients, whatever the caller has set."""
+    """Turn off the caller's autocast and inference mode."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         for kind in ("cpu", "cuda", "mps"):
-            # PyTorch 2.4 knows no autocast on MPS, and raises when asked.
+            # PyTorch 2.4 has no autocast on MPS, and raises an error for it.
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield

@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, where it was made sure beforehand that they can be."""
+"""Write files whole or not at all, and check beforehand that they can be written."""
 
 import hashlib
 import os
@@ -13,22 +13,16 @@ __all__ = ["check_place", "write_whole"]
 
 
 def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
-    """Make sure that a file can be written at `path`, before the work that makes it.
+    """Return a path if a file can be written there, before any work on its content.
 
     Args:
-        path: Where the file shall go; it may have any suffix.
-        name: The caller's argument, for error messages.
-        example: What such a file may be called, for error messages.
-
-    Returns:
-        The path.
+        path: Path of the file; any suffix.
+        name: Name of the caller's argument in messages.
+        example: Example of a file name in messages.
 
     Raises:
-        FileNotFoundError: The folder does not exist.
-        IsADirectoryError: The path is a folder.
-        NotADirectoryError: What should be the folder is a file.
-        PermissionError: The folder or the existing file may not be written.
-        ValueError: There is something else than a regular file, or no file can be called that.
+        OSError: Of the class that tells why not.
+        ValueError: The path exists and is not a regular file, or no file can have this name.
     """
     path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
@@ -43,7 +37,7 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
     try:
-        # Asking for permission would not do: an administrator is always told yes.
+        # os.access would not do for a folder: it always grants permission to an administrator.
         _temporary(path.resolve()).unlink()
     except OSError as err:
         raise PermissionError(
@@ -53,22 +47,22 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
 
 
 def write_whole(
-    path: Path, content: memoryview | Callable[[BinaryIO], object], *, alone: bool = False
+    path: Path, content: memoryview | Callable[[BinaryIO], object], *, sole_writer: bool = False
 ) -> None:
     """Write a file that appears whole or not at all.
 
     Args:
-        path: Where to; a symbolic link stays one, and what it points to is replaced.
-        content: The bytes, or what writes them to a file that is open.
-        alone: Whether nobody else writes this file, so that what a process left beside it that was
-            killed is written over rather than left to lie.
+        path: Path of the file; a symbolic link stays one, and the file it points to is replaced.
+        content: Bytes, or a function that writes them to an open file.
+        sole_writer: Whether no other process writes this file. A temporary file that a killed
+            process left is then overwritten instead of left behind.
 
     Raises:
         OSError: The file cannot be written. An existing one is then left as it was.
     """
     try:
         path = path.resolve()
-        temporary = _temporary(path, alone=alone)
+        temporary = _temporary(path, sole_writer=sole_writer)
         try:
             with temporary.open("wb") as file:
                 if callable(content):
@@ -84,18 +78,16 @@ def write_whole(
     except OSError as error:
         raise type(error)(
             f"`path` is {str(path)!r}, which could not be written ({error.strerror or error}). "
-            "Make room, or choose another place."
+            "Free some disk space, or choose another folder."
         ) from error
 
 
-def _temporary(path: Path, *, alone: bool = False) -> Path:
-    """Make an empty file beside the path."""
-    token = (
-        hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16] if alone else secrets.token_hex(8)
-    )
-    temporary = path.with_name(f".nst-{token}.tmp")
-    if alone:
+def _temporary(path: Path, *, sole_writer: bool = False) -> Path:
+    """Create an empty file in the folder of the path."""
+    own = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f".nst-{own if sole_writer else secrets.token_hex(8)}.tmp")
+    if sole_writer:
         temporary.unlink(missing_ok=True)
-    # `tempfile` would make it unreadable for others; "x" never follows a link laid in the way.
+    # `tempfile` would make it unreadable for others; "x" never follows a symbolic link.
     temporary.open("xb").close()
     return temporary

@@ -1,4 +1,4 @@
-"""Brings any value into a form that JSON can hold, and that names no folder."""
+"""Convert any value to one that JSON can hold, without the names of folders."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from torch import Tensor
 
 __all__ = ["json_ready"]
 
-_DEEPEST = 16  # of containers within containers; deeper ones may well hold themselves
-_MOST_VALUES = 64  # of an array that is told in full
+_DEEPEST = 16  # nested containers; deeper ones may contain themselves
+_MOST_VALUES = 64  # of an array that is converted in full
 
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
-# The folders of an absolute path, also within a sentence or the repr of an object. They end at the
-# last slash of the line or the quotation, as folders may have spaces: rather a word too few.
+# The folders of an absolute path, also within a sentence or a repr. They end at the last slash of
+# the line or the quotation, as names of folders may have spaces.
 _FOLDERS = re.compile(
     r"(?<![\w.~/\\-])"  # not within a relative path
     r"(?:file:/+|[A-Za-z]:[\\/]+|\\\\|/(?!/)|(?<!:)//+)"  # but no https://
@@ -31,14 +31,11 @@ _FOLDERS = re.compile(
 
 
 def json_ready(value: Any) -> Any:
-    """Return what JSON can hold of a value: of a result's settings, above all.
+    """Convert a value to one that JSON can hold; it never raises.
 
     Numbers become plain numbers, paths their last part, mappings and sequences those of JSON, sets
-    sorted lists. What JSON cannot hold becomes its `repr` without addresses in memory. Absolute
-    paths in texts lose their folders, so that nothing tells whose machine it was.
-
-    Args:
-        value: Of any type. It never raises: an object whose `repr` does becomes its type's name.
+    sorted lists, and anything else its `repr` without memory addresses, or the name of its type.
+    Absolute paths in strings lose their folders, which could identify a person or a machine.
 
     Examples:
         >>> json_ready({"seed": np.int64(7), "end": math.inf, "brush": PurePath("/home/me/a.png")})
@@ -69,7 +66,7 @@ def _ready(value: Any, depth: int) -> Any:
 def _number(value: Integral | Real) -> int | float | str:
     if isinstance(value, Integral):
         number = int(value)
-        # Few readers of JSON take longer ones.
+        # Most readers of JSON support no longer ones.
         return number if -(2**63) <= number < 2**64 else hex(number)
     return float(value) if math.isfinite(value) else repr(float(value))
 
@@ -85,7 +82,7 @@ def _container(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
         return {_key(key, depth): _ready(each, depth) for key, each in value.items()}
     ready = [_ready(each, depth) for each in value]
-    # The order of a set differs from one process to the next.
+    # The order of a set differs between processes.
     return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
 
 

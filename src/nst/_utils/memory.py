@@ -1,60 +1,45 @@
-"""How much memory there is, and whether it was too little."""
+"""The free memory, and errors of too little memory."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 __all__ = ["free_memory", "is_exhausted"]
 
-# What PyTorch says where it has no error of its own for that: on CPUs, and on MPS.
-_SAID = ("DefaultCPUAllocator", "MPS backend out of memory")
+# Parts of PyTorch's messages where it has no error class: on CPUs, and on MPS.
+_MESSAGES = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-
-
-class _Names(NamedTuple):
-    """What the files of a control group are called, in one of the two versions."""
-
-    limit: str
-    used: str
-    cached: str
-    """What of the used memory are files that can be read again, in `memory.stat`."""
-
-
-_FIRST = _Names("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_SECOND = _Names("memory.max", "memory.current", "inactive_file")
+# Files of a control group, in version 1 and 2: its limit, its used memory, and the entry of
+# `memory.stat` for cached files, which count as used but can be dropped.
+_FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_SECOND = ("memory.max", "memory.current", "inactive_file")
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Tell whether an error is PyTorch's that there was too little memory.
-
-    Args:
-        error: Any.
-    """
-    own = isinstance(error, torch.OutOfMemoryError)
-    return own or (isinstance(error, RuntimeError) and any(each in str(error) for each in _SAID))
+    """Return whether an error is PyTorch's for too little memory."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _MESSAGES)
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return how many bytes can be taken; None if that cannot be known.
+    """Return the number of free bytes; None if it is unknown.
 
     Args:
-        device: A CUDA device; for any other, the machine's own memory counts, and the limits of
-            the process and of the control group that it is in.
+        device: A CUDA device. For any other, the machine's memory counts, and the limits of the
+            process and its control groups.
     """
     if device.type == "cuda":
-        # What PyTorch holds in reserve is taken, but free all the same.
+        # PyTorch's reserve is allocated but free.
         in_reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + in_reserve
-    known = [
-        each for each in (_available(), _left_in_groups(), _left_to_process()) if each is not None
-    ]
-    return min(known, default=None)
+    known = (_available(), _left_in_groups(), _left_to_process())
+    return min((each for each in known if each is not None), default=None)
 
 
 def _available() -> int | None:
@@ -71,7 +56,7 @@ def _available() -> int | None:
 
 
 def _left_in_groups() -> int | None:
-    """Return what the process's control groups leave, as containers have them."""
+    """Return the bytes that the control groups of the process leave, such as a container's."""
     try:
         lines = _OWN_GROUPS.read_text().splitlines()
     except OSError:
@@ -83,25 +68,25 @@ def _left_in_groups() -> int | None:
             continue
         top, names = (_GROUPS / "memory", _FIRST) if controllers else (_GROUPS, _SECOND)
         group = top / path.lstrip("/")
-        # The limits of all groups that this one is within count.
+        # The limits of all parent groups apply.
         within = [each for each in (group, *group.parents) if each.is_relative_to(top)]
-        left += [_left_in_group(each, names) for each in within]
+        left += [_left_in_group(each, *names) for each in within]
     return min((each for each in left if each is not None), default=None)
 
 
-def _left_in_group(group: Path, names: _Names) -> int | None:
+def _left_in_group(group: Path, limit_file: str, used_file: str, cached_entry: str) -> int | None:
     try:
-        limit = (group / names.limit).read_text().strip()
-        used = int((group / names.used).read_text())
+        limit = (group / limit_file).read_text().strip()
+        used = int((group / used_file).read_text())
         lines = (group / "memory.stat").read_text().splitlines()
     except OSError:
         return None
-    cached = dict(line.split() for line in lines).get(names.cached, 0)
+    cached = dict(line.split() for line in lines).get(cached_entry, 0)
     return int(limit) - used + int(cached) if limit.isdigit() else None
 
 
 def _left_to_process() -> int | None:
-    """Return what the limit of the process's addresses leaves (`ulimit -v`)."""
+    """Return the bytes that the limit of virtual memory leaves (`ulimit -v`)."""
     if sys.platform != "linux":
         return None
     import resource

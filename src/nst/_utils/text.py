@@ -1,4 +1,4 @@
-"""Times, sizes and errors as people say them, and lines on standard output."""
+"""Times, sizes and errors as text, and lines on standard output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ __all__ = ["byte_count", "duration", "one_line", "say"]
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes, to a minute if it takes minutes.
-
-    Args:
-        seconds: Not negative.
+    """Return a duration as text, in two or three digits.
 
     Examples:
         >>> duration(48.3), duration(200), duration(9000)
@@ -25,10 +22,7 @@ def duration(seconds: float) -> str:
 
 
 def byte_count(number: float) -> str:
-    """Say how many bytes there are, in two digits or three.
-
-    Args:
-        number: Not negative.
+    """Return a number of bytes as text, in two or three digits.
 
     Examples:
         >>> byte_count(258_300_000), byte_count(3_260_000_000)
@@ -41,10 +35,7 @@ def byte_count(number: float) -> str:
 
 
 def one_line(error: BaseException | None) -> str:
-    r"""Say what is wrong in one line.
-
-    Args:
-        error: Its text may have several.
+    r"""Return the message of an error in one line, or its type if there is no message.
 
     Examples:
         >>> one_line(ValueError("one thing,\nand another")), one_line(MemoryError())
@@ -54,10 +45,6 @@ def one_line(error: BaseException | None) -> str:
 
 
 def say(line: str) -> None:
-    """Write a line to standard output; what its encoding does not have is escaped.
-
-    Args:
-        line: May name files, whose names may be of another encoding.
-    """
+    """Print a line; characters that the encoding of standard output lacks are escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")

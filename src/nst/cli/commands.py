@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS
 from nst._utils.version import __version__
 from nst.cli.options import DEVICES, add_init, add_options, tile_rows
 from nst.cli.style_spec import FORM

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from nst._engine.processes import launched
+from nst._utils.group import launched
 from nst.callbacks.base import Callback, RunState
 from nst.cli.options import recipe
 from nst.images import ImageLike, save_image

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch.map import MapResult
-from nst._engine.processes import ProcessLost, launched, process_group
 from nst._record.replay import recorded_extractor
+from nst._utils.group import ProcessLost, launched, process_group
 from nst._utils.memory import is_exhausted
 from nst._utils.text import one_line, say
 from nst.callbacks.base import Callback
@@ -91,10 +91,10 @@ def _on_several(options: argparse.Namespace) -> int:
             "`--estimate` is no work for several processes, which would disturb each other. Leave "
             "out torchrun."
         )
-    with process_group() as ranks:
-        if not ranks.leads:
+    with process_group() as group:
+        if group.rank > 0:
             vars(options).update(quiet=True, page=None)
-        with _warnings_shown() if ranks.leads else nullcontext():
+        with _warnings_shown() if group.rank == 0 else nullcontext():
             return _COMMANDS[options.command](options) or 0
 
 

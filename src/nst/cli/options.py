@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS
 from nst.color import COLOR_METHODS
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.losses import LOSSES, Loss, TotalVariationLoss

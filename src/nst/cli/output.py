@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from nst._engine.processes import Ranks
+from nst._utils.group import Group
 from nst._utils.text import say
 from nst.result import StyleTransferResult
 
@@ -27,7 +27,7 @@ def deliver(result: StyleTransferResult, options: argparse.Namespace) -> None:
     Raises:
         OSError: As `keep`.
     """
-    if not Ranks.found().leads:
+    if Group.current().rank > 0:
         return
     saved = keep(result.save, options.output)
     if not options.quiet:

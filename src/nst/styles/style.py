@@ -1,4 +1,4 @@
-"""A style: a reference picture, what part it has in the blend, and where it goes."""
+"""A style: a reference picture, its weight in the blend, and where it goes."""
 
 from __future__ import annotations
 
@@ -20,36 +20,35 @@ from nst.styles.statistics import StyleStatistics
 
 __all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
 
-
-_LARGEST = 1e100  # whose multiples are numbers still
+_LARGEST = 1e100  # multiples of it are still finite
 
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """A picture to take the manner from.
+    """A reference picture, from which the style is learned.
 
     Masks are pictures, too: white counts, black does not, gray counts in part. They may have any
-    size in the proportions of their picture. `"alpha"` takes the picture's own transparency.
+    size in the proportions of their picture. `"alpha"` uses the picture's own transparency.
 
-    Instead of the picture, statistics of it will do that `StyleTransfer.capture` has made: they can
-    be saved, and used without the painting for any number of photographs. What mask, scale and
-    rotation say is then already part of them.
+    In place of the picture, pass statistics that `StyleTransfer.capture` returned: they can be
+    saved, and used for any number of photographs without the painting. They already include mask,
+    scale and rotation.
 
     Args:
         image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
-        weight: Its share among the styles of its region; only the ratio matters.
-        region: Where on the *content* it goes; None for everywhere. Styles of the same region (the
-            same path or object) are blended there. Where regions overlap, both have their say;
-            what none covers is held by the content loss alone.
-        mask: Which part of the *style* to learn from; None for all of it.
-        scale: How large its strokes are, relative to the result: the picture is used at this share
-            of the result's size. It is never enlarged.
-        rotation: By how many degrees it is turned, counterclockwise, and its strokes with it.
+        weight: Weight among the styles of the same region; only ratios matter.
+        region: Part of the *content* to which the style applies; None for all of it. Styles of one
+            region (the same path or object) are blended there. Where regions overlap, all of them
+            apply; areas outside every region are constrained only by the content loss.
+        mask: Part of the *style* to learn from; None for all of it.
+        scale: Size of its strokes, relative to the result: the picture is used at this share of
+            the result's size. It is never enlarged.
+        rotation: Degrees by which the picture, and so its strokes, is rotated counterclockwise.
 
     Raises:
-        ValueError: The weight is negative, the scale not positive, or a number not finite; a
-            mask, scale or rotation of captured statistics.
-        TypeError: A number is none.
+        ValueError: The weight is negative, the scale is not positive, or a number is not finite;
+            or a mask, scale or rotation is given for captured statistics.
+        TypeError: A number has another type.
 
     Examples:
         >>> from PIL import Image
@@ -66,7 +65,7 @@ class Style:
     rotation: float = 0.0
 
     def __post_init__(self) -> None:
-        # Zero is fine as long as another style has some weight.
+        # A weight of 0 is fine as long as another style has a positive one.
         object.__setattr__(self, "weight", non_negative("weight", self.weight))
         object.__setattr__(self, "scale", non_negative("scale", self.scale, _LARGEST))
         if self.scale == 0:
@@ -76,32 +75,25 @@ class Style:
         if not math.isfinite(self.rotation):
             raise ValueError(f"`rotation` is {self.rotation!r}; it must be finite.")
         if isinstance(self.image, StyleStatistics):
-            for name, changed in (
-                ("mask", self.mask is not None),
-                ("scale", self.scale != 1),
-                ("rotation", self.rotation != 0),
-            ):
-                if changed:
+            changed = {"scale": self.scale != 1, "rotation": self.rotation != 0}
+            for name, is_changed in {"mask": self.mask is not None, **changed}.items():
+                if is_changed:
                     raise ValueError(
                         f"`{name}` cannot be changed in a style that is captured. Capture the "
                         f"painting with it: transfer.capture(Style(painting, {name}=...))."
                     )
 
     def size_at(self, size: int) -> int:
-        """Return at most how many pixels long the longer side is used.
-
-        Args:
-            size: The longer side of the picture being painted.
-        """
+        """Return the longer side of the picture, in pixels, for a result of that size."""
         return max(1, round(size * self.scale))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the captured statistics to a file; about a megabyte for each size.
+        """Write the captured statistics to a file, about a megabyte for each size.
 
-        Weight and region are not part of it.
+        Weight and region are not stored.
 
         Args:
-            path: Where to; the suffix is yours to choose, `.nst` by custom.
+            path: Path of the file; any suffix, `.nst` by convention.
 
         Returns:
             The file written.
@@ -120,7 +112,7 @@ class Style:
         """
         if not isinstance(self.image, StyleStatistics):
             raise ValueError(
-                "`style` is a picture, of which no statistics are known yet. Capture it first: "
+                "`style` is a picture without statistics. Capture it first: "
                 "transfer.capture(style).save(path)."
             )
         return self.image.save(path)
@@ -135,7 +127,7 @@ class Style:
     ) -> Style:
         """Read a style that `save` wrote.
 
-        It serves transfers with the network, the kinds of style loss and the layers that it was
+        It works in transfers with the network, the types of style loss and the layers that it was
         captured with; others refuse it before the run.
 
         Args:
@@ -145,28 +137,28 @@ class Style:
 
         Raises:
             FileNotFoundError: There is no file.
-            ValueError: It is no style file, of another version, or damaged.
+            ValueError: It is not a style file, of another version, or damaged.
         """
         return cls(StyleStatistics.load(path), weight=weight, region=region)
 
     @property
     def region_key(self) -> Hashable:
-        """What styles of the same region have in common."""
-        if self.region is None or isinstance(self.region, (str, os.PathLike)):
-            return None if self.region is None else str(self.region)
-        return id(self.region)
+        """A key that styles of the same region share."""
+        if self.region is None:
+            return None
+        return str(self.region) if isinstance(self.region, (str, os.PathLike)) else id(self.region)
 
 
 class Painting(NamedTuple):
-    """A style's picture, read, and what counts of it."""
+    """The pixels of a style's picture, and their mask."""
 
     pixels: Tensor
     """`(1, 3, H, W)`."""
     mask: Tensor | None
-    """`(1, 1, H, W)`; None if all of it counts."""
+    """`(1, 1, H, W)`; None if all pixels count."""
 
     def rotated(self, degrees: float) -> Painting:
-        """Return the painting turned counterclockwise; corners that stay empty do not count."""
+        """Return the painting rotated counterclockwise; the empty corners are masked."""
         if degrees % 360 == 0:
             return self
         if degrees % 90 == 0:
@@ -176,10 +168,10 @@ class Painting(NamedTuple):
         mask = torch.ones_like(self.pixels[:, :1]) if self.mask is None else self.mask
         bilinear = TF.InterpolationMode.BILINEAR
         both = torch.cat([self.pixels, mask], dim=1)
-        turned = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
-        # Only whole pixels: at the rim, the color is half that of the empty corner.
+        rotated = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
+        # Only whole pixels: at the edge, half of the color is that of the empty corner.
         inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
-        return Painting(turned[:, :3], turned[:, 3:] * (inside > 0.999))
+        return Painting(rotated[:, :3], rotated[:, 3:] * (inside > 0.999))
 
     def resized(self, size: int) -> Painting:
         """Return the painting with its longer side at most `size` pixels."""
@@ -191,18 +183,9 @@ StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
 
 
 def as_styles(style: StyleLike) -> list[Style]:
-    """Bring one style or several, given as `Style` or as pictures, to one form.
-
-    Args:
-        style: What `StyleTransfer.run` takes.
-
-    Raises:
-        ValueError: No styles, or a region whose weights are all zero.
-    """
-    # Only these two count as several: an array, for one, is a single picture.
-    several = (
-        list(style) if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
-    )
+    """Return a list of styles from one style or several; a region needs a positive weight."""
+    # Only lists and tuples are several styles: an array, for one, is a single picture.
+    several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
     if not styles:
         raise ValueError("`style` is empty; pass at least one picture.")
@@ -215,19 +198,13 @@ def as_styles(style: StyleLike) -> list[Style]:
 
 
 def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
-    """Read a mask for a picture.
+    """Return the mask of a picture, `(1, 1, H, W)` in [0, 1]; None if all of the picture counts.
 
     Args:
         source: A picture, or `"alpha"`.
-        picture: What it belongs to, `(N, 3, H, W)`.
-        alpha: The transparency of that picture, if it has any.
-        name: What the mask is called in messages.
-
-    Returns:
-        `(1, 1, H, W)` in [0, 1]; None if all of the picture counts.
-
-    Raises:
-        ValueError: Its proportions are not the picture's, it is a batch, or it is all zero.
+        picture: The picture that is masked, `(N, 3, H, W)`.
+        alpha: Transparency of that picture, if it has any.
+        name: Name of the mask in messages.
     """
     if isinstance(source, str) and source == "alpha":
         mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
@@ -238,7 +215,7 @@ def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: st
             f"`{name}` is a batch of {len(mask)} pictures; a mask is one. Pass one of them."
         )
     (height, width), (rows, columns) = picture.shape[-2:], mask.shape[-2:]
-    # The same proportions, but for the rounding of a side to whole pixels.
+    # The same proportions, except for rounding to whole pixels.
     if abs(rows * width - columns * height) > max(height, width, rows, columns):
         raise ValueError(
             f"`{name}` is {rows}x{columns} pixels, but its picture is {height}x{width}. "

@@ -1,0 +1,96 @@
+"""Check a value of unknown origin against a schema.
+
+A schema is a rule, and a rule is one of:
+
+- a type: `str`, `bool`, `int` (of 64 bits), `float` (any finite number), or `Tensor`;
+- a function of a name and a value that raises, such as those of `nst._utils.checks`;
+- `[rule]`: a list or tuple whose items follow the rule;
+- `{"name": rule}`: a mapping that has these names, and possibly others; `"name?"` is optional;
+- `{str: rule}`: a mapping from any names;
+- `(constant, ..., rule)`: one of the constants, or what follows the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from nst._utils.checks import at_least, one_of
+
+__all__ = ["Rule", "check", "choice", "whole"]
+
+Rule: TypeAlias = Any
+
+_TYPES: dict[type, tuple[Any, str]] = {
+    str: (str, "a string"),
+    bool: (bool, "True or False"),
+    int: (int, "a whole number of 64 bits"),
+    float: ((int, float), "a finite number"),
+    Tensor: (Tensor, "a tensor"),
+}
+
+
+def check(value: Any, rule: Rule, where: str = "") -> None:
+    """Raise if a value does not follow a rule; the message names the part that does not.
+
+    Raises:
+        TypeError: A part is of another type.
+        ValueError: A part is missing or out of range.
+    """
+    if isinstance(rule, tuple):
+        *constants, rule = rule
+        if not any(type(value) is type(each) and value == each for each in constants):
+            check(value, rule, where)
+    elif isinstance(rule, list):
+        _expect(isinstance(value, (list, tuple)), where, value, "a list")
+        for i, each in enumerate(value):
+            check(each, rule[0], f"{where}[{i}]")
+    elif isinstance(rule, dict):
+        _expect(isinstance(value, Mapping), where, value, "a mapping from names to values")
+        _check_parts(value, rule, where)
+    elif rule in _TYPES:
+        kind, noun = _TYPES[rule]
+        right = isinstance(value, kind) and (rule is bool or not isinstance(value, bool))
+        if right and rule is int:
+            right = -(2**63) <= value < 2**64
+        _expect(right and (rule is not float or math.isfinite(value)), where, value, noun)
+    else:
+        rule(where, value)
+
+
+def _check_parts(value: Mapping[Any, Any], rules: Mapping[Any, Rule], where: str) -> None:
+    if str in rules:
+        for key, each in value.items():
+            check(key, str, f"a name in {where}")
+            check(each, rules[str], f"{where}[{key!r}]")
+        return
+    for name, rule in rules.items():
+        optional, name = name.endswith("?"), name.removesuffix("?")
+        if name in value:
+            check(value[name], rule, f"{where}.{name}" if where else name)
+        elif not optional:
+            raise ValueError(f"{f'`{where}`' if where else 'it'} lacks {name!r}, which is needed.")
+
+
+def _expect(right: bool, where: str, value: Any, noun: str) -> None:
+    if not right:
+        raise TypeError(f"`{where}` is {value!r}; it must be {noun}.")
+
+
+def whole(lowest: int) -> Callable[[str, Any], None]:
+    """Return the rule for a whole number that is not below the lowest allowed."""
+
+    def rule(name: str, value: Any) -> None:
+        check(value, int, name)
+        at_least(name, value, lowest)
+
+    return rule
+
+
+def choice(choices: Iterable[Any]) -> Callable[[str, Any], Any]:
+    """Return the rule for one of the choices."""
+    known = tuple(choices)
+    return lambda name, value: one_of(name, value, known)

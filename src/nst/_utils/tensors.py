@@ -1,0 +1,206 @@
+"""Plain values and tensors in a file.
+
+`torch.save` writes the file. It may come from a stranger, so it is checked before `torch.load`
+reads it: nothing in it is executed, and it takes no more memory than its size.
+"""
+
+from __future__ import annotations
+
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from nst._utils.checks import file_path
+from nst._utils.files import write_whole
+from nst._utils.memory import is_exhausted
+from nst._utils.schema import Rule, check
+
+__all__ = ["FileFormat", "check_values"]
+
+_DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
+_DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
+
+# All that `torch.save` needs for plain values and tensors. `torch.load` takes more.
+_OPCODES = re.compile(
+    r"PROTO|STOP|MARK|NONE|NEW(TRUE|FALSE)|BININT[12]?|LONG1|BINFLOAT|BINUNICODE|TUPLE[123]?|"
+    r"EMPTY_(LIST|TUPLE|DICT)|APPENDS?|SETITEMS?|(LONG_)?BIN(PUT|GET)|BINPERSID|REDUCE"
+)
+_GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2|torch \w+Storage")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A kind of file, which holds one value."""
+
+    name: str
+    """Name of the kind in messages."""
+    version: int
+    schema: Rule
+    """Rule that the value follows; see `nst._utils.schema`."""
+    remedy: str
+    """End of the message for a file that cannot be read."""
+
+    def write(self, path: Path, value: Any, *, sole_writer: bool = False) -> None:
+        """Write a value as `write_whole` does; raises as `check_values` and `write_whole` do."""
+        owned = _copy(value, "value", _owner())
+        content = {"format": f"nst {self.name}", "version": self.version, "value": owned}
+        write_whole(path, lambda file: _save(content, file), sole_writer=sole_writer)
+
+    def read(self, path: str | os.PathLike[str], part: str | None = None) -> Any:
+        """Return what `write` wrote, tensors on the CPU.
+
+        With the name of a part, return only that part, and do not read tensors outside of it. Any
+        other file is refused by a `ValueError`, and too little memory is a `MemoryError`.
+        """
+        path = file_path("path", path)
+        if not path.is_file():
+            raise FileNotFoundError(f"`path` is {str(path)!r}, which is not a file. Check it.")
+        try:
+            _check_archive(path, tensors=part is None)
+            # torch cannot map a file whose name is not UTF-8.
+            mmap = str(path).encode(errors="ignore") == os.fsencode(path)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            header = content["format"], content["version"]
+            if header != (f"nst {self.name}", self.version):
+                raise ValueError(f"its format is {header}")
+            value, rule = content["value"], self.schema
+            if part is not None:
+                value, rule = value[part], rule[part]
+            value = _copy(value, "value", _budget(path.stat().st_size))
+            check(value, rule)
+            return value
+        except PermissionError:
+            raise
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise self.refusal(path, error) from error
+
+    def refusal(self, path: str | os.PathLike[str], error: Exception) -> ValueError | MemoryError:
+        """Return the error to raise for a file that cannot be used because of another error."""
+        what = f"`path` is {os.fsdecode(path)!r}, which"
+        if isinstance(error, MemoryError) or is_exhausted(error):
+            return MemoryError(
+                f"{what} needs more memory than is free. Use a machine that has it, or close "
+                "other programs."
+            )
+        return ValueError(
+            f"{what} cannot be read ({error}); it must be a {self.name} of version {self.version}. "
+            f"{self.remedy}"
+        )
+
+
+def check_values(name: str, value: Any) -> None:
+    """Raise `TypeError` for a value that cannot be written.
+
+    None, booleans, numbers, strings and dense tensors can, and lists, tuples, and mappings from
+    strings or whole numbers, of such values.
+    """
+    _copy(value, name, lambda part: part)
+
+
+def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
+    """Return a copy made of plain values, and of what `take` returns for each tensor."""
+    if isinstance(value, Tensor) and (
+        value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta
+    ):
+        raise TypeError(
+            f"`{where}` is a tensor of {value.dtype}, {value.layout}, {value.device}; it must be "
+            "dense, have values, and be of a usual type."
+        )
+    value = take(value)
+    if value is None or isinstance(value, (bool, Tensor)):
+        return value
+    if isinstance(value, (int, float)):  # NumPy's numbers would be pickled as objects
+        return int(value) if isinstance(value, int) else float(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, (list, tuple)):
+        items = [_copy(each, f"{where}[{i}]", take) for i, each in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"`{where}` is a {type(value).__name__}, which cannot be stored without pickling it. "
+            "Use plain values and tensors."
+        )
+    for key in value:
+        if isinstance(key, bool) or not isinstance(key, (int, str)):
+            raise TypeError(f"`{where}` has the key {key!r}; keys must be strings or integers.")
+    return {
+        _copy(key, where, take): _copy(each, f"{where}[{key!r}]", take)
+        for key, each in value.items()
+    }
+
+
+def _owner() -> Callable[[Any], Any]:
+    """Return a function that gives a tensor memory of its own.
+
+    `torch.save` stores the whole memory behind a view, and stores shared memory only once.
+    """
+    seen: set[int] = set()
+
+    def take(part: Any) -> Any:
+        if not isinstance(part, Tensor):
+            return part
+        tensor = part.detach().as_subclass(Tensor).cpu()
+        memory = tensor.untyped_storage()
+        if memory.nbytes() != tensor.nbytes or memory.data_ptr() in seen:
+            tensor = tensor.clone()
+        seen.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    return take
+
+
+def _budget(size: int) -> Callable[[Any], Any]:
+    """Return a function that copies tensors from a mapped file into memory.
+
+    It raises as soon as all parts together are larger than the file, which may repeat a part.
+    """
+
+    def take(part: Any) -> Any:
+        nonlocal size
+        size -= 1 + (part.nbytes if isinstance(part, Tensor) else 0)
+        if size < 0:
+            raise ValueError("it has parts that repeat")
+        return part.detach().clone() if isinstance(part, Tensor) else part
+
+    return take
+
+
+def _save(content: Any, file: BinaryIO) -> None:
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:  # torch's own, which hides what the file raised
+        raise error.__context__ or OSError(str(error)) from None
+
+
+def _check_archive(path: Path, *, tensors: bool) -> None:
+    """Raise if a file holds more than plain values and tensors, or, with `tensors`, is damaged."""
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        # Either could fill the memory.
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts overlap")
+        # torch ignores case, and takes a file with `constants.pkl` for a program.
+        names = {part.filename.lower() for part in parts}
+        alone = len(names) == len(parts) and all(name.startswith("archive/") for name in names)
+        if not alone or "archive/constants.pkl" in names:
+            raise ValueError("it has other parts than values and tensors")
+        if tensors and archive.testzip() is not None:
+            raise ValueError("its checksum is wrong")
+        pickled = archive.read("archive/data.pkl")
+    for opcode, argument, _ in pickletools.genops(pickled):
+        known = _OPCODES.fullmatch(opcode.name)
+        if opcode.name == "GLOBAL":
+            known = _GLOBALS.fullmatch(str(argument))
+        if not known:
+            raise ValueError(f"it has {argument!r}, which is neither a value nor a tensor")

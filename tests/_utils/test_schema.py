@@ -1,0 +1,68 @@
+"""A value is checked against a schema, and the part that breaks it is named."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from nst._utils.schema import Rule, check, whole
+
+SCHEMA: Rule = {
+    "name": (None, str),
+    "size": ("auto", whole(1)),
+    "weight": float,
+    "done": bool,
+    "layers": [str],
+    "losses": {str: {"type": str}},
+    "target?": torch.Tensor,
+}
+VALID = {
+    "name": None,
+    "size": "auto",
+    "weight": 1,
+    "done": True,
+    "layers": ("relu1_1",),
+    "losses": {"style": {"type": "GramStyleLoss", "more": object()}},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"name": "a", "size": 7, "weight": 0.5, "layers": []}, {"target": torch.ones(1), "x": 1}],
+)
+def test_a_value_that_follows_the_schema_passes(changes: dict[str, Any]) -> None:
+    check({**VALID, **changes}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": 7}, "`name` is 7; it must be a string"),
+        ({"size": "small"}, "`size` is 'small'; it must be a whole number"),
+        ({"size": True}, "`size` is True; it must be a whole number"),
+        ({"size": 2**64}, "it must be a whole number of 64 bits"),
+        ({"size": 0}, "`size` is 0; it must be at least 1"),
+        ({"weight": math.nan}, "`weight` is nan; it must be a finite number"),
+        ({"weight": False}, "`weight` is False; it must be a finite number"),
+        ({"weight": "1"}, "`weight` is '1'; it must be a finite number"),
+        ({"done": 1}, "`done` is 1; it must be True or False"),
+        ({"layers": "relu1_1"}, "`layers` is 'relu1_1'; it must be a list"),
+        ({"layers": ["relu1_1", 2]}, r"`layers\[1\]` is 2; it must be a string"),
+        ({"losses": []}, r"`losses` is \[\]; it must be a mapping"),
+        ({"losses": {1: {}}}, "`a name in losses` is 1; it must be a string"),
+        ({"losses": {"a": {"type": None}}}, r"`losses\['a'\].type` is None; it must be a string"),
+        ({"losses": {"a": {}}}, r"`losses\['a'\]` lacks 'type'"),
+        ({"target": 1}, "`target` is 1; it must be a tensor"),
+    ],
+)
+def test_the_part_that_breaks_the_schema_is_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        check({**VALID, **changes}, SCHEMA)
+
+
+def test_a_missing_part_is_named() -> None:
+    with pytest.raises(ValueError, match="it lacks 'name'"):
+        check({}, SCHEMA)
