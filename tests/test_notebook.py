@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "examples" / "tutorial.ipynb"
-# As in the root conftest.py: few channels, few steps, no paintings that take seconds.
+# As in the root conftest.py: few channels, few steps.
 SMALL_WORLD = """
 from unittest.mock import patch
 import torch
-from PIL import Image
-import nst.cli.samples
 from nst._engine.scales import plan_scales
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
@@ -24,8 +22,6 @@ tiny = Weights(tiny_extractor().state_dict(), "tiny")
 few = lambda size, steps, *scales: plan_scales(min(size, 64), min(steps, 6), *scales)
 patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny).start()
 patch("nst._engine.plan.plan_scales", few).start()
-for name in ("paint", "woodcut"):
-    patch(f"nst.cli.samples.{name}", lambda: Image.new("RGB", (64, 48), "navy")).start()
 """
 
 

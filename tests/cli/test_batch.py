@@ -19,10 +19,9 @@ from PIL import Image
 
 import nst.cli.main
 from nst import MapResult, StyleTransfer, StyleTransferResult, load_image
-from nst.cli.batch import save_all, workers
 from nst.cli.check import Understudy
-from nst.cli.folder import Batch
-from nst.cli.parser import parse
+from nst.cli.commands.batch import save_all, workers
+from nst.cli.main import parse
 from nst.images import read_record
 from nst.testing import tiny_extractor
 
@@ -109,7 +108,7 @@ def test_a_cluster_without_workers_is_refused(capsys: pytest.CaptureFixture[str]
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
         assert command(f"{LINE} --dask {cluster.scheduler_address}") == 2
-    assert "where no workers are; one is needed. Run" in capsys.readouterr().err
+    assert "which has no workers; one is needed. Run" in capsys.readouterr().err
 
 
 def test_dask_is_an_extra(
@@ -135,7 +134,7 @@ def test_what_is_there_is_left_and_what_is_missing_is_made(
     assert Path("out/one.png").stat().st_mtime_ns == before
     told, summary = capsys.readouterr().out.splitlines()
     assert told.startswith("[1/1]") and told.endswith("two.png")
-    assert summary.endswith(", 2 were there already")
+    assert summary.endswith(", 2 skipped because their output exists")
     assert command(LINE) == 0
     assert len(loaded) == 2, "where nothing is to be done, the network is not loaded"
 
@@ -161,7 +160,9 @@ def test_files_of_other_names_are_left_out_with_a_warning(
     assert command(f"{LINE} --quiet") == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "nst: warning: left out what is no picture by its name: Thumbs.db, notes.txt\n"
+    assert (
+        err == "nst: warning: skipped files without the suffix of a picture: Thumbs.db, notes.txt\n"
+    )
 
 
 def test_ctrl_c_keeps_what_is_done_and_not_what_is_half_done(
@@ -198,8 +199,8 @@ def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFix
         yield MapResult(0, "one.png", None, BrokenExecutor("killed"))
         raise BrokenExecutor("`executor` is broken")
 
-    batch = Batch({Path("one.png"): Path("out.png")}, 0)
-    assert save_all(outcomes(), batch, parse(LINE.split())) == 1
+    outputs = {Path("one.png"): Path("out.png")}
+    assert save_all(outcomes(), outputs, 0, parse(LINE.split())) == 1
     assert capsys.readouterr().err == (
         "nst: error: one.png: killed\nnst: error: `executor` is broken\n"
     )
@@ -211,7 +212,7 @@ REFUSED = [
     ("batch photos --style a.png -o a.png", "`--output` is 'a.png', which is a file"),
     ("batch photos --style a.png -o photos", "the folder of the pictures themselves"),
     ("batch photos --style a.png -o no/out", "`--output` is 'no/out', whose folder does not"),
-    ("batch empty --style a.png -o out", "`FOLDER` is 'empty', which has no pictures in it"),
+    ("batch empty --style a.png -o out", "`FOLDER` is 'empty', which contains no pictures"),
     ("batch photos --style missing.png -o out", "`style[0]` is 'missing.png'"),
     (f"{LINE} --where missing.png", "`--where` is 'missing.png'"),
     (f"{LINE} --workers 0", "`--workers` is 0"),
@@ -263,7 +264,7 @@ def test_nothing_that_is_read_is_written_over(
         make_link(folder / source, "out/two.png")
         before = Path(source).read_bytes()
         assert command(f"{LINE} --overwrite") == 2
-        assert "would be written over. Choose another folder" in capsys.readouterr().err
+        assert "would be overwritten. Choose another folder" in capsys.readouterr().err
         assert Path(source).read_bytes() == before
         Path("out/two.png").unlink()
 

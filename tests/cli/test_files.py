@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the network is loaded")
 
-    monkeypatch.setattr("nst.cli.parts.FeatureExtractor", load)
+    monkeypatch.setattr("nst.cli.build.FeatureExtractor", load)
     return tmp_path
 
 

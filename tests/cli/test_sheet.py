@@ -1,63 +1,59 @@
-"""Contact sheets."""
+"""The cells of a contact sheet."""
 
 from __future__ import annotations
 
+from argparse import Namespace
+
 import pytest
-import torch
-from torch import Tensor
 
-from nst.cli.sheet import contact_sheet
-
-COLORS = [0.1, 0.3, 0.5, 0.7, 0.9, 0.2]
+from nst.cli.commands.sheet import make_table
+from nst.cli.main import parse
 
 
-def picture(value: float, height: int = 40, width: int = 60) -> Tensor:
-    return torch.full((1, 3, height, width), value)
+def sheet(varied: str, given: str = "") -> Namespace:
+    return parse(["sheet", "photo.png", "a.png", "-o", "out.png", *given.split(), *varied.split()])
 
 
-@pytest.mark.parametrize("labels", [False, True])
-def test_every_picture_is_there_whole_and_in_its_place(labels: bool) -> None:
-    rows = [[picture(c) for c in COLORS[:3]], [picture(c) for c in COLORS[3:]]]
-    names = (["one", "two"], ["a", "b", "c"]) if labels else ((), ())
-    sheet = contact_sheet(rows, *names)
-    centers = []
-    for value in COLORS:
-        found = (sheet[0] == value).all(0).nonzero()
-        # Antialiased letters may have the same gray; a picture has its 40 x 60 pixels of it.
-        assert len(found) >= 40 * 60
-        centers.append(found.double().median(0).values)
-    for row in (centers[:3], centers[3:]):
-        assert row[0][1] < row[1][1] < row[2][1]
-        assert row[0][0] == row[1][0] == row[2][0]
-    assert centers[0][0] < centers[3][0]
+def test_one_option_makes_a_row() -> None:
+    table = make_table(sheet("--vary strength=0.5,1,1.5"))
+    assert [cell.strength for cell in table.cells] == [0.5, 1, 1.5]
+    assert table.row_labels == []
+    assert table.column_labels == ["strength 0.5", "strength 1", "strength 1.5"]
 
 
-def test_labels_are_drawn_beside_and_above() -> None:
-    rows = [[picture(0.5), picture(0.5)]]
-    plain, labeled = contact_sheet(rows), contact_sheet(rows, ["row"], ["left", "right"])
-    top = labeled.shape[-2] - plain.shape[-2]
-    side = labeled.shape[-1] - plain.shape[-1]
-    assert top > 0 and side > 0
-    assert float(labeled[..., :top, side:].min()) < 0.5
-    assert float(labeled[..., top:, :side].min()) < 0.5
-    assert torch.equal(labeled[..., top:, side:], plain)
+def test_two_options_make_rows_and_columns() -> None:
+    table = make_table(sheet("--vary size=64,128 --vary seed=1,2,3"))
+    pairs = [(cell.size, cell.seed) for cell in table.cells]
+    assert pairs == [(64, 1), (64, 2), (64, 3), (128, 1), (128, 2), (128, 3)]
+    assert table.row_labels == ["size 64", "size 128"]
+    assert table.column_labels == ["seed 1", "seed 2", "seed 3"]
 
 
-def test_pictures_of_other_sizes_are_brought_to_the_first() -> None:
-    sheet = contact_sheet([[picture(0.5), picture(0.5, 80, 90)]])
-    assert sheet.shape == contact_sheet([[picture(0.5), picture(0.5)]]).shape
+def test_what_is_not_varied_is_as_given() -> None:
+    options = sheet("--vary seed=1,2", "--strength 0.3 --tv 2 --quiet")
+    for cell in make_table(options).cells:
+        assert {**vars(options), "seed": cell.seed} == vars(cell)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
-def test_small_and_narrow_pictures_have_room_for_nothing_but_work(size: tuple[int, int]) -> None:
-    sheet = contact_sheet([[picture(0.5, *size)]], ["a long label"], ["another long label"])
-    assert bool(((sheet >= 0) & (sheet <= 1)).all())
+def test_styles_are_varied_in_place_of_those_given() -> None:
+    table = make_table(sheet("--vary style=b.png;c.png,scale=2", "--style d.png"))
+    assert [cell.styles for cell in table.cells] == [["b.png"], ["c.png,scale=2"]]
 
 
-def test_bad_tables_are_refused() -> None:
-    with pytest.raises(ValueError, match="`rows` must hold pictures"):
-        contact_sheet([])
-    with pytest.raises(ValueError, match="`rows` must hold pictures"):
-        contact_sheet([[picture(0.1)], []])
-    with pytest.raises(ValueError, match="`column_labels` has 1 for 2"):
-        contact_sheet([[picture(0.1)] * 2], [], ["one"])
+def test_an_option_is_varied_once() -> None:
+    with pytest.raises(ValueError, match="`--vary` names 'strength' twice; give two different"):
+        make_table(sheet("--vary strength=0.5,1 --vary strength=1,2"))
+
+
+def test_two_styles_are_blended_in_a_cell() -> None:
+    table = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
+    assert [cell.styles for cell in table.cells][1] == ["a.png", "d.png"]
+
+
+@pytest.mark.parametrize("option", ["output", "config", "content", "quiet", "vary", "strengt"])
+def test_what_makes_no_other_picture_cannot_be_varied(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        make_table(sheet(f"--vary {option}=a,b"))
+    assert f"--{option}=a; see nst sheet --help" in capsys.readouterr().err

@@ -404,7 +404,7 @@ def command(
 def test_the_command_line_saves_elsewhere_if_its_folder_has_vanished(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nst.cli.main.make_callbacks", lambda options: [Removes()])
+    monkeypatch.setattr("nst.cli.build.make_callbacks", lambda options: [Removes()])
     assert nst.cli.main.main(command) == 2
     message = capsys.readouterr().err
     assert "whose folder does not exist" in message
@@ -442,7 +442,7 @@ def test_the_command_line_tells_an_error_in_a_line_and_saves_what_was_painted_be
             if state.step == 3:
                 raise error
 
-    monkeypatch.setattr("nst.cli.main.make_callbacks", lambda options: [Fails()])
+    monkeypatch.setattr("nst.cli.build.make_callbacks", lambda options: [Fails()])
     assert nst.cli.main.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(f"nst: error: {told}", line)

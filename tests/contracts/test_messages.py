@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import nst
-from nst.cli.commands import make_parsers
+from nst.cli.main import make_parsers
 
 ROOT = Path(nst.__file__).parent
 
@@ -43,7 +43,6 @@ OTHERWISE = (
     "its ",
     "{type(error).__name__}: {error}",
     "{error} The picture is in ",
-    "{text!r} is not made of whole numbers, such as 256,512",
     "{text!r}",
     "the module {name!r} cannot be imported: ",
     "{self.name}: {promise}",

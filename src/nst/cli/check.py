@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from nst._utils.hashing import hash_network
 from nst.callbacks.base import Callback, RunState
+from nst.cli.derived import given
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
-
-__all__ = ["Act", "Understudy", "rehearse"]
 
 Act: TypeAlias = Callable[[nn.Module, list[Style], list[Callback]], object]
 """What a command does with a network, styles and callbacks."""
@@ -35,7 +34,7 @@ class Understudy(FeatureExtractor):
         padding: As in `FeatureExtractor`.
     """
 
-    def __init__(self, pooling: Pooling, padding: Padding) -> None:
+    def __init__(self, pooling: Pooling = "max", padding: Padding = "zeros") -> None:
         nn.Module.__init__(self)  # not FeatureExtractor's, which loads the weights
         self.weights, self.pooling, self.padding = "none", pooling, padding
         self.winograd = False
@@ -66,7 +65,7 @@ def rehearse(act: Act, styles: Sequence[Style], options: argparse.Namespace) -> 
         TypeError: As the library does.
         ValueError: As the library does.
     """
-    network = Understudy(options.pooling, options.padding)
+    network = Understudy(**given(options, ("pooling", "padding")))
     with _silence():  # what is worth a warning is said again by the act itself
         act(network, [_captured_with(network, style) for style in styles], [_End()])
 

@@ -1,0 +1,69 @@
+"""`nst capture`: save a style to a file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from torch import nn
+
+from nst.callbacks.base import Callback
+from nst.cli import arguments, build
+from nst.cli.check import rehearse
+from nst.cli.files import check_files
+from nst.cli.output import report_path
+from nst.cli.styles import FORM, parse_styles
+from nst.styles.style import Style
+from nst.transfer import StyleTransfer
+
+_OF_RUNS = ("num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "capture",
+        help="save a style to a file, without the painting",
+        description="Save the statistics of STYLE, for the losses and the network chosen here.",
+        epilog=f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}.",
+    )
+    parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
+    arguments.add_output(parser)
+    about = "longer sides of the pictures to stylize (default: the scales of --size)"
+    parser.add_argument("--sizes", type=_whole_numbers, metavar="N,N", help=about)
+    arguments.add_quiet(parser)
+    arguments.add_options(parser, StyleTransfer.capture, without=_OF_RUNS)
+    parser.set_defaults(run=run, complete=_check)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers, such as 256,512"
+        ) from None
+
+
+def _check(options: argparse.Namespace) -> None:
+    for flag, name in (("--size", "size"), ("--scales", "num_scales")):
+        if options.sizes is not None and name in options:
+            options.parser.error(f"`{flag}` has no effect with `--sizes`; leave it out")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Capture the style."""
+    check_files(options)
+    (style,) = parse_styles(options.styles)
+    if style.weight != 1 or style.region is not None:
+        raise ValueError(
+            f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
+            "does not store. Give it where the file is used."
+        )
+
+    def capture(network: nn.Module, styles: list[Style], _: list[Callback]) -> Style:
+        return build.make_transfer(options, network).capture(styles[0], options.sizes)
+
+    rehearse(capture, [style], options)
+    captured = capture(build.load_network(options), [style], [])
+    report_path(captured.save(options.output), options)

@@ -1,0 +1,58 @@
+"""`nst stylize`: stylize a photograph."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+from nst._utils.text import say
+from nst.cli import arguments, build
+from nst.cli.check import rehearse
+from nst.cli.files import check_files
+from nst.cli.output import save_result
+from nst.cli.styles import FORM, parse_styles
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "stylize",
+        help="stylize a photograph",
+        description="Repaint CONTENT in the style of STYLE; several styles are blended.",
+        epilog=f"STYLE is {FORM}.",
+    )
+    arguments.add_pictures(parser)
+    parser.add_argument("--content", dest="photograph", help=argparse.SUPPRESS)  # for --config
+    arguments.add_output(parser, required=False)  # --config may have it
+    about = "options in a TOML file; those on the command line win"
+    parser.add_argument("--config", metavar="FILE", help=about)
+    group = parser.add_mutually_exclusive_group()
+    about = "estimate time and memory, then exit"
+    group.add_argument("--estimate", action="store_true", help=about)
+    arguments.add_quiet(group)
+    arguments.add_checkpoint(parser)
+    arguments.add_watching(parser)
+    arguments.add_options(parser)
+    parser.set_defaults(run=run, complete=_complete)
+
+
+def _complete(options: argparse.Namespace) -> None:
+    options.content = options.content or options.photograph
+    arguments.require_pictures(options)
+    arguments.require_checkpoint(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Stylize the photograph, or estimate how long that would take."""
+    check_files(options)
+    styles, callbacks = parse_styles(options.styles), build.make_callbacks(options)
+    paint = partial(build.run_transfer, options, options.content)
+    rehearse(paint, styles, options)
+    if options.estimate:
+        transfer = build.make_transfer(options, build.load_network(options))
+        say(str(transfer.estimate(options.content, styles)))
+        return
+    with build.live_page(options) as page:
+        result = paint(build.load_network(options), styles, [*page, *callbacks])
+        save_result(result, options)

@@ -1,0 +1,65 @@
+"""`nst synthesize`: make a texture from a style."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from torch import nn
+
+from nst.callbacks.base import Callback
+from nst.cli import arguments, build
+from nst.cli.check import rehearse
+from nst.cli.files import check_files
+from nst.cli.output import save_result
+from nst.cli.styles import FORM, parse_styles
+from nst.result import StyleTransferResult
+from nst.styles.style import Style
+from nst.transfer import StyleTransfer
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "synthesize",
+        help="make a texture: a style without a photograph",
+        description="Make a texture in the style of STYLE; several styles are blended.",
+        epilog=f"STYLE is {FORM.replace('[@REGION]', '')}.",
+    )
+    parser.add_argument("styles", metavar="STYLE", nargs="+", help="one painting or more")
+    arguments.add_output(parser)
+    for name in ("--height", "--width"):
+        about = "in pixels (default: the style's proportions)"
+        parser.add_argument(name, type=int, metavar="N", help=about)
+    arguments.add_checkpoint(parser)
+    arguments.add_watching(parser)
+    arguments.add_quiet(parser)
+    arguments.add_options(parser, StyleTransfer.synthesize)
+    parser.set_defaults(run=run, complete=_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    arguments.require_checkpoint(options)
+    if (options.height is None) != (options.width is None):
+        options.parser.error("`--height` and `--width` require each other; give both or neither")
+    if options.height is not None and "size" in options:
+        options.parser.error("`--size` has no effect with `--height` and `--width`; leave it out")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make the texture."""
+    check_files(options)
+    styles, callbacks = parse_styles(options.styles), build.make_callbacks(options)
+    shape = None if options.height is None else (options.height, options.width)
+
+    def paint(
+        network: nn.Module, styles: list[Style], callbacks: list[Callback]
+    ) -> StyleTransferResult:
+        transfer = build.make_transfer(options, network)
+        others = build.run_arguments(options)
+        return transfer.synthesize(styles, shape, callbacks=callbacks, **others)
+
+    rehearse(paint, styles, options)
+    with build.live_page(options) as page:
+        result = paint(build.load_network(options), styles, [*page, *callbacks])
+        save_result(result, options)
