@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 
 import nst.cli.main
-from nst import FeatureExtractor, StyleTransfer
-from nst.cli.check import Understudy
+from nst import StyleTransfer
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.losses.kinds import SummaryLoss
 from nst.testing import tiny_extractor
@@ -147,13 +146,3 @@ def test_what_is_well_asked_for_passes_the_rehearsal_and_leaves_no_trace(
         nst.cli.main.main(line.split())
     assert capsys.readouterr() == ("", "")
     assert sorted(folder.iterdir()) == before
-
-
-def test_the_understudys_features_are_as_large_as_the_networks(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.undo()
-    images, layers = torch.rand(2, 3, 37, 50), FeatureExtractor.layer_names
-    played = Understudy("max", "zeros")(images, layers)
-    for name, feature in tiny_extractor()(images, layers).items():
-        assert played[name].shape[-2:] == feature.shape[-2:], name

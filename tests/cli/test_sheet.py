@@ -15,29 +15,29 @@ def sheet(varied: str, given: str = "") -> Namespace:
 
 
 def test_one_option_makes_a_row() -> None:
-    table = make_table(sheet("--vary strength=0.5,1,1.5"))
-    assert [cell.strength for cell in table.cells] == [0.5, 1, 1.5]
-    assert table.row_labels == []
-    assert table.column_labels == ["strength 0.5", "strength 1", "strength 1.5"]
+    cells, rows, columns = make_table(sheet("--vary strength=0.5,1,1.5"))
+    assert [cell.strength for cell in cells] == [0.5, 1, 1.5]
+    assert rows == []
+    assert columns == ["strength 0.5", "strength 1", "strength 1.5"]
 
 
 def test_two_options_make_rows_and_columns() -> None:
-    table = make_table(sheet("--vary size=64,128 --vary seed=1,2,3"))
-    pairs = [(cell.size, cell.seed) for cell in table.cells]
+    cells, rows, columns = make_table(sheet("--vary size=64,128 --vary seed=1,2,3"))
+    pairs = [(cell.size, cell.seed) for cell in cells]
     assert pairs == [(64, 1), (64, 2), (64, 3), (128, 1), (128, 2), (128, 3)]
-    assert table.row_labels == ["size 64", "size 128"]
-    assert table.column_labels == ["seed 1", "seed 2", "seed 3"]
+    assert rows == ["size 64", "size 128"]
+    assert columns == ["seed 1", "seed 2", "seed 3"]
 
 
 def test_what_is_not_varied_is_as_given() -> None:
     options = sheet("--vary seed=1,2", "--strength 0.3 --tv 2 --quiet")
-    for cell in make_table(options).cells:
+    for cell in make_table(options)[0]:
         assert {**vars(options), "seed": cell.seed} == vars(cell)
 
 
 def test_styles_are_varied_in_place_of_those_given() -> None:
-    table = make_table(sheet("--vary style=b.png;c.png,scale=2", "--style d.png"))
-    assert [cell.styles for cell in table.cells] == [["b.png"], ["c.png,scale=2"]]
+    cells, *_ = make_table(sheet("--vary style=b.png;c.png,scale=2", "--style d.png"))
+    assert [cell.styles for cell in cells] == [["b.png"], ["c.png,scale=2"]]
 
 
 def test_an_option_is_varied_once() -> None:
@@ -46,8 +46,8 @@ def test_an_option_is_varied_once() -> None:
 
 
 def test_two_styles_are_blended_in_a_cell() -> None:
-    table = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
-    assert [cell.styles for cell in table.cells][1] == ["a.png", "d.png"]
+    cells, *_ = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
+    assert [cell.styles for cell in cells][1] == ["a.png", "d.png"]
 
 
 @pytest.mark.parametrize("option", ["output", "config", "content", "quiet", "vary", "strengt"])

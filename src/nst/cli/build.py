@@ -1,10 +1,10 @@
-"""The objects that the options of a command describe."""
+"""What the options of a command describe: the network, the transfer, callbacks; and the run."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -20,11 +20,10 @@ from nst.cli.arguments import NETWORK, RUN, TRANSFER
 from nst.cli.derived import given
 from nst.cli.files import steps_folder
 from nst.cli.losses import change_losses
+from nst.cli.output import save_result
 from nst.extractors.vgg import FeatureExtractor
-from nst.images import ImageLike
 from nst.presets import preset
 from nst.result import StyleTransferResult
-from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
 
@@ -46,20 +45,8 @@ def make_transfer(options: argparse.Namespace, network: nn.Module) -> StyleTrans
     return StyleTransfer(network, **{**arguments, **given(options, TRANSFER)})
 
 
-def run_transfer(
-    options: argparse.Namespace,
-    content: ImageLike,
-    network: nn.Module,
-    styles: list[Style],
-    callbacks: list[Callback],
-) -> StyleTransferResult:
-    """Stylize a photograph."""
-    transfer = make_transfer(options, network)
-    return transfer.run(content, styles, callbacks=callbacks, **run_arguments(options))
-
-
 def run_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `StyleTransfer.run`, except the pictures and callbacks."""
+    """Return the arguments of a run, except the pictures and callbacks."""
     return given(options, RUN)
 
 
@@ -86,3 +73,14 @@ def live_page(options: argparse.Namespace) -> Iterator[list[Callback]]:
         if not options.quiet:
             sys.stderr.write(f"nst: the run is shown at {page.url}\n")
         yield [page]
+
+
+def paint(
+    options: argparse.Namespace, method: Callable[..., StyleTransferResult], *pictures: Any
+) -> None:
+    """Call a method of the transfer, and save its result."""
+    callbacks = make_callbacks(options)
+    with live_page(options) as page:
+        transfer, callbacks = make_transfer(options, load_network(options)), [*page, *callbacks]
+        result = method(transfer, *pictures, callbacks=callbacks, **run_arguments(options))
+        save_result(result, options)

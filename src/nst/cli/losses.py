@@ -66,21 +66,22 @@ def change_losses(losses: dict[str, Loss], options: argparse.Namespace) -> dict[
 
 
 def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
-    changes: dict[str, Any] = {}
-    if layers is not None:
-        changes["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
-    if weight is not None:
-        changes["weight"] = weight
-    if kind is None or kind is type(loss):
-        return type(loss)(**{**loss.settings(), **changes})
+    kind = kind or type(loss)
+    settings: dict[str, Any] = {"weight": loss.weight}
+    if kind is type(loss):
+        settings = loss.settings()
     parameters = inspect.signature(kind).parameters
-    if "layers" not in parameters and layers is not None:
+    if weight is not None:
+        settings["weight"] = weight
+    if layers is not None:
+        settings["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
+    elif "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
+        settings["layers"] = loss.settings()["layers"]
+    if "layers" in settings and "layers" not in parameters:
         raise ValueError(
             f"`layers` cannot be chosen for {kind.__name__}, which compares pixels. Leave them out."
         )
-    if "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
-        changes.setdefault("layers", loss.settings()["layers"])
-    return kind(**{"weight": loss.weight, **changes})
+    return kind(**settings)
 
 
 def _loss_class(reference: str, text: str) -> type[Loss]:

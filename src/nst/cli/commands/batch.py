@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from nst._batch.map import MapResult
 from nst._utils.checks import at_least
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import check_run
 from nst.cli.files import check_inputs
 from nst.cli.styles import FORM, parse_styles
 from nst.images import check_output, read_picture
@@ -63,71 +62,49 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Stylize the pictures, and return 1 if one failed."""
+    """Stylize the pictures, and return the exit status: 1 if one failed."""
     styles = parse_styles(options.styles)
     outputs, num_skipped = find_pictures(options)
     if not outputs:
         return save_all([], outputs, num_skipped, options)
     _check_options(list(outputs), styles, options)
-    with closing(_stylize(list(outputs), styles, options)) as results:
-        return save_all(results, outputs, num_skipped, options)
+    with workers(options) as (executor, settings):
+        transfer = build.make_transfer(options, build.load_network(options))
+        settings = {**settings, **build.run_arguments(options)}
+        with closing(transfer.map(outputs, styles, executor=executor, **settings)) as results:
+            return save_all(results, outputs, num_skipped, options)
 
 
 def _check_options(
     pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
 ) -> None:
     """Refuse what is wrong for all pictures. What is wrong for one is reported by its own run."""
-    refusals = []
-    for picture in _readable(pictures):
-        try:
-            rehearse(partial(build.run_transfer, options, picture), styles, options)
-            return
-        except ValueError as error:
-            refusals.append(error)
-    raise refusals[0]
-
-
-def _readable(pictures: Sequence[Path]) -> Iterator[Tensor]:
-    """Yield some of the pictures, or a gray one if none of them can be read."""
-    is_found = False
+    refusal = None
     for path in pictures[:_NUM_CHECKED]:
         try:
             pixels = read_picture(path).pixels
         except (OSError, ValueError, MemoryError):
             continue
-        is_found = True
-        yield pixels
-    if not is_found:
-        yield torch.full((1, 3, 512, 512), 0.5)
-
-
-def _stylize(
-    pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
-) -> Generator[MapResult, None, None]:
-    with workers(options) as (executor, settings):
-        transfer = build.make_transfer(options, build.load_network(options))
-        yield from transfer.map(
-            pictures,
-            styles,
-            executor=executor,
-            callbacks=build.make_callbacks(options) if executor is None else [],
-            **settings,
-            **build.run_arguments(options),
-        )
+        try:
+            return check_run(options, pixels, styles)
+        except ValueError as error:
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    check_run(options, torch.full((1, 3, 512, 512), 0.5), styles)  # none of them can be read
 
 
 @contextmanager
-def workers(options: argparse.Namespace) -> Iterator[tuple[Executor | None, dict[str, int]]]:
+def workers(options: argparse.Namespace) -> Iterator[tuple[Executor | None, dict[str, Any]]]:
     """Yield the executor that the options ask for, and further arguments of `StyleTransfer.map`."""
     if options.dask is not None:
         try:
-            import distributed
+            distributed: Any = importlib.import_module("distributed")
         except ImportError as error:
             raise ImportError(
                 "`--dask` needs Dask, which is not installed. Run `pip install 'nst[dask]'`."
             ) from error
-        untyped: Any = distributed
-        with untyped.Client(options.dask, set_as_default=False, timeout=10) as client:
+        with distributed.Client(options.dask, set_as_default=False, timeout=10) as client:
             count = sum(client.nthreads().values())
             if count == 0:
                 raise ValueError(
@@ -148,7 +125,7 @@ def workers(options: argparse.Namespace) -> Iterator[tuple[Executor | None, dict
                     process.terminate()
                 raise
     else:
-        yield None, {}
+        yield None, {"callbacks": build.make_callbacks(options)}
 
 
 def save_all(
@@ -159,7 +136,7 @@ def save_all(
 ) -> int:
     """Save pictures as they are finished, report those that failed, and print a summary.
 
-    Returns the exit status, which is 1 if a picture failed.
+    Returns the exit status.
     """
     start, targets = time.perf_counter(), list(outputs.values())
     done = failed = 0
@@ -198,12 +175,12 @@ def find_pictures(options: argparse.Namespace) -> tuple[dict[Path, Path], int]:
     sources: dict[Path, Path] = {}
     for picture in _pictures(folder):
         output = target / f"{picture.stem}.{options.format}"
-        twin = sources.setdefault(output, picture)
-        if twin != picture:
+        if output in sources:
             raise ValueError(
-                f"`FOLDER` has {twin.name!r} and {picture.name!r}, which would both be written to "
-                f"{str(output)!r}. Give one of them another name."
+                f"`FOLDER` has {sources[output].name!r} and {picture.name!r}, which would both be "
+                f"written to {str(output)!r}. Give one of them another name."
             )
+        sources[output] = picture
     target.mkdir(exist_ok=True)
     read = {_identity(Path(path)): name for name, path in inputs}
     read.update({_identity(picture): picture.name for picture in sources.values()})
@@ -219,17 +196,12 @@ def find_pictures(options: argparse.Namespace) -> tuple[dict[Path, Path], int]:
 
 
 def _check_folders(folder: Path, target: Path) -> None:
-    for name, path in (("FOLDER", folder), ("--output", target)):
-        if path.exists() and not path.is_dir():
-            raise NotADirectoryError(f"`{name}` is {str(path)!r}, which is a file. Name a folder.")
-    if not folder.exists():
-        raise FileNotFoundError(
-            f"`FOLDER` is {str(folder)!r}, which does not exist. Check the path."
-        )
-    if not target.exists() and not target.absolute().parent.is_dir():
-        raise FileNotFoundError(
-            f"`--output` is {str(target)!r}, whose folder does not exist. Create "
-            f"{str(target.absolute().parent)!r}."
+    if not folder.is_dir():
+        raise NotADirectoryError(f"`FOLDER` is {str(folder)!r}; it must be a folder that exists.")
+    if not target.is_dir() and (target.exists() or not target.absolute().parent.is_dir()):
+        raise NotADirectoryError(
+            f"`--output` is {str(target)!r}; it must be a folder, or a new one in a folder that "
+            "exists."
         )
     if target.exists() and target.samefile(folder):
         raise ValueError(
@@ -241,9 +213,9 @@ def _pictures(folder: Path) -> list[Path]:
     """Return the files with the suffix of a picture, sorted; warn about others."""
     formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
     suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
-    files = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
-    pictures = sorted(path for path in files if path.suffix.lower() in suffixes)
-    others = sorted(path.name for path in files if path.suffix.lower() not in suffixes)
+    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    pictures = [path for path in files if path.suffix.lower() in suffixes]
+    others = [path.name for path in files if path not in pictures]
     if not pictures:
         raise ValueError(
             f"`FOLDER` is {str(folder)!r}, which contains no pictures. Check the path."

@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from torch import nn
-
-from nst.callbacks.base import Callback
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import weightless
 from nst.cli.files import check_files
 from nst.cli.output import report_path
 from nst.cli.styles import FORM, parse_styles
-from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
 _OF_RUNS = ("num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv")
@@ -60,10 +56,7 @@ def run(options: argparse.Namespace) -> None:
             f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
             "does not store. Give it where the file is used."
         )
-
-    def capture(network: nn.Module, styles: list[Style], _: list[Callback]) -> Style:
-        return build.make_transfer(options, network).capture(styles[0], options.sizes)
-
-    rehearse(capture, [style], options)
-    captured = capture(build.load_network(options), [style], [])
-    report_path(captured.save(options.output), options)
+    with weightless(options, [style]) as (transfer, adopted):
+        transfer.capture(adopted[0], options.sizes)
+    transfer = build.make_transfer(options, build.load_network(options))
+    report_path(transfer.capture(style, options.sizes).save(options.output), options)

@@ -6,21 +6,20 @@ import argparse
 import io
 import sys
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from PIL import Image
-from torch import nn
 
 from nst._engine.processes import launched
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import check_run
 from nst.cli.files import check_files
-from nst.cli.output import save_result
 from nst.cli.sample_images import painting, photograph
 from nst.images import save_image
+from nst.result import StyleTransferResult
 from nst.styles.style import Style
+from nst.transfer import StyleTransfer
 
 # A beginner waits a minute for the steps, and as long again for all else. With fewer than 40
 # steps, there is little of the painting in the picture.
@@ -49,37 +48,41 @@ def run(options: argparse.Namespace) -> None:
     check_files(options)
     content = photograph("chelsea")  # CC0, by Stefan van der Walt
     styles = [Style(Image.open(io.BytesIO(painting("evening"))))]
-    callbacks = build.make_callbacks(options)
-    paint = partial(build.run_transfer, options, content)
-    rehearse(paint, styles, options)
-    with build.live_page(options) as page:
-        network = build.load_network(options)
-        _announce(network, content, styles, options)
-        callbacks = [*page, Preview(options.output, options.quiet), *callbacks]
-        save_result(paint(network, styles, callbacks), options)
+    check_run(options, content, styles)
+
+    def stylize(
+        transfer: StyleTransfer, callbacks: list[Callback], **others: Any
+    ) -> StyleTransferResult:
+        transfer = _announced(transfer, content, styles, options)
+        callbacks = [Preview(options.output, options.quiet), *callbacks]
+        return transfer.run(content, styles, callbacks=callbacks, **others)
+
+    build.paint(options, stylize)
 
 
-def _announce(
-    network: nn.Module, content: Image.Image, styles: list[Style], options: argparse.Namespace
-) -> None:
-    """Report how long the demo takes, and take fewer steps on a slow machine."""
+def _announced(
+    transfer: StyleTransfer,
+    content: Image.Image,
+    styles: list[Style],
+    options: argparse.Namespace,
+) -> StyleTransfer:
+    """Report how long the demo takes; on a slow machine, return a transfer with fewer steps."""
     is_default = options.preset == "default" and not {"num_steps", "size"} & vars(options).keys()
     # Only the first of several processes would measure, and all must take the same steps.
     may_shorten = is_default and not launched()
     if options.quiet and not may_shorten:
-        return
-    transfer = build.make_transfer(options, network)
-    estimate, fewer = transfer.estimate(content, styles), ""
-    steps = affordable_steps(estimate.seconds, transfer.num_steps)
-    if may_shorten and steps < transfer.num_steps:
+        return transfer
+    estimate, remark = transfer.estimate(content, styles), ""
+    all_steps = transfer.num_steps
+    steps = affordable_steps(estimate.seconds, all_steps) if may_shorten else all_steps
+    if steps < all_steps:
         options.num_steps = steps
-        estimate = replace(estimate, seconds=estimate.seconds * steps / transfer.num_steps)
-        fewer = (
-            f", with {steps} steps, because this machine is slow; use `--steps "
-            f"{transfer.num_steps}` for all"
-        )
+        transfer = build.make_transfer(options, transfer.extractor)
+        estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
+        remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
     if not options.quiet:
-        sys.stderr.write(f"this takes {estimate}{fewer}\n")
+        sys.stderr.write(f"this takes {estimate}{remark}\n")
+    return transfer
 
 
 def affordable_steps(seconds: float, num_steps: int) -> int:

@@ -6,7 +6,6 @@ import argparse
 import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import check_run
 from nst.cli.contact_sheet import contact_sheet
 from nst.cli.files import check_files
 from nst.cli.output import report_path, save_or_rescue
@@ -50,30 +49,20 @@ def _complete(options: argparse.Namespace) -> None:
     arguments.require_pictures(options, needs_style=not varies_style)
 
 
-@dataclass(frozen=True)
-class Table:
-    """The runs of a contact sheet."""
-
-    cells: Sequence[argparse.Namespace]
-    """Options of each run, row by row."""
-    row_labels: Sequence[str]
-    """A label for each row; none if there is only one."""
-    column_labels: Sequence[str]
-
-
 def run(options: argparse.Namespace) -> None:
     """Stylize the photograph for each cell, after all cells are checked."""
     check_files(options)
-    table = make_table(options)
-    runs = [partial(build.run_transfer, cell, cell.content) for cell in table.cells]
-    for cell, paint in zip(table.cells, runs, strict=True):
+    cells, row_labels, column_labels = make_table(options)
+    for cell in cells:
         check_files(cell)
-        rehearse(paint, parse_styles(cell.styles), cell)
-    networks = build.load_networks(table.cells)
+        check_run(cell, cell.content, parse_styles(cell.styles))
+    networks = build.load_networks(cells)
     done: list[Tensor] = []
     try:
-        for cell, paint, network in zip(table.cells, runs, networks, strict=True):
-            result = paint(network, parse_styles(cell.styles), build.make_callbacks(cell))
+        for cell, network in zip(cells, networks, strict=True):
+            transfer, callbacks = build.make_transfer(cell, network), build.make_callbacks(cell)
+            styles, others = parse_styles(cell.styles), build.run_arguments(cell)
+            result = transfer.run(cell.content, styles, callbacks=callbacks, **others)
             done.append(result.image)
             if result.stop_reason == "interrupted":
                 break
@@ -81,32 +70,30 @@ def run(options: argparse.Namespace) -> None:
         if not done:
             raise
     finally:  # also after an error: the finished cells took their time
-        if done:
-            _save(done, table, options)
+        if done:  # the others are left white
+            done += [torch.ones_like(done[0])] * (len(cells) - len(done))
+            width = len(column_labels)
+            rows = [done[i : i + width] for i in range(0, len(done), width)]
+            sheet = contact_sheet(rows, row_labels, column_labels)
+            report_path(save_or_rescue(partial(save_image, sheet), options.output), options)
 
 
-def _save(done: Sequence[Tensor], table: Table, options: argparse.Namespace) -> None:
-    """Save the finished cells; the others are left white."""
-    missing = len(table.cells) - len(done)
-    cells = [*done, *[torch.ones_like(done[0])] * missing]
-    width = len(table.column_labels)
-    rows = [cells[i : i + width] for i in range(0, len(cells), width)]
-    sheet = contact_sheet(rows, table.row_labels, table.column_labels)
-    report_path(save_or_rescue(partial(save_image, sheet), options.output), options)
+def make_table(
+    options: argparse.Namespace,
+) -> tuple[list[argparse.Namespace], list[str], list[str]]:
+    """Return the options of each cell, row by row, and the labels of rows and columns.
 
-
-def make_table(options: argparse.Namespace) -> Table:
-    """Return the cells that `--vary` asks for; argparse refuses what cannot be varied."""
+    A single row has no label.
+    """
     varied = [_variation(text) for text in options.vary]
     names = [words[0].partition("=")[0] for words in varied]
     if len(varied) > 2:
         raise ValueError(f"`--vary` is given {len(varied)} times; give it once or twice.")
     if len(set(names)) < len(names) and names[0] != "--style":  # two paintings are blended
         raise ValueError(f"`--vary` names {names[0][2:]!r} twice; give two different options.")
-    columns, rows = varied[-1], varied[0] if len(varied) == 2 else []
-    changes = list(itertools.product(rows, columns) if rows else zip(columns, strict=True))
-    labels = [[word[2:].replace("=", " ", 1) for word in words] for words in (rows, columns)]
-    return Table([_cell(options, words) for words in changes], *labels)
+    cells = [_cell(options, words) for words in itertools.product(*varied)]
+    labels = [[word[2:].replace("=", " ", 1) for word in words] for words in varied]
+    return cells, labels[0] if len(labels) == 2 else [], labels[-1]
 
 
 def _variation(text: str) -> list[str]:

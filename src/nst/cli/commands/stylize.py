@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
 from nst._utils.text import say
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import check_run
 from nst.cli.files import check_files
-from nst.cli.output import save_result
 from nst.cli.styles import FORM, parse_styles
+from nst.transfer import StyleTransfer
 
 
 def add_parser(commands: Any) -> None:
@@ -46,13 +45,10 @@ def _complete(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """Stylize the photograph, or estimate how long that would take."""
     check_files(options)
-    styles, callbacks = parse_styles(options.styles), build.make_callbacks(options)
-    paint = partial(build.run_transfer, options, options.content)
-    rehearse(paint, styles, options)
+    styles = parse_styles(options.styles)
+    check_run(options, options.content, styles)
     if options.estimate:
         transfer = build.make_transfer(options, build.load_network(options))
         say(str(transfer.estimate(options.content, styles)))
-        return
-    with build.live_page(options) as page:
-        result = paint(build.load_network(options), styles, [*page, *callbacks])
-        save_result(result, options)
+    else:
+        build.paint(options, StyleTransfer.run, options.content, styles)

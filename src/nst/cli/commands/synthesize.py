@@ -5,16 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from torch import nn
-
-from nst.callbacks.base import Callback
 from nst.cli import arguments, build
-from nst.cli.check import rehearse
+from nst.cli.check import Stop, weightless
 from nst.cli.files import check_files
-from nst.cli.output import save_result
 from nst.cli.styles import FORM, parse_styles
-from nst.result import StyleTransferResult
-from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
 
@@ -49,17 +43,9 @@ def _check(options: argparse.Namespace) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the texture."""
     check_files(options)
-    styles, callbacks = parse_styles(options.styles), build.make_callbacks(options)
+    styles = parse_styles(options.styles)
     shape = None if options.height is None else (options.height, options.width)
-
-    def paint(
-        network: nn.Module, styles: list[Style], callbacks: list[Callback]
-    ) -> StyleTransferResult:
-        transfer = build.make_transfer(options, network)
+    with weightless(options, styles) as (transfer, adopted):
         others = build.run_arguments(options)
-        return transfer.synthesize(styles, shape, callbacks=callbacks, **others)
-
-    rehearse(paint, styles, options)
-    with build.live_page(options) as page:
-        result = paint(build.load_network(options), styles, [*page, *callbacks])
-        save_result(result, options)
+        transfer.synthesize(adopted, shape, callbacks=Stop(), **others)
+    build.paint(options, StyleTransfer.synthesize, styles, shape)
