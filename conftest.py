@@ -80,7 +80,7 @@ def _prepare(namespace: dict[str, Any]) -> None:
     for replacement in (
         patch.dict(os.environ, {"MPLBACKEND": "agg"}),
         patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
-        patch("nst._engine.plan.plan_scales", _plan_few_steps),
+        patch("nst._engine.inputs.plan_scales", _plan_few_steps),
         patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
     ):
         _cleanup.enter_context(replacement)

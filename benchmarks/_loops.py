@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +28,7 @@ def ours(content: Tensor, style: Tensor, folder: Path, *, winograd: bool = True)
     transfer = StyleTransfer(extractor, optimizer="adam", num_scales=1, size=None)
 
     def loop(steps: int) -> None:
-        transfer.num_steps = steps
-        transfer.run(content, style)
+        replace(transfer, num_steps=steps).run(content, style)
 
     return loop
 

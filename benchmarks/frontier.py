@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class Deadline:
 
 
 def _seconds(transfer: StyleTransfer, content: Tensor, style: Tensor, num_steps: int) -> float:
-    transfer.num_steps = num_steps
+    transfer = replace(transfer, num_steps=num_steps)
     start = time.perf_counter()
     transfer.run(content, style)
     return time.perf_counter() - start
@@ -99,7 +100,7 @@ def pictures(
 ) -> dict[float, Tensor]:
     """Return what a recipe has to show after each time."""
     if not planned:
-        transfer.num_steps = _MANY
+        transfer = replace(transfer, num_steps=_MANY)
         deadline = Deadline(seconds)
         transfer.run(content, style, callbacks=deadline)
         return deadline.pictures
@@ -110,7 +111,7 @@ def pictures(
     before = few - _TRIED[0] * step
     found = {}
     for limit in seconds:
-        transfer.num_steps = max(1, int((limit - before) / step))
+        transfer = replace(transfer, num_steps=max(1, int((limit - before) / step)))
         deadline = Deadline([limit])
         image = transfer.run(content, style, callbacks=deadline).image
         found[limit] = deadline.pictures.get(limit, image)

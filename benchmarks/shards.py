@@ -21,41 +21,48 @@ import time
 import torch
 
 from _machine import describe_machine
-from nst import FeatureExtractor
-from nst._engine.canvas import Canvas
+from nst import Callback, RunState, StyleTransfer
 from nst._engine.objective import Objective
-from nst._engine.processes import Ranks, launched, process_group
-from nst._engine.references import Reference, Region
-from nst.optim.by_name import optimizer_factory
-from nst.presets import preset
+from nst._utils.group import Group, launched, process_group
 
 
-def work(size: int, ranks: Ranks) -> None:
-    """Take a step for every line that comes in; say how long its evaluations took, and bytes."""
+class Timer(Callback):
+    """Takes a step for every line of standard input; prints seconds and bytes per evaluation."""
+
+    def __init__(self, group: Group, evaluations: list[float]) -> None:
+        self.group, self.evaluations, self.start = group, evaluations, 0.0
+
+    def on_step(self, state: RunState) -> None:
+        """Report the step, unless it is the first, and wait for the next line."""
+        if state.step == 1:
+            print("ready", flush=True)
+        else:
+            seconds, count = time.perf_counter() - self.start, len(self.evaluations)
+            sent = [f"{kind} {each // count}" for kind, each in sorted(self.group.sent.items())]
+            print(seconds / count, ", ".join(sent), sep="\t", flush=True)
+        if not sys.stdin.readline():
+            state.stop("done")
+        self.evaluations.clear()
+        self.group.sent.clear()
+        self.start = time.perf_counter()
+
+
+def work(size: int, group: Group) -> None:
+    """Take the steps of a run."""
     generator = torch.Generator().manual_seed(0)
     content, style = (torch.rand(1, 3, side, side, generator=generator) for side in (size, 256))
-    objective, evaluations = Objective(FeatureExtractor(), preset("default")["losses"]), 0
-    objective.capture_styles([Region(None, [Reference(style)], [1.0])])
-    evaluate = objective.evaluate
+    evaluate, evaluations = Objective.evaluate, list[float]()
 
-    def counted(image: torch.Tensor) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        nonlocal evaluations
-        evaluations += 1
-        return evaluate(image)
+    def counted(
+        self: Objective, image: torch.Tensor
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        evaluations.append(1)
+        return evaluate(self, image)
 
-    objective.evaluate = counted  # type: ignore[method-assign]
-    canvas = Canvas(content, content)
-    canvas.start_scale(objective, size, optimizer_factory("lbfgs", fine=True), ranks)
-    canvas.step()  # warm up
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        evaluations = 0
-        ranks.sent.clear()
-        start = time.perf_counter()
-        canvas.step()
-        seconds = time.perf_counter() - start
-        sent = [f"{kind} {count // evaluations}" for kind, count in sorted(ranks.sent.items())]
-        print(seconds / evaluations, ", ".join(sent), sep="\t", flush=True)
+    Objective.evaluate = counted  # type: ignore[method-assign]
+    Group.current = lambda: group  # type: ignore[method-assign]
+    transfer = StyleTransfer(size=size, num_scales=1, num_steps=10_000)
+    transfer.run(content, style, callbacks=Timer(group, evaluations))
 
 
 def start(size: int, processes: int) -> list[subprocess.Popen[str]]:
@@ -83,13 +90,13 @@ def start(size: int, processes: int) -> list[subprocess.Popen[str]]:
 
 
 def step(processes: list[subprocess.Popen[str]]) -> tuple[float, str]:
-    """Let processes take a step; return the seconds of the slowest, and what the first sent."""
-    for each in processes:
-        assert each.stdin is not None
-        each.stdin.write("step\n")
-        each.stdin.flush()
-    lines = [read(each).split("\t") for each in processes]
-    return max(float(seconds) for seconds, _ in lines), lines[0][1]
+    """Let processes take a step; return seconds per evaluation, and what the first sent."""
+    first = processes[0]
+    assert first.stdin is not None
+    first.stdin.write("step\n")
+    first.stdin.flush()
+    seconds, sent = read(first).split("\t")
+    return float(seconds), sent
 
 
 def read(process: subprocess.Popen[str]) -> str:
@@ -110,18 +117,17 @@ def main() -> None:
     if arguments.work:
         torch.set_num_threads(1)
         if not launched():
-            work(arguments.size, Ranks())
+            work(arguments.size, Group())
             return
-        with process_group() as ranks:
-            work(arguments.size, ranks)
+        with process_group() as group:
+            work(arguments.size, group)
         return
     torch.set_num_threads(1)
     print(f"{describe_machine()} a process\n{arguments.size}x{arguments.size} pixels", flush=True)
     teams = [start(arguments.size, 1), start(arguments.size, arguments.processes)]
     try:
         for team in teams:
-            for each in team:
-                read(each)
+            read(team[0])
         rounds = [[step(team) for team in teams] for _ in range(arguments.rounds)]
     finally:
         for team in teams:

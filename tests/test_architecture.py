@@ -26,8 +26,7 @@ LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 # What one part may import of its own layer, and what still points up.
 NEIGHBORS = {("extractors", "_network"), ("_engine", "result"), ("__init__", "transfer")}
 NEIGHBORS |= {("__main__", "cli")}
-NEIGHBORS |= {("_engine", "_record"), ("_network", "_engine"), ("extractors", "_engine")}
-NEIGHBORS |= {("optim", "_engine")}
+NEIGHBORS |= {("_network", "_engine"), ("extractors", "_engine")}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 tiny = Weights(tiny_extractor().state_dict(), "tiny")
 few = lambda size, steps, *scales: plan_scales(min(size, 64), min(steps, 6), *scales)
 patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny).start()
-patch("nst._engine.plan.plan_scales", few).start()
+patch("nst._engine.inputs.plan_scales", few).start()
 """
 
 

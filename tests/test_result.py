@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def names(folder: Path) -> list[str]:
 def test_the_result_holds_picture_content_and_styles_at_their_sizes(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
-    transfer.size = 30
+    transfer = replace(transfer, size=30)
     result = transfer.run(photo, [painting, photo])
     assert result.image.shape == result.content.shape == (1, 3, 24, 30)
     assert [tuple(style.shape) for style in result.styles] == [(1, 3, 30, 23), (1, 3, 24, 30)]
@@ -93,7 +94,7 @@ def test_save_refuses_what_it_cannot_write(
 
 @pytest.fixture
 def cutout(transfer: StyleTransfer, photo: Tensor, painting: Tensor) -> StyleTransferResult:
-    transfer.size = 20
+    transfer = replace(transfer, size=20)
     alpha = torch.ones(1, 1, 32, 40)
     alpha[..., :20] = 0
     bytes_ = (torch.cat([photo, alpha], dim=1)[0] * 255).round().to(torch.uint8)

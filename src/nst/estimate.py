@@ -9,8 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nst._engine.config import Recipe
-from nst._engine.inputs import Job
+from nst._engine.inputs import RunInputs
 from nst._engine.malloc import large_blocks_kept
 from nst._engine.objective import Objective
 from nst._engine.scales import Scale
@@ -55,28 +54,27 @@ class Estimate:
         return f"about {duration(max(self.seconds, 1))} and {byte_count(self.memory)}"
 
 
-def estimate_run(job: Job, recipe: Recipe) -> Estimate:
+def estimate_run(inputs: RunInputs) -> Estimate:
     """Measure a step at a small size, and tell what all of them will take.
 
     Args:
-        job: What is to be done; it is not changed.
-        recipe: The transfer.
+        inputs: Of the run.
     """
-    size = _measured_size(job)
-    with large_blocks_kept(_pixels(job, job.scales[-1].size)):
-        step = _measure_step(job, recipe, size)
+    size = _measured_size(inputs)
+    with large_blocks_kept(_pixels(inputs, inputs.scales[-1].size)):
+        step = _measure_step(inputs, size)
     of_measured = sum(
-        (scale.num_steps + _EXTRA_STEPS) * _pixels(job, scale.size) / _pixels(job, size)
-        for scale in job.scales
+        (scale.num_steps + _EXTRA_STEPS) * _pixels(inputs, scale.size) / _pixels(inputs, size)
+        for scale in inputs.scales
     )
-    seconds = step.seconds * of_measured * len(job.canvases)
-    finest = job.scales[-1]  # where all of the memory is needed
-    growth = _pixels(job, finest.size) / _pixels(job, size)
+    seconds = step.seconds * of_measured * len(inputs.content.pixels)
+    finest = inputs.scales[-1]  # where all of the memory is needed
+    growth = _pixels(inputs, finest.size) / _pixels(inputs, size)
     # Of a batch, one picture at a time is evaluated.
-    targets = step.targets.grown(growth) * (len(job.canvases) - 1)
+    targets = step.targets.grown(growth) * (len(inputs.content.pixels) - 1)
     # Tiles are as wide as the picture; else what is computed at a time does not go with it.
-    kept = step.kept.total if job.tile is None else step.kept.grown(growth**0.5)
-    memory = kept + step.peak.grown(growth) + targets + _pictures(job, recipe, finest)
+    kept = step.kept.total if inputs.tile is None else step.kept.grown(growth**0.5)
+    memory = kept + step.peak.grown(growth) + targets + _pictures(inputs, finest)
     return Estimate(seconds, round(memory))
 
 
@@ -104,27 +102,27 @@ class _Step(NamedTuple):
     """What is there between steps."""
 
 
-def _measured_size(job: Job) -> int:
+def _measured_size(inputs: RunInputs) -> int:
     """Return the longer side at which a step is measured."""
-    size = job.scales[0].size
-    while _pixels(job, size) > _MOST_PIXELS:
-        halved = zip(job.shapes_at(size), job.shapes_at(size // 2), strict=True)
+    size = inputs.scales[0].size
+    while _pixels(inputs, size) > _MOST_PIXELS:
+        halved = zip(inputs.shapes_at(size), inputs.shapes_at(size // 2), strict=True)
         if any(min(after) < min(*before, _SMALLEST_SIDE) for before, after in halved):
             break
         size //= 2
     return size
 
 
-def _measure_step(job: Job, recipe: Recipe, size: int) -> _Step:
+def _measure_step(inputs: RunInputs, size: int) -> _Step:
     """Evaluate a picture: for what stays, for the memory, and for the time."""
-    width = fit(job.photo.pixels.shape[-2:], size)[1]
+    width = fit(inputs.content.pixels.shape[-2:], size)[1]
     whole: tuple[int, int, int]
     if width < 2 * _SMALLEST_SIDE:  # too small to tell what does not go with the size
-        half, whole = (0, 0, 0), _measure(job, recipe, size, width)
+        half, whole = (0, 0, 0), _measure(inputs, size, width)
     else:
-        half, more = (_measure(job, recipe, size, part) for part in (width // 2, width))
+        half, more = (_measure(inputs, size, part) for part in (width // 2, width))
         whole = (half[0] + more[0], *more[1:])
-    objective, picture = _begin(job, recipe, size, width)
+    objective, picture = _begin(inputs, size, width)
     start = perf_counter()
     _, gradient = objective.evaluate(picture)
     float(gradient.sum())  # waits for the device
@@ -136,53 +134,55 @@ def _measure_step(job: Job, recipe: Recipe, size: int) -> _Step:
     return _Step(seconds, kept, peak, targets)
 
 
-def _measure(job: Job, recipe: Recipe, size: int, columns: int) -> tuple[int, int, int]:
+def _measure(inputs: RunInputs, size: int, columns: int) -> tuple[int, int, int]:
     """Return the bytes that stay, those beyond, and of these the targets, for some columns."""
     with Allocations() as first:
-        objective, picture = _begin(job, recipe, size, columns)
+        objective, picture = _begin(inputs, size, columns)
         objective.evaluate(picture)
     del objective, picture
     with Allocations() as second:
-        objective, picture = _begin(job, recipe, size, columns)
+        objective, picture = _begin(inputs, size, columns)
         targets = second.now
         objective.evaluate(picture)
     return first.now, second.peak, targets
 
 
-def _begin(job: Job, recipe: Recipe, size: int, columns: int) -> tuple[Objective, Tensor]:
+def _begin(inputs: RunInputs, size: int, columns: int) -> tuple[Objective, Tensor]:
     """Do what a run does at the beginning of a scale; return its objective, and a picture."""
     objective = Objective(
-        recipe.extractor,
-        job.losses,
-        normalize_gradients=recipe.normalize_gradients,
-        tile=job.tile,
+        inputs.configuration.extractor,
+        inputs.configuration.losses,
+        normalize_gradients=inputs.configuration.normalize_gradients,
+        tile=inputs.tile,
     )
-    objective.capture_styles(job.regions_at(size, captured_for=job.scales[0].size))
-    content = resize(job.photo.pixels[:1], fit(job.photo.pixels.shape[-2:], size))[..., :columns]
+    objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
+    content = resize(inputs.content.pixels[:1], fit(inputs.content.pixels.shape[-2:], size))[
+        ..., :columns
+    ]
     objective.capture_content(content)
     # Not the content itself, at which gradients may all be zero.
     return objective, content.flip(-1)
 
 
-def _pixels(job: Job, size: int) -> int:
-    height, width = fit(job.photo.pixels.shape[-2:], size)
+def _pixels(inputs: RunInputs, size: int) -> int:
+    height, width = fit(inputs.content.pixels.shape[-2:], size)
     return height * width
 
 
-def _pictures(job: Job, recipe: Recipe, scale: Scale) -> int:
+def _pictures(inputs: RunInputs, scale: Scale) -> int:
     """Return the bytes of the pictures that a scale works with, and of those that were given."""
-    photo = job.photo.pixels
+    photo = inputs.content.pixels
     shape = fit(photo.shape[-2:], scale.size)
-    one = 3 * photo.element_size() * _pixels(job, scale.size)
-    given = [each.pixels for each in job.materials[0] if isinstance(each, Painting)]
-    return one * len(photo) * (_PICTURES + _remembered(recipe, scale, shape)) + sum(
+    one = 3 * photo.element_size() * _pixels(inputs, scale.size)
+    given = [each.pixels for each in inputs.sources[0] if isinstance(each, Painting)]
+    return one * len(photo) * (_PICTURES + _remembered(inputs, scale, shape)) + sum(
         each.nbytes for each in [photo, *given]
     )
 
 
-def _remembered(recipe: Recipe, scale: Scale, shape: tuple[int, int]) -> int:
+def _remembered(inputs: RunInputs, scale: Scale, shape: tuple[int, int]) -> int:
     """Return how many pictures the optimizer remembers: pairs of some steps, or two means."""
-    make = optimizer_factory(recipe.optimizer)
+    make = optimizer_factory(inputs.configuration.optimizer)
     whole = torch.zeros(1).expand(1, 3, *shape).requires_grad_()  # without its memory
     group = make([whole]).param_groups[0]
     return 2 * min(int(group.get("history_size", 1)), scale.num_steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nst._engine.configuration import default_losses
 from nst._utils.checks import one_of
 from nst.losses.content import CONTENT_LAYERS, ContentLoss
 from nst.losses.gram import GramStyleLoss
@@ -13,13 +14,8 @@ __all__ = ["PRESETS", "preset"]
 
 
 def _default() -> dict[str, Any]:
-    """Return the best picture found for the time, at 512 px."""
-    return {
-        "losses": {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()},
-        "optimizer": "lbfgs",
-        "num_steps": 120,
-        "num_scales": "auto",
-    }
+    """Return the best recipe found for the time, at 512 px: the defaults of `StyleTransfer`."""
+    return {"losses": default_losses()}
 
 
 def _gatys() -> dict[str, Any]:

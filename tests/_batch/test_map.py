@@ -44,6 +44,7 @@ from nst import (
 )
 from nst._batch.worker import SHELF, Shelf
 from nst._engine.capture import capture_painting
+from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
 
 LAYERS = ["relu1_1", "relu2_1"]
@@ -456,9 +457,9 @@ def test_a_style_is_captured_once_for_each_size(
 ) -> None:
     sizes: list[int] = []
 
-    def counted(style: Any, painting: Any, wanted: Any, recipe: Any) -> Style:
+    def counted(configuration: Any, style: Any, painting: Any, wanted: Any) -> StyleStatistics:
         sizes.extend(wanted)
-        return capture_painting(style, painting, wanted, recipe)
+        return capture_painting(configuration, style, painting, wanted)
 
     monkeypatch.setattr("nst._batch.shared_styles.capture_painting", counted)
     executor = None if pool == "none" else request.getfixturevalue(pool)

@@ -203,7 +203,7 @@ def test_what_cannot_be_captured_is_refused(
         Style(painting).save(tmp_path / "style.nst")
     with pytest.raises(ValueError, match="captured already"):
         own.capture(own.capture(painting, sizes=[32]))
-    with pytest.raises(ValueError, match="`sizes` is needed"):
+    with pytest.raises(ValueError, match="`sizes` is required"):
         transfer(extractor, size=None).capture(painting)
     with pytest.raises(ValueError, match="`sizes` is empty"):
         own.capture(painting, sizes=[])

@@ -1,4 +1,4 @@
-"""Real processes, which talk by gloo; what they work out is tested in test_shards.py."""
+"""Real processes, which talk by gloo; what they work out is tested in test_shares.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 import nst
 from nst import Checkpoint, RunState, Style, StyleTransfer, TotalVariationLoss
-from nst._engine.processes import Ranks, launched, process_group
+from nst._utils.group import Group, launched, process_group
 from nst.cli import main as cli
 from nst.images import load_image, save_image
 from nst.presets import preset
@@ -54,7 +54,7 @@ def lose(folder: Path) -> None:
         if state.step == 6:
             os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
 
-    if Ranks.found().rank == 1:
+    if Group.current().rank == 1:
         (folder / "pid").write_text(str(os.getpid()))
     run_kept(folder, [kill, Checkpoint(folder / "run.ckpt", every=4)])
 
@@ -156,11 +156,11 @@ def main() -> int:
         return command_line()
     assert launched()
     folder = Path(sys.argv[2])
-    with process_group() as ranks:
+    with process_group() as group:
         if sys.argv[1] == "lose":
             lose(folder)
         for dtype in (torch.float32, torch.float64):
-            torch.save(runs(dtype), folder / f"{ranks.rank} {dtype}")
+            torch.save(runs(dtype), folder / f"{group.rank} {dtype}")
     return 0
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,52 +26,61 @@ from nst import (
     TotalVariationLoss,
 )
 from nst._engine.objective import Objective
-from nst._engine.processes import Ranks
+from nst._engine.processes import Share
 from nst._engine.references import Reference, Region
+from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
 from nst.extractors.weights import Weights
 from nst.images import save_image
-from nst.optim.lbfgs import BoundedLBFGS
 from nst.testing import tiny_extractor
 
 T = TypeVar("T")
 
 
-class Threads(Ranks):
-    """Threads in place of processes: what is told goes through a board that all can see."""
+class Threads(Group):
+    """Threads instead of processes: they communicate by a list that all can see."""
 
     def __init__(self, rank: int, size: int, board: list[Any], barrier: threading.Barrier) -> None:
         super().__init__(rank, size)
         self.board, self.barrier = board, barrier
 
-    def post(self, value: T) -> list[T]:
+    def gather_objects(self, value: T) -> list[T]:
+        if self.size == 1:
+            return [value]
         self.board[self.rank] = value
         self.barrier.wait()
         seen = list(self.board)
         self.barrier.wait()
         return seen
 
-    def _broadcast(self, message: object) -> Any:
-        return self.post(message)[0]
+    def broadcast_object(self, value: Any) -> Any:
+        return self.gather_objects(value)[0]
 
-    def of_first(self, values: Tensor) -> Tensor:
-        return self.post(values)[0].clone()
+    def broadcast(self, values: Tensor, kind: str = "scalars") -> Tensor:
+        self._count(kind, values)
+        first = self.gather_objects(values)[0].clone()
+        assert first.shape == values.shape and first.dtype == values.dtype
+        return first
 
-    def add_up(self, tensors: Sequence[Tensor], kind: str) -> list[Tensor]:
+    def add_up(self, tensors: Sequence[Tensor], kind: str = "scalars") -> list[Tensor]:
         self._count(kind, *tensors)
-        every = self.post(list(tensors))
+        every = self.gather_objects(list(tensors))
         return [torch.stack(own).sum(0) for own in zip(*every, strict=True)]
+
+    def leave(self) -> None:
+        self.size = 1
+        self.barrier.abort()
 
     def exchange(
         self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], kind: str
     ) -> None:
         self._count(kind, *outgoing.values())
-        every = self.post({rank: each.clone() for rank, each in outgoing.items()})
+        every = self.gather_objects({rank: each.clone() for rank, each in outgoing.items()})
         for rank, each in incoming.items():
             each.copy_(every[rank][self.rank])
 
 
-def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
+def together(size: int, work: Callable[[Group], T]) -> list[T]:
     """Do the same in several threads, each a process to the code."""
     board, barrier = [None] * size, threading.Barrier(size, timeout=60)
     results: dict[int, T] = {}
@@ -83,7 +93,7 @@ def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
             errors.append(error)
             barrier.abort()
 
-    threads = [threading.Thread(target=begin, args=(rank,)) for rank in range(size)]
+    threads = [threading.Thread(target=begin, args=(rank,), name=str(rank)) for rank in range(size)]
     for each in threads:
         each.start()
     for each in threads:
@@ -139,8 +149,8 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
     alone.capture_content(content)
     losses, gradient = alone.evaluate(picture)
 
-    def evaluate(ranks: Ranks) -> tuple[dict[str, Tensor], Tensor]:
-        share = ranks.share(height)
+    def evaluate(group: Group) -> tuple[dict[str, Tensor], Tensor]:
+        share = Share.of_group(group, height)
         objective = objective_for(extractor, LOSSES, shape, tile=tile, **how)
         objective.divide(share)
         objective.capture_content(content)
@@ -154,38 +164,9 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
         assert float((own - gradient).norm()) <= 1e-12 * float(gradient.norm())
 
 
-@pytest.mark.parametrize("levels", [0, 3])
-def test_bands_are_optimized_as_the_whole(levels: int) -> None:
-    height = 333
-    start, goal = noise(height, 21, 0), 1.5 * noise(height, 21, 1) - 0.25
-    scale = 0.1 + noise(height, 21, 2)
-
-    def optimize(ranks: Ranks) -> Tensor:
-        share = ranks.share(height)
-        pixels = share.own(start).clone().requires_grad_()
-        # As larger parts have a shorter history, by which they must not get out of step.
-        optimizer = BoundedLBFGS([pixels], levels=levels, history_size=4 - ranks.rank)
-        optimizer.divide(share)
-
-        def closure() -> Tensor:
-            # Not quadratic, so that the search has to try more than once.
-            error = (share.own(scale) * (pixels - share.own(goal))).square()
-            loss = (error + 20 * error.square()).sum()
-            pixels.grad = torch.autograd.grad(loss, pixels)[0]
-            return share.add_up([loss.detach()])[0]
-
-        for _ in range(8):
-            optimizer.step(closure)
-        return share.whole(pixels.detach())
-
-    (alone,) = together(1, optimize)
-    for found in together(3, optimize):
-        torch.testing.assert_close(found, alone, rtol=0, atol=1e-10)
-
-
 def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
-    def refuse(ranks: Ranks) -> None:
-        share = ranks.share(128)
+    def refuse(group: Group) -> None:
+        share = Share.of_group(group, 128)
         objective = Objective(tiny(), {"own": SelfSimilarityLoss()})
         objective.divide(share)
         with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
@@ -195,38 +176,37 @@ def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
 
 
 def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
-    def count(ranks: Ranks, height: int, width: int) -> dict[str, int]:
-        share = ranks.share(height)
+    def count(group: Group, height: int, width: int) -> dict[str, int]:
+        share = Share.of_group(group, height)
         losses = {"content": ContentLoss(), "style": GramStyleLoss()}
         objective = objective_for(tiny(), losses, (height, width))
         objective.divide(share)
         objective.capture_content(noise(height, width, 0))
-        ranks.sent.clear()
+        group.sent.clear()
         objective.evaluate(share.own(noise(height, width, 1)))
-        return dict(ranks.sent)
+        return dict(group.sent)
 
-    small, *_ = together(2, lambda ranks: count(ranks, 256, 32))
-    assert together(2, lambda ranks: count(ranks, 461, 32))[0] == small
-    wide, *_ = together(2, lambda ranks: count(ranks, 256, 64))
+    small, *_ = together(2, lambda group: count(group, 256, 32))
+    assert together(2, lambda group: count(group, 461, 32))[0] == small
+    wide, *_ = together(2, lambda group: count(group, 256, 64))
     assert wide["statistics"] == small["statistics"]
     assert wide["halos"] == 2 * small["halos"]
 
 
-def test_a_picture_with_too_few_rows_is_left_to_the_first_process() -> None:
-    shares = [Ranks(rank, 3).share(191) for rank in range(3)]
-    assert [share.waits for share in shares] == [False, True, True]
-    assert not any(share.divided for share in shares)
+def test_a_picture_with_too_few_rows_is_not_divided() -> None:
+    assert not any(Share.of_group(Group(rank, 3), 191).divided for rank in range(3))
+    assert all(Share.of_group(Group(rank, 3), 192).divided for rank in range(3))
 
 
 @pytest.fixture
 def divided(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], T]], list[T]]:
     """Returns what several processes return that do the same."""
     own = threading.local()
-    monkeypatch.setattr(Ranks, "found", lambda: getattr(own, "ranks", None) or Ranks())
+    monkeypatch.setattr(Group, "current", lambda: getattr(own, "group", None) or Group())
 
     def begin(size: int, work: Callable[[], T]) -> list[T]:
-        def as_process(ranks: Ranks) -> T:
-            own.ranks = ranks
+        def as_process(group: Group) -> T:
+            own.group = group
             return work()
 
         return together(size, as_process)
@@ -331,29 +311,45 @@ def run_for(numbers: Iterator[int]) -> None:
     transfer(num_steps=next(numbers)).run(PHOTO, STYLES)
 
 
-def test_an_optimizer_of_the_users_is_refused(divided: Divided) -> None:
-    def run() -> None:
-        with pytest.raises(ValueError, match="Use 'lbfgs' or 'adam', or a single process"):
-            transfer(optimizer=torch.optim.LBFGS).run(PHOTO, STYLES)
+def test_a_custom_optimizer_runs_in_the_first_process_alone(divided: Divided) -> None:
+    make: Any = {"optimizer": partial(torch.optim.SGD, lr=0.1), "num_scales": 1}
+    alone = transfer(**make).run(PHOTO, STYLES)
+    for found in divided(2, lambda: transfer(**make).run(PHOTO, STYLES)):
+        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
 
-    divided(2, run)
+
+def fail_at_step_3(state: RunState) -> None:
+    if state.step == 3:
+        raise ZeroDivisionError("no more")
 
 
-def test_after_an_error_callbacks_see_what_the_scale_began_with(divided: Divided) -> None:
-    ends = []
+def test_an_error_of_the_first_process_ends_the_others_and_has_the_picture(
+    divided: Divided,
+) -> None:
+    def run() -> Exception:
+        with pytest.raises((ZeroDivisionError, ProcessLost)) as caught:
+            transfer(num_scales=1).run(PHOTO, STYLES, callbacks=fail_at_step_3)
+        return caught.value
 
-    class Broken(Checkpoint):
-        def on_start(self, state: RunState) -> None: ...
+    first, second = divided(2, run)
+    assert isinstance(first, ZeroDivisionError)
+    assert first.result.num_steps == 3  # type: ignore[attr-defined]
+    assert str(second) == "Process 0 of 2 has failed: ZeroDivisionError: no more"
 
-        def on_step(self, state: RunState) -> None:
-            raise RuntimeError("no more")
 
-        def on_end(self, state: RunState) -> None:
-            ends.append(state.image)
+def test_an_error_of_another_process_ends_the_first(
+    divided: Divided, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, calls = Objective.evaluate, iter(range(100))
 
-    with pytest.raises(RuntimeError, match="no more"):
-        divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=Broken()))
-    assert torch.equal(ends[0], PHOTO)
+    def fail(self: Objective, image: Tensor) -> Any:
+        if threading.current_thread().name == "1" and next(calls) == 2:
+            raise MemoryError("no more")
+        return evaluate(self, image)
+
+    monkeypatch.setattr(Objective, "evaluate", fail)
+    with pytest.raises(MemoryError, match="no more"):
+        divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES))
 
 
 def test_many_pictures_are_refused_under_torchrun(

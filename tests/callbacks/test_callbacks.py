@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_hooks_are_called_around_the_steps_and_nest(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
     calls: list[str] = []
-    transfer.num_steps = 2
+    transfer = replace(transfer, num_steps=2)
     transfer.run(photo, painting, callbacks=[Recorder("a ", calls), Recorder("b ", calls)])
     steps = ["a step 1", "b step 1", "a step 2", "b step 2"]
     assert calls == ["a start", "b start", *steps, "b end", "a end"]
@@ -350,7 +351,7 @@ def test_early_stopping_begins_anew() -> None:
 def test_early_stopping_ends_a_run_and_says_why(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor
 ) -> None:
-    transfer.num_steps = 30
+    transfer = replace(transfer, num_steps=30)
     stopping = EarlyStopping(patience=2, min_improvement=10.0)
     result = transfer.run(photo, painting, callbacks=[stopping])
     assert (result.num_steps, result.stop_reason.split(":")[0]) == (3, "plateau")
@@ -555,7 +556,7 @@ def test_save_images_every_few_steps_and_the_result(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     folder = tmp_path / "deep" / "steps"
-    transfer.num_steps = 5
+    transfer = replace(transfer, num_steps=5)
     result = transfer.run(photo, painting, callbacks=[SaveImages(folder, every=2)])
     assert names(folder) == ["step-0002.png", "step-0004.png", "step-0005.png"]
     assert {size_of(path) for path in folder.iterdir()} == {(40, 32)}
@@ -617,7 +618,7 @@ def test_an_animation_has_a_frame_for_each_picture_that_differs(
     transfer: StyleTransfer, photo: Tensor, painting: Tensor, tmp_path: Path
 ) -> None:
     path = tmp_path / "evolution.gif"
-    transfer.num_steps = 5
+    transfer = replace(transfer, num_steps=5)
     transfer.run(photo, 1 - painting, init="noise", callbacks=[SaveImages(path, every=2)])
     with Image.open(path) as animation:
         assert animation.n_frames == 4  # type: ignore[attr-defined]  # start, 2, 4, result

@@ -10,6 +10,7 @@ import random
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from nst import (
     load_image,
     save_image,
 )
-from nst._engine.canvas import Canvas
+from nst._engine.picture import OptimizedPicture
 from nst._utils.archive import read_archive, write_archive
 from nst._utils.hashing import hash_tensor
 from nst.callbacks.base import CallbackLike
@@ -447,22 +448,24 @@ def test_a_resumed_run_is_kept_in_the_same_file(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("photo", {"pixels": torch.zeros(2)}),
-        ("scales", [[20, 5], [0, 4]]),
-        ("plan", [[20, 5]]),
-        ("scale", 7),
-        ("step", "x"),
-        ("canvases", []),
+        ("inputs content", {"pixels": torch.zeros(2)}),
+        ("inputs scales", [[20, 5], [0, 4]]),
+        ("inputs start", {}),
+        ("inputs options", {"seed": -1, "init": "content", "where": False}),
+        ("run plan", [[20, 5]]),
+        ("run scale", 7),
+        ("run step", "x"),
+        ("run pictures", []),
         ("generators", {"cpu": torch.zeros(3)}),
-        ("beginnings", None),
-        ("seed", -1),
         ("record", {}),
     ],
 )
 def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) -> None:
     with kept.open("rb") as file:
         values = read_archive(file)
-    values["snapshot"][name] = value
+    *parents, last = name.split()
+    changed = reduce(dict.__getitem__, parents, values["snapshot"])
+    changed[last] = value
     with kept.open("wb") as file:
         write_archive(file, values)
     with pytest.raises(ValueError, match=r"is no checkpoint of version 1|cannot be used: it lacks"):
@@ -589,7 +592,7 @@ def test_a_users_own_parts_have_to_be_given(
         StyleTransfer.resume(path, losses=losses, **given)
     other = Jumpy()
     other.count = torch.zeros(3)
-    with pytest.raises(ValueError, match="`losses` has one that cannot take over what it had"):
+    with pytest.raises(ValueError, match="`losses` has one that cannot restore its state"):
         StyleTransfer.resume(path, losses={**losses, "own": other}, optimizer=sgd, **given)
     StyleTransfer.resume(path, losses=losses, optimizer=sgd, **given)
 
@@ -643,7 +646,7 @@ def test_what_cannot_be_kept_is_told_after_the_first_step(
             return {"file": tmp_path}
 
     steps, path = Counting(), tmp_path / "run.ckpt"
-    with pytest.raises(TypeError, match=r"`snapshot\['callbacks'\].*cannot be kept without"):
+    with pytest.raises(TypeError, match=r"\['callbacks'\].*cannot be kept without"):
         transfer().run(photo, painting, callbacks=[Checkpoint(path, 5), Secretive(), steps])
     assert steps.steps == [1] and not path.exists()
 
@@ -680,18 +683,18 @@ def test_the_command_line_goes_on_with_a_run(
     made = "photo.png painting.png --steps 5 --scales 2 --quiet --weights original -o"
     assert nst.cli.main.main(f"stylize {made} whole.png".split()) == 0
 
-    step = Canvas.step
+    step = OptimizedPicture.step
 
-    def killed(self: Canvas) -> None:
+    def killed(self: OptimizedPicture) -> None:
         if Path("run.ckpt").exists() and read_checkpoint_record(Path("run.ckpt"))["steps_done"] > 3:
             raise PowerCut
         step(self)
 
-    monkeypatch.setattr(Canvas, "step", killed)
+    monkeypatch.setattr(OptimizedPicture, "step", killed)
     with pytest.raises(PowerCut):
         kept = "--checkpoint run.ckpt --checkpoint-every 2"
         nst.cli.main.main(f"stylize {made} out.png {kept}".split())
-    monkeypatch.setattr(Canvas, "step", step)
+    monkeypatch.setattr(OptimizedPicture, "step", step)
     assert not Path("out.png").exists()
     assert nst.cli.main.main(["resume", "run.ckpt", "-o", "out.png", "--save-every", "1"]) == 0
     said = capsys.readouterr()

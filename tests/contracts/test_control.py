@@ -20,8 +20,8 @@ from nst import (
     StyleTransfer,
     TotalVariationLoss,
 )
-from nst._engine.config import Handles
-from nst._engine.inputs import Job
+from nst._engine.configuration import RunOptions
+from nst._engine.inputs import RunInputs
 from nst.color import COLOR_METHODS, luminance, preserve_color
 from nst.styles.style import Painting
 from nst.testing import tiny_extractor
@@ -124,10 +124,9 @@ def test_colors_kept_before_are_those_of_a_style_recolored_by_hand(
 def test_what_a_mask_leaves_out_has_no_say_in_the_colors(
     method: str, style: dict[str, Any], mild: Tensor, painting: Tensor
 ) -> None:
-    recipe = small(tiny_extractor())._recipe()
-    handles = Handles(preserve_color=method, color_when="before")
-    job = Job.prepare(mild, Style(painting, **style), handles, recipe)
-    ((material,),) = job.materials
+    options = RunOptions(preserve_color=method, color_when="before")
+    transfer = small(tiny_extractor())
+    ((material,),) = RunInputs.read(transfer, mild, Style(painting, **style), options).sources
     assert isinstance(material, Painting) and material.mask is not None
     seen = material.pixels[..., material.mask[0, 0] > 0]
     torch.testing.assert_close(seen.mean(-1), mild.mean((2, 3)), rtol=0, atol=0.01)
@@ -353,7 +352,7 @@ def test_a_texture_can_come_from_a_captured_style(
 ) -> None:
     transfer = small(extractor)
     captured = transfer.capture(painting, sizes=[16, 32])
-    with pytest.raises(ValueError, match="`shape` is needed"):
+    with pytest.raises(ValueError, match="`shape` is required"):
         transfer.synthesize(captured)
     expected = transfer.synthesize(painting, (32, 20)).image
     assert torch.equal(transfer.synthesize(captured, (32, 20)).image, expected)
@@ -392,7 +391,10 @@ def test_strength_must_be_a_number(extractor: FeatureExtractor, photo: Tensor) -
     [
         ({"average": 1}, "`average` is 1; it must be below 1"),
         ({"average": -0.1}, "`average` is -0.1"),
-        ({"normalize_gradients": True}, "no function for L-BFGS to follow. Use optimizer='adam'"),
+        (
+            {"normalize_gradients": True},
+            "the gradient of a function. Use optimizer='adam'",
+        ),
     ],
 )
 def test_bad_recipes_are_named(

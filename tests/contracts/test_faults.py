@@ -25,7 +25,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import nst._engine.inputs
 import nst.cli.main
 from nst import (
     Callback,
@@ -36,6 +35,7 @@ from nst import (
     StyleTransferResult,
     save_image,
 )
+from nst._engine.run import Run
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
@@ -139,7 +139,7 @@ def test_a_picture_that_cannot_be_kept_does_not_hide_the_error(
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("nst._engine.run._result", broken)
+    monkeypatch.setattr("nst._engine.inputs.RunInputs.result", broken)
     with pytest.raises(ZeroDivisionError) as caught:
         transfer().run(photo, painting, callbacks=fail_at(2, ZeroDivisionError()))
     assert not hasattr(caught.value, "result")
@@ -173,7 +173,7 @@ def interrupted_after(n: int) -> Iterator[list[int]]:
 
 
 # The few lines in which Python itself passes from one part of the end to the next.
-_UNPROTECTED = {"follow", "end", "persist"}
+_UNPROTECTED = {"complete", "end", "persistently"}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -213,17 +213,13 @@ def test_at_any_instant_ctrl_c_ends_the_run_with_its_picture(
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("place", ["nst._engine.run.settings_of", "nst._engine.inputs.Job.best"])
+@pytest.mark.parametrize("name", ["settings", "image"])
 def test_ctrl_c_after_the_last_step_is_too_late_to_cost_the_picture(
-    place: str, photo: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
+    name: str, photo: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = transfer().run(photo, painting).image
     pressed: list[bool] = []
-    module, _, name = place.rpartition(".")
-    owner: Any = (
-        sys.modules["nst._engine.run"] if module == "nst._engine.run" else nst._engine.inputs.Job
-    )
-    original = getattr(owner, name)
+    original = getattr(Run, name)
 
     def press_once(*arguments: Any) -> Any:
         if not pressed:
@@ -231,7 +227,7 @@ def test_ctrl_c_after_the_last_step_is_too_late_to_cost_the_picture(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(owner, name, press_once)
+    monkeypatch.setattr(Run, name, press_once)
     result = transfer().run(photo, painting)
     assert pressed and result.stop_reason == "completed"
     assert torch.equal(result.image, expected)

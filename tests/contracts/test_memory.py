@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,14 +18,12 @@ from nst import (
     ContentLoss,
     GramStyleLoss,
     NearestNeighborStyleLoss,
-    RunState,
     StyleTransfer,
     load_image,
     save_image,
 )
 from nst._network.sweep import Sweep
 from nst._utils.memory import free_memory, is_exhausted
-from nst.callbacks.base import CallbackLike
 from nst.testing import tiny_extractor
 
 EXHAUSTED = RuntimeError(
@@ -59,39 +56,11 @@ def fail_whole(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return fail
 
 
-def test_a_run_goes_on_in_tiles_where_memory_gives_out(
-    photo: Tensor,
-    painting: Tensor,
-    fail_whole: Callable[[int], None],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    expected = small(tile=64).run(photo, painting)
-    fail_whole(3)
-    result = small(tile="auto").run(photo, painting)
-    assert result.num_steps == 6 and result.settings["tile"] == 64
-    torch.testing.assert_close(result.image, expected.image, rtol=0, atol=1e-6)
-    assert "the memory is not enough for whole pictures: in tiles of 64 rows" in caplog.text
-
-
-def test_every_picture_of_a_batch_goes_on_in_tiles(
-    photo: Tensor,
-    painting: Tensor,
-    fail_whole: Callable[[int], None],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    batch = torch.cat([photo, photo.flip(-1)])
-    expected = small(tile=64).run(batch, painting)
-    fail_whole(6)
-    result = small(tile="auto").run(batch, painting)
-    assert result.num_steps == 6
-    torch.testing.assert_close(result.image, expected.image, rtol=0, atol=1e-6)
-    assert caplog.text.count("the memory is not enough") == 1
-
-
 @pytest.mark.parametrize(
-    "arguments", [{"tile": None}, {"tile": "auto", "losses": {"n": NearestNeighborStyleLoss()}}]
+    "arguments",
+    [{"tile": None}, {}, {"losses": {"n": NearestNeighborStyleLoss()}}],
 )
-def test_where_it_cannot_the_error_tells_what_is_needed_and_has_the_picture(
+def test_the_error_tells_what_is_needed_and_has_the_picture(
     photo: Tensor,
     painting: Tensor,
     fail_whole: Callable[[int], None],
@@ -118,21 +87,6 @@ def test_a_picture_that_does_not_fit_is_named(
         load_image(file)
 
 
-def test_a_run_that_went_on_in_tiles_is_resumed_in_tiles(
-    photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
-) -> None:
-    def stop(state: RunState) -> None:
-        if state.step == 5:
-            state.stop("enough")
-
-    kept = tmp_path / "run.ckpt"
-    fail_whole(3)
-    followers: list[CallbackLike] = [Checkpoint(kept, every=1), stop]
-    small(tile="auto").run(photo, painting, callbacks=followers)
-    result = StyleTransfer.resume(kept, extractor=tiny_extractor().double())
-    assert result.num_steps == 6 and result.settings["tile"] == 64
-
-
 def test_a_run_can_be_resumed_in_tiles_where_memory_is_short(
     photo: Tensor, painting: Tensor, fail_whole: Callable[[int], None], tmp_path: Path
 ) -> None:
@@ -142,11 +96,8 @@ def test_a_run_can_be_resumed_in_tiles_where_memory_is_short(
         small(tile=None).run(photo, painting, callbacks=Checkpoint(kept, every=1))
     with pytest.raises(MemoryError, match="Use tile=64"):
         StyleTransfer.resume(kept, extractor=tiny_extractor().double())
-    tiles: list[Any] = [64, "auto"]
-    for tile in tiles:
-        copied = shutil.copy(kept, tmp_path / "copy.ckpt")  # which the run is kept in to its end
-        result = StyleTransfer.resume(copied, extractor=tiny_extractor().double(), tile=tile)
-        assert result.num_steps == 6 and result.settings["tile"] == 64
+    result = StyleTransfer.resume(kept, extractor=tiny_extractor().double(), tile=64)
+    assert result.num_steps == 6 and result.settings["tile"] == 64
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(

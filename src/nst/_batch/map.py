@@ -8,7 +8,7 @@ import pickle
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,12 @@ from nst._batch.worker import (
     Lacking,
     Network,
     Outcome,
-    Recipient,
     Task,
     own_process,
     packed,
     work,
 )
-from nst._engine.config import Handles, Recipe
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS, RunOptions
 from nst._utils.checks import at_least
 from nst.callbacks.base import Callback, CallbackLike, as_callbacks
 from nst.images import ImageLike
@@ -68,8 +66,7 @@ class MapResult:
 
 
 def map_pictures(
-    transfer: Recipient,
-    recipe: Recipe,
+    transfer: Any,
     contents: Iterable[ImageLike],
     style: StyleLike,
     arguments: Mapping[str, Any],
@@ -83,7 +80,6 @@ def map_pictures(
 
     Args:
         transfer: What repaints the pictures.
-        recipe: Of the transfer.
         contents: The pictures.
         style: As in `run`.
         arguments: Others of `run`.
@@ -97,9 +93,10 @@ def map_pictures(
         max_in_flight = 2 * (os.cpu_count() or 1)
     at_least("max_in_flight", max_in_flight, 1)
     at_least("num_threads", num_threads, 1)
-    handles, styles = _handles(arguments), as_styles(style)
+    handles, styles = RunOptions.from_arguments("map", arguments), as_styles(style)
+    transfer.check_losses()
     if executor is None:
-        shared = SharedStyles(styles, handles, recipe)
+        shared = SharedStyles(styles, handles, transfer)
         return _one_by_one(transfer, pictures, shared, arguments, followers)
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(
@@ -111,7 +108,7 @@ def map_pictures(
             "`callbacks` cannot follow runs on an executor, which may be in another process. "
             "Leave them out, or leave out the executor."
         )
-    shared = SharedStyles([_style_from_anywhere(each) for each in styles], handles, recipe)
+    shared = SharedStyles([_style_from_anywhere(each) for each in styles], handles, transfer)
     sent = {
         **arguments,
         "init": _from_anywhere(handles.init, INITS),
@@ -127,17 +124,6 @@ def _each(contents: Iterable[ImageLike]) -> Iterator[ImageLike]:
             "sorted(Path('photos').glob('*.jpg'))."
         )
     return iter(contents)
-
-
-def _handles(arguments: Mapping[str, Any]) -> Handles:
-    known = [field.name for field in fields(Handles)]
-    for name in arguments:
-        if name not in known:
-            raise TypeError(
-                f"`map` has no argument {name!r}. Choose from those of run that it takes: "
-                f"{', '.join(known)}."
-            )
-    return Handles(**arguments)
 
 
 def _from_anywhere(source: Any, words: Sequence[str] = ()) -> Any:
@@ -174,7 +160,7 @@ def _packed_part(part: object) -> bytes:
 
 
 def _one_by_one(
-    transfer: Recipient,
+    transfer: Any,
     contents: Iterator[ImageLike],
     styles: SharedStyles,
     arguments: Mapping[str, Any],
@@ -212,7 +198,7 @@ class _Crew:
     def __init__(
         self,
         executor: Executor,
-        transfer: Recipient,
+        transfer: Any,
         styles: SharedStyles,
         arguments: Mapping[str, Any],
         num_threads: int,
@@ -223,7 +209,7 @@ class _Crew:
         self._network = Network.of(transfer.extractor, transfer.device, self._token)
         self._recipe = f"{self._token} recipe"
         bare = copy.copy(transfer)
-        bare.extractor = nn.Module()  # the network is a part of its own
+        object.__setattr__(bare, "extractor", nn.Module())  # the network is a part of its own
         self._parts = transfer.extractor, (bare, arguments)
         self._shelved: set[str] = set()
         self._in_flight: dict[Future[bytes], _Ticket] = {}

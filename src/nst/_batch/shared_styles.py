@@ -11,9 +11,10 @@ from typing import TypeAlias
 from torch import Tensor
 
 from nst._engine.capture import can_capture, capture_painting
-from nst._engine.config import Handles, Recipe
-from nst._engine.plan import plan_run
-from nst._record.describe import describe_inputs, describe_styles
+from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.inputs import plan_run
+from nst._engine.reading import identify_pictures, read_style
+from nst._record.describe import describe_styles
 from nst._utils.device import plain_arithmetic
 from nst.images import ImageLike
 from nst.images.decode import picture_shape
@@ -34,8 +35,8 @@ class SharedStyles:
 
     Args:
         styles: The styles.
-        handles: What is said about the runs.
-        recipe: Of the transfer.
+        options: Of the runs.
+        configuration: Of the transfer.
 
     Raises:
         OSError: A style cannot be read.
@@ -45,14 +46,18 @@ class SharedStyles:
 
     # In a caller's inference mode, what is made here could not be compared with in a run.
     @plain_arithmetic()
-    def __init__(self, styles: Sequence[Style], handles: Handles, recipe: Recipe) -> None:
-        self._styles, self._recipe = styles, recipe
+    def __init__(
+        self, styles: Sequence[Style], options: RunOptions, configuration: Configuration
+    ) -> None:
+        self._styles, self._configuration = styles, configuration
         self._materials = [
-            recipe.reader.read_style(style, f"style[{i}]") for i, style in enumerate(styles)
+            read_style(style, configuration.like, f"style[{i}]") for i, style in enumerate(styles)
         ]
-        starts_as_style = isinstance(handles.init, str) and handles.init == "style"
-        self._needs_pictures = handles.recolors_styles or starts_as_style or not can_capture(recipe)
-        self._inputs, self._described = describe_inputs(None, styles, {}), describe_styles(styles)
+        starts_as_style = isinstance(options.init, str) and options.init == "style"
+        self._needs_pictures = (
+            options.recolors_styles or starts_as_style or not can_capture(configuration)
+        )
+        self._inputs, self._described = identify_pictures(None, styles), describe_styles(styles)
         # Statistics of a size are a few megabytes; most pictures of a folder share theirs.
         self._captured = lru_cache(maxsize=16)(self._capture)
         self._seen = lru_cache(maxsize=4)(self._see)
@@ -74,11 +79,11 @@ class SharedStyles:
         return list(self._styles), None
 
     def _sizes_for(self, shape: tuple[int, int]) -> Sizes:
-        recipe = self._recipe
-        size = recipe.size_of(shape)
-        scales = plan_run(shape, self._styles, self._materials, size, recipe)
+        configuration = self._configuration
+        size = configuration.size_of(shape)
+        scales = plan_run(configuration, shape, self._styles, self._materials, size)
         # A painting may be too small for a scale, which its statistics would not tell.
-        if scales != plan_run(shape, [], [], size, recipe):
+        if scales != plan_run(configuration, shape, [], [], size):
             return None
         return tuple(scale.size for scale in scales)
 
@@ -101,9 +106,7 @@ class SharedStyles:
     def _capture(self, index: int, size: int) -> StyleStatistics:
         style, painting = self._styles[index], self._materials[index]
         assert isinstance(painting, Painting)
-        captured = capture_painting(style, painting, [size], self._recipe).image
-        assert isinstance(captured, StyleStatistics)
-        return captured
+        return capture_painting(self._configuration, style, painting, [size])
 
     @plain_arithmetic()
     def tell(self, result: StyleTransferResult, sizes: Sizes) -> StyleTransferResult:

@@ -195,7 +195,7 @@ def _outcome(task: Task) -> Outcome:
             return Lacking(lacking)
         network, (bare, arguments), styles = parts.values()
         transfer: Recipient = copy.copy(bare)
-        transfer.extractor = network.to(transfer.device)
+        object.__setattr__(transfer, "extractor", network.to(transfer.device))
         return transfer.run(task.content, styles, **arguments)
 
 

@@ -1,201 +1,185 @@
-"""What one run works with: everything it is given, read and checked before any work is done."""
+"""Everything that one run is given, read and checked before any work is done."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from nst import color
-from nst._engine.canvas import Canvas
-from nst._engine.config import Handles, Recipe
-from nst._engine.plan import check_captured, check_masks, picture_shapes, plan_run
-from nst._engine.reader import Material, Reader
+from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.reading import (
+    StyleSource,
+    identify_pictures,
+    read_content,
+    read_regions,
+    read_start,
+    read_style,
+    recolor_styles,
+)
 from nst._engine.references import Reference, Region
-from nst._engine.scales import Scale
+from nst._engine.scales import Scale, plan_scales
 from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
-from nst.callbacks.base import RunState
+from nst._utils.hashing import hash_network
+from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike, Picture, fit, resize
-from nst.losses.kinds import Loss
+from nst.losses.kinds import SummaryLoss
+from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
 
-__all__ = ["Job"]
+__all__ = ["RunInputs", "plan_run"]
 
 _MOST_PIXELS = 2**31
 
 
-@dataclass
-class Job:
-    """What one run works with."""
+@dataclass(frozen=True, eq=False)
+class RunInputs:
+    """Everything that one run is given; nothing of it changes during the run."""
 
-    photo: Picture
-    handles: Handles
-    losses: Mapping[str, Loss]
-    styles: list[Style]
-    materials: list[list[Material]]
-    """One for each style, as large as it came. One such list for all pictures of the batch; or,
-    where the styles get the colors of the photograph, one for each picture."""
-    regions: dict[Hashable, Tensor | None]
-    """Masks on the photograph, `(1, 1, H, W)`, by the styles' `region_key`."""
+    configuration: Configuration
+    options: RunOptions
+    content: Picture
+    styles: Sequence[Style]
+    sources: Sequence[Sequence[StyleSource]]
+    """What each style is learned from, in full size. A single list for all pictures of the batch,
+    or one for each picture if the styles get the colors of the photograph."""
+    regions: Mapping[Hashable, Tensor | None]
+    """Masks on the content, `(1, 1, H, W)`, by the styles' `region_key`; None for everywhere."""
     where: Tensor | None
-    """What of the photograph may change, `(1, 1, H, W)`; None for all of it."""
+    """Mask of what may change, `(1, 1, H, W)`; None for everything."""
     shape: tuple[int, int]
     """Height and width of the result."""
-    scales: list[Scale]
-    canvases: list[Canvas]
-    """One for each picture of the batch."""
-    state: RunState
-    tile: int | None = None
-    """How many rows of every block are computed at a time; None for all."""
-    inputs: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    scales: Sequence[Scale]
+    tile: int | None
+    """Number of rows of each block that are computed at a time; None for all."""
+    start: Tensor
+    """The pictures that the run starts from, `(N, 3, h, w)`."""
+    identities: Mapping[str, Mapping[str, str | None]]
     """Names and hashes of the pictures, by argument."""
 
     @classmethod
-    def prepare(cls, content: ImageLike, style: StyleLike, handles: Handles, recipe: Recipe) -> Job:
-        """Read and check what `StyleTransfer.run` is given; see there for the arguments."""
-        reader = recipe.reader
-        photo, styles = reader.read(content, "content"), as_styles(style)
-        materials = _read_materials(reader, styles)
+    def read(
+        cls,
+        configuration: Configuration,
+        content: ImageLike,
+        style: StyleLike,
+        options: RunOptions | None = None,
+    ) -> RunInputs:
+        """Read and check the arguments of `StyleTransfer.run`."""
+        configuration.check_losses()
+        options, like = options or RunOptions(), configuration.like
+        photo, styles = read_content(content, like), as_styles(style)
+        sources = _read_styles(styles, like)
         where = None
-        if handles.where is not None:
-            where = read_mask(handles.where, photo.pixels, photo.alpha, "where")
-        # What may change at all is styled fully; how much of it shows is decided at the end.
-        free = None if where is None or bool(where.all()) else (where > 0).to(where)
-        regions = {
-            key: _both(mask, free) for key, mask in reader.read_regions(styles, photo).items()
-        }
-        if handles.strength == 0 and not _refer_to(recipe.losses, "content"):
+        if options.where is not None:
+            where = read_mask(options.where, *photo, "where")
+        regions = read_regions(styles, photo, where)
+        if options.strength == 0 and not configuration.active_losses("content"):
             raise ValueError(
                 "`strength` is 0, which leaves only losses that refer to the content, and there "
                 "are none. Add a ContentLoss, or use a strength above 0."
             )
-        size = recipe.size_of(photo.pixels.shape[-2:])
-        return cls._assemble(photo, handles, styles, materials, regions, where, size, recipe)
+        size = configuration.size_of(photo.pixels.shape[-2:])
+        return cls._assemble(
+            configuration, options, content, photo, styles, sources, regions, where, size
+        )
 
     @classmethod
-    def prepare_texture(
-        cls, style: StyleLike, shape: Sequence[int] | None, handles: Handles, recipe: Recipe
-    ) -> Job:
-        """Read and check what `StyleTransfer.synthesize` is given; see there for the arguments."""
-        styles = as_styles(style)
+    def read_texture(
+        cls,
+        configuration: Configuration,
+        style: StyleLike,
+        shape: Sequence[int] | None,
+        options: RunOptions,
+    ) -> RunInputs:
+        """Read and check the arguments of `StyleTransfer.synthesize`."""
+        configuration.check_losses()
+        styles, like = as_styles(style), configuration.like
         if any(each.region is not None for each in styles):
             raise ValueError("`style` has a region, but a texture has none. Leave it out.")
-        if not _refer_to(recipe.losses, "style"):
+        if not configuration.active_losses("style"):
             raise ValueError(
                 "`losses` has no style loss of positive weight, which a texture needs. Add one, "
                 "such as GramStyleLoss()."
             )
-        reader = recipe.reader
-        materials = _read_materials(reader, styles)
-        if shape is None:
-            first = materials[0]
-            if isinstance(first, StyleStatistics):
-                raise ValueError(
-                    "`shape` is needed for a style without its picture; say shape=(height, width)."
-                )
-            whole = first.pixels.shape[-2:]
-            shape = fit(whole, recipe.size or max(whole))
-        height, width = _sides(shape)
-        like = torch.empty(0, device=recipe.device, dtype=recipe.dtype)
+        configuration = configuration.without_content()
+        sources = _read_styles(styles, like)
+        height, width = _texture_shape(shape, sources[0], configuration.size)
         with explaining_memory((height, width), lambda: None, like):
-            blank = like.new_zeros(1, 3, height, width)
-        size = max(height, width)
-        photo = Picture(blank, None)
-        return cls._assemble(photo, handles, styles, materials, {None: None}, None, size, recipe)
+            blank = Picture(like.new_zeros(1, 3, height, width), None)
+        size, regions = max(height, width), dict[Hashable, "Tensor | None"]({None: None})
+        return cls._assemble(
+            configuration, options, None, blank, styles, sources, regions, None, size
+        )
 
     @classmethod
     def _assemble(
         cls,
-        photo: Picture,
-        handles: Handles,
+        configuration: Configuration,
+        options: RunOptions,
+        given: ImageLike | None,
+        content: Picture,
         styles: list[Style],
-        materials: list[Material],
+        sources: list[StyleSource],
         regions: dict[Hashable, Tensor | None],
         where: Tensor | None,
         size: int,
-        recipe: Recipe,
-    ) -> Job:
-        check_masks(recipe.losses, materials, regions)
-        scales = plan_run(photo.pixels.shape[-2:], styles, materials, size, recipe)
-        check_captured(materials, styles, scales, recipe)
-        shape = fit(photo.pixels.shape[-2:], size)
-        coarse = fit(photo.pixels.shape[-2:], scales[0].size)
-        tile = choose_tile(recipe.tile, recipe.extractor, recipe.losses, shape, photo.pixels)
-        with explaining_memory(shape, lambda: tile, photo.pixels):
-            recolored = _recolor(materials, photo, handles)
-            first = _first_pictures(photo, handles, recolored, coarse, recipe.reader)
-            image = resize(first, coarse).clone()
-        pictures, beginnings = (torch.split(each, 1) for each in (photo.pixels, first))
+    ) -> RunInputs:
+        pixels = content.pixels
+        _check_masks(configuration, sources, regions)
+        scales = plan_run(configuration, pixels.shape[-2:], styles, sources, size)
+        _check_captured(configuration, sources, scales)
+        shape, coarse = (fit(pixels.shape[-2:], each) for each in (size, scales[0].size))
+        tile = choose_tile(
+            configuration.tile, configuration.extractor, configuration.losses, shape, pixels
+        )
+        with explaining_memory(shape, lambda: tile, pixels):
+            recolored = recolor_styles(sources, pixels, options)
+            start = read_start(options, pixels, recolored, coarse)
         return cls(
-            photo=photo,
-            handles=handles,
-            losses=recipe.losses,
-            styles=styles,
-            materials=recolored,
-            regions=regions,
-            where=where,
-            shape=shape,
-            scales=scales,
-            canvases=[
-                Canvas(picture, beginning, where=where, average=recipe.average)
-                for picture, beginning in zip(pictures, beginnings, strict=True)
-            ],
-            state=RunState(image, recipe.num_steps, len(scales), plan=tuple(scales)),
-            tile=tile,
+            configuration,
+            options,
+            content,
+            styles,
+            recolored,
+            regions,
+            where,
+            shape,
+            scales,
+            tile,
+            start,
+            identify_pictures(given, styles, options),
         )
 
-    def best(self) -> Tensor:
-        """Return a copy of the best pictures so far, at the result's size: `(N, 3, H, W)`."""
-        image = torch.cat([resize(canvas.best, self.shape) for canvas in self.canvases])
-        if not self.handles.recolors_result and self.where is None:
-            return image
-        photo = resize(self.photo.pixels, self.shape)
-        if self.handles.recolors_result:
-            method = str(self.handles.preserve_color)
-            image = color.preserve_color(image, photo, method, when="after")
-        if self.where is not None:
-            image = photo + resize(self.where, self.shape) * (image - photo)
-        return image
-
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
-        """Return the height and width of all pictures at a scale: the photograph's, the styles'.
+        """Return height and width of the content and of the paintings at a scale of this size."""
+        content = self.content.pixels.shape[-2:]
+        return list(_shapes_at(size, content, self.styles, self.sources[0]).values())
 
-        Args:
-            size: The longer side of the picture, in pixels.
-        """
-        photo = self.photo.pixels.shape[-2:]
-        return list(picture_shapes(photo, self.styles, self.materials[0], size).values())
-
-    def paintings_at(self, size: int, picture: int = 0) -> list[Painting | StyleStatistics]:
-        """Return the styles as they are used for a picture of this size.
-
-        Args:
-            size: The longer side of the picture, in pixels.
-            picture: Which one of the batch.
-        """
-        materials = self.materials[picture if len(self.materials) > 1 else 0]
+    def styles_at(self, size: int, picture: int = 0) -> list[StyleSource]:
+        """Return the styles, resized, for a scale of this size and one picture of the batch."""
+        sources = self.sources[picture if len(self.sources) > 1 else 0]
         return [
             each if isinstance(each, StyleStatistics) else each.resized(style.size_at(size))
-            for style, each in zip(self.styles, materials, strict=True)
+            for style, each in zip(self.styles, sources, strict=True)
         ]
 
     def regions_at(
         self, size: int, picture: int = 0, *, captured_for: int | None = None
     ) -> list[Region]:
-        """Return the regions and their styles for a picture of this size.
+        """Return the regions with their styles for a scale.
 
         Args:
-            size: The longer side of the picture, in pixels.
-            picture: Which one of the batch.
-            captured_for: Another size, for the styles of which only statistics were kept.
+            size: Longer side of the picture, in pixels.
+            picture: Index in the batch.
+            captured_for: Another size, for captured styles.
         """
         regions = []
-        pairs = list(zip(self.styles, self.paintings_at(size, picture), strict=True))
+        pairs = list(zip(self.styles, self.styles_at(size, picture), strict=True))
         for key, mask in self.regions.items():
             members = [(style, each) for style, each in pairs if style.region_key == key]
             regions.append(
@@ -207,8 +191,90 @@ class Job:
             )
         return regions
 
+    def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
+        """Return the result of a run, with the pictures that it was given.
 
-def _sides(shape: Sequence[int]) -> tuple[int, int]:
+        Args:
+            image: The resulting pictures, `(N, 3, H, W)`.
+            **outcome: The fields of the result that are not pictures.
+        """
+        alpha = self.content.alpha
+        return StyleTransferResult(
+            image=image.cpu(),
+            content=resize(self.content.pixels, self.shape).cpu(),
+            styles=[
+                style.pixels.cpu()
+                for style in self.styles_at(max(self.shape))
+                if isinstance(style, Painting)
+            ],
+            alpha=None if alpha is None else resize(alpha, self.shape).cpu(),
+            **outcome,
+        )
+
+
+def plan_run(
+    configuration: Configuration,
+    shape: Sequence[int],
+    styles: Sequence[Style],
+    sources: Sequence[StyleSource],
+    size: int,
+) -> list[Scale]:
+    """Return the scales of a run, without those at which a picture is too small for the network.
+
+    Args:
+        configuration: Of the run.
+        shape: Height and width of the content.
+        styles: Of the run.
+        sources: What each style is learned from.
+        size: Longer side of the result.
+
+    Raises:
+        ValueError: A picture is too small at every scale.
+    """
+    network = configuration.extractor
+    scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
+    if not isinstance(network, FeatureExtractor):
+        return scales
+    for name, (height, width) in _shapes_at(size, shape, styles, sources).items():
+        network.check_size(height, width, configuration.layers, name=name)
+    smallest = network.smallest_side(configuration.layers)
+    while len(scales) > 1 and smallest > min(
+        chain.from_iterable(_shapes_at(scales[0].size, shape, styles, sources).values())
+    ):
+        scales = plan_scales(size, configuration.num_steps, len(scales) - 1)
+    return scales
+
+
+def _shapes_at(
+    size: int, content: Sequence[int], styles: Sequence[Style], sources: Sequence[StyleSource]
+) -> dict[str, tuple[int, int]]:
+    shapes = {"content": fit(content, size)}
+    for i, (style, each) in enumerate(zip(styles, sources, strict=True)):
+        if isinstance(each, Painting):
+            shapes[f"style[{i}]"] = fit(each.pixels.shape[-2:], style.size_at(size))
+    return shapes
+
+
+def _read_styles(styles: Sequence[Style], like: Tensor) -> list[StyleSource]:
+    return [read_style(style, like, f"style[{i}]") for i, style in enumerate(styles)]
+
+
+def _reference(source: StyleSource, size: int) -> Reference:
+    if isinstance(source, StyleStatistics):
+        return Reference(summaries=lambda loss: source.find(loss, size))
+    return Reference(source.pixels, source.mask)
+
+
+def _texture_shape(
+    shape: Sequence[int] | None, first: StyleSource, size: int | None
+) -> tuple[int, int]:
+    if shape is None:
+        if isinstance(first, StyleStatistics):
+            raise ValueError(
+                "`shape` is required for a captured style; pass shape=(height, width)."
+            )
+        whole = first.pixels.shape[-2:]
+        shape = fit(whole, size or max(whole))
     try:
         height, width = shape
     except (TypeError, ValueError) as error:
@@ -223,71 +289,44 @@ def _sides(shape: Sequence[int]) -> tuple[int, int]:
     return height, width
 
 
-def _reference(material: Material, size: int) -> Reference:
-    if isinstance(material, StyleStatistics):
-        return Reference(summaries=lambda loss: material.find(loss, size))
-    return Reference(material.pixels, material.mask)
+def _check_masks(
+    configuration: Configuration,
+    sources: Sequence[StyleSource],
+    regions: Mapping[Hashable, Tensor | None],
+) -> None:
+    """Refuse masks if a style loss cannot be computed on a part of a picture."""
+    masks = [each.mask for each in sources if isinstance(each, Painting)]
+    if all(mask is None for mask in [*masks, *regions.values()]):
+        return
+    for name, loss in configuration.active_losses("style").items():
+        if not isinstance(loss, SummaryLoss):
+            raise ValueError(
+                f"`style` has a region, a mask or a rotation, or `where` is given, but the loss "
+                f"{name!r} ({type(loss).__name__}) is not a mean over positions that could be "
+                "taken over a part of them. Use a StatisticLoss, or styles without."
+            )
 
 
-def _read_materials(reader: Reader, styles: Sequence[Style]) -> list[Material]:
-    return [reader.read_style(style, f"style[{i}]") for i, style in enumerate(styles)]
-
-
-def _both(mask: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """Return where both masks count."""
-    if mask is None or other is None:
-        return mask if other is None else other
-    both = mask * other
-    if not bool(both.any()):
-        raise ValueError("`where` and a style's region have no part in common; let them overlap.")
-    return both
-
-
-def _refer_to(losses: Mapping[str, Loss], reference: str) -> bool:
-    return any(loss.reference == reference and loss.weight > 0 for loss in losses.values())
-
-
-def _recolor(materials: list[Material], photo: Picture, handles: Handles) -> list[list[Material]]:
-    """Give the styles the photograph's colors, if asked: once for each photograph."""
-    if not handles.recolors_styles:
-        return [materials]
-    if any(isinstance(material, StyleStatistics) for material in materials):
-        raise ValueError(
-            f"`color_when` is {handles.color_when!r}, but of a captured style there is no picture "
-            "left to recolor. Use color_when='after', or the painting."
-        )
-    method = str(handles.preserve_color)
-    return [
-        [_recolored(each, content, method) for each in materials if isinstance(each, Painting)]
-        for content in torch.split(photo.pixels, 1)
-    ]
-
-
-def _recolored(painting: Painting, content: Tensor, method: str) -> Painting:
-    """Give a painting the photograph's colors; what its mask leaves out has no say."""
-    recolor = partial(color.preserve_color, content_image=content, method=method, when="before")
-    if painting.mask is None:
-        return Painting(recolor(painting.pixels), None)
-    seen, pixels = painting.mask[0, 0] > 0, painting.pixels.clone()
-    pixels[..., seen] = recolor(pixels[..., seen].unsqueeze(-1)).squeeze(-1)
-    return Painting(pixels, painting.mask)
-
-
-def _first_pictures(
-    photo: Picture,
-    handles: Handles,
-    materials: list[list[Material]],
-    shape: tuple[int, int],
-    reader: Reader,
-) -> Tensor:
-    """Return what the pictures start as, `(N, 3, h, w)`."""
-    start = partial(reader.first_picture, handles.init, shape=shape, seed=handles.seed)
-    # A start by name has a style's colors, of which each picture of a batch may have its own.
-    alike = len(materials) == 1 or handles.pictures["init"] is not None
-    batches = [photo.pixels] if alike else torch.split(photo.pixels, 1)
-    return torch.cat(
-        [
-            start(content=batch, material=each[0])
-            for batch, each in zip(batches, materials[: len(batches)], strict=True)
-        ]
-    )
+def _check_captured(
+    configuration: Configuration, sources: Sequence[StyleSource], scales: Sequence[Scale]
+) -> None:
+    """Refuse captured statistics of another network, for other losses, or for other sizes."""
+    captured = [each for each in sources if isinstance(each, StyleStatistics)]
+    extractor = configuration.extractor
+    without_weights = getattr(extractor, "stands_in", False)  # for `StyleTransfer.check`
+    network = hash_network(extractor) if captured else ""
+    for statistics in captured:
+        if statistics.network != network and not without_weights:
+            raise ValueError(
+                f"`style` was captured with another network ({statistics.network[:12]}, this is "
+                f"{network[:12]}). Capture the painting again with this transfer, or use the "
+                "weights, pooling and padding that it was captured with."
+            )
+        for name, loss in configuration.active_losses("style").items():
+            if not isinstance(loss, SummaryLoss):
+                raise ValueError(
+                    f"`style` is captured, but the loss {name!r} ({type(loss).__name__}) "
+                    "compares with the painting itself. Use the painting, or a StatisticLoss."
+                )
+            for scale in scales:
+                statistics.find(loss, scale.size)

@@ -6,9 +6,9 @@ The one place that knows both the network and the losses.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +19,9 @@ from nst._engine.tally import StatisticTally, adds_up
 from nst._engine.terms import Tallies, Term, gradient_of, no_sum
 from nst._engine.view import Extractor, View
 from nst._network.sweep import Sweep
-from nst._utils.memory import is_exhausted
 from nst.losses.kinds import Features, Loss, Statistic, StatisticLoss, SummaryLoss
 
 __all__ = ["Objective"]
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # How fast the styles' share grows with the strength: in equal steps of strength, the picture
 # changes in about equal steps.
@@ -50,8 +46,6 @@ class Objective:
         emphasis: How many times as much every loss counts that refers to the content.
         normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
         tile: How many rows of each block of the network are computed at a time; None for all.
-        fall_back: Is asked for such a number when the memory was not enough for all; returns None
-            if there is to be none.
     """
 
     def __init__(
@@ -63,10 +57,9 @@ class Objective:
         emphasis: float = 1.0,
         normalize_gradients: bool = False,
         tile: int | None = None,
-        fall_back: Callable[[], int | None] | None = None,
     ) -> None:
         self._view = View(extractor, tile)
-        self._normalize, self._fall_back = normalize_gradients, fall_back
+        self._normalize = normalize_gradients
         self._adds_up: bool | None = None  # not known before there are features
         self._terms = {}
         for name, loss in losses.items():
@@ -96,7 +89,7 @@ class Objective:
         self._to(image)
         self._in_rows(image)  # decided now, if not before: the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
-        features = self._sparing(self._features, image, _union(chosen))
+        features = self._features(image, _union(chosen))
         for loss in chosen:
             loss.capture(features)
 
@@ -113,7 +106,7 @@ class Objective:
         chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
         captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
-            seen = [self._sparing(self._look_at, each) for each in region.references]
+            seen = [self._look_at(each) for each in region.references]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
                 own = copy.deepcopy(term.loss)
@@ -160,9 +153,9 @@ class Objective:
             RuntimeError: No loss depends on the picture.
         """
         if self._normalize:
-            losses, gradient = self._sparing(self._evaluate_normalized, image)
+            losses, gradient = self._evaluate_normalized(image)
         else:
-            losses, gradient = self._sparing(self._evaluate, image, list(self._terms))
+            losses, gradient = self._evaluate(image, list(self._terms))
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
@@ -171,19 +164,6 @@ class Objective:
             )
         # The network works in another memory layout, which torch's own L-BFGS cannot take.
         return losses, gradient.contiguous()
-
-    def _sparing(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Do some work, and once more in tiles if the memory was not enough for a whole picture."""
-        try:
-            return work(*args, **kwargs)
-        except Exception as error:
-            tile = None
-            if self._fall_back is not None and self._view.tile is None and self._adds_up:
-                tile = self._fall_back() if is_exhausted(error) else None
-            if tile is None:
-                raise
-        self._view.tile = tile  # now that all is let go of that the error had a hold on
-        return work(*args, **kwargs)
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite.
@@ -264,13 +244,7 @@ class Objective:
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
         view = self._view
-        twin = Objective(
-            view.extractor,
-            {},
-            normalize_gradients=self._normalize,
-            tile=view.tile,
-            fall_back=self._fall_back,
-        )
+        twin = Objective(view.extractor, {}, normalize_gradients=self._normalize, tile=view.tile)
         twin._adds_up, twin._view.share = self._adds_up, view.share
         twin._terms = {
             name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
@@ -319,7 +293,7 @@ class Objective:
         if stubborn and view.tile is not None:
             raise no_sum(*stubborn[0], f"`tile` is {view.tile}", "tile=None")
         if stubborn and view.share is not None and view.share.divided:
-            there_are = f"there are {view.share.ranks.size} processes"
+            there_are = f"there are {view.share.group.size} processes"
             raise no_sum(*stubborn[0], there_are, "a single one")
         return not stubborn
 

@@ -1,172 +1,252 @@
-"""A run: a job that is done, scale after scale, followed by callbacks, and what comes of it."""
+"""A run: the state that changes while pictures are optimized, scale after scale."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
-from nst._engine.config import Recipe
-from nst._engine.inputs import Job
-from nst._engine.loop import begin, end, join_reasons, optimize, persist
+from nst import color
+from nst._engine.inputs import RunInputs
 from nst._engine.malloc import large_blocks_kept
-from nst._engine.objective import Objective
-from nst._engine.processes import Ranks
-from nst._engine.scales import COARSE_EMPHASIS
-from nst._engine.tiles import ROWS, explaining_memory
-from nst._record.describe import settings_of
-from nst._record.snapshot import Snapshots
-from nst.callbacks.base import Callback, LossHistory
+from nst._engine.picture import OptimizedPicture
+from nst._engine.scales import Scale
+from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
+from nst._engine.tiles import explaining_memory
+from nst._utils.checks import at_least
+from nst._utils.group import Group
+from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.images import fit, resize
 from nst.optim.by_name import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
-from nst.styles.style import Painting
 
-__all__ = ["follow"]
+__all__ = ["Run", "complete"]
 
 logger = logging.getLogger("nst")
 
+T = TypeVar("T")
 
-def follow(
-    job: Job,
-    recipe: Recipe,
-    callbacks: Sequence[Callback],
-    start: float,
-    resumed: list[tuple[str, dict[str, Any]]] | None = None,
-) -> StyleTransferResult:
-    """Do a job, followed by callbacks.
+
+class Run:
+    """One run under way, with everything that changes in it.
 
     Args:
-        job: What is worked with.
-        recipe: What all runs of its transfer have in common.
-        callbacks: Who follows.
-        start: When the run began, on the clock `time.perf_counter`.
-        resumed: The states of callbacks, by their names, if the run was kept before.
+        inputs: Of the run.
+        callbacks: Callbacks of the user.
+        settings: Description of the inputs, which becomes part of the result.
+        started: When the run was started, by `time.perf_counter`.
     """
-    history, state, idle, ranks = LossHistory(), job.state, job.state.snapshot, Ranks.found()
-    # All must take the same ways through the network, whatever memory each has.
-    job.tile = ranks.agree(job.tile)
-    _check_divisible(job, recipe, ranks)
-    followers = [history, *callbacks] if ranks.leads else [history]
 
-    def finish() -> StyleTransferResult:
-        settings = settings_of(job, recipe)
-        return _result(job, job.best(), history, settings, time.perf_counter() - start)
+    def __init__(
+        self,
+        inputs: RunInputs,
+        callbacks: Sequence[Callback],
+        settings: Mapping[str, Any],
+        started: float,
+    ) -> None:
+        self.inputs, self.started, self.group = inputs, started, Group.current()
+        self.history = LossHistory()
+        self.callbacks = [self.history, *callbacks]
+        self._settings = settings
+        coarse = fit(inputs.content.pixels.shape[-2:], inputs.scales[0].size)
+        configuration, scales = inputs.configuration, tuple(inputs.scales)
+        image = resize(inputs.start, coarse).clone()
+        self.state = RunState(image, configuration.num_steps, len(scales), plan=scales)
+        self.pictures = [
+            OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
+            for content, start in zip(
+                *(torch.split(each, 1) for each in (inputs.content.pixels, inputs.start)),
+                strict=True,
+            )
+        ]
+        self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
-    with ExitStack() as stack:
+    def start(self, callback: Callback) -> None:
+        """Start a callback, or resume it with the state of one of its type."""
+        if self._resumed is None:
+            callback.on_start(self.state)
+            return
+        name = type(callback).__name__
+        found = next((i for i, (kind, _) in enumerate(self._resumed) if kind == name), None)
+        callback.on_resume(self.state, {} if found is None else self._resumed.pop(found)[1])
+
+    def end(self, callback: Callback) -> None:
+        """End a callback. If it fails, that is logged, as the picture must not be lost."""
         try:
-            for callback in followers:
-                begin(callback, state, resumed)
-                stack.callback(end, callback, state)
-            state.snapshot = Snapshots(job, recipe, followers, start, ranks)
-            ordered = sorted(followers, key=lambda each: each.called_last)
-            explained = explaining_memory(job.shape, lambda: job.tile, job.photo.pixels)
-            with ranks.holding_interrupts(), explained:
-                _paint(job, recipe, ordered, ranks)
+            callback.on_end(self.state)
+        except (Exception, KeyboardInterrupt):
+            logger.exception("%s failed at the end of the run", type(callback).__name__)
+
+    def optimize_scale(self, index: int) -> None:
+        """Take the steps of one scale, until they are done or the run is stopped."""
+        inputs, state, scale = self.inputs, self.state, self.inputs.scales[index]
+        state.scale = index
+        before = sum(num_steps for _, num_steps in state.plan[:index])
+        height, width = fit(inputs.shape, scale.size)
+        make_optimizer = optimizer_factory(
+            inputs.configuration.optimizer, fine=0 < index == len(inputs.scales) - 1
+        )
+        callbacks = sorted(self.callbacks, key=lambda each: each.called_last)
+        with large_blocks_kept(height * width):
+            objectives = objectives_for(inputs, index, self.group)
+            for picture, objective in zip(self.pictures, objectives, strict=True):
+                picture.start_scale(objective, scale.size, make_optimizer)
+            for _ in range(scale.num_steps - (state.step - before)):
+                active = [picture for picture in self.pictures if picture.active]
+                if state.stop_reason is not None or not active:
+                    break
+                for picture in active:
+                    picture.step()
+                state.step += 1
+                state.losses = self._mean_losses()
+                state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
+                for callback in callbacks:
+                    callback.on_step(state)
+            for picture in self.pictures:
+                picture.finish_scale()
+        if state.stop_reason is None:
+            # The steps that a stalled scale left out are not made up for.
+            taken = scale._replace(num_steps=state.step - before)
+            state.plan = (*state.plan[:index], taken, *inputs.scales[index + 1 :])
+
+    def _mean_losses(self) -> dict[str, Tensor]:
+        """Return each loss's mean over the batch; a failed picture counts with its best."""
+        every = [picture.losses for picture in self.pictures]
+        sound = [
+            losses for losses in every if losses and all(v.isfinite() for v in losses.values())
+        ]
+        every = sound or every
+        return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
+
+    @property
+    def reason(self) -> str:
+        """Why the run is over, if nobody has stopped it."""
+        reasons = [picture.failure or picture.stall or "completed" for picture in self.pictures]
+        if len(set(reasons)) == 1:
+            return reasons[0]
+        return "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
+
+    def image(self) -> Tensor:
+        """Return a copy of the best pictures so far, at the size of the result: `(N, 3, H, W)`."""
+        shape, options, where = self.inputs.shape, self.inputs.options, self.inputs.where
+        image = torch.cat([resize(picture.best, shape) for picture in self.pictures])
+        if not options.recolors_result and where is None:
+            return image
+        content = resize(self.inputs.content.pixels, shape)
+        if options.recolors_result:
+            method = str(options.preserve_color)
+            image = color.preserve_color(image, content, method, when="after")
+        if where is not None:
+            image = content + resize(where, shape) * (image - content)
+        return image
+
+    def settings(self) -> dict[str, Any]:
+        """Return the description of the run: of its inputs, and of how far it came."""
+        return {
+            **self._settings,
+            "steps_done": self.state.step,
+            "stop_reason": self.state.stop_reason,
+        }
+
+    def result(self) -> StyleTransferResult:
+        """Return the best pictures so far as a result."""
+        return self.inputs.result(
+            self.image(),
+            history=self.history.losses,
+            num_steps=self.state.step,
+            stop_reason=str(self.state.stop_reason),
+            seconds=time.perf_counter() - self.started,
+            settings=self.settings(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs: plain values, and tensors that are not copied."""
+        return {
+            "step": self.state.step,
+            "scale": self.state.scale,
+            "plan": [list(scale) for scale in self.state.plan],
+            "losses": dict(self.state.losses),
+            "pictures": [picture.state_dict() for picture in self.pictures],
+            "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks],
+            "seconds": time.perf_counter() - self.started,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of another run with the same inputs.
+
+        Args:
+            state: From `state_dict`, on the same device; its tensors become this run's.
+
+        Raises:
+            Exception: The state is not of such a run; of nearly any type.
+        """
+        for picture, own in zip(self.pictures, state["pictures"], strict=True):
+            picture.load_state_dict(own)
+        own_state = self.state
+        own_state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
+        own_state.step = at_least("step", state["step"], 0)
+        own_state.scale = at_least("scale", state["scale"], 0)
+        own_state.losses = state["losses"]
+        own_state.plan = tuple(
+            Scale(at_least("size", size, 1), at_least("num_steps", steps, 0))
+            for size, steps in state["plan"]
+        )
+        if not own_state.scale < len(self.inputs.scales) == len(own_state.plan):
+            raise ValueError("there is no such scale")
+        self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
+        self.started -= float(state["seconds"])
+
+
+def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:
+    """Go through the scales of a run, however it ends.
+
+    Args:
+        run: New, or with a restored state.
+        take_snapshot: Returns the content of a checkpoint; for `RunState.snapshot`.
+    """
+    inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
+    check_same_inputs(inputs, group)
+    if group.rank > 0:
+        return serve(inputs, group)
+    with leading(group), ExitStack() as stack:
+        try:
+            for callback in run.callbacks:
+                run.start(callback)
+                stack.callback(run.end, callback)
+            state.snapshot = partial(take_snapshot, run)
+            with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
+                # A run that is resumed and stopped at once must still score its last update.
+                if state.stop_reason is None or state.step > 0:
+                    for index in range(state.scale, len(inputs.scales)):
+                        run.optimize_scale(index)
+                        if state.stop_reason is not None:
+                            break
         except KeyboardInterrupt:
             state.stop("interrupted")
         except BaseException as error:
             state.stop(f"failed: {type(error).__name__}")
             if state.step > 0:
-                attach_result(error, lambda: persist(finish))
+                attach_result(error, lambda: persistently(run.result))
             raise
         finally:
-            state.snapshot = idle  # who keeps the state should not keep the optimizer with it
-            persist(lambda: state.stop(join_reasons(job.canvases)))
-            state.image = persist(job.best)  # of its own: callbacks may change it
+            state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
+            persistently(lambda: state.stop(run.reason))
+            state.image = persistently(run.image)  # a copy: callbacks may change it
     logger.info("%s after %d steps", state.stop_reason, state.step)
-    return persist(finish)
+    result = persistently(run.result)
+    share_result(inputs, group, result)
+    return result
 
 
-def _check_divisible(job: Job, recipe: Recipe, ranks: Ranks) -> None:
-    if ranks.size > 1 and not isinstance(recipe.optimizer, str):
-        raise ValueError(
-            f"`optimizer` is {recipe.optimizer!r}, but there are {ranks.size} processes, of "
-            "which each has some rows: what it sums over the picture would be wrong. Use "
-            "'lbfgs' or 'adam', or a single process."
-        )
-    told = job.inputs, job.shape, job.scales, list(job.losses), recipe.optimizer
-    if ranks.agree(told) != told:
-        raise ValueError(
-            f"`content`, `style` or another argument of process {ranks.rank} of {ranks.size} "
-            "is not that of the first, but they share one picture. Give all of them the same "
-            "pictures and arguments, or leave PyTorch's default process group before."
-        )
-
-
-def _paint(job: Job, recipe: Recipe, callbacks: Sequence[Callback], ranks: Ranks) -> None:
-    """Go through the scales, until they are done or somebody stops the run."""
-    state, last = job.state, len(job.scales) - 1
-    state.stop_reason = ranks.agree(state.stop_reason)
-    if state.stop_reason is not None and state.step == 0:
-        return
-    for index in range(state.scale, len(job.scales)):
-        state.scale, scale = index, job.scales[index]
-        before = sum(num_steps for _, num_steps in state.plan[:index])
-        make_optimizer = optimizer_factory(recipe.optimizer, fine=state.scale == last and last > 0)
-        height, width = fit(job.shape, scale.size)
-        with large_blocks_kept(height * width):
-            emphasis = 1.0 if index == last else COARSE_EMPHASIS
-            objectives = _objectives(job, recipe, scale.size, emphasis, ranks)
-            for canvas, objective in zip(job.canvases, objectives, strict=True):
-                canvas.start_scale(objective, scale.size, make_optimizer, ranks)
-            num_steps = scale.num_steps - (state.step - before)
-            optimize(job.canvases, num_steps, state, callbacks, ranks)
-        if state.stop_reason is not None:
-            return
-        # What a stalled scale left out is not to be done.
-        taken = scale._replace(num_steps=state.step - before)
-        state.plan = (*state.plan[:index], taken, *job.scales[index + 1 :])
-
-
-def _objectives(
-    job: Job, recipe: Recipe, size: int, emphasis: float, ranks: Ranks
-) -> Iterator[Objective]:
-    """Make an objective for each picture; styles are captured once if all have the same."""
-
-    def fall_back() -> int | None:
-        if recipe.tile != "auto" or ranks.size > 1:
-            return None
-        if job.tile is None:  # another picture of the batch may have come to this before
-            logger.warning("the memory is not enough for whole pictures: in tiles of %d rows", ROWS)
-        job.tile = ROWS
-        return ROWS
-
-    for picture in range(len(job.canvases)):
-        if picture < len(job.materials):
-            objective = Objective(
-                recipe.extractor,
-                job.losses,
-                strength=job.handles.strength,
-                emphasis=emphasis,
-                normalize_gradients=recipe.normalize_gradients,
-                tile=job.tile,
-                fall_back=fall_back,
-            )
-            objective.capture_styles(job.regions_at(size, picture))
-        yield objective.copy()
-
-
-def _result(
-    job: Job, image: Tensor, history: LossHistory, settings: dict[str, Any], seconds: float
-) -> StyleTransferResult:
-    alpha = job.photo.alpha
-    return StyleTransferResult(
-        image=image.cpu(),
-        history=history.losses,
-        num_steps=job.state.step,
-        stop_reason=str(job.state.stop_reason),
-        seconds=seconds,
-        settings=settings,
-        content=resize(job.photo.pixels, job.shape).cpu(),
-        styles=[
-            painting.pixels.cpu()
-            for painting in job.paintings_at(max(job.shape))
-            if isinstance(painting, Painting)
-        ],
-        alpha=None if alpha is None else resize(alpha, job.shape).cpu(),
-    )
+def persistently(work: Callable[[], T]) -> T:
+    """Finish the work after the last step even if Ctrl-C arrives; it may be done twice."""
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return work()

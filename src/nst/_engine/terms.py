@@ -107,7 +107,7 @@ class Tallies:
             values += [value.detach() for value in self._of_pixels[name]]
             losses.append(torch.stack(values).sum())
         # Machines of different kinds may round differently; what the losses decide is one.
-        return dict(zip(self._names, self._share.ranks.of_first(torch.stack(losses)), strict=True))
+        return dict(zip(self._names, self._share.group.broadcast(torch.stack(losses)), strict=True))
 
     def feature_gradient(self, names: Collection[str]) -> FeatureGradient:
         """Return what tells the gradient of some losses for some rows, after `close`."""

@@ -12,8 +12,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from nst._engine.config import Handles
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS, RunOptions
 from nst._record.files import described_files, find_files
 from nst._record.values import flag, mapping, sequence, text, usable
 from nst._utils.checks import at_least, non_negative, one_of
@@ -190,10 +189,10 @@ def recorded_run(
         init = files["init"] if init == "picture" else init
         arguments = {"style": _styles(record, files), "init": init, "seed": record["seed"]}
         if texture:
-            Handles(init, record["seed"])  # raises for what a run would
+            RunOptions(init, record["seed"])  # raises for what a run would
             return {**arguments, "shape": _shape(record["shape"])}
         handles = {name: record[name] for name in ("strength", "preserve_color", "color_when")}
-        Handles(init, record["seed"], **handles)
+        RunOptions(init, record["seed"], **handles)
         where = files.get("where", "alpha") if flag("where", record["where"]) else None
         return {"content": files["content"], "where": where, **arguments, **handles}
 

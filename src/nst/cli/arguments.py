@@ -55,7 +55,7 @@ def add_options(
     references = ["style", "content"] if has_content else ["style"]
     add_losses(parser.add_argument_group("losses"), references, without)
     names = [name for name in TRANSFER if name not in without]
-    of_preset = dict.fromkeys(preset("default"), "the preset's")
+    of_preset = dict.fromkeys(preset("gatys"), "the preset's")
     add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, of_preset)
     add_parameters(parser.add_argument_group("network"), FeatureExtractor, NETWORK)
 

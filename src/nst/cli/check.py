@@ -58,4 +58,4 @@ class Stop(Callback):
 def check_run(options: argparse.Namespace, content: ImageLike, styles: Sequence[Style]) -> None:
     """Check everything about a run, without the network."""
     with weightless(options, styles) as (transfer, adopted):
-        transfer.run(content, adopted, callbacks=Stop(), **build.run_arguments(options))
+        transfer.check(content, adopted, **build.run_arguments(options))

@@ -6,10 +6,11 @@ import argparse
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from nst._engine.reader import INITS
+from nst._engine.configuration import INITS
 from nst.color import COLOR_METHODS
 from nst.extractors.weights import NAMED_WEIGHTS
 
@@ -54,7 +55,8 @@ def add_parameters(
 
     `defaults` describes default values that are not those of the signature.
     """
-    hints = get_type_hints(vars(function)["__init__"] if isinstance(function, type) else function)
+    has_hints = is_dataclass(function) or not isinstance(function, type)
+    hints = get_type_hints(function if has_hints else vars(function)["__init__"])
     descriptions = _descriptions(inspect.getdoc(function) or "")
     for name in names:
         default = inspect.signature(function).parameters[name].default

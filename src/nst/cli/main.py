@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
-from nst._engine.processes import ProcessLost, launched, process_group
+from nst._utils.group import ProcessLost, launched, process_group
 from nst._utils.memory import is_exhausted
 from nst._utils.text import one_line
 from nst._utils.version import __version__
@@ -76,10 +76,10 @@ def _run_in_group(options: argparse.Namespace) -> int:
             "`--estimate` does not support torchrun, whose processes would disturb each other. "
             "Run it without torchrun."
         )
-    with process_group() as ranks:
-        if not ranks.leads:
+    with process_group() as group:
+        if group.rank > 0:
             vars(options).update(quiet=True, page=None)
-        with _warnings_printed() if ranks.leads else nullcontext():
+        with _warnings_printed() if group.rank == 0 else nullcontext():
             return options.run(options) or 0
 
 

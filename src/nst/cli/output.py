@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from nst._engine.processes import Ranks
+from nst._utils.group import Group
 from nst._utils.text import say
 from nst.result import StyleTransferResult
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def save_result(result: StyleTransferResult, options: argparse.Namespace) -> None:
     """Save a result and report it. Of several processes, only the first does."""
-    if not Ranks.found().leads:
+    if Group.current().rank > 0:
         return
     saved = save_or_rescue(result.save, options.output)
     height, width = result.image.shape[-2:]

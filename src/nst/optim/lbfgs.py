@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst._engine.processes import Share
 from nst._utils.checks import at_least
 
 __all__ = ["HISTORY_SIZE", "BoundedLBFGS", "favor_coarse"]
@@ -90,24 +89,11 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if len(self.param_groups) != 1:
             raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
         self._versions: list[int] | None = None
-        self._share = Share.of_all(1)
-
-    def divide(self, share: Share) -> None:
-        """Optimize some rows of one picture, of which other processes have others.
-
-        Args:
-            share: Which rows.
-        """
-        self._share = share
-        # Parts of different sizes ask for different histories, but all must take the same products.
-        group = self.param_groups[0]
-        group["history_size"] = share.ranks.agree(group["history_size"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a saved state; the parameters are then as they were when it was saved."""
         super().__setstate__(state)
         self._versions = None
-        self.__dict__.setdefault("_share", Share.of_all(1))  # of a copy, which torch makes itself
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state; it also says whether somebody else has moved the parameters since."""
@@ -136,7 +122,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
             # The first step, or somebody else has moved the parameters.
             self._move(self._point())
             loss, state["unit"] = closure().detach(), 1.0
-            state["unit"] = _unit(self._share.largest(self._read_gradient().abs()))
+            state["unit"] = _unit(self._read_gradient().abs().max())
             state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
         if not state["stalled"]:
             state["stalled"] = not self._iterate(closure)
@@ -164,7 +150,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         state, point = self._state, self._point()
         free = self._free(point)
         gradient = state["gradient"] * free
-        if not self._share.any(gradient.any()) or self._share.any(~gradient.isfinite().all()):
+        if not bool(gradient.any()) or not bool(gradient.isfinite().all()):
             return False
         while True:
             if self._search(closure, point, self._direction(gradient, free)):
@@ -181,7 +167,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         for _ in range(_MAX_TRIALS):
             trial = (point + length * direction).clamp_(group["lower"], group["upper"])
             change = trial - point
-            slope = float(self._dots((gradient, change))[0])
+            slope = float(gradient @ change)
             if not slope < 0:
                 return False
             self._move(trial)
@@ -201,7 +187,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         used = []
         for change, gradient_change, smallest in reversed(self._state["pairs"]):
             gradient_change = gradient_change * free  # what bounds hold has no say
-            curvature, along = self._dots((gradient_change, change), (change, direction))
+            curvature, along = gradient_change @ change, change @ direction
             if curvature > smallest:
                 share = along / curvature
                 direction.addcmul_(gradient_change, share, value=-1)
@@ -209,19 +195,15 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if not used:
             direction = self._preconditioned(direction, free)
             first_step: float = self.param_groups[0]["first_step"]
-            return direction * (first_step / self._share.mean(direction.square()).sqrt())
+            return direction * (first_step / direction.square().mean().sqrt())
         _, gradient_change, curvature, _ = used[0]
         direction = self._preconditioned(direction, free)
         preconditioned = self._preconditioned(gradient_change, free)
-        direction *= curvature / self._dots((gradient_change, preconditioned))[0]
+        direction *= curvature / (gradient_change @ preconditioned)
         for change, gradient_change, curvature, share in reversed(used):
-            along = self._dots((gradient_change, direction))[0]
+            along = gradient_change @ direction
             direction.addcmul_(change, share - along / curvature)
         return direction * free
-
-    def _dots(self, *pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """Return scalar products, over the rows of all processes."""
-        return self._share.add_up([one @ other for one, other in pairs])
 
     def _preconditioned(self, values: Tensor, free: Tensor) -> Tensor:
         """Apply the inverse of the metric that steps start from: symmetric, positive definite."""
@@ -229,14 +211,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         if levels == 0:
             return values
         parts = self._split(values * free)
-        return torch.cat([self._precondition(part, levels).flatten() for part in parts]) * free
-
-    def _precondition(self, part: Tensor, levels: int) -> Tensor:
-        if not self._share.divided:
-            return favor_coarse(part, levels)
-        # What lies beyond changes no row that is further away than this.
-        wider, own = self._share.around(part, 2 * 2**levels)
-        return favor_coarse(wider, levels)[..., own, :]
+        return torch.cat([favor_coarse(part, levels).flatten() for part in parts]) * free
 
     def _free(self, point: Tensor) -> Tensor:
         """Return 1 where a small step against the gradient stays within the bounds, else 0.
@@ -252,11 +227,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
         """Keep a pair of changes, if it has positive curvature; else it would spoil the metric."""
-        curvature, *squares = self._dots(
-            (gradient_change, change), (change, change), (gradient_change, gradient_change)
-        )
+        curvature = gradient_change @ change
         # The angle decides, not the size: the test must not depend on the loss's scale.
-        smallest = torch.finfo(change.dtype).eps * squares[0].sqrt() * squares[1].sqrt()
+        lengths = (change @ change).sqrt(), (gradient_change @ gradient_change).sqrt()
+        smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
         if curvature > smallest:
             pairs = [*self._state["pairs"], (change, gradient_change, smallest)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from nst._engine.processes import launched
+from nst._utils.group import launched
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_run
@@ -76,8 +76,7 @@ def _announced(
     all_steps = transfer.num_steps
     steps = affordable_steps(estimate.seconds, all_steps) if may_shorten else all_steps
     if steps < all_steps:
-        options.num_steps = steps
-        transfer = build.make_transfer(options, transfer.extractor)
+        transfer = replace(transfer, num_steps=steps)
         estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
         remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
     if not options.quiet:

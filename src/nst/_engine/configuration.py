@@ -1,0 +1,201 @@
+"""The configuration of a style transfer, and the options of a single run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from nst import color
+from nst._engine.scales import NumScales
+from nst._engine.tiles import Tile, check_tile, refuse_tiles
+from nst._utils.checks import at_least, non_negative, one_of
+from nst._utils.device import resolve_device
+from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.vgg import FeatureExtractor
+from nst.images import ImageLike
+from nst.losses.content import ContentLoss
+from nst.losses.gram import GramStyleLoss
+from nst.losses.kinds import Loss
+from nst.optim.by_name import OptimizerLike, optimizer_factory
+
+__all__ = ["INITS", "ColorWhen", "Configuration", "RunOptions", "default_losses"]
+
+INITS = ("content", "style", "noise", "pink-noise", "gray")
+"""The names of the pictures that a run can start from."""
+
+# The default of a field that is created in `__post_init__`.
+_CREATED: Any = None
+
+ColorWhen = Literal["before", "after", "both"]
+
+
+def default_losses() -> dict[str, Loss]:
+    """Return the default losses."""
+    return {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Configuration:
+    """The options of all runs of a `StyleTransfer`, checked; see there for each."""
+
+    extractor: nn.Module = _CREATED
+    losses: Mapping[str, Loss] = _CREATED
+    _: KW_ONLY
+    optimizer: OptimizerLike = "lbfgs"
+    size: int | None = 512
+    num_steps: int = 120
+    num_scales: NumScales = "auto"
+    average: float = 0.0
+    normalize_gradients: bool = False
+    tile: Tile = "auto"
+    device: str | torch.device = "auto"
+
+    def __post_init__(self) -> None:
+        optimizer_factory(self.optimizer)  # raises for an unknown one
+        self._set("size", None if self.size is None else at_least("size", self.size, 1))
+        self._set("num_steps", at_least("num_steps", self.num_steps, 1))
+        if isinstance(self.num_scales, str):
+            one_of("num_scales", self.num_scales, ["auto"])
+        else:
+            self._set("num_scales", at_least("num_scales", self.num_scales, 1))
+        self._set("tile", check_tile(self.tile))
+        if non_negative("average", self.average) >= 1:
+            raise ValueError(f"`average` is {self.average!r}; it must be below 1. 0.99 is usual.")
+        self._set("average", float(self.average))
+        self._set("normalize_gradients", bool(self.normalize_gradients))
+        if self.normalize_gradients and self.optimizer == "lbfgs":
+            raise ValueError(
+                "`normalize_gradients` is True, but L-BFGS requires the gradient of a function. "
+                "Use optimizer='adam'."
+            )
+        self._set("device", resolve_device(self.device))
+        if self.losses is None:
+            self._set("losses", default_losses())
+        self.check_losses()
+        self._set("losses", dict(self.losses))
+        if self.extractor is None:
+            self._set("extractor", FeatureExtractor())  # last, as it may be a download
+        self._check_extractor()
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)  # the dataclass is frozen
+
+    def check_losses(self) -> None:
+        """Raise if there is nothing to optimize; weights of losses may change between runs."""
+        if not isinstance(self.losses, Mapping):
+            raise TypeError(
+                f"`losses` is a {type(self.losses).__name__}; give each loss a name, as in "
+                "{'content': ContentLoss(), 'style': GramStyleLoss()}."
+            )
+        for name, loss in self.losses.items():
+            if not isinstance(loss, Loss):
+                raise TypeError(
+                    f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
+                    "Derive your own from StatisticLoss, PointwiseLoss or Loss."
+                )
+            if not loss.weight >= 0:
+                raise ValueError(
+                    f"`losses[{name!r}].weight` is {loss.weight}; it must not be negative."
+                )
+        if not self.active_losses():
+            raise ValueError(
+                "`losses` has nothing to optimize; at least one loss must weigh more than 0."
+            )
+
+    def _check_extractor(self) -> None:
+        if not isinstance(self.extractor, nn.Module):
+            raise TypeError(
+                f"`extractor` is {self.extractor!r}; it must be a FeatureExtractor, or a module "
+                "with forward(images, layers) that returns features by layer."
+            )
+        self._set("extractor", self.extractor.to(self.device))
+        if isinstance(self.extractor, (BackboneExtractor, FeatureExtractor)):
+            for loss in self.losses.values():
+                self.extractor.check_layers(loss.layers)
+        if isinstance(self.tile, int):
+            refuse_tiles(self.tile, self.extractor, self.losses)
+
+    def active_losses(self, reference: str | None = None) -> dict[str, Loss]:
+        """Return the losses of positive weight, by name: all, or those with a reference."""
+        return {
+            name: loss
+            for name, loss in self.losses.items()
+            if loss.weight > 0 and reference in (None, loss.reference)
+        }
+
+    def without_content(self) -> Configuration:
+        """Return the configuration for textures: without losses that refer to the content."""
+        losses = {n: loss for n, loss in self.losses.items() if loss.reference != "content"}
+        return replace(self, losses=losses)
+
+    @property
+    def layers(self) -> set[str]:
+        """The layers that the active losses read."""
+        return {layer for loss in self.active_losses().values() for layer in loss.layers}
+
+    @property
+    def like(self) -> Tensor:
+        """An empty tensor with the device and the dtype of the network."""
+        dtype = next(self.extractor.parameters(), torch.empty(0)).dtype
+        return torch.empty(0, device=self.device, dtype=dtype)
+
+    def size_of(self, shape: Sequence[int]) -> int:
+        """Return the longer side of the result for a photograph of this height and width."""
+        return max(shape) if self.size is None else min(self.size, max(shape))
+
+
+@dataclass(frozen=True, eq=False)
+class RunOptions:
+    """The options of a single run; see `StyleTransfer.run`.
+
+    Raises:
+        ValueError: An unknown name, or a number out of range.
+        TypeError: An argument of a wrong type.
+    """
+
+    init: ImageLike = "content"
+    seed: int = 0
+    strength: float = 1.0
+    preserve_color: str | None = None
+    color_when: ColorWhen = "after"
+    where: ImageLike | None = None
+
+    @classmethod
+    def from_arguments(cls, method: str, arguments: Mapping[str, Any]) -> RunOptions:
+        """Return the options among the arguments of a method; raise `TypeError` for others."""
+        known = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in known:
+                raise TypeError(
+                    f"`{method}` has no argument {name!r}. Choose from those of run that it takes: "
+                    f"{', '.join(known)}."
+                )
+        return cls(**arguments)
+
+    def __post_init__(self) -> None:
+        if at_least("seed", self.seed, 0) >= 2**64:
+            raise ValueError(f"`seed` is {self.seed}; it must be below 2**64.")
+        # The third power of a larger strength overflows.
+        object.__setattr__(self, "strength", non_negative("strength", self.strength, 1e100))
+        if self.preserve_color is not None:
+            one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
+        one_of("color_when", self.color_when, get_args(ColorWhen))
+
+    @property
+    def init_picture(self) -> ImageLike | None:
+        """The picture to start from; None if `init` is a name."""
+        return None if isinstance(self.init, str) and self.init in INITS else self.init
+
+    @property
+    def recolors_styles(self) -> bool:
+        """Whether the styles get the photograph's colors before the run."""
+        return self.preserve_color is not None and self.color_when != "after"
+
+    @property
+    def recolors_result(self) -> bool:
+        """Whether the result gets the photograph's colors after the run."""
+        return self.preserve_color is not None and self.color_when != "before"

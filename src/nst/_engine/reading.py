@@ -1,0 +1,222 @@
+"""Read what a run is given: pictures, styles, regions, starting pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nst import color
+from nst._engine.configuration import INITS, RunOptions
+from nst._engine.noise import color_moments, colored_noise
+from nst._utils.hashing import hash_array, hash_file, hash_tensor
+from nst.images import ImageLike, Picture, read_picture, resize
+from nst.styles.statistics import StyleStatistics
+from nst.styles.style import Painting, Style, read_mask
+
+__all__ = [
+    "StyleSource",
+    "identify_pictures",
+    "read_content",
+    "read_regions",
+    "read_start",
+    "read_style",
+    "recolor_styles",
+]
+
+StyleSource: TypeAlias = Painting | StyleStatistics
+"""What a style is learned from: its picture, or statistics that were captured from it."""
+
+
+def read_content(source: ImageLike, like: Tensor, name: str = "content") -> Picture:
+    """Read a picture or a batch of pictures.
+
+    Args:
+        source: As in `nst.load_image`.
+        like: Has the device and the dtype.
+        name: The argument, for error messages.
+    """
+    pixels, alpha = read_picture(source, name=name)
+    return Picture(pixels.to(like), None if alpha is None else alpha.to(like))
+
+
+def read_style(style: Style, like: Tensor, name: str = "style") -> StyleSource:
+    """Read a style's picture, with its mask and rotation; see `read_content`."""
+    if isinstance(style.image, StyleStatistics):
+        return style.image.to(like.device, like.dtype)
+    pixels, alpha = read_content(style.image, like, name)
+    if len(pixels) != 1:
+        raise ValueError(
+            f"`{name}` is a batch of {len(pixels)} pictures; a style is one picture. "
+            "Pass a list to blend several, for example list(images.split(1))."
+        )
+    mask = None
+    if style.mask is not None:
+        mask = read_mask(style.mask, pixels, alpha, f"{name}.mask")
+    return Painting(pixels, mask).rotated(style.rotation)
+
+
+def read_regions(
+    styles: Sequence[Style], content: Picture, where: Tensor | None
+) -> dict[Hashable, Tensor | None]:
+    """Read the regions of the styles, each once, by `region_key`; clip them to `where`."""
+    # Whatever may change at all is stylized fully; `where` blends the result with the photograph.
+    free = None if where is None or bool(where.all()) else (where > 0).to(where)
+    regions: dict[Hashable, Tensor | None] = {}
+    for i, style in enumerate(styles):
+        if style.region_key not in regions:
+            mask = None
+            if style.region is not None:
+                mask = read_mask(style.region, *content, f"style[{i}].region")
+            regions[style.region_key] = mask if free is None else _intersection(mask, free)
+    return regions
+
+
+def _intersection(mask: Tensor | None, free: Tensor) -> Tensor:
+    both = free if mask is None else mask * free
+    if not bool(both.any()):
+        raise ValueError("`where` and a style's region have no part in common; let them overlap.")
+    return both
+
+
+def recolor_styles(
+    sources: Sequence[StyleSource], content: Tensor, options: RunOptions
+) -> list[list[StyleSource]]:
+    """Give the styles the colors of the content, if asked to: once for each picture of the batch.
+
+    Otherwise the batch shares one list.
+    """
+    if not options.recolors_styles:
+        return [list(sources)]
+    if any(isinstance(source, StyleStatistics) for source in sources):
+        raise ValueError(
+            f"`color_when` is {options.color_when!r}, but a captured style has no picture left "
+            "to recolor. Use color_when='after', or the painting."
+        )
+    method = str(options.preserve_color)
+    return [
+        [_recolored(each, photo, method) for each in sources if isinstance(each, Painting)]
+        for photo in torch.split(content, 1)
+    ]
+
+
+def _recolored(painting: Painting, content: Tensor, method: str) -> Painting:
+    """Give a painting the colors of the content; only the pixels in its mask count."""
+    recolor = partial(color.preserve_color, content_image=content, method=method, when="before")
+    if painting.mask is None:
+        return Painting(recolor(painting.pixels), None)
+    inside, pixels = painting.mask[0, 0] > 0, painting.pixels.clone()
+    pixels[..., inside] = recolor(pixels[..., inside].unsqueeze(-1)).squeeze(-1)
+    return Painting(pixels, painting.mask)
+
+
+def read_start(
+    options: RunOptions,
+    content: Tensor,
+    sources: Sequence[Sequence[StyleSource]],
+    shape: tuple[int, int],
+) -> Tensor:
+    """Return the pictures that the run starts from, `(N, 3, h, w)`.
+
+    Args:
+        options: Of the run.
+        content: The photographs, `(N, 3, H, W)`.
+        sources: The styles, as `recolor_styles` returned them.
+        shape: Height and width of the first scale.
+
+    Raises:
+        FileNotFoundError: `init` is neither a file nor one of the names.
+        ValueError: `init` cannot be read, or its number of pictures differs from the content's.
+    """
+    if options.init_picture is not None:
+        return _read_init(options.init_picture, content)
+    if options.init == "content":
+        return content
+    if options.init == "gray":
+        return torch.full_like(content, 0.5)
+    # With recolored styles, each picture of the batch has colors of its own.
+    batches = [content] if len(sources) == 1 else torch.split(content, 1)
+    return torch.cat(
+        [
+            _start_from_style(options, batch, first, shape)
+            for batch, (first, *_) in zip(batches, sources, strict=True)
+        ]
+    )
+
+
+def _read_init(init: ImageLike, content: Tensor) -> Tensor:
+    try:
+        picture = read_content(init, content, "init").pixels
+    except FileNotFoundError as error:
+        known = f"{', '.join(map(repr, INITS[:-1]))} or {INITS[-1]!r}"
+        raise FileNotFoundError(f"{error} Or use {known}.") from error
+    if len(picture) not in (1, len(content)):
+        raise ValueError(
+            f"`init` has {len(picture)} pictures for {len(content)} contents. "
+            "Pass one, or one for each."
+        )
+    return _fitted(picture, content)
+
+
+def _start_from_style(
+    options: RunOptions, content: Tensor, source: StyleSource, shape: tuple[int, int]
+) -> Tensor:
+    if options.init == "style":
+        if isinstance(source, StyleStatistics):
+            raise ValueError(
+                "`init` is 'style', of which only statistics were kept. Use 'noise' or "
+                "'pink-noise', which have its colors."
+            )
+        return _fitted(source.pixels, content)
+    if isinstance(source, StyleStatistics):
+        moments = source.color_mean, source.color_covariance
+    else:
+        moments = color_moments(source.pixels, source.mask)
+    # At the size of the first scale, as shrinking would average the noise away; the same for the
+    # whole batch, as no picture may depend on the others.
+    pink = options.init == "pink-noise"
+    noise = colored_noise(shape, *moments, pink=pink, seed=options.seed)
+    return noise.to(content).expand(len(content), -1, -1, -1)
+
+
+def _fitted(picture: Tensor, content: Tensor) -> Tensor:
+    height, width = content.shape[-2:]
+    return resize(picture, (height, width)).expand_as(content)
+
+
+def identify_pictures(
+    content: ImageLike | None, styles: Sequence[Style], options: RunOptions | None = None
+) -> dict[str, dict[str, str | None]]:
+    """Return the name and the SHA-256 of every picture that a run is given, by argument.
+
+    For a file, these are its name without the folder and the hash of its bytes; for a picture in
+    memory, None and the hash of its values. Words such as `"alpha"` are left out.
+    """
+    given: dict[str, Any] = {"content": content}
+    for i, style in enumerate(styles):
+        given[f"style[{i}]"] = style.image
+        given[f"style[{i}].region"] = style.region
+        given[f"style[{i}].mask"] = style.mask
+    if options is not None:
+        given.update(where=options.where, init=options.init_picture)
+    return {
+        name: _identify(source)
+        for name, source in given.items()
+        if source is not None and not (isinstance(source, str) and source == "alpha")
+    }
+
+
+def _identify(source: Any) -> dict[str, str | None]:
+    if isinstance(source, (str, os.PathLike)):
+        return {"name": Path(os.fsdecode(source)).name, "sha256": hash_file(source)}
+    if isinstance(source, StyleStatistics):
+        return {"name": source.file_name, "sha256": source.file_hash}
+    if isinstance(source, torch.Tensor):
+        return {"name": None, "sha256": hash_tensor(source)}
+    return {"name": None, "sha256": hash_array(np.array(source))}
