@@ -22,8 +22,7 @@ from prints import mosaic, woodcut
 from torch import nn
 
 from nst import FeatureExtractor, Style, StyleTransfer, StyleTransferResult, load_image, save_image
-from nst.cli.commands.samples import cup_mask
-from nst.cli.sample_images import photograph
+from nst.cli.commands.samples import cup_mask, photograph
 from nst.images import resize
 from nst.presets import preset
 

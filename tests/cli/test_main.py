@@ -34,8 +34,8 @@ from nst import (
     save_image,
 )
 from nst.cli import contact_sheet as sheets
+from nst.cli.commands.samples import photograph
 from nst.cli.losses import LOSSES_BY_REFERENCE
-from nst.cli.sample_images import photograph
 from nst.testing import tiny_extractor
 
 pytestmark = pytest.mark.usefixtures("loaded")
@@ -322,7 +322,7 @@ def test_estimate_heeds_the_options(
 
 def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert stylize("--estimate --quiet") == 2
-    assert "--quiet: not allowed with argument --estimate" in refusal(capsys)
+    assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
 
 
 def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,11 +93,6 @@ def add_output(parser: argparse.ArgumentParser, **settings: Any) -> None:
     parser.add_argument("-o", "--output", **settings)
 
 
-def add_quiet(container: argparse._ActionsContainer) -> None:
-    """Add `--quiet`."""
-    container.add_argument("--quiet", action="store_true", help="print nothing but errors")
-
-
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add what makes a run resumable."""
     every = inspect.signature(Checkpoint).parameters["every"].default

@@ -6,9 +6,9 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
-from nst._utils.group import ProcessLost, launched, process_group
+from nst._utils.group import Group, ProcessLost, launched, process_group
 from nst._utils.memory import is_exhausted
 from nst._utils.text import one_line
 from nst._utils.version import __version__
@@ -48,15 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         with _saving_partial_result(options):
-            if launched():
-                return _run_in_group(options)
-            with _warnings_printed():
-                return options.run(options) or 0
-    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
-        sys.stderr.write(f"nst: error: {one_line(error)}\n")
-        return BAD_INPUT
-    except RuntimeError as error:
-        if not isinstance(error, ProcessLost) and not is_exhausted(error):
+            return _run_in_group(options) if launched() else _run(options)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        is_expected = isinstance(error, ProcessLost) or is_exhausted(error)
+        if isinstance(error, RuntimeError) and not is_expected:
             raise
         sys.stderr.write(f"nst: error: {one_line(error)}\n")
         return _FAILED if isinstance(error, ProcessLost) else BAD_INPUT
@@ -79,19 +74,18 @@ def _run_in_group(options: argparse.Namespace) -> int:
     with process_group() as group:
         if group.rank > 0:
             vars(options).update(quiet=True, page=None)
-        with _warnings_printed() if group.rank == 0 else nullcontext():
-            return options.run(options) or 0
+        return _run(options)
 
 
-@contextmanager
-def _warnings_printed() -> Iterator[None]:
-    """Print the library's warnings to standard error, one line each."""
+def _run(options: argparse.Namespace) -> int:
+    """Run a command, and print the library's warnings to standard error, one line each."""
     logger, handler = logging.getLogger("nst"), logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("nst: warning: %(message)s"))
-    logger.addHandler(handler)
+    if Group.current().rank == 0:
+        logger.addHandler(handler)
     try:
-        yield
+        return options.run(options) or 0
     finally:
         logger.removeHandler(handler)
 
@@ -115,8 +109,10 @@ def make_parsers() -> tuple[Parser, dict[str, Parser]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for each in _COMMANDS:
         each.add_parser(commands)
-    for name, command in commands.choices.items():
-        command.set_defaults(command=name, parser=command)
+    for module, (name, command) in zip(_COMMANDS, commands.choices.items(), strict=True):
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        complete = getattr(module, "complete", None)
+        command.set_defaults(command=name, parser=command, run=module.run, complete=complete)
     return parser, dict(commands.choices)
 
 
@@ -137,7 +133,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if options.style or options.more_styles:
             configured = [word for word in configured if not word.startswith("--style=")]
         options = command.parse_intermixed_args([*configured, *words])
-    if "complete" in options:
+    if options.complete is not None:
         options.complete(options)
     return options
 

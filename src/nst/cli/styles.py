@@ -40,17 +40,17 @@ def parse_style(spec: str, name: str = "style") -> Style:
     if not path:
         raise ValueError(f"`{name}` is {spec!r}, which names no file. Write it as {FORM}.")
     check_input(path, name=name)
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = dict(parts)
     for key, value in parts.items():
-        if key in ("region", "mask"):
-            if value != "alpha":
-                check_input(value, name=f"{name}, {key}")
-            arguments[key] = value
-        else:
-            arguments[key] = _number(name, key, value)
-    if zipfile.is_zipfile(path):
-        return Style(StyleStatistics.load(path), **arguments)
-    return Style(path, **arguments)
+        if key not in ("region", "mask"):
+            try:
+                arguments[key] = float(value)
+            except ValueError:
+                about = f"`{name}` has {key}={value!r}; a number is needed. Write it as {FORM}."
+                raise ValueError(about) from None
+        elif value != "alpha":
+            check_input(value, name=f"{name}, {key}")
+    return Style(StyleStatistics.load(path) if zipfile.is_zipfile(path) else path, **arguments)
 
 
 def paths_of(spec: str) -> dict[str, str]:
@@ -85,12 +85,3 @@ def _exists(path: str) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):  # too long, or with a character that no path may have
         return False
-
-
-def _number(name: str, key: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` has {key}={value!r}; a number is needed. Write it as {FORM}."
-        ) from None

@@ -56,9 +56,7 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--workers", type=int, metavar="N", help=about)
     about = "use the Dask cluster of this scheduler"
     group.add_argument("--dask", metavar="ADDRESS", help=about)
-    arguments.add_quiet(parser)
     arguments.add_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:

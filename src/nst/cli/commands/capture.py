@@ -27,9 +27,7 @@ def add_parser(commands: Any) -> None:
     arguments.add_output(parser)
     about = "longer sides of the pictures to stylize (default: the scales of --size)"
     parser.add_argument("--sizes", type=_whole_numbers, metavar="N,N", help=about)
-    arguments.add_quiet(parser)
     arguments.add_options(parser, StyleTransfer.capture, without=_OF_RUNS)
-    parser.set_defaults(run=run, complete=_check)
 
 
 def _whole_numbers(text: str) -> list[int]:
@@ -41,7 +39,8 @@ def _whole_numbers(text: str) -> list[int]:
         ) from None
 
 
-def _check(options: argparse.Namespace) -> None:
+def complete(options: argparse.Namespace) -> None:
+    """Refuse a contradictory command line."""
     for flag, name in (("--size", "size"), ("--scales", "num_scales")):
         if options.sizes is not None and name in options:
             options.parser.error(f"`{flag}` has no effect with `--sizes`; leave it out")

@@ -14,8 +14,8 @@ from nst._utils.group import launched
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_run
+from nst.cli.commands.samples import painting, photograph
 from nst.cli.files import check_files
-from nst.cli.sample_images import painting, photograph
 from nst.images import save_image
 from nst.result import StyleTransferResult
 from nst.styles.style import Style
@@ -37,10 +37,9 @@ def add_parser(commands: Any) -> None:
     about = "output file (default: nst-demo.png)"
     arguments.add_output(parser, required=False, default="nst-demo.png", help=about)
     arguments.add_watching(parser)
-    arguments.add_quiet(parser)
     arguments.add_options(parser)
     # A small picture of a face: coarse first for broad strokes, with more weight on the content.
-    parser.set_defaults(run=run, num_scales=2, content_weight=0.05)
+    parser.set_defaults(num_scales=2, content_weight=0.05)
 
 
 def run(options: argparse.Namespace) -> None:

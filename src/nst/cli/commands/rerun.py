@@ -26,16 +26,13 @@ def add_parser(commands: Any) -> None:
     about = "folder to search, or a file; may be repeated"
     parser.add_argument("--inputs", metavar="PATH", action="append", default=[], help=about)
     arguments.add_replacements(parser)
-    arguments.add_quiet(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Make the picture again."""
     check_files(options)
-    extractor = None
-    if options.weights is not None:
-        extractor = recorded_extractor(read_record(options.picture), options.weights)
+    record, weights = read_record(options.picture), options.weights
+    extractor = None if weights is None else recorded_extractor(record, weights)
     result = StyleTransfer.rerun(
         options.picture,
         options.inputs,

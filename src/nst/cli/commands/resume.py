@@ -26,16 +26,13 @@ def add_parser(commands: Any) -> None:
     arguments.add_output(parser)
     arguments.add_replacements(parser)
     arguments.add_watching(parser)
-    arguments.add_quiet(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Resume the run."""
     check_files(options)
-    extractor = None
-    if options.weights is not None:
-        extractor = recorded_extractor(read_checkpoint_record(options.file), options.weights)
+    record, weights = read_checkpoint_record(options.file), options.weights
+    extractor = None if weights is None else recorded_extractor(record, weights)
     with build.live_page(options) as page:
         result = StyleTransfer.resume(
             options.file,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst.cli import arguments
 from nst.cli.output import report_path
-from nst.cli.sample_images import painting, photograph
 
 NAMES = ("photo.jpg", "painting.jpg", "other.jpg", "mask.png")
 # Saucer and cup in the photograph: left, top, right, bottom in fractions of its width and height.
@@ -27,8 +27,6 @@ def add_parser(commands: Any) -> None:
     )
     about = "folder to write to (default: the current one)"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
-    arguments.add_quiet(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -57,3 +55,20 @@ def cup_mask(size: tuple[int, int]) -> Image.Image:
         box = (left * size[0], top * size[1], right * size[0], bottom * size[1])
         ImageDraw.Draw(mask).ellipse(box, fill=255)
     return mask.filter(ImageFilter.GaussianBlur(size[0] / 100))
+
+
+def painting(name: str) -> bytes:
+    """Return the JPEG file of a painting, `"evening"` or `"woodcut"`."""
+    return (resources.files("nst.cli") / "samples" / f"{name}.jpg").read_bytes()
+
+
+def photograph(name: str) -> Image.Image:
+    """Return a photograph of scikit-image, by the name of the function in `skimage.data`."""
+    try:
+        data = importlib.import_module("skimage").data
+    except ImportError as error:
+        raise ImportError(
+            "`nst demo` and `nst samples` need scikit-image, which is not installed. "
+            "Run `pip install 'nst[demo]'`."
+        ) from error
+    return Image.fromarray(getattr(data, name)())

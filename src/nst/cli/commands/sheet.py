@@ -39,12 +39,11 @@ def add_parser(commands: Any) -> None:
         help="an option and its values, separated by ; if they contain commas; give it once for "
         "columns, or twice for rows and columns",
     )
-    arguments.add_quiet(parser)
     arguments.add_options(parser)
-    parser.set_defaults(run=run, complete=_complete)
 
 
-def _complete(options: argparse.Namespace) -> None:
+def complete(options: argparse.Namespace) -> None:
+    """Collect the pictures and refuse a contradictory command line."""
     varies_style = any(text.lstrip("-").startswith("style=") for text in options.vary)
     arguments.require_pictures(options, needs_style=not varies_style)
 

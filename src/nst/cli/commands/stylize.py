@@ -26,20 +26,20 @@ def add_parser(commands: Any) -> None:
     arguments.add_output(parser, required=False)  # --config may have it
     about = "options in a TOML file; those on the command line win"
     parser.add_argument("--config", metavar="FILE", help=about)
-    group = parser.add_mutually_exclusive_group()
     about = "estimate time and memory, then exit"
-    group.add_argument("--estimate", action="store_true", help=about)
-    arguments.add_quiet(group)
+    parser.add_argument("--estimate", action="store_true", help=about)
     arguments.add_checkpoint(parser)
     arguments.add_watching(parser)
     arguments.add_options(parser)
-    parser.set_defaults(run=run, complete=_complete)
 
 
-def _complete(options: argparse.Namespace) -> None:
+def complete(options: argparse.Namespace) -> None:
+    """Collect the pictures and refuse a contradictory command line."""
     options.content = options.content or options.photograph
     arguments.require_pictures(options)
     arguments.require_checkpoint(options)
+    if options.estimate and options.quiet:
+        options.parser.error("`--quiet` leaves nothing of `--estimate`; leave it out")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -27,12 +27,11 @@ def add_parser(commands: Any) -> None:
         parser.add_argument(name, type=int, metavar="N", help=about)
     arguments.add_checkpoint(parser)
     arguments.add_watching(parser)
-    arguments.add_quiet(parser)
     arguments.add_options(parser, StyleTransfer.synthesize)
-    parser.set_defaults(run=run, complete=_check)
 
 
-def _check(options: argparse.Namespace) -> None:
+def complete(options: argparse.Namespace) -> None:
+    """Refuse a contradictory command line."""
     arguments.require_checkpoint(options)
     if (options.height is None) != (options.width is None):
         options.parser.error("`--height` and `--width` require each other; give both or neither")
