@@ -18,11 +18,10 @@ import torch
 from PIL import Image
 
 import nst.cli.main
-from nst import MapResult, StyleTransfer, StyleTransferResult, load_image
+from nst import MapResult, StyleTransfer, load_image
 from nst.cli.commands.batch import save_all, workers
 from nst.cli.main import parse
 from nst.images import read_record
-from nst.testing import tiny_extractor
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
@@ -268,23 +267,16 @@ def test_nothing_that_is_read_is_written_over(
         Path("out/two.png").unlink()
 
 
-def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others() -> None:
-    Image.new("RGB", (3, 3)).save("photos/aaa.png")
+@pytest.mark.parametrize(
+    ("size", "options"), [((3, 3), ""), ((600, 10), ""), ((24, 32), "--where mask.png")]
+)
+def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others(
+    size: tuple[int, int], options: str
+) -> None:
+    Image.new("RGB", size).save("photos/aaa.png")
     Path("photos/aab.png").write_text("no picture")
-    assert command(LINE) == 1
-    assert written() == ["one.png", "three.png", "two.png"]
-
-
-def test_a_narrow_picture_that_comes_first_fails_alone() -> None:
-    Image.new("RGB", (600, 10)).save("photos/aaa.png")
-    assert command(LINE) == 1
-    assert written() == ["one.png", "three.png", "two.png"]
-
-
-def test_a_mask_for_all_but_the_first_is_no_reason_to_refuse(folder: Path) -> None:
-    Image.new("RGB", (24, 32)).save("photos/aaa.png")
     Image.new("L", (32, 24), 255).save("mask.png")
-    assert command(f"{LINE} --where mask.png") == 1
+    assert command(f"{LINE} {options}") == 1
     assert written() == ["one.png", "three.png", "two.png"]
 
 
@@ -298,11 +290,3 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
     assert command(LINE) == 0
     shown.flush()
     assert b"\\udce9.png" in shown.buffer.getvalue()
-
-
-def test_the_result_of_a_run_is_what_is_saved() -> None:
-    assert command(LINE) == 0
-    transfer = StyleTransfer(tiny_extractor(), num_steps=2)
-    result = transfer.run("photos/one.png", "a.png")
-    assert isinstance(result, StyleTransferResult)
-    assert torch.allclose(load_image("out/one.png"), result.image, atol=0.51 / 255)

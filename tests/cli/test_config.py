@@ -43,23 +43,6 @@ def test_what_is_switched_off_is_left_out(path: Path) -> None:
     assert read_config(str(path), OPTIONS) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        # Without its value, `--init` would take the next word of the command line for one.
-        ("init = true", "'init' is True; a text or a number is needed"),
-        ("size = false", "'size' is False; a text or a number is needed"),
-        ("normalize-gradients = 1", "'normalize-gradients' is 1; true or false is needed"),
-        ("content = [1]", "'content' is \\[1\\]; a text or a number is needed"),
-        ("sice = 1", "has 'sice', which is not an option. Did you mean 'size'"),
-    ],
-)
-def test_a_value_of_another_kind_is_refused(text: str, said: str, path: Path) -> None:
-    path.write_text(text)
-    with pytest.raises(ValueError, match=said):
-        read_config(str(path), OPTIONS)
-
-
 @pytest.mark.parametrize("name", ["tomllib", "tomli"])
 def test_either_reader_of_toml_will_do(
     name: str, path: Path, monkeypatch: pytest.MonkeyPatch

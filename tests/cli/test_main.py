@@ -122,12 +122,6 @@ def test_stylize_writes_the_picture_and_says_where(
     assert loaded == ["auto"]
 
 
-def test_several_styles_are_blended(runs: list[Run]) -> None:
-    assert nst_command("stylize photo.png painting.png photo.png -o out.jpg --steps 1") == 0
-    assert runs[0].settings["styles"] == [{"weight": 1.0}, {"weight": 1.0}]
-    assert len(runs[0].result.styles) == 2
-
-
 def test_the_command_line_is_the_library(runs: list[Run]) -> None:
     assert stylize() == 0
     transfer = StyleTransfer(tiny_extractor(), num_steps=2)
@@ -161,6 +155,17 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
         ("--tile 16", ["tile"], 16),
         ("--tile none", ["tile"], None),
         ("--device cpu", ["device"], "cpu"),
+        ("--strength 0.5", ["strength"], 0.5),
+        ("--preserve-color pca", ["preserve_color"], "pca"),
+        ("--color-when both", ["color_when"], "both"),
+        ("--where alpha", ["where"], True),
+        ("--average 0.5", ["average"], 0.5),
+        ("--optimizer adam --normalize-gradients", ["normalize_gradients"], True),
+        ("--init pink-noise", ["init"], "pink-noise"),
+        ("--style photo.png", ["styles"], [{"weight": 1.0}, {"weight": 1.0}]),
+        ("--style-loss nearest-neighbor", ["losses", "style", "type"], "NearestNeighborStyleLoss"),
+        ("--content-loss laplacian", ["losses", "content", "type"], "LaplacianLoss"),
+        ("--tv 0.1", ["losses", "tv", "type"], "TotalVariationLoss"),
     ],
 )
 def test_an_option_arrives_in_the_run(
@@ -173,39 +178,12 @@ def test_an_option_arrives_in_the_run(
     assert value == expected
 
 
-@pytest.mark.parametrize(
-    "option",
-    [
-        "--size 24",
-        "--preset gatys",
-        "--optimizer adam",
-        "--content-weight 100",
-        "--style-weight 100",
-        "--content-layers relu1_1",
-        "--style-layers relu1_1",
-        "--init noise",
-        "--init style",
-        "--init painting.png",
-    ],
-)
-def test_an_option_changes_the_picture(folder: Path, option: str) -> None:
-    assert stylize() == 0
-    before = (folder / "out.png").read_bytes()
-    assert stylize(option) == 0
-    assert (folder / "out.png").read_bytes() != before
-
-
 def test_the_seed_makes_the_noise(folder: Path) -> None:
     written = []
     for seed in (1, 1, 2):
         assert stylize(f"--init noise --seed {seed}", steps=1) == 0
         written.append((folder / "out.png").read_bytes())
     assert written[0] == written[1] != written[2]
-
-
-def test_steps_are_taken(runs: list[Run]) -> None:
-    assert stylize(steps=3) == 0
-    assert runs[0].result.num_steps == 3
 
 
 def test_without_options_the_preset_decides(
@@ -223,13 +201,16 @@ def test_without_options_the_preset_decides(
         assert str(runs[-1].transfer) == str(expected)
 
 
-@pytest.mark.parametrize("pair", ["missing.png painting.png", "photo.png missing.png"])
-def test_a_missing_picture_is_found_before_the_network_is_loaded(
-    loaded: list[str], capsys: pytest.CaptureFixture[str], pair: str
-) -> None:
-    assert nst_command(f"stylize {pair} -o out.png") == 2
-    assert "is 'missing.png', which does not exist" in capsys.readouterr().err
-    assert loaded == []
+def test_options_of_the_network_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def load(**given: object) -> nst.FeatureExtractor:
+        asked.append(given)
+        return tiny_extractor()
+
+    monkeypatch.setattr("nst.cli.build.FeatureExtractor", load)
+    assert stylize("--pooling average --padding replicate --no-winograd", steps=1) == 0
+    assert asked == [{"pooling": "average", "padding": "replicate", "winograd": False}]
 
 
 def test_weights_are_asked_for(folder: Path, loaded: list[str]) -> None:
@@ -325,12 +306,6 @@ def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixt
     assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
 
 
-def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert stylize("--quiet") == 0
-    assert capsys.readouterr() == ("", "")
-    assert (folder / "out.png").exists()
-
-
 # Bad input
 
 
@@ -357,48 +332,27 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
         ("stylize photo.png painting.png -o out", ["`--output`", "no suffix", "Use .png"]),
         ("stylize photo.png painting.png -o no/out.png", ["`--output`", "does not exist. Create"]),
         ("stylize photo.png painting.png -o .", ["`--output`", "folder. Add a file name"]),
+        ("demo -o no/out.png", ["`--output`", "does not exist. Create"]),
+        ("demo --steps many", ["--steps", "'many'"]),
+        ("demo --content-weight heavy", ["--content-weight", "'heavy'"]),
+        ("demo --preset monet", ["'monet'", "default", "gatys"]),
+        ("demo --optimizer sgd", ["'sgd'", "lbfgs", "adam"]),
+        ("demo --brushes 3", ["--brushes", "--help"]),
     ],
 )
 def test_a_bad_command_line_is_refused_in_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], line: str, said: list[str]
+    folder: Path,
+    loaded: list[str],
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    said: list[str],
 ) -> None:
     (folder / "notes.txt").write_text("no picture")
     before = names(folder)
     assert nst_command(line) == 2
     err = refusal(capsys)
     assert [words for words in said if words not in err] == []
-    assert names(folder) == before
-
-
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        ("--style-layers relu9_1", ["'relu9_1'", "Did you mean 'relu"]),
-        ("--content-layers conv4_9", ["'conv4_9'", "Did you mean 'conv4_"]),
-        ("--content-layers ,", ["`layers` is empty", "such as"]),
-        ("--steps 0", ["0", "at least 1"]),
-        ("--steps many", ["--steps", "'many'"]),
-        ("--size 0", ["`size`", "at least 1"]),
-        ("--style-weight -1", ["`weight` is -1.0", "not negative"]),
-        ("--style-weight nan", ["`weight` is nan", "finite"]),
-        ("--content-weight heavy", ["--content-weight", "'heavy'"]),
-        ("--content-weight 0 --style-weight 0", ["at least one loss"]),
-        ("--device quantum", ["`device` is 'quantum'", "Use 'auto' or 'cpu'"]),
-        ("--preset monet", ["'monet'", "default", "gatys"]),
-        ("--optimizer sgd", ["'sgd'", "lbfgs", "adam"]),
-        ("--init nowhere.png", ["`--init`", "'nowhere.png'", "Check"]),
-        ("--save-every 0", ["`every` is 0", "at least 1"]),
-        ("--brushes 3", ["--brushes", "--help"]),
-    ],
-)
-def test_a_bad_option_is_refused_in_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], option: str, said: list[str]
-) -> None:
-    before = names(folder)
-    assert nst_command(f"stylize photo.png painting.png -o out.png {option}") == 2
-    err = refusal(capsys)
-    assert [words for words in said if words not in err] == []
-    assert names(folder) == before
+    assert names(folder) == before and loaded == []
 
 
 def test_a_file_in_the_way_of_the_steps_is_refused(
@@ -408,28 +362,6 @@ def test_a_file_in_the_way_of_the_steps_is_refused(
     assert stylize("--quiet --save-every 1") == 2
     assert "'out-steps', which is a file. Name another output" in refusal(capsys)
     assert "out.png" not in names(folder)
-
-
-def test_a_picture_too_small_for_the_network_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert stylize("--quiet --size 8") == 2
-    assert "Use a larger picture or size, or a shallower layer." in refusal(capsys)
-    assert "out.png" not in names(folder)
-
-
-@pytest.mark.parametrize(
-    "command", ["stylize photo.png painting.png", pytest.param("demo", marks=needs_skimage)]
-)
-def test_the_output_is_checked_before_any_work(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    loaded: list[str],
-    command: str,
-) -> None:
-    assert nst_command(f"{command} -o nowhere/out.png") == 2
-    assert "`--output`" in refusal(capsys)
-    assert loaded == []
 
 
 def test_a_message_of_several_lines_becomes_one(
@@ -454,39 +386,6 @@ def test_styles_can_be_written_with_weight_and_region(folder: Path, runs: list[R
         {"weight": 0.7, "region": 0},
         {"weight": 1.0, "scale": 0.9},
     ]
-
-
-@pytest.mark.parametrize(
-    ("option", "name", "expected"),
-    [
-        ("--strength 0.5", "strength", 0.5),
-        ("--preserve-color pca", "preserve_color", "pca"),
-        ("--color-when both", "color_when", "both"),
-        ("--where alpha", "where", True),
-        ("--average 0.5", "average", 0.5),
-        ("--optimizer adam --normalize-gradients", "normalize_gradients", True),
-        ("--init pink-noise", "init", "pink-noise"),
-    ],
-)
-def test_every_handle_is_an_option(
-    option: str, name: str, expected: object, runs: list[Run]
-) -> None:
-    assert stylize(option, steps=1) == 0
-    assert runs[0].settings[name] == expected
-
-
-@pytest.mark.parametrize(
-    ("option", "loss", "kind"),
-    [
-        ("--style-loss nearest-neighbor", "style", "NearestNeighborStyleLoss"),
-        ("--style-loss wasserstein --style-layers relu1_1", "style", "WassersteinStyleLoss"),
-        ("--content-loss laplacian", "content", "LaplacianLoss"),
-        ("--tv 0.1", "tv", "TotalVariationLoss"),
-    ],
-)
-def test_losses_are_chosen_by_name(option: str, loss: str, kind: str, runs: list[Run]) -> None:
-    assert stylize(option, steps=1) == 0
-    assert runs[0].settings["losses"][loss]["type"] == kind
 
 
 LOSSES_OF_A_USER = """
@@ -602,7 +501,10 @@ def test_styles_on_the_command_line_replace_those_of_the_file(
     [
         ("strenght = 1", ["'strenght'", "Did you mean 'strength'"]),
         ("strength = ", ["'recipe.toml', which is not TOML"]),
-        ("strength = [1]", ["'strength' is [1]", "a number is needed"]),
+        ("strength = [1]", ["'strength' is [1]", "a text or a number is needed"]),
+        # Without its value, `--init` would take the next word of the command line for one.
+        ("init = true", ["'init' is True", "a text or a number is needed"]),
+        ("normalize-gradients = 1", ["'normalize-gradients' is 1", "true or false is needed"]),
         ("strength = 'much'", ["--strength", "'much'"]),
         ("style = [{weight = 1}]", ["a path is needed, or a table with 'image'"]),
         ("style = [{image = 'painting.png', wieght = 1}]", ["'wieght'; use image"]),

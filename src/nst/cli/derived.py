@@ -81,7 +81,7 @@ def add_parameters(
 def _kind(hint: Any, default: Any) -> dict[str, Any]:
     """Return the arguments of `add_argument` for a type."""
     members = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
-    words = [w for m in members if get_origin(m) is Literal for w in get_args(m)]
+    words = [word for each in members if get_origin(each) is Literal for word in get_args(each)]
     if NoneType in members and default is not None:
         words.append("none")
     if bool in members:
@@ -89,7 +89,8 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
     if float in members:
         return {"type": float, "metavar": "X"}
     if int in members:
-        return {"type": _whole_number_or(words) if words else int, "metavar": "N"}
+        metavar = "|".join(["N", *words])
+        return {"type": _whole_number_or(words) if words else int, "metavar": metavar}
     return {"choices": words} if words else {}
 
 

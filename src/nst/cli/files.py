@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from nst._utils.files import check_place
 from nst._utils.hashing import hash_file
@@ -30,10 +28,14 @@ def check_files(options: argparse.Namespace) -> None:
                 f"`--output` is {str(output)!r}, which is also `{name}` and would be overwritten. "
                 "Choose another name."
             )
-    if options.command == "rerun":
-        _check_record(options.picture, read_record(options.picture), output)
-    if options.command == "resume":
-        _check_record(options.file, read_checkpoint_record(options.file), output)
+    for name, read in (("picture", read_record), ("file", read_checkpoint_record)):
+        made = getattr(options, name, None)
+        # A record knows by its hash what a picture was made from.
+        if made is not None and output.is_file() and hash_file(output) in json.dumps(read(made)):
+            raise ValueError(
+                f"`--output` is {str(output)!r}, which {made!r} was made from and which would be "
+                "overwritten. Choose another name."
+            )
     if getattr(options, "checkpoint", None) is not None:
         checkpoint = Path(options.checkpoint)
         if checkpoint.resolve() == output.resolve():
@@ -78,15 +80,6 @@ def _is_same(output: Path, path: str) -> bool:
         return output.samefile(path)
     except (OSError, ValueError):  # one of them does not exist
         return False
-
-
-def _check_record(made: str, record: Mapping[str, Any], output: Path) -> None:
-    """Refuse to overwrite what a picture was made from, which its record knows by hash."""
-    if output.is_file() and hash_file(output) in json.dumps(record):
-        raise ValueError(
-            f"`--output` is {str(output)!r}, which {made!r} was made from and which would be "
-            "overwritten. Choose another name."
-        )
 
 
 def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
