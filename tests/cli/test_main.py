@@ -306,6 +306,12 @@ def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixt
     assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
 
 
+def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stylize("--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert (folder / "out.png").exists()
+
+
 # Bad input
 
 
