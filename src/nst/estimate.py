@@ -29,7 +29,7 @@ _EXTRA_STEPS = 4
 # What is as large as the picture in a step, beside the optimizer's memory: the picture, the best,
 # the content, what is shown to callbacks; and of the optimizer the point, the gradient, the
 # direction, the trial and what is computed of them.
-_PICTURES = 12
+_PICTURES = 9
 # Of a picture that is made smaller for this; else a network might take other ways than with larger
 # ones, or refuse it.
 _SMALLEST_SIDE = 128

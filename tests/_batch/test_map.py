@@ -42,7 +42,7 @@ from nst import (
     StyleTransferResult,
     save_image,
 )
-from nst._batch.worker import SHELF, Shelf
+from nst._batch.worker import PARTS, PartCache
 from nst._engine.capture import capture_painting
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
@@ -365,7 +365,7 @@ def test_what_cannot_be_sent_is_refused(
 ) -> None:
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
     repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
-    with pytest.raises(TypeError, match="must be defined at the top of a module"):
+    with pytest.raises(TypeError, match="at the top of a module"):
         list(repaint.map([picture()], picture(), executor=processes))
 
 
@@ -429,7 +429,7 @@ def test_what_is_not_begun_when_the_generator_is_closed_never_is() -> None:
 
 def test_nothing_is_kept_afterwards(threads: Executor) -> None:
     list(transfer().map([picture()], picture(), executor=threads))
-    assert not SHELF._values
+    assert len(PARTS) == 0
 
 
 def test_ctrl_c_ends_them_all() -> None:
@@ -461,7 +461,7 @@ def test_a_style_is_captured_once_for_each_size(
         sizes.extend(wanted)
         return capture_painting(configuration, style, painting, wanted)
 
-    monkeypatch.setattr("nst._batch.shared_styles.capture_painting", counted)
+    monkeypatch.setattr("nst._batch.styles.capture_painting", counted)
     executor = None if pool == "none" else request.getfixturevalue(pool)
     contents = [picture(24, 32), picture(32, 24), picture(16, 12), picture(40, 10)]
     results_of(transfer(size=32).map(contents, picture(), executor=executor))
@@ -479,7 +479,7 @@ def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
             future.set_result(fn(*args))
             return future
 
-    monkeypatch.setattr("nst._batch.worker.SHELF", Shelf(room=8))
+    monkeypatch.setattr("nst._batch.worker.PARTS", PartCache(capacity=8))
     recorder = Recorder(Remote())
     repaint = transfer()
     contents = [picture(seed=i) for i in range(9)]
@@ -534,7 +534,7 @@ def test_what_is_wrong_for_all_is_refused_at_once(
 
 
 def test_callbacks_are_refused_with_an_executor(threads: Executor) -> None:
-    with pytest.raises(ValueError, match="`callbacks` cannot follow runs on an executor"):
+    with pytest.raises(ValueError, match="`callbacks` cannot be called on an executor"):
         transfer().map([picture()], picture(), executor=threads, callbacks=print)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nst import FeatureExtractor, StyleTransfer
-from nst._batch.worker import Failed, Lacking, Network, Shelf, Task, packed, work
+from nst._batch.worker import Failed, Lacking, Network, PartCache, Task, packed, work
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
@@ -34,7 +34,7 @@ def task(**changes: Any) -> Task:
     arguments = {
         "content": torch.rand(1, 3, 16, 16),
         "network": network(tiny_extractor()),
-        "parts": ("network", "recipe", "styles"),
+        "job": "job",
         "num_threads": 1,
         "sender": ("elsewhere", 1),
         "sent": {},
@@ -44,18 +44,18 @@ def task(**changes: Any) -> Task:
 
 
 def test_what_was_put_last_is_kept() -> None:
-    shelf = Shelf(room=2)
-    shelf.put("a", 1)
-    shelf.put("b", 2)
-    shelf.put("a", 3)
-    shelf.put("c", 4)
-    assert (shelf.get("a"), shelf.get("b"), shelf.get("c")) == (3, None, 4)
-    shelf.drop("a")
-    assert shelf.get("a") is None
+    cache = PartCache(capacity=2)
+    cache.store("a", 1)
+    cache.store("b", 2)
+    cache.store("a", 3)
+    cache.store("c", 4)
+    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (3, None, 4)
+    cache.discard("a")
+    assert cache.get("a") is None and len(cache) == 1
 
 
 def test_a_network_of_a_known_name_is_made_by_the_worker(original: FeatureExtractor) -> None:
-    made = network(original).load()
+    made = network(original).create()
     assert isinstance(made, FeatureExtractor)
     images = torch.rand(1, 3, 16, 16)
     assert torch.equal(
@@ -66,7 +66,7 @@ def test_a_network_of_a_known_name_is_made_by_the_worker(original: FeatureExtrac
 def test_one_that_is_another_there_is_not(original: FeatureExtractor) -> None:
     with torch.no_grad():
         original.get_parameter("conv1_1.weight").mul_(2)
-    assert network(original).load() is None
+    assert network(original).create() is None
 
 
 def test_one_that_is_not_installed_there_is_not(
@@ -76,11 +76,11 @@ def test_one_that_is_not_installed_there_is_not(
         raise ImportError("not installed")
 
     monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
-    assert network(original).load() is None
+    assert network(original).create() is None
 
 
 def test_one_without_a_name_is_not() -> None:
-    assert network(tiny_extractor()).load() is None
+    assert network(tiny_extractor()).create() is None
 
 
 def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
@@ -93,11 +93,13 @@ def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
 
 
 def test_a_worker_says_what_it_lacks() -> None:
-    assert pickle.loads(work(packed(task()))) == Lacking(frozenset(["network", "recipe", "styles"]))
+    extractor = nn.Identity()
+    outcome = pickle.loads(work(packed(task(network=network(extractor)))))
+    assert outcome == Lacking(frozenset([network(extractor).key, "job"]))
 
 
 def test_what_cannot_be_read_is_an_outcome() -> None:
-    outcome = pickle.loads(work(packed(task(sent={"recipe": b"no pickle"}))))
+    outcome = pickle.loads(work(packed(task(sent={"job": b"no pickle"}))))
     assert isinstance(outcome, Failed)
     assert "a worker that cannot read a part of the transfer" in str(outcome.error)
     assert isinstance(pickle.loads(work(b"nothing")), Failed)
@@ -105,12 +107,9 @@ def test_what_cannot_be_read_is_an_outcome() -> None:
 
 def test_the_number_of_threads_is_put_back() -> None:
     before = torch.get_num_threads()
-    transfer = StyleTransfer(tiny_extractor(), num_steps=1)
-    sent = {
-        "network": packed(transfer.extractor),
-        "recipe": packed((transfer, {})),
-        "styles": packed([torch.rand(1, 3, 16, 16)]),
-    }
+    job: Any = StyleTransfer, {"num_steps": 1}, [torch.rand(1, 3, 16, 16)], {}
+    extractor = tiny_extractor()
+    sent = {network(extractor).key: packed(extractor), "job": packed(job)}
     result = pickle.loads(work(packed(task(sent=sent, num_threads=3))))
     assert result.settings["num_threads"] == 3
     assert torch.get_num_threads() == before

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from nst._batch.shared_styles import SharedStyles, Sizes
+from nst._batch.styles import SharedStyles, Sizes
 from nst._batch.worker import (
-    SHELF,
+    PARTS,
     Failed,
     Lacking,
     Network,
@@ -26,19 +23,19 @@ from nst._batch.worker import (
     packed,
     work,
 )
-from nst._engine.configuration import INITS, RunOptions
+from nst._engine.configuration import INITS, Configuration, RunOptions
 from nst._utils.checks import at_least
-from nst.callbacks.base import Callback, CallbackLike, as_callbacks
+from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.images import ImageLike
 from nst.result import StyleTransferResult
-from nst.styles.style import Style, StyleLike, as_styles
+from nst.styles.style import StyleLike, as_styles
 
 __all__ = ["MapResult", "map_pictures"]
 
 
 @dataclass(frozen=True, eq=False)
 class MapResult:
-    """What became of one of the pictures of `StyleTransfer.map`: a result, or an error.
+    """The result of one of the pictures of `StyleTransfer.map`, or its error.
 
     Examples:
         >>> failed = MapResult(3, "photos/cat.jpg", None, ValueError("`content` is no picture"))
@@ -47,19 +44,19 @@ class MapResult:
     """
 
     index: int
-    """Which of the contents it is, from 0."""
+    """Number of the picture among the contents, from 0."""
     content: ImageLike
     """The photograph, as it was given."""
     result: StyleTransferResult | None
     """What `run` would have returned; None if it failed."""
     error: Exception | None
-    """What `run` would have raised, or why it could not be run; None if it succeeded. One from
-    another process has the traceback from there as its cause. What was painted before it is its
+    """What `run` would have raised, or why it could not be run; None if it succeeded. An error from
+    another process has its traceback there as its cause. The picture before the error is its
     attribute `result`."""
 
     @property
     def name(self) -> str:
-        """What to call the picture: the file's name, or its number for what is in memory."""
+        """The name of the file, or the number of a picture in memory."""
         if isinstance(self.content, (str, os.PathLike)):
             return Path(os.fsdecode(self.content)).name
         return f"contents[{self.index}]"
@@ -76,28 +73,24 @@ def map_pictures(
     max_in_flight: int | None,
     num_threads: int,
 ) -> Generator[MapResult, None, None]:
-    """Do what `StyleTransfer.map` says; see there for the arguments.
-
-    Args:
-        transfer: What repaints the pictures.
-        contents: The pictures.
-        style: As in `run`.
-        arguments: Others of `run`.
-        executor: As in `map`.
-        callbacks: As in `map`.
-        max_in_flight: As in `map`.
-        num_threads: As in `map`.
-    """
-    pictures, followers = _each(contents), as_callbacks(callbacks)
+    """Check the arguments of `StyleTransfer.map`, and return its generator."""
+    if isinstance(contents, (str, os.PathLike)) or not isinstance(contents, Iterable):
+        raise TypeError(
+            f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
+            "sorted(Path('photos').glob('*.jpg'))."
+        )
+    followers, options = as_callbacks(callbacks), RunOptions.from_arguments("map", arguments)
     if max_in_flight is None:
         max_in_flight = 2 * (os.cpu_count() or 1)
     at_least("max_in_flight", max_in_flight, 1)
     at_least("num_threads", num_threads, 1)
-    handles, styles = RunOptions.from_arguments("map", arguments), as_styles(style)
     transfer.check_losses()
+    styles = as_styles(style)
     if executor is None:
-        shared = SharedStyles(styles, handles, transfer)
-        return _one_by_one(transfer, pictures, shared, arguments, followers)
+        shared = SharedStyles(transfer, styles, options)
+        return _one_by_one(
+            transfer, enumerate(contents), shared, {**arguments, "callbacks": followers}
+        )
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(
             f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
@@ -105,198 +98,177 @@ def map_pictures(
         )
     if followers:
         raise ValueError(
-            "`callbacks` cannot follow runs on an executor, which may be in another process. "
+            "`callbacks` cannot be called on an executor, which may be in another process. "
             "Leave them out, or leave out the executor."
         )
-    shared = SharedStyles([_style_from_anywhere(each) for each in styles], handles, transfer)
+    styles = [
+        replace(
+            each,
+            image=_absolute(each.image),
+            region=_absolute(each.region, ("alpha",)),
+            mask=_absolute(each.mask, ("alpha",)),
+        )
+        for each in styles
+    ]
     sent = {
         **arguments,
-        "init": _from_anywhere(handles.init, INITS),
-        "where": _from_anywhere(handles.where, ("alpha",)),
+        "init": _absolute(options.init, INITS),
+        "where": _absolute(options.where, ("alpha",)),
     }
-    return _Crew(executor, transfer, shared, sent, num_threads).follow(pictures, max_in_flight)
+    shared = SharedStyles(transfer, styles, options)
+    dispatcher = _Dispatcher(executor, transfer, shared, sent, num_threads)
+    return dispatcher.dispatch(enumerate(contents), max_in_flight)
 
 
-def _each(contents: Iterable[ImageLike]) -> Iterator[ImageLike]:
-    if isinstance(contents, (str, os.PathLike)) or not isinstance(contents, Iterable):
-        raise TypeError(
-            f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
-            "sorted(Path('photos').glob('*.jpg'))."
-        )
-    return iter(contents)
-
-
-def _from_anywhere(source: Any, words: Sequence[str] = ()) -> Any:
-    """Return a path as it is found from any folder, which a worker may be in; else the source."""
+def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
+    """Return the absolute path of a file, as a worker may be in another folder."""
     if not isinstance(source, (str, os.PathLike)) or source in words:
         return source
     return str(Path(os.fsdecode(source)).absolute())
 
 
-def _style_from_anywhere(style: Style) -> Style:
-    return replace(
-        style,
-        image=_from_anywhere(style.image),
-        region=_from_anywhere(style.region, ("alpha",)),
-        mask=_from_anywhere(style.mask, ("alpha",)),
-    )
+def _one_by_one(
+    transfer: Any,
+    contents: Iterable[tuple[int, ImageLike]],
+    shared: SharedStyles,
+    arguments: Mapping[str, Any],
+) -> Generator[MapResult, None, None]:
+    for index, content in contents:
+        try:
+            styles, sizes = shared.for_picture(content)
+            result = shared.restore(transfer.run(content, styles, **arguments), sizes)
+        except Exception as error:
+            yield MapResult(index, content, None, error)
+            continue
+        yield MapResult(index, content, result, None)
+        if result.stop_reason == "interrupted":  # Ctrl-C ends all
+            return
 
 
 class _WorkerTraceback(Exception):
-    """Shows where in a worker an error came from."""
+    """The traceback of an error in a worker, as the cause of the error."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
 
 
-def _packed_part(part: object) -> bytes:
-    try:
-        return packed(part)
-    except Exception as error:  # nearly anything: classes decide how they are pickled
-        raise TypeError(
-            f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
-            "Losses, optimizers and networks of your own must be defined at the top of a module."
-        ) from error
-
-
-def _one_by_one(
-    transfer: Any,
-    contents: Iterator[ImageLike],
-    styles: SharedStyles,
-    arguments: Mapping[str, Any],
-    callbacks: Sequence[Callback],
-) -> Generator[MapResult, None, None]:
-    for index, content in enumerate(contents):
-        try:
-            paintings, sizes = styles.for_picture(content)
-            result = transfer.run(content, paintings, callbacks=callbacks, **arguments)
-            result = styles.tell(result, sizes)
-        except Exception as error:
-            yield MapResult(index, content, None, error)
-            continue
-        yield MapResult(index, content, result, None)
-        if result.stop_reason == "interrupted":  # Ctrl-C ends them all
-            return
-
-
 @dataclass(frozen=True)
-class _Ticket:
-    """A picture on its way to a worker and back."""
+class _Picture:
+    """A picture that is with the executor."""
 
     index: int
     content: ImageLike
     sizes: Sizes
     parts: Mapping[str, object]
-    """By key: the network, the recipe and the styles."""
+    """The network and the job, by key."""
     lacking: frozenset[str] = frozenset()
-    """The parts that a worker was found to lack."""
+    """Keys of the parts that a worker lacked."""
+
+    def failed(self, error: Exception) -> MapResult:
+        """Return its result: an error."""
+        return MapResult(self.index, self.content, None, error)
 
 
-class _Crew:
-    """The workers of an executor, while they repaint pictures for one call of `map`."""
+class _Dispatcher:
+    """Hands the pictures of one call of `map` to an executor."""
 
     def __init__(
         self,
         executor: Executor,
-        transfer: Any,
-        styles: SharedStyles,
+        transfer: Configuration,
+        shared: SharedStyles,
         arguments: Mapping[str, Any],
         num_threads: int,
     ) -> None:
-        self._executor, self._styles, self._num_threads = executor, styles, num_threads
-        # Other calls, also of other processes, may share the workers.
-        self._token = secrets.token_hex(8)
+        self._executor, self._shared, self._num_threads = executor, shared, num_threads
+        self._arguments, self._extractor, self._kind = arguments, transfer.extractor, type(transfer)
+        names = [field.name for field in fields(transfer) if field.name != "extractor"]
+        self._options = {name: getattr(transfer, name) for name in names}
+        self._token = secrets.token_hex(8)  # other calls may share the workers
         self._network = Network.of(transfer.extractor, transfer.device, self._token)
-        self._recipe = f"{self._token} recipe"
-        bare = copy.copy(transfer)
-        object.__setattr__(bare, "extractor", nn.Module())  # the network is a part of its own
-        self._parts = transfer.extractor, (bare, arguments)
-        self._shelved: set[str] = set()
-        self._in_flight: dict[Future[bytes], _Ticket] = {}
+        self._stored: set[str] = set()
+        self._in_flight: dict[Future[bytes], _Picture] = {}
         self._broken: Exception | None = None
         self._undone = 0
 
-    def follow(
-        self, contents: Iterator[ImageLike], max_in_flight: int
+    def dispatch(
+        self, contents: Iterator[tuple[int, ImageLike]], max_in_flight: int
     ) -> Generator[MapResult, None, None]:
-        """Have pictures repainted; yield what becomes of each when that is known.
-
-        Args:
-            contents: The pictures.
-            max_in_flight: How many are with the executor at a time.
-        """
-        waiting = enumerate(contents)
+        """Yield the result of each picture when it is finished."""
         try:
             while True:
-                while len(self._in_flight) < max_in_flight and (each := next(waiting, None)):
-                    yield from self._submit(self._ticket(*each))
+                while len(self._in_flight) < max_in_flight and (each := next(contents, None)):
+                    yield from self._submit(self._prepare(*each))
                 if not self._in_flight:
                     break
                 done, _ = wait(self._in_flight, return_when=FIRST_COMPLETED)
                 for future in sorted(done, key=lambda each: self._in_flight[each].index):
-                    yield from self._take_back(future, self._in_flight.pop(future))
+                    yield from self._receive(future, self._in_flight.pop(future))
         finally:
             for future in self._in_flight:
                 future.cancel()
-            for key in self._shelved:
-                SHELF.drop(key)
+            for key in self._stored:
+                PARTS.discard(key)
         if self._broken is not None:
             raise BrokenExecutor(
                 f"`executor` is broken ({self._broken}), and {self._undone} pictures are not "
                 "done. Pass those again with another one; most often, memory ran out."
             ) from self._broken
 
-    def _ticket(self, index: int, content: ImageLike) -> _Ticket:
-        styles, sizes = self._styles.for_picture(content)
-        keys = self._network.key, self._recipe, f"{self._token} styles for {sizes}"
-        parts = dict(zip(keys, (*self._parts, styles), strict=True))
-        return _Ticket(index, content, sizes, parts)
+    def _prepare(self, index: int, content: ImageLike) -> _Picture:
+        styles, sizes = self._shared.for_picture(content)
+        job = self._kind, self._options, styles, self._arguments
+        parts = {self._network.key: self._extractor, f"{self._token} {sizes}": job}
+        return _Picture(index, content, sizes, parts)
 
-    def _submit(self, ticket: _Ticket) -> Iterator[MapResult]:
-        """Hand a picture to the workers; only if that fails, something is yielded."""
-        sent = {key: _packed_part(ticket.parts[key]) for key in ticket.lacking}
+    def _submit(self, picture: _Picture) -> Iterator[MapResult]:
+        """Submit a picture; yield a result only if that fails."""
+        sent = {key: _packed_part(picture.parts[key]) for key in picture.lacking}
+        _, job = picture.parts
+        content, sender = _absolute(picture.content), own_process()
+        task = Task(content, self._network, job, self._num_threads, sender, sent)
         try:
-            task = Task(
-                _from_anywhere(ticket.content),
-                self._network,
-                tuple(ticket.parts),
-                self._num_threads,
-                own_process(),
-                sent,
-            )
             data = packed(task)
-        except Exception as error:  # of pickling a picture: nearly anything
-            yield MapResult(ticket.index, ticket.content, None, error)
+        except Exception as error:  # a picture in memory may be of any class
+            yield picture.failed(error)
             return
-        for key, part in ticket.parts.items():
-            SHELF.put(key, part)
-        self._shelved.update(ticket.parts)
+        for key, part in picture.parts.items():
+            PARTS.store(key, part)
+        self._stored.update(picture.parts)
         if self._broken is None:
             try:
-                self._in_flight[self._executor.submit(work, data)] = ticket
+                self._in_flight[self._executor.submit(work, data)] = picture
                 return
-            except Exception as error:  # it was broken or shut down meanwhile
+            except Exception as error:  # broken or shut down meanwhile
                 self._broken = error
-        yield self._not_done(ticket, self._broken)
+        self._undone += 1
+        yield picture.failed(self._broken)
 
-    def _take_back(self, future: Future[bytes], ticket: _Ticket) -> Iterator[MapResult]:
+    def _receive(self, future: Future[bytes], picture: _Picture) -> Iterator[MapResult]:
         try:
             outcome: Outcome = pickle.loads(future.result())
         except BrokenExecutor as error:
             self._broken = error
-            yield self._not_done(ticket, error)
-        except Exception as error:  # the executor's own, such as of Dask for a worker killed
-            yield MapResult(ticket.index, ticket.content, None, error)
+            self._undone += 1
+            yield picture.failed(error)
+        except Exception as error:  # the executor's own, such as Dask's for a killed worker
+            yield picture.failed(error)
         else:
             if isinstance(outcome, Lacking):
-                yield from self._submit(replace(ticket, lacking=ticket.lacking | outcome.parts))
+                yield from self._submit(replace(picture, lacking=picture.lacking | outcome.parts))
             elif isinstance(outcome, Failed):
                 outcome.error.__cause__ = _WorkerTraceback(outcome.trace)
-                yield MapResult(ticket.index, ticket.content, None, outcome.error)
+                yield picture.failed(outcome.error)
             else:
-                result = self._styles.tell(outcome, ticket.sizes)
-                yield MapResult(ticket.index, ticket.content, result, None)
+                result = self._shared.restore(outcome, picture.sizes)
+                yield MapResult(picture.index, picture.content, result, None)
 
-    def _not_done(self, ticket: _Ticket, error: Exception) -> MapResult:
-        self._undone += 1
-        return MapResult(ticket.index, ticket.content, None, error)
+
+def _packed_part(part: object) -> bytes:
+    try:
+        return packed(part)
+    except Exception as error:  # classes decide how they are pickled
+        raise TypeError(
+            f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
+            "Define custom losses, optimizers and networks at the top of a module."
+        ) from error

@@ -216,12 +216,13 @@ class OptimizedPicture:
 
         Raises:
             KeyError: A part is missing.
-            ValueError: A picture has another shape than it should; a reason is not a string.
+            TypeError: A reason is not a string.
+            ValueError: A picture has another shape than it should.
         """
         self._size, self.failure, self.stall = state["size"], state["failure"], state["stall"]
         for name in ("failure", "stall"):
             if not isinstance(state[name], (str, type(None))):
-                raise ValueError(f"{name!r} is not a string")
+                raise TypeError(f"`{name}` is {state[name]!r}; a string is needed.")
         self._problem, self.losses = state["problem"], dict(state["losses"])
         self._best, self._best_total = state["best"], state["best_total"]
         self._best_losses = dict(state["best_losses"])
@@ -231,7 +232,7 @@ class OptimizedPicture:
         for name in ("pixels", "best", "average"):
             # A picture that failed at a coarser scale is shown larger than it was optimized.
             if state[name] is not None and self.failure is None and state[name].shape != shape:
-                raise ValueError(f"{name!r} has another shape than the scale")
+                raise ValueError(f"`{name}` has another shape; it must be that of the scale.")
         self._scored_version = self.pixels._version if state["scored"] else -1
         self._resumed, self._work = True, state["work"]
 

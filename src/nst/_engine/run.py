@@ -21,6 +21,7 @@ from nst._engine.shared import check_same_inputs, leading, objectives_for, serve
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.group import Group
+from nst._utils.json import json_ready
 from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.images import fit, resize
 from nst.optim.by_name import optimizer_factory
@@ -148,11 +149,8 @@ class Run:
 
     def settings(self) -> dict[str, Any]:
         """Return the description of the run: of its inputs, and of how far it came."""
-        return {
-            **self._settings,
-            "steps_done": self.state.step,
-            "stop_reason": self.state.stop_reason,
-        }
+        progress = {"steps_done": self.state.step, "stop_reason": self.state.stop_reason}
+        return {**self._settings, **json_ready(progress)}
 
     def result(self) -> StyleTransferResult:
         """Return the best pictures so far as a result."""
@@ -198,7 +196,10 @@ class Run:
             for size, steps in state["plan"]
         )
         if not own_state.scale < len(self.inputs.scales) == len(own_state.plan):
-            raise ValueError("there is no such scale")
+            raise ValueError(
+                f"`scale` is {own_state.scale} of {len(own_state.plan)}; it must be below "
+                f"{len(self.inputs.scales)}, and there must be as many."
+            )
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
         self.started -= float(state["seconds"])
 

@@ -1,0 +1,102 @@
+"""The styles of many pictures, captured once for each size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TypeAlias
+
+from torch import Tensor
+
+from nst._engine.capture import can_capture, capture_painting
+from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.inputs import plan_run
+from nst._engine.reading import identify_pictures, read_style
+from nst._record.describe import describe_styles
+from nst._utils.device import plain_arithmetic
+from nst.images import ImageLike
+from nst.images.decode import picture_shape
+from nst.result import StyleTransferResult
+from nst.styles.statistics import StyleStatistics
+from nst.styles.style import Painting, Style
+
+__all__ = ["SharedStyles", "Sizes"]
+
+logger = logging.getLogger("nst")
+
+Sizes: TypeAlias = tuple[int, ...] | None
+"""The sizes that styles are captured for, ascending; None if the paintings are used."""
+
+
+class SharedStyles:
+    """The styles of many pictures: read once, and captured once for each size if possible."""
+
+    # In the caller's inference mode, the statistics could not be used in a run.
+    @plain_arithmetic()
+    def __init__(
+        self, configuration: Configuration, styles: Sequence[Style], options: RunOptions
+    ) -> None:
+        self._configuration, self._styles = configuration, list(styles)
+        like = configuration.like
+        self._sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
+        starts_from_style = isinstance(options.init, str) and options.init == "style"
+        needs_paintings = options.recolors_styles or starts_from_style
+        self._captures = can_capture(configuration) and not needs_paintings
+        self._identities, self._settings = identify_pictures(None, styles), describe_styles(styles)
+        # Statistics of a size take a few megabytes; most pictures of a folder share theirs.
+        self._captured = lru_cache(maxsize=16)(self._capture)
+        self._resized = lru_cache(maxsize=4)(self._resize)
+
+    @plain_arithmetic()
+    def for_picture(self, content: ImageLike) -> tuple[list[Style], Sizes]:
+        """Return the styles for the run of a picture, and the sizes they are captured for."""
+        if self._captures:
+            try:
+                sizes = self._sizes_for(picture_shape(content))
+                if sizes is not None:
+                    return [self._at(i, sizes) for i in range(len(self._styles))], sizes
+            except Exception as error:  # the run of the picture will raise it
+                logger.debug("styles are not captured: %s", error)
+        return self._styles, None
+
+    def _sizes_for(self, shape: tuple[int, int]) -> Sizes:
+        configuration = self._configuration
+        size = configuration.size_of(shape)
+        scales = plan_run(configuration, shape, self._styles, self._sources, size)
+        # A painting may be too small for a scale, which its statistics would not show.
+        if scales != plan_run(configuration, shape, [], [], size):
+            return None
+        return tuple(scale.size for scale in scales)
+
+    def _at(self, index: int, sizes: tuple[int, ...]) -> Style:
+        style = self._styles[index]
+        if isinstance(style.image, StyleStatistics):
+            return style
+        first, *others = (self._captured(index, size) for size in sizes)
+        entries = [entry for each in (first, *others) for entry in each.entries]
+        statistics = replace(first, entries=entries)
+        return Style(statistics, weight=style.weight, region=style.region)
+
+    def _capture(self, index: int, size: int) -> StyleStatistics:
+        painting = self._sources[index]
+        assert isinstance(painting, Painting)
+        return capture_painting(self._configuration, self._styles[index], painting, [size])
+
+    @plain_arithmetic()
+    def restore(self, result: StyleTransferResult, sizes: Sizes) -> StyleTransferResult:
+        """Return the result of a run with captured styles as that of one with the paintings."""
+        if sizes is None:
+            return result
+        inputs = {**result.settings["inputs"], **self._identities}
+        settings = {**result.settings, "inputs": inputs, "styles": self._settings}
+        paintings = self._resized(max(result.image.shape[-2:]))
+        return replace(result, settings=settings, styles=[each.clone() for each in paintings])
+
+    def _resize(self, size: int) -> list[Tensor]:
+        return [
+            each.resized(style.size_at(size)).pixels.cpu()
+            for style, each in zip(self._styles, self._sources, strict=True)
+            if isinstance(each, Painting)
+        ]
