@@ -60,7 +60,7 @@ def add_parameters(
     descriptions = _descriptions(inspect.getdoc(function) or "")
     for name in names:
         default = inspect.signature(function).parameters[name].default
-        text = _HELP.get(name) or descriptions[name]
+        text = _HELP.get(name) or descriptions.get(name, "")  # empty with `python -OO`
         if name == "init":  # which `synthesize` describes by what `run` says
             words = [word for word in INITS if word != "content" or default == "content"]
             text = f"{', '.join(words)}, or an image to start from"

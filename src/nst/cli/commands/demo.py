@@ -73,26 +73,14 @@ def _announced(
         return transfer
     estimate, remark = transfer.estimate(content, styles), ""
     all_steps = transfer.num_steps
-    steps = affordable_steps(estimate.seconds, all_steps) if may_shorten else all_steps
-    if steps < all_steps:
+    steps = max(_MIN_STEPS, int(all_steps * _SECONDS / max(estimate.seconds, 1)))
+    if may_shorten and steps < all_steps:
         transfer = replace(transfer, num_steps=steps)
         estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
         remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
     if not options.quiet:
         sys.stderr.write(f"this takes {estimate}{remark}\n")
     return transfer
-
-
-def affordable_steps(seconds: float, num_steps: int) -> int:
-    """Return how many of the steps fit into a minute, but at least 40 of them.
-
-    Examples:
-        >>> affordable_steps(30, 100), affordable_steps(120, 100), affordable_steps(600, 100)
-        (100, 50, 40)
-    """
-    if seconds <= _SECONDS:
-        return num_steps
-    return min(num_steps, max(_MIN_STEPS, int(num_steps * _SECONDS / seconds)))
 
 
 class Preview(Callback):
