@@ -815,6 +815,9 @@ def test_samples_are_pictures_to_begin_with(
     photo, mask = load_image("new/photo.jpg"), load_image("new/mask.png")
     assert mask.shape == photo.shape
     assert 0.3 < float(mask.mean()) < 0.6
+    for name in ("painting", "other"):
+        path = Path("new", f"{name}.jpg")
+        assert load_image(path).shape == (1, 3, 384, 512) and path.stat().st_size < 150_000
     assert nst_command("samples new") == 2
     assert "Name another folder." in refusal(capsys)
 

@@ -60,9 +60,7 @@ def check_inputs(options: argparse.Namespace) -> list[tuple[str, str]]:
             except FileNotFoundError as error:
                 if not words:
                     raise
-                *others, last = map(repr, words)
-                names = f"{', '.join(others)} or {last}" if others else last
-                raise FileNotFoundError(f"{error} Or use {names}.") from error
+                raise FileNotFoundError(f"{error} Or use {', '.join(words)}.") from error
             inputs.append((name, path))
     for i, spec in enumerate(getattr(options, "styles", [])):
         for part, path in paths_of(spec).items():
