@@ -25,10 +25,7 @@ _FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-wi
 _CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
 # In place of the docstring, where that is about Python.
 _HELP = {
-    "device": "auto, cpu, cuda or mps",
-    "normalize_gradients": "normalize the gradient of each loss; requires adam",
     "optimizer": "optimizer",
-    "preserve_color": "method to preserve the photograph's colors",
     "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a VGG19 state dict",
     "winograd": "compute every convolution with PyTorch's own kernels",
 }
@@ -120,6 +117,6 @@ def _descriptions(docstring: str) -> dict[str, str]:
     found = {}
     for name, entry in entries:
         sentence = re.split(r"\.(?= [A-Z0-9`]|$)|;", " ".join(entry.split()))[0]
-        text = re.sub(r"[`\"]", "", sentence)
+        text = re.sub(r"[`\"]|^Whether to ", "", sentence)
         found[name] = text if text[1].isupper() else text[0].lower() + text[1:]
     return found

@@ -280,6 +280,13 @@ def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others(
     assert written() == ["one.png", "three.png", "two.png"]
 
 
+def test_where_no_picture_can_be_read_each_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in NAMES:
+        Path("photos", name).write_text("no picture")
+    assert command(LINE) == 1
+    assert capsys.readouterr().err.count("nst: error: ") == len(NAMES)
+
+
 def test_names_that_the_terminal_cannot_show_are_escaped(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
