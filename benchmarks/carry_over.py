@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--paintings", nargs="+", required=True)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--poolings", nargs="+", default=["max", "average"])
-    parser.add_argument("--steps", type=int, default=preset("default")["num_steps"])
+    parser.add_argument("--steps", type=int, default=StyleTransfer.num_steps)
     parser.add_argument("--no-content", action="store_true", help="leave out the content's loss")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--folder", type=Path, required=True, help="where pictures are kept")

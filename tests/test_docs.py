@@ -103,7 +103,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 def test_the_pages_tell_the_defaults_as_they_are() -> None:
     recipe = preset("default")
-    weight, num_steps = recipe["losses"]["content"].weight, recipe["num_steps"]
+    weight, num_steps = recipe["losses"]["content"].weight, nst.StyleTransfer.num_steps
     home = (DOCS / "index.md").read_text(encoding="utf-8")
     assert f'ContentLoss(["relu4_2"], weight={weight})' in home
     assert f"num_steps={num_steps}," in home

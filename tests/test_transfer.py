@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import FrozenInstanceError, replace
-from typing import Any
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -527,6 +529,9 @@ def test_bad_input_to_a_run_is_named_before_any_step(
     with pytest.raises(error, match=message):
         small(tiny_extractor()).run(**given)
     assert started == []
+    if "callbacks" not in arguments:
+        with pytest.raises(error, match=message):
+            small(tiny_extractor()).check(**{"content": photo, "style": painting, **arguments})
 
 
 def test_style_weights_are_checked(painting: Tensor) -> None:
@@ -601,6 +606,38 @@ def test_what_callbacks_do_to_the_picture_shown_stays_with_them(
     vandalized = transfer.run(photo, painting, callbacks=Vandal())
     assert torch.equal(vandalized.image, plain.image)
     assert torch.equal(vandalized.content, plain.content)
+
+
+def test_a_check_raises_what_run_would_without_using_the_network(
+    photo: Tensor, painting: Tensor
+) -> None:
+    class NoWeights(FeatureExtractor):
+        """The layers of VGG19."""
+
+        stands_in = True
+
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.weights, self.pooling, self.padding, self.winograd = "none", "max", "zeros", False
+
+        def forward(self, images: Tensor, layers: Iterable[str]) -> NoReturn:
+            raise AssertionError("the network is used")
+
+    captured = StyleTransfer(tiny_extractor()).capture(painting, sizes=[40])
+    styles: list[Any] = [painting, captured, [painting, Style(captured.image, region=photo)]]
+    for style in styles:
+        StyleTransfer(NoWeights(), tile=8).check(photo, style, preserve_color="pca", seed=3)
+    with pytest.raises(ValueError, match="captured for pictures of 40 pixels, but 20 are needed"):
+        StyleTransfer(NoWeights(), size=20).check(photo, captured)
+    with pytest.raises(TypeError, match="`check` has no argument 'sede'"):
+        StyleTransfer(NoWeights()).check(photo, painting, sede=3)
+
+
+def test_the_options_are_fields(extractor: FeatureExtractor) -> None:
+    names = [field.name for field in fields(StyleTransfer)]
+    assert names == list(inspect.signature(StyleTransfer).parameters)
+    documented = re.findall(r"^ {8}(\w+): ", str(StyleTransfer.__doc__), re.MULTILINE)
+    assert documented[: len(names)] == names
 
 
 def test_a_changed_copy_uses_and_records_the_changed_option(

@@ -1,4 +1,4 @@
-"""Named recipes: arguments of `StyleTransfer` that go together."""
+"""Named presets: arguments of `StyleTransfer` that belong together."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def _default() -> dict[str, Any]:
 def _gatys() -> dict[str, Any]:
     """Return the recipe of Gatys et al. (2016), with the weights of the authors' own code.
 
-    Those weights are for the original network, whose features are of the order of pixels in 0-255.
-    The paper's pictures were made with L-BFGS, mostly from noise, and with average pooling; Adam
-    from a clone of the content is what most implementations since have used.
+    The weights are for the original network, whose features have the range of pixels in 0-255. The
+    paper used L-BFGS, mostly from noise, and average pooling; most implementations since then use
+    Adam from a copy of the content.
     """
     channels = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
     style_layers = {name: 1e3 / count**2 for name, count in channels.items()}
@@ -39,16 +39,9 @@ def _gatys() -> dict[str, Any]:
 
 
 PRESETS: Mapping[str, Callable[[], dict[str, Any]]] = {"default": _default, "gatys": _gatys}
-"""Name to what makes the arguments; losses hold targets, so each use makes its own."""
+"""Functions that return the arguments; each use creates its own losses."""
 
 
 def preset(name: str) -> dict[str, Any]:
-    """Return the arguments of a named recipe.
-
-    Args:
-        name: One of `PRESETS`.
-
-    Raises:
-        ValueError: An unknown name.
-    """
+    """Return the arguments of a preset; raise `ValueError` for an unknown name."""
     return PRESETS[one_of("preset", name, PRESETS)]()

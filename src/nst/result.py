@@ -1,4 +1,4 @@
-"""What a run returns."""
+"""The result of a run."""
 
 from __future__ import annotations
 
@@ -24,35 +24,32 @@ _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
 
 @dataclass(frozen=True, eq=False)
 class StyleTransferResult:
-    """What a run ends with: the best picture seen, and how it came about.
-
-    In a notebook it shows itself.
-    """
+    """The best picture of a run, with its history and settings; a notebook displays it."""
 
     image: Tensor = field(repr=False)
     """`(N, 3, H, W)`, sRGB in [0, 1], on the CPU."""
     history: dict[str, list[float]] = field(repr=False)
     """Loss name to its weighted value after each step; a batch's mean."""
     num_steps: int
-    """How many optimizer steps were taken."""
+    """Number of optimizer steps taken."""
     stop_reason: str
-    """`"completed"`, `"interrupted"`, or a sentence that says what ended the run early."""
+    """`"completed"`, `"interrupted"`, or what else ended the run."""
     seconds: float
-    """How long the run took."""
+    """Duration of the run."""
     settings: dict[str, Any] = field(repr=False)
-    """Everything needed to run it again but the pictures; JSON-ready values only, no folders."""
+    """Everything needed to repeat the run except the pictures; JSON-ready values, no folders."""
     content: Tensor = field(repr=False)
     """The photograph at the result's size, `(N, 3, H, W)`, on the CPU."""
     styles: list[Tensor] = field(repr=False)
-    """The paintings as the last scale saw them, `(1, 3, h, w)` each, on the CPU."""
+    """The paintings at the size of the last scale, `(1, 3, h, w)` each, on the CPU."""
     alpha: Tensor | None = field(default=None, repr=False)
-    """The content's transparency, `(N, 1, H, W)`; put back by `to_pil` and `save`."""
+    """The content's transparency, `(N, 1, H, W)`; `to_pil` and `save` restore it."""
 
     def to_pil(self, index: int = 0) -> Image.Image:
         """Return one picture of the batch, 8-bit RGB (RGBA if the content had transparency).
 
         Args:
-            index: Which one.
+            index: Number in the batch.
         """
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
@@ -60,18 +57,18 @@ class StyleTransferResult:
         """Write the picture; a batch is written to `out-0.png`, `out-1.png` and so on.
 
         Args:
-            path: The suffix chooses the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. Where
-                the format can hold it, the content's transparency is put back.
-            record: Whether the file tells how it was made, where the format can hold that (PNG,
-                WebP, TIFF; JPEG up to 64 kB): the settings, with names and hashes of the pictures
-                but no folders. `StyleTransfer.rerun` makes the picture again from it.
+            path: The suffix selects the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. The
+                content's transparency is restored if the format supports it.
+            record: Whether to store the settings in the file, for `StyleTransfer.rerun`, if the
+                format supports it (PNG, WebP, TIFF; JPEG up to 64 kB). They contain names and
+                hashes of the pictures, but no folders.
 
         Returns:
             The files written.
 
         Raises:
             ValueError: An unknown suffix.
-            OSError: The file cannot be written. An existing file is then left as it was.
+            OSError: The file cannot be written. An existing file is then unchanged.
         """
         path, count = Path(os.fsdecode(path)), len(self.image)
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
@@ -88,18 +85,13 @@ class StyleTransferResult:
 
 
 def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult]) -> None:
-    """Let an error carry the result of the steps before it, as its attribute `result`.
-
-    Args:
-        error: One that has something else of that name is left as it is.
-        finish: Returns the result.
-    """
+    """Set the attribute `result` of an error, unless it has something else of that name."""
     kept = vars(error)
     if not isinstance(kept.get("result"), (StyleTransferResult, type(None))):
         return
     try:
         kept["result"] = finish()
-    except Exception:  # the error that is on its way must not be hidden
+    except Exception:  # the original error must not be hidden
         logger.exception("the best picture so far could not be kept")
         return
     if hasattr(error, "add_note") and _NOTE not in getattr(error, "__notes__", []):

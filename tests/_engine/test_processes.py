@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 import nst
 from nst import Checkpoint, RunState, Style, StyleTransfer, TotalVariationLoss
+from nst._engine.objective import Objective
 from nst._utils.group import Group, launched, process_group
 from nst.cli import main as cli
 from nst.images import load_image, save_image
@@ -101,6 +103,23 @@ def port() -> int:
         return number
 
 
+def fail_second(folder: Path) -> None:
+    """Raise in an evaluation of the second process, which then goes on living."""
+    evaluate, calls = Objective.evaluate, iter(range(100))
+
+    def fail(self: Objective, image: Tensor) -> Any:
+        if next(calls) == 3:
+            raise MemoryError("no more")
+        return evaluate(self, image)
+
+    if Group.current().rank == 1:
+        Objective.evaluate = fail  # type: ignore[method-assign]
+    try:
+        run_kept(folder)
+    except MemoryError:
+        time.sleep(SECONDS)
+
+
 def test_two_processes_give_what_one_gives(port: int, tmp_path: Path) -> None:
     both = [start(rank, "runs", tmp_path, port=port) for rank in range(2)]
     for each in both:
@@ -131,6 +150,17 @@ def test_a_process_that_dies_ends_the_run_and_the_checkpoint_is_good(
     torch.testing.assert_close(resumed.image, run_kept(tmp_path), rtol=0, atol=1e-5)
 
 
+def test_a_process_that_fails_ends_the_first_even_if_it_goes_on_living(
+    port: int, tmp_path: Path
+) -> None:
+    first, second = (start(rank, "fail", tmp_path, port=port) for rank in range(2))
+    _, errors = first.communicate(timeout=SECONDS / 2)
+    assert second.poll() is None
+    second.kill()
+    second.communicate(timeout=SECONDS)
+    assert "Process 0 of 2 gets no answer from process 1" in errors
+
+
 def torchrun(*words: str | Path) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command = [*launcher, "--nproc-per-node", "2", __file__, "nst", *map(str, words)]
@@ -157,8 +187,8 @@ def main() -> int:
     assert launched()
     folder = Path(sys.argv[2])
     with process_group() as group:
-        if sys.argv[1] == "lose":
-            lose(folder)
+        if sys.argv[1] != "runs":
+            {"lose": lose, "fail": fail_second}[sys.argv[1]](folder)
         for dtype in (torch.float32, torch.float64):
             torch.save(runs(dtype), folder / f"{group.rank} {dtype}")
     return 0

@@ -352,7 +352,7 @@ def test_a_texture_can_come_from_a_captured_style(
 ) -> None:
     transfer = small(extractor)
     captured = transfer.capture(painting, sizes=[16, 32])
-    with pytest.raises(ValueError, match="`shape` is required"):
+    with pytest.raises(ValueError, match="`shape` is needed"):
         transfer.synthesize(captured)
     expected = transfer.synthesize(painting, (32, 20)).image
     assert torch.equal(transfer.synthesize(captured, (32, 20)).image, expected)

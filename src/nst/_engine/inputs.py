@@ -65,94 +65,68 @@ class RunInputs:
     def read(
         cls,
         configuration: Configuration,
-        content: ImageLike,
+        content: ImageLike | None,
         style: StyleLike,
         options: RunOptions | None = None,
+        shape: Sequence[int] | None = None,
     ) -> RunInputs:
-        """Read and check the arguments of `StyleTransfer.run`."""
+        """Read and check the arguments of a run.
+
+        Args:
+            configuration: Of the run.
+            content: As in `StyleTransfer.run`; None for a texture.
+            style: As in `StyleTransfer.run`.
+            options: By default those of `StyleTransfer.run`.
+            shape: As in `StyleTransfer.synthesize`.
+        """
         configuration.check_losses()
         options, like = options or RunOptions(), configuration.like
-        photo, styles = read_content(content, like), as_styles(style)
-        sources = _read_styles(styles, like)
-        where = None
-        if options.where is not None:
-            where = read_mask(options.where, *photo, "where")
+        photo = None if content is None else read_content(content, like)
+        styles = as_styles(style)
+        if photo is None:
+            _check_texture(configuration, styles)
+            configuration = configuration.without_content()
+        sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
+        if photo is None:
+            photo = _blank(shape, sources[0], configuration)
+            size = max(photo.pixels.shape[-2:])
+        else:
+            size = configuration.size_of(photo.pixels.shape[-2:])
+        where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = read_regions(styles, photo, where)
         if options.strength == 0 and not configuration.active_losses("content"):
             raise ValueError(
                 "`strength` is 0, which leaves only losses that refer to the content, and there "
                 "are none. Add a ContentLoss, or use a strength above 0."
             )
-        size = configuration.size_of(photo.pixels.shape[-2:])
-        return cls._assemble(
-            configuration, options, content, photo, styles, sources, regions, where, size
-        )
-
-    @classmethod
-    def read_texture(
-        cls,
-        configuration: Configuration,
-        style: StyleLike,
-        shape: Sequence[int] | None,
-        options: RunOptions,
-    ) -> RunInputs:
-        """Read and check the arguments of `StyleTransfer.synthesize`."""
-        configuration.check_losses()
-        styles, like = as_styles(style), configuration.like
-        if any(each.region is not None for each in styles):
-            raise ValueError("`style` has a region, but a texture has none. Leave it out.")
-        if not configuration.active_losses("style"):
-            raise ValueError(
-                "`losses` has no style loss of positive weight, which a texture needs. Add one, "
-                "such as GramStyleLoss()."
-            )
-        configuration = configuration.without_content()
-        sources = _read_styles(styles, like)
-        height, width = _texture_shape(shape, sources[0], configuration.size)
-        with explaining_memory((height, width), lambda: None, like):
-            blank = Picture(like.new_zeros(1, 3, height, width), None)
-        size, regions = max(height, width), dict[Hashable, "Tensor | None"]({None: None})
-        return cls._assemble(
-            configuration, options, None, blank, styles, sources, regions, None, size
-        )
-
-    @classmethod
-    def _assemble(
-        cls,
-        configuration: Configuration,
-        options: RunOptions,
-        given: ImageLike | None,
-        content: Picture,
-        styles: list[Style],
-        sources: list[StyleSource],
-        regions: dict[Hashable, Tensor | None],
-        where: Tensor | None,
-        size: int,
-    ) -> RunInputs:
-        pixels = content.pixels
         _check_masks(configuration, sources, regions)
-        scales = plan_run(configuration, pixels.shape[-2:], styles, sources, size)
+        given = photo.pixels.shape[-2:]
+        scales = plan_run(configuration, given, styles, sources, size)
         _check_captured(configuration, sources, scales)
-        shape, coarse = (fit(pixels.shape[-2:], each) for each in (size, scales[0].size))
+        result_shape = fit(given, size)
         tile = choose_tile(
-            configuration.tile, configuration.extractor, configuration.losses, shape, pixels
+            configuration.tile,
+            configuration.extractor,
+            configuration.losses,
+            result_shape,
+            photo.pixels,
         )
-        with explaining_memory(shape, lambda: tile, pixels):
-            recolored = recolor_styles(sources, pixels, options)
-            start = read_start(options, pixels, recolored, coarse)
+        with explaining_memory(result_shape, lambda: tile, photo.pixels):
+            recolored = recolor_styles(sources, photo.pixels, options)
+            start = read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
         return cls(
-            configuration,
-            options,
-            content,
-            styles,
-            recolored,
-            regions,
-            where,
-            shape,
-            scales,
-            tile,
-            start,
-            identify_pictures(given, styles, options),
+            configuration=configuration,
+            options=options,
+            content=photo,
+            styles=styles,
+            sources=recolored,
+            regions=regions,
+            where=where,
+            shape=result_shape,
+            scales=scales,
+            tile=tile,
+            start=start,
+            identities=identify_pictures(content, styles, options),
         )
 
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
@@ -255,26 +229,31 @@ def _shapes_at(
     return shapes
 
 
-def _read_styles(styles: Sequence[Style], like: Tensor) -> list[StyleSource]:
-    return [read_style(style, like, f"style[{i}]") for i, style in enumerate(styles)]
-
-
 def _reference(source: StyleSource, size: int) -> Reference:
     if isinstance(source, StyleStatistics):
         return Reference(summaries=lambda loss: source.find(loss, size))
     return Reference(source.pixels, source.mask)
 
 
-def _texture_shape(
-    shape: Sequence[int] | None, first: StyleSource, size: int | None
-) -> tuple[int, int]:
+def _check_texture(configuration: Configuration, styles: Sequence[Style]) -> None:
+    if any(each.region is not None for each in styles):
+        raise ValueError("`style` has a region, but a texture has none. Leave it out.")
+    if not configuration.active_losses("style"):
+        raise ValueError(
+            "`losses` has no style loss of positive weight, which a texture needs. Add one, "
+            "such as GramStyleLoss()."
+        )
+
+
+def _blank(
+    shape: Sequence[int] | None, first: StyleSource, configuration: Configuration
+) -> Picture:
+    """Return a black picture in place of the content of a texture."""
     if shape is None:
         if isinstance(first, StyleStatistics):
-            raise ValueError(
-                "`shape` is required for a captured style; pass shape=(height, width)."
-            )
+            raise ValueError("`shape` is needed for a captured style; pass shape=(height, width).")
         whole = first.pixels.shape[-2:]
-        shape = fit(whole, size or max(whole))
+        shape = fit(whole, configuration.size or max(whole))
     try:
         height, width = shape
     except (TypeError, ValueError) as error:
@@ -286,7 +265,9 @@ def _texture_shape(
         raise ValueError(
             f"`shape` is {(height, width)}; it must have at most {_MOST_PIXELS} pixels."
         )
-    return height, width
+    like = configuration.like
+    with explaining_memory((height, width), lambda: None, like):
+        return Picture(like.new_zeros(1, 3, height, width), None)
 
 
 def _check_masks(

@@ -1,4 +1,4 @@
-"""Noise to start from, in the colors of a style."""
+"""Noise in the colors of a style, to start a run from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def color_moments(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Te
 
     Args:
         image: `(1, 3, H, W)`.
-        mask: Which part counts, `(1, 1, H, W)`; None for all of it.
+        mask: Weights of the pixels, `(1, 1, H, W)`; None for equal ones.
     """
     pixels = image[0].flatten(1).cpu().double()
     share = pixels.new_ones(1, pixels.shape[1]) if mask is None else mask.flatten(1).cpu().double()
@@ -30,15 +30,14 @@ def colored_noise(
 ) -> Tensor:
     """Return Gaussian noise of given colors, clamped to [0, 1]: `(1, 3, H, W)` in float64.
 
-    Drawn on the CPU, so that it does not depend on the device.
+    It is drawn on the CPU, so it does not depend on the device; no global generator is used.
 
     Args:
         shape: Height and width.
-        mean: The mean color, `(3,)`.
-        covariance: Of the colors, `(3, 3)`.
-        pink: Whether amplitudes fall with the frequency, 1/f, as they do in pictures of things
-            (Field 1987); else all frequencies are equally strong.
-        seed: The same seed gives the same noise. No global generator is touched.
+        mean: Mean color, `(3,)`.
+        covariance: Covariance of the colors, `(3, 3)`.
+        pink: Whether amplitudes fall with frequency, 1/f, as in natural images (Field 1987).
+        seed: Seed of the generator.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
@@ -51,13 +50,13 @@ def colored_noise(
 
 
 def _fall_with_frequency(noise: Tensor) -> Tensor:
-    """Divide each wave of (3, H, W) by its frequency; mean 0 and deviation 1 in each channel."""
+    """Divide each wave of (3, H, W) by its frequency; normalize each channel to deviation 1."""
     height, width = noise.shape[-2:]
     rows = torch.fft.fftfreq(height, dtype=noise.dtype)[:, None]
     columns = torch.fft.rfftfreq(width, dtype=noise.dtype)
     frequency = (rows.square() + columns.square()).sqrt()
     frequency[0, 0] = torch.inf  # no constant part
-    # Not divided by it: with PyTorch 2.4, a complex number divided by infinity is none.
+    # Multiplied, as PyTorch 2.4 returns NaN for a complex number divided by infinity.
     waves = torch.fft.rfft2(noise) * frequency.reciprocal()
     pink: Tensor = torch.fft.irfft2(waves, s=(height, width))
     deviation = pink.flatten(1).std(1, correction=0).clamp_min(1e-12)

@@ -1,7 +1,7 @@
-"""Coarse to fine: which sizes a picture is optimized at, and for how many steps.
+"""The scales of a run, coarse to fine: sizes and numbers of steps.
 
 After Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer" (CVPR 2017): the
-coarse scale lays down strokes that a single fine scale would take many times as long to find.
+coarse scale paints strokes that a single fine scale would take many times as long to find.
 """
 
 from __future__ import annotations
@@ -13,36 +13,33 @@ __all__ = ["COARSE_EMPHASIS", "NumScales", "Scale", "plan_scales"]
 NumScales: TypeAlias = int | Literal["auto"]
 
 COARSE_EMPHASIS = 3.0
-"""How many times as much losses count that refer to the content, at all scales but the last.
+"""Factor of the losses that refer to the content, at all scales but the last.
 
-What a coarse scale gives up of the photograph, a finer one does not find again."""
+A finer scale does not recover what a coarse scale loses of the photograph."""
 
-# Begun at 128 px, a picture takes over the painting's composition at the cost of its own.
+# A run that starts at 128 px takes over the composition of the painting.
 _SMALLEST = 256
-# Each scale gets this share of the steps of the scale before it, which cost a quarter as much.
+# Ratio of the steps of a scale to those of the scale before, which cost a quarter as much.
 _STEP_RATIO = 0.8
 
 
 class Scale(NamedTuple):
-    """One stage of a run."""
+    """One scale of a run."""
 
     size: int
-    """The longer side, in pixels."""
+    """Longer side, in pixels."""
     num_steps: int
-    """How many optimizer steps are taken at this size."""
+    """Number of optimizer steps."""
 
 
 def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:
     """Divide a run into scales, each twice the size of the one before.
 
     Args:
-        size: The longer side of the result, in pixels.
-        num_steps: The number of steps of the whole run.
-        num_scales: How many scales; `"auto"` adds coarser ones of 256 px or more.
-
-    Returns:
-        The scales, coarse to fine. There are fewer than asked for where there are not enough steps
-        or pixels for all of them.
+        size: Longer side of the result, in pixels.
+        num_steps: Number of steps of the whole run.
+        num_scales: Number of scales, fewer if there are not enough steps or pixels; `"auto"` uses
+            scales of 256 px or more.
 
     Examples:
         >>> plan_scales(512, 120)
@@ -57,7 +54,7 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
         sizes.insert(0, round(sizes[0] / 2))
     sizes = sizes[-num_steps:]
     shares = [_STEP_RATIO**i for i in range(len(sizes))]
-    spare = num_steps - len(sizes)  # every scale has one step to begin with
+    spare = num_steps - len(sizes)  # every scale has at least one step
     steps = [1 + int(spare * share / sum(shares)) for share in shares]
     steps[0] += num_steps - sum(steps)
     return [Scale(*scale) for scale in zip(sizes, steps, strict=True)]

@@ -1,0 +1,198 @@
+"""Repeat or resume a run, from the record in its picture or from a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import nn
+
+from nst._engine.configuration import Configuration
+from nst._engine.run import complete
+from nst._engine.tiles import Tile, check_tile
+from nst._record.replay import (
+    check_same,
+    network_difference,
+    recorded_arguments,
+    recorded_end,
+    recorded_extractor,
+    recorded_run,
+)
+from nst._record.snapshot import generators_set, restore_run, take_snapshots
+from nst._utils.device import plain_arithmetic
+from nst.callbacks.base import CallbackLike, as_callbacks
+from nst.callbacks.checkpoint import Checkpoint, no_checkpoint, read_checkpoint
+from nst.images import read_record
+from nst.losses.kinds import Loss
+from nst.optim.by_name import OptimizerLike
+from nst.result import StyleTransferResult
+
+__all__ = ["Repeatable"]
+
+logger = logging.getLogger("nst")
+
+T = TypeVar("T", bound="Repeatable")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Repeatable(Configuration):
+    """The part of `StyleTransfer` that repeats or resumes runs."""
+
+    @classmethod
+    def from_record(
+        cls: type[T],
+        record: Mapping[str, Any] | str | os.PathLike[str],
+        extractor: nn.Module | None = None,
+        **changes: Any,
+    ) -> T:
+        """Create the `StyleTransfer` that a picture was made with.
+
+        Args:
+            record: The saved picture, or what `nst.images.read_record` returned.
+            extractor: Replaces the recorded network, which is found only if it has the weights
+                `"original"` or `"torchvision"`. A warning is logged if it differs.
+            **changes: Arguments of `StyleTransfer` that replace the recorded ones; required for
+                custom losses and optimizers.
+
+        Raises:
+            FileNotFoundError: There is no such picture.
+            ValueError: It has no usable record, a custom part is not passed, or the network of the
+                recorded name is a different one here.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> result = transfer.run(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40))
+            >>> (path,) = result.save("out.png")
+            >>> StyleTransfer.from_record(path, tiny_extractor()).num_steps
+            3
+        """
+        record = record if isinstance(record, Mapping) else read_record(record)
+        arguments = recorded_arguments(record, changes)
+        if extractor is None:
+            return cls(recorded_extractor(record), **arguments)
+        difference = network_difference(record, extractor)
+        if difference is not None:
+            logger.warning("%s The result will not be the same.", difference)
+        return cls(extractor, **arguments)
+
+    @classmethod
+    def rerun(
+        cls,
+        path: str | os.PathLike[str],
+        inputs: Sequence[str | os.PathLike[str]] = (),
+        *,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        extractor: nn.Module | None = None,
+        **changes: Any,
+    ) -> StyleTransferResult:
+        """Make a picture again, from its record and the files that it was made from.
+
+        With the same versions, device and number of threads, it is bit-identical, unless Ctrl-C
+        had interrupted the run. Files are found by name and content beside the picture, in the
+        current folder and in `inputs`. A run that a callback stopped is stopped at the same step.
+
+        Args:
+            path: The saved picture.
+            inputs: More folders to search, or files.
+            callbacks: As in `run`.
+            extractor: As in `from_record`.
+            **changes: As in `from_record`. With another `num_steps`, the run is not stopped early.
+
+        Raises:
+            FileNotFoundError: There is no such picture, or a file is not found.
+            ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
+        """
+        record = read_record(path)
+        places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
+        arguments = recorded_run(record, places)
+        arguments["callbacks"] = as_callbacks(callbacks)
+        if "num_steps" not in changes:
+            arguments["callbacks"] += recorded_end(record)
+        # Last, as the network may be a download.
+        transfer: Any = cls.from_record(record, extractor, **changes)  # the subclass has `run`
+        method = transfer.run if "content" in arguments else transfer.synthesize
+        result: StyleTransferResult = method(**arguments)
+        return result
+
+    @classmethod
+    @plain_arithmetic()
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        extractor: nn.Module | None = None,
+        losses: Mapping[str, Loss] | None = None,
+        optimizer: OptimizerLike | None = None,
+        tile: Tile | Literal["kept"] = "kept",
+        device: str | torch.device | None = None,
+    ) -> StyleTransferResult:
+        """Resume a run from a file that `Checkpoint` wrote.
+
+        With the same versions, device and number of threads, result, history and record are
+        bit-identical to those of an uninterrupted run. A completed run returns its result at once.
+
+        Args:
+            path: The checkpoint, which contains everything but callbacks and custom parts.
+            callbacks: As in `run`. `EarlyStopping`, `LossHistory` and custom ones that override
+                `Callback.on_resume` restore their state. Without a `Checkpoint` among them, the run
+                is saved to the same file.
+            extractor: The run's network, unless its weights are `"original"` or `"torchvision"`.
+            losses: The run's losses, if one of them is custom.
+            optimizer: The run's optimizer, if it was a callable.
+            tile: Replaces the run's, for less memory; the result is then equal up to rounding.
+            device: Replaces the run's; the result is then not bit-identical.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is not a checkpoint, or is damaged; or a custom part is not passed or
+                differs from the run's.
+            OSError: The path is not writable, and there is no other `Checkpoint`.
+
+        Examples:
+            >>> from nst import Checkpoint
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=5)
+            >>> def power_cut(state):
+            ...     if state.step == 4:
+            ...         raise SystemExit
+            >>> pictures = torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40)
+            >>> try:
+            ...     transfer.run(*pictures, callbacks=[Checkpoint("run.ckpt", every=2), power_cut])
+            ... except SystemExit:
+            ...     result = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
+            >>> torch.equal(result.image, transfer.run(*pictures).image)
+            True
+        """
+        started = time.perf_counter()
+        followers = as_callbacks(callbacks)
+        snapshot, every = read_checkpoint(path)
+        if not any(isinstance(each, Checkpoint) for each in followers):
+            followers.insert(0, Checkpoint(path, every))
+        record = snapshot["record"]
+        given: dict[str, Any] = {"losses": losses, "optimizer": optimizer, "device": device}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if tile != "kept":
+            changes["tile"] = check_tile(tile)
+        arguments = recorded_arguments(record, changes)
+        # Last, as the network may be a download.
+        extractor = recorded_extractor(record) if extractor is None else extractor
+        transfer: Configuration = cls(extractor, **arguments)
+        if record.get("task") == "synthesize":
+            transfer = transfer.without_content()
+        check_same(record, transfer.extractor, transfer.losses)
+        try:
+            run = restore_run(snapshot, transfer, followers, started)
+        except Exception as error:  # a forged file can raise nearly anything
+            raise no_checkpoint(path, error) from error
+        generators = snapshot["generators"]
+        del snapshot  # its tensors are the run's now
+        with generators_set(generators, torch.device(transfer.device)):
+            return complete(run, take_snapshots())
