@@ -94,7 +94,7 @@ LINES = [
     ("synthesize a.png -o out.png --init content", "Use 'pink-noise'"),
     ("synthesize a.png -o out.png --height 0 --width 9", "`shape` is 0"),
     ("synthesize a.png -o out.png --height 8 --width 9", "Use a larger picture or size"),
-    ("synthesize style.nst -o out.png", "`shape` is required"),
+    ("synthesize style.nst -o out.png", "pass shape="),
     ("capture style.nst -o out.nst", "captured already"),
     ("capture text.png -o out.nst", "which is not a picture"),
     ("capture small.png -o out.nst", "`style` is 4x4 pixels"),

@@ -1,8 +1,6 @@
 """The command line: every option arrives, and bad input costs one line."""
 
-import importlib.util
 import inspect
-import itertools
 import json
 import logging
 import os
@@ -11,14 +9,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
 
 import nst
 import nst.cli.main
@@ -26,81 +22,27 @@ from nst import (
     Callback,
     Estimate,
     LivePage,
-    ProgressBar,
     RunState,
     StyleTransfer,
     StyleTransferResult,
     load_image,
     save_image,
 )
-from nst.cli import contact_sheet as sheets
-from nst.cli.commands.samples import photograph
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.testing import tiny_extractor
+from tests.cli.running import Run, interrupting, names, needs_skimage, nst_command, refusal
 
 pytestmark = pytest.mark.usefixtures("loaded")
-needs_skimage = pytest.mark.skipif(
-    importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
-)
-
-
-class Run:
-    """One call of `StyleTransfer.run`: what it was asked for, and what came of it."""
-
-    def __init__(self, transfer: StyleTransfer, arguments: dict[str, Any]) -> None:
-        self.transfer, self.arguments = transfer, arguments
-        self.result: StyleTransferResult
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.result.settings
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
-    """The runs that the command line started, without rehearsals."""
-    seen: list[Run] = []
-    run = StyleTransfer.run
-
-    def recorded(
-        self: StyleTransfer, content: Any, style: Any, **options: Any
-    ) -> StyleTransferResult:
-        if getattr(self.extractor, "weights", "") == "none":
-            return run(self, content, style, **options)
-        seen.append(Run(self, {"content": content, "style": style, **options}))
-        seen[-1].result = run(self, content, style, **options)
-        return seen[-1].result
-
-    monkeypatch.setattr(StyleTransfer, "run", recorded)
-    return seen
 
 
 @pytest.fixture(autouse=True)
-def folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
-) -> Path:
+def folder(pictures: Path) -> Path:
     """The working folder, with a photograph and a painting."""
-    monkeypatch.chdir(tmp_path)
-    save_image(photo, "photo.png")
-    save_image(painting, "painting.png")
-    return tmp_path
-
-
-def nst_command(line: str) -> int:
-    """Run a command line and give its exit status."""
-    try:
-        return nst.cli.main.main(line.split())
-    except SystemExit as exit_:  # argparse's own way out
-        assert isinstance(exit_.code, int)
-        return exit_.code
+    return pictures
 
 
 def stylize(options: str = "", steps: int = 2) -> int:
     return nst_command(f"stylize photo.png painting.png -o out.png --steps {steps} {options}")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 # The picture
@@ -303,7 +245,7 @@ def test_estimate_heeds_the_options(
 
 def test_an_estimate_that_nobody_would_see_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert stylize("--estimate --quiet") == 2
-    assert "`--quiet` leaves nothing of `--estimate`; leave it out" in refusal(capsys)
+    assert "`--quiet` would suppress the estimate; leave it out" in refusal(capsys)
 
 
 def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,15 +255,6 @@ def test_quiet_is_silent(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 # Bad input
-
-
-def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """Give the one line that says what was wrong."""
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.endswith("\n") and err.count("\n") == 1, err
-    assert err.startswith("nst")
-    return err
 
 
 @pytest.mark.parametrize(
@@ -527,130 +460,6 @@ def test_a_bad_file_of_options_is_refused_in_one_line(
     assert [words for words in said if words not in err] == []
 
 
-def test_a_sheet_has_a_picture_for_each_value(
-    folder: Path, runs: list[Run], loaded: list[str]
-) -> None:
-    line = "sheet photo.png painting.png -o sheet.png --steps 1"
-    assert nst_command(f"{line} --vary strength=0,1,2 --vary=seed=0,1") == 0
-    strengths = [run.settings["strength"] for run in runs]
-    assert strengths == [0, 0, 1, 1, 2, 2]
-    assert [run.settings["seed"] for run in runs] == [0, 1] * 3
-    assert loaded == ["auto"]  # once for all
-    height, width = load_image("sheet.png").shape[-2:]
-    assert height > 3 * 32 and width > 2 * 40
-
-
-def test_a_sheet_can_vary_layers_and_styles(folder: Path, runs: list[Run]) -> None:
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --quiet"
-    assert nst_command(f"{line} --vary style-layers=relu1_1;relu1_1,relu2_1;relu3_1") == 0
-    layers = [list(run.settings["losses"]["style"]["layers"]) for run in runs]
-    assert layers == [["relu1_1"], ["relu1_1", "relu2_1"], ["relu3_1"]]
-    assert nst_command(f"{line} --vary style=photo.png,painting.png:2") == 0
-    assert [run.settings["styles"] for run in runs[3:]] == [[{"weight": 1.0}], [{"weight": 2.0}]]
-
-
-@pytest.mark.parametrize(
-    ("vary", "said"),
-    [
-        ("--vary strength", "write it as strength=0.5,1,1.5"),
-        ("--vary strength=1,", "write it as strength=0.5,1,1.5"),
-        ("--vary strength=1,much", "'much'"),
-        ("--vary steps=1,0", "`num_steps` is 0"),
-        ("--vary brush=1,2", "--brush"),
-        ("--vary seed=0 --vary seed=1 --vary seed=2", "is given 3 times"),
-    ],
-)
-def test_every_cell_is_checked_before_the_first_is_painted(
-    vary: str, said: str, runs: list[Run], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert nst_command(f"sheet photo.png painting.png -o sheet.png --steps 1 {vary}") == 2
-    assert said in refusal(capsys)
-    assert not runs
-
-
-def test_a_sheet_that_is_interrupted_keeps_what_is_done(
-    folder: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nst.cli.build.ProgressBar", interrupting(1))
-    line = "sheet photo.png painting.png -o sheet.png --steps 2 --vary seed=0,1,2"
-    assert nst_command(line) == 0
-    assert len(runs) == 1
-    assert load_image("sheet.png").shape[-1] > 3 * 40
-
-
-def failing(run: int, error: BaseException) -> Callable[[], Callback]:
-    """Make callbacks of which one, that of the run of this number, fails."""
-    count = itertools.count(1)
-
-    class Fail(Callback):
-        def on_start(self, state: RunState) -> None:
-            if next(count) == run:
-                raise error
-
-    return Fail
-
-
-@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("no memory")])
-def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
-    error: Exception,
-    folder: Path,
-    runs: list[Run],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    tables: list[list[list[Tensor]]] = []
-
-    def contact_sheet(rows: list[list[Tensor]], *labels: list[str]) -> Tensor:
-        tables.append(rows)
-        return sheets.contact_sheet(rows, *labels)
-
-    monkeypatch.setattr("nst.cli.commands.sheet.contact_sheet", contact_sheet)
-    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(2, error))
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
-    if isinstance(error, OSError):
-        assert nst_command(line) == 2
-        out, err = capsys.readouterr()
-        assert (out, err) == (f"{folder / 'sheet.png'}\n", "nst: error: no space\n")
-    else:  # has a traceback to be reported with
-        with pytest.raises(RuntimeError, match="no memory"):
-            nst_command(line)
-    assert len(runs) == 2
-    (((first, *others), second_row),) = tables
-    assert torch.equal(first, runs[0].result.image)
-    assert all(bool((cell == 1).all()) for cell in (*others, *second_row))
-    assert (len(others), len(second_row)) == (1, 2)
-    assert "sheet.png" in names(folder)
-
-
-def test_a_sheet_whose_first_cell_fails_writes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(1, OSError("no space")))
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
-    assert nst_command(line) == 2
-    assert "sheet.png" not in names(folder)
-
-
-def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
-    called = itertools.count(1)
-
-    def callbacks() -> Callback:
-        if next(called) == stop:
-            raise KeyboardInterrupt
-        return Callback()
-
-    monkeypatch.setattr("nst.cli.build.ProgressBar", callbacks)
-    stop = 1
-    assert nst_command(line) == 130
-    assert "sheet.png" not in names(folder)
-    called, stop = itertools.count(1), 2
-    assert nst_command(line) == 0
-    assert "sheet.png" in names(folder)
-
-
 def test_a_texture_needs_no_photograph(folder: Path) -> None:
     line = "synthesize painting.png -o texture.png --steps 2"
     assert nst_command(f"{line} --height 24 --width 40") == 0
@@ -670,15 +479,6 @@ def test_a_style_file_takes_the_place_of_a_painting(folder: Path, runs: list[Run
 
 
 # Ctrl-C
-
-
-def interrupting(step: int) -> Callable[[], Callback]:
-    class Interrupt(Callback):
-        def on_step(self, state: RunState) -> None:
-            if state.step == step:
-                raise KeyboardInterrupt
-
-    return Interrupt
 
 
 def test_ctrl_c_during_the_run_saves_the_best_so_far(
@@ -702,124 +502,6 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(
     assert stylize() == 130
     assert capsys.readouterr() == ("", "")
     assert "out.png" not in names(folder)
-
-
-# The demo
-
-
-@needs_skimage
-@pytest.mark.parametrize(("option", "name"), [("", "nst-demo.png"), ("-o cat.jpg", "cat.jpg")])
-def test_demo_needs_no_files(
-    folder: Path,
-    runs: list[Run],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    option: str,
-    name: str,
-) -> None:
-    assert nst_command(f"demo --size 48 --steps 2 {option}") == 0
-    with Image.open(folder / name) as image:
-        assert max(image.size) == 48
-    assert runs[0].result.num_steps == 2
-    assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
-    assert names(folder) == sorted([name, "painting.png", "photo.png"])
-
-
-@needs_skimage
-def test_demo_says_at_the_start_what_it_takes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert nst_command("demo --size 48 --steps 2") == 0
-    first = capsys.readouterr().err.splitlines()[0]
-    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
-    assert nst_command("demo --size 48 --steps 2 --quiet") == 0
-    assert capsys.readouterr() == ("", "")
-
-
-@needs_skimage
-@pytest.mark.parametrize(
-    ("seconds", "option", "steps"),
-    [
-        (30, "", 120),
-        (120, "", 60),
-        (120, "--quiet", 60),
-        (6000, "", 40),
-        (6000, "--steps 3", 3),
-        (6000, "--size 48", 120),
-        (6000, "--preset gatys", 500),
-    ],
-)
-def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    seconds: float,
-    option: str,
-    steps: int,
-) -> None:
-    monkeypatch.setattr(StyleTransfer, "estimate", lambda *_: Estimate(seconds, 2_000_000))
-    painted: list[int] = []
-
-    def run(transfer: StyleTransfer, *_: Any, **__: Any) -> None:
-        painted.append(transfer.num_steps)
-        raise ValueError("enough")
-
-    monkeypatch.setattr("nst.cli.commands.demo.check_run", lambda *_: None)
-    monkeypatch.setattr(StyleTransfer, "run", run)
-    assert nst_command(f"demo {option}") == 2
-    assert painted == [steps]
-    told = capsys.readouterr().err
-    assert (f"with {steps} steps, because this machine is slow; `--steps 120` is all" in told) == (
-        steps in (40, 60) and not option
-    )
-
-
-@needs_skimage
-def test_demo_saves_a_coarse_preview_before_the_last_scale_is_done(
-    runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, torch.Size | None]] = []
-
-    def look(bar: ProgressBar, state: RunState) -> None:
-        there = Path("nst-demo.png").exists()
-        seen.append((state.scale, load_image("nst-demo.png").shape[-2:] if there else None))
-
-    monkeypatch.setattr(ProgressBar, "on_step", look)
-    assert nst_command("demo --size 96 --steps 6") == 0
-    assert {scale for scale, size in seen if size is None} == {0}
-    assert {scale for scale, size in seen if size == runs[0].result.image.shape[-2:]} == {1}
-    assert "a coarse preview will be in nst-demo.png before" in capsys.readouterr().err
-
-
-def test_demo_without_skimage_says_what_to_install(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "skimage", None)
-    assert nst_command("demo") == 2
-    assert "Run `pip install 'nst[demo]'`." in refusal(capsys)
-    assert "nst-demo.png" not in names(folder)
-
-
-@needs_skimage
-def test_the_demo_photograph_is_a_color_picture() -> None:
-    assert photograph("chelsea").mode == "RGB"
-
-
-@needs_skimage
-def test_samples_are_pictures_to_begin_with(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert nst_command("samples new") == 0
-    made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
-    assert names(folder / "new") == made
-    assert sorted(Path(line).name for line in capsys.readouterr().out.splitlines()) == made
-    photo, mask = load_image("new/photo.jpg"), load_image("new/mask.png")
-    assert mask.shape == photo.shape
-    assert 0.3 < float(mask.mean()) < 0.6
-    for name in ("painting", "other"):
-        path = Path("new", f"{name}.jpg")
-        assert load_image(path).shape == (1, 3, 384, 512) and path.stat().st_size < 150_000
-    assert nst_command("samples new") == 2
-    assert "Name another folder." in refusal(capsys)
 
 
 # Help and version

@@ -1,4 +1,4 @@
-"""Checks of a command by a network without weights, which may be a download."""
+"""Checks before the weights are loaded, which may be a download, by a network of one channel."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ from nst.transfer import StyleTransfer
 def weightless(
     options: argparse.Namespace, styles: Sequence[Style]
 ) -> Iterator[tuple[StyleTransfer, list[Style]]]:
-    """Yield the transfer with a network of one channel, and the styles as if made for it.
-
-    With it, the library refuses what it would refuse later, before weights are downloaded.
-    """
+    """Yield the transfer with a network of one channel, and the styles as if captured with it."""
     tensors = {}
     for i, name in enumerate(CONVOLUTIONS):
         tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3) / 9

@@ -39,7 +39,7 @@ def complete(options: argparse.Namespace) -> None:
     arguments.require_pictures(options)
     arguments.require_checkpoint(options)
     if options.estimate and options.quiet:
-        options.parser.error("`--quiet` leaves nothing of `--estimate`; leave it out")
+        options.parser.error("`--quiet` would suppress the estimate; leave it out")
 
 
 def run(options: argparse.Namespace) -> None:

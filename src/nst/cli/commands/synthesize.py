@@ -34,7 +34,7 @@ def complete(options: argparse.Namespace) -> None:
     """Refuse a contradictory command line."""
     arguments.require_checkpoint(options)
     if (options.height is None) != (options.width is None):
-        options.parser.error("`--height` and `--width` require each other; give both or neither")
+        options.parser.error("`--height` and `--width` go together; give both or neither")
     if options.height is not None and "size" in options:
         options.parser.error("`--size` has no effect with `--height` and `--width`; leave it out")
 
