@@ -43,17 +43,26 @@ OF_A_NETWORK = [
     "--style-layers relu1_1",
     "--pooling average",
     "--padding replicate",
-    "--device cpu",
 ]
+OF_A_RESULT = ["--page 0", "--save-every 2"]
 HEEDED = {
-    "stylize": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
-    "batch": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
-    "sheet": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
-    "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
-    "synthesize": [*OF_A_RUN, *OF_A_NETWORK, "--weights auto"],
-    "capture": [*OF_A_NETWORK, "--weights auto"],
-    "rerun": ["--weights auto", "--device cpu"],
-    "resume": ["--weights auto", "--device cpu"],
+    command: [*options, "--weights auto", "--device cpu", "--tile 64"]
+    for command, options in {
+        "stylize": [
+            *OF_A_PHOTOGRAPH,
+            *OF_A_RUN,
+            *OF_A_NETWORK,
+            *OF_A_RESULT,
+            "--checkpoint a.ckpt",
+        ],
+        "batch": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK],
+        "sheet": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK],
+        "demo": [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, *OF_A_RESULT],
+        "synthesize": [*OF_A_RUN, *OF_A_NETWORK, *OF_A_RESULT, "--checkpoint a.ckpt"],
+        "capture": OF_A_NETWORK,
+        "rerun": [],
+        "resume": OF_A_RESULT,
+    }.items()
 }
 
 
@@ -82,29 +91,6 @@ def test_a_run_can_be_shown_on_a_page(command: str, words: str, port: int | None
 def test_a_picture_after_page_is_no_port() -> None:
     options = parse(["stylize", "--page", "photo.png", "a.png", "-o", "out.png"])
     assert (options.page, options.content, options.styles) == (8765, "photo.png", ["a.png"])
-
-
-@pytest.mark.parametrize("command", ["batch", "sheet", "capture", "rerun"])
-def test_what_is_no_single_run_has_no_page(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        parse(f"{COMMANDS[command]} --page 0".split())
-    assert "unrecognized arguments: --page" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_run_of_ones_own_files_can_be_kept(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = f"{COMMANDS[command]} --checkpoint run.ckpt --checkpoint-every 5".split()
-    if command in ("stylize", "synthesize"):
-        options = parse(line)
-        assert (options.checkpoint, options.checkpoint_every) == ("run.ckpt", 5)
-        return
-    with pytest.raises(SystemExit):
-        parse(line)
-    assert "unrecognized arguments: --checkpoint" in capsys.readouterr().err
 
 
 def test_how_often_a_run_is_kept_says_nothing_by_itself(
