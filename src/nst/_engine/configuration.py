@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nst import color
 from nst._engine.scales import NumScales
-from nst._engine.tiles import Tile, check_tile, refuse_tiles
+from nst._engine.tiles import Tile, check_tile, choose_tile, refuse_tiles
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import resolve_device
 from nst.extractors.backbone import BackboneExtractor
@@ -55,7 +55,7 @@ class Configuration:
     device: str | torch.device = "auto"
 
     def __post_init__(self) -> None:
-        optimizer_factory(self.optimizer)  # raises for an unknown one
+        optimizer_factory(self.optimizer)  # raises for an unknown name
         self._set("size", None if self.size is None else at_least("size", self.size, 1))
         self._set("num_steps", at_least("num_steps", self.num_steps, 1))
         if isinstance(self.num_scales, str):
@@ -142,6 +142,10 @@ class Configuration:
         """An empty tensor with the device and the dtype of the network."""
         dtype = next(self.extractor.parameters(), torch.empty(0)).dtype
         return torch.empty(0, device=self.device, dtype=dtype)
+
+    def tile_for(self, shape: tuple[int, int], like: Tensor) -> int | None:
+        """Return the tile for a result of this height and width, by the memory that is free now."""
+        return choose_tile(self.tile, self.extractor, self.losses, shape, like)
 
     def size_of(self, shape: Sequence[int]) -> int:
         """Return the longer side of the result for a photograph of this height and width."""

@@ -21,7 +21,7 @@ from nst._engine.reading import (
 )
 from nst._engine.references import Reference, Region
 from nst._engine.scales import Scale, plan_scales
-from nst._engine.tiles import choose_tile, explaining_memory
+from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
 from nst.extractors.vgg import FeatureExtractor
@@ -104,13 +104,7 @@ class RunInputs:
         scales = plan_run(configuration, given, styles, sources, size)
         _check_captured(configuration, sources, scales)
         result_shape = fit(given, size)
-        tile = choose_tile(
-            configuration.tile,
-            configuration.extractor,
-            configuration.losses,
-            result_shape,
-            photo.pixels,
-        )
+        tile = configuration.tile_for(result_shape, photo.pixels)
         with explaining_memory(result_shape, lambda: tile, photo.pixels):
             recolored = recolor_styles(sources, photo.pixels, options)
             start = read_start(options, photo.pixels, recolored, fit(given, scales[0].size))

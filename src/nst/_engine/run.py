@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from nst import color
 from nst._engine.inputs import RunInputs
 from nst._engine.malloc import large_blocks_kept
 from nst._engine.picture import OptimizedPicture
-from nst._engine.scales import Scale
+from nst._engine.scales import as_scales
 from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
@@ -83,6 +83,16 @@ class Run:
             callback.on_end(self.state)
         except (Exception, KeyboardInterrupt):
             logger.exception("%s failed at the end of the run", type(callback).__name__)
+
+    def remaining_scales(self) -> Iterator[int]:
+        """Yield the scales that remain, until the run is stopped."""
+        # A run that is resumed and stopped at once must still score its last update.
+        stopped = self.state.stop_reason is not None and self.state.step == 0
+        for index in range(self.state.scale, len(self.inputs.scales)):
+            if stopped:
+                return
+            yield index
+            stopped = self.state.stop_reason is not None
 
     def optimize_scale(self, index: int) -> None:
         """Take the steps of one scale, until they are done or the run is stopped."""
@@ -186,20 +196,12 @@ class Run:
         """
         for picture, own in zip(self.pictures, state["pictures"], strict=True):
             picture.load_state_dict(own)
-        own_state = self.state
-        own_state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
-        own_state.step = at_least("step", state["step"], 0)
-        own_state.scale = at_least("scale", state["scale"], 0)
-        own_state.losses = state["losses"]
-        own_state.plan = tuple(
-            Scale(at_least("size", size, 1), at_least("num_steps", steps, 0))
-            for size, steps in state["plan"]
-        )
-        if not own_state.scale < len(self.inputs.scales) == len(own_state.plan):
-            raise ValueError(
-                f"`scale` is {own_state.scale} of {len(own_state.plan)}; it must be below "
-                f"{len(self.inputs.scales)}, and there must be as many."
-            )
+        scale, count = at_least("scale", state["scale"], 0), len(self.inputs.scales)
+        if scale >= count or len(state["plan"]) != count:
+            raise ValueError(f"`scale` is {scale}; it must be below {count}, the number in `plan`.")
+        self.state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
+        self.state.step, self.state.scale = at_least("step", state["step"], 0), scale
+        self.state.losses, self.state.plan = state["losses"], as_scales(state["plan"])
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
         self.started -= float(state["seconds"])
 
@@ -215,34 +217,32 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
     check_same_inputs(inputs, group)
     if group.rank > 0:
         return serve(inputs, group)
-    with leading(group), ExitStack() as stack:
-        try:
-            for callback in run.callbacks:
-                run.start(callback)
-                stack.callback(run.end, callback)
-            state.snapshot = partial(take_snapshot, run)
-            with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
-                # A run that is resumed and stopped at once must still score its last update.
-                if state.stop_reason is None or state.step > 0:
-                    for index in range(state.scale, len(inputs.scales)):
+    with leading(group):
+        with ExitStack() as stack:
+            try:
+                for callback in run.callbacks:
+                    run.start(callback)
+                    stack.callback(run.end, callback)
+                state.snapshot = partial(take_snapshot, run)
+                with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
+                    for index in run.remaining_scales():
                         run.optimize_scale(index)
-                        if state.stop_reason is not None:
-                            break
-        except KeyboardInterrupt:
-            state.stop("interrupted")
-        except BaseException as error:
-            state.stop(f"failed: {type(error).__name__}")
-            if state.step > 0:
-                attach_result(error, lambda: persistently(run.result))
-            raise
-        finally:
-            state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
-            persistently(lambda: state.stop(run.reason))
-            state.image = persistently(run.image)  # a copy: callbacks may change it
-    logger.info("%s after %d steps", state.stop_reason, state.step)
-    result = persistently(run.result)
-    share_result(inputs, group, result)
-    return result
+            except KeyboardInterrupt:
+                state.stop("interrupted")
+            except BaseException as error:
+                state.stop(f"failed: {type(error).__name__}")
+                if state.step > 0:
+                    attach_result(error, lambda: persistently(run.result))
+                raise
+            finally:
+                state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
+                persistently(lambda: state.stop(run.reason))
+                state.image = persistently(run.image)  # a copy: callbacks may change it
+        logger.info("%s after %d steps", state.stop_reason, state.step)
+        result = persistently(run.result)
+        if group.size > 1:
+            share_result(inputs, group, result)
+        return result
 
 
 def persistently(work: Callable[[], T]) -> T:

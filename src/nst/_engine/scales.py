@@ -6,9 +6,12 @@ coarse scale paints strokes that a single fine scale would take many times as lo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["COARSE_EMPHASIS", "NumScales", "Scale", "plan_scales"]
+from nst._utils.checks import at_least
+
+__all__ = ["COARSE_EMPHASIS", "NumScales", "Scale", "as_scales", "plan_scales"]
 
 NumScales: TypeAlias = int | Literal["auto"]
 
@@ -30,6 +33,14 @@ class Scale(NamedTuple):
     """Longer side, in pixels."""
     num_steps: int
     """Number of optimizer steps."""
+
+
+def as_scales(pairs: Iterable[Sequence[int]]) -> tuple[Scale, ...]:
+    """Return scales from pairs of size and number of steps, checked."""
+    return tuple(
+        Scale(at_least("size", size, 1), at_least("num_steps", num_steps, 0))
+        for size, num_steps in pairs
+    )
 
 
 def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:

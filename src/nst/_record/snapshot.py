@@ -17,10 +17,8 @@ from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import RunInputs
 from nst._engine.reading import StyleSource
 from nst._engine.run import Run
-from nst._engine.scales import Scale
-from nst._engine.tiles import choose_tile
+from nst._engine.scales import as_scales
 from nst._record.describe import describe_run
-from nst._utils.checks import at_least
 from nst.callbacks.base import Callback
 from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
@@ -128,11 +126,8 @@ def _unpack_inputs(
     where = mask if options["where"] else None
     places = [None if everywhere else mask.clone() for everywhere, _ in packed["regions"]]
     keys: list[Hashable] = [None if place is None else id(place) for place in places]
-    sources = [[_unpack_source(each) for each in each_list] for each_list in packed["sources"]]
-    scales = [
-        Scale(at_least("size", size, 1), at_least("num_steps", num_steps, 0))
-        for size, num_steps in packed["scales"]
-    ]
+    sources = [[_unpack_source(each) for each in one] for one in packed["sources"]]
+    scales = as_scales(packed["scales"])
     shape = fit(content.pixels.shape[-2:], scales[-1].size)
     return RunInputs(
         configuration=configuration,
@@ -156,13 +151,7 @@ def _unpack_inputs(
         where=_expanded(packed["where"]),
         shape=shape,
         scales=scales,
-        tile=choose_tile(
-            configuration.tile,
-            configuration.extractor,
-            configuration.losses,
-            shape,
-            content.pixels,
-        ),
+        tile=configuration.tile_for(shape, content.pixels),
         start=content.pixels if packed["start"] is None else _needed(packed["start"]),
         identities=dict(identities),
     )
