@@ -88,9 +88,6 @@ def replacements() -> list[Any]:
         patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
         patch("nst._engine.inputs.plan_scales", _plan_few_steps),
         patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
-        patch("nst.cli.main.paint", lambda: _smooth_picture(1)),
-        patch("nst.cli.samples.paint", lambda: _smooth_picture(1)),
-        patch("nst.cli.samples.woodcut", lambda: _smooth_picture(2)),
     ]
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from nst import FeatureExtractor, Style, StyleTransfer, load_image
-from nst.cli.main import options
-from nst.cli.sheet import contact_sheet
+from nst.cli.contact_sheet import contact_sheet
+from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.color import COLOR_METHODS, preserve_color
 from nst.images import resize, to_pil
 from nst.presets import preset
@@ -51,10 +51,7 @@ def main(photo: str, painting: str, other: str, mask: str) -> None:
     small = [[resize(cell, CELL * 3 // 5) for cell in row] for row in (before, after)]
     save(contact_sheet(small, ["before", "after"], list(COLOR_METHODS)), "color")
 
-    for kind, losses in (
-        ("style", options.STYLE_LOSSES),
-        ("content", options.CONTENT_LOSSES),
-    ):
+    for kind, losses in LOSSES_BY_REFERENCE.items():
         pictures = []
         for name, loss in losses.items():
             recipe = preset("default")

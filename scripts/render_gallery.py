@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from painting import paint
 from PIL import Image, ImageOps
+from prints import mosaic, woodcut
 from torch import nn
 
 from nst import FeatureExtractor, Style, StyleTransfer, StyleTransferResult, load_image, save_image
-from nst.cli.painting import paint
-from nst.cli.prints import mosaic, woodcut
-from nst.cli.samples import cup_mask, photograph
+from nst.cli.commands.samples import cup_mask, photograph
 from nst.images import resize
 from nst.presets import preset
 

@@ -72,9 +72,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The weights that the command line loads; a tiny network takes their place."""
     asked: list[str] = []
 
-    def load(weights: str, **_: str) -> FeatureExtractor:
+    def load(weights: str = "auto", **_: str) -> FeatureExtractor:
         asked.append(weights)
         return tiny_extractor()
 
-    monkeypatch.setattr("nst.cli.parts.FeatureExtractor", load)
+    monkeypatch.setattr("nst.cli.build.FeatureExtractor", load)
     return asked

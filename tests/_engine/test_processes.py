@@ -69,7 +69,7 @@ def run_kept(folder: Path, callbacks: Any = ()) -> Tensor:
 def command_line() -> int:
     """Be `nst` with a tiny network."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("nst.cli.parts.FeatureExtractor", lambda **_: tiny_extractor())
+        patched.setattr("nst.cli.build.FeatureExtractor", lambda **_: tiny_extractor())
         return cli.main(sys.argv[2:])
 
 

@@ -360,7 +360,7 @@ def test_many_pictures_are_refused_under_torchrun(
     folders = [str(tmp_path), "-o", str(tmp_path / "out")]
     assert cli.main(["batch", *folders, "--style", str(tmp_path / "a.png")]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("nst: error: `nst batch` is no work for several processes of torchrun")
+    assert said.startswith("nst: error: `nst batch` does not support torchrun")
 
 
 def test_an_estimate_is_refused_under_torchrun(
@@ -370,4 +370,4 @@ def test_an_estimate_is_refused_under_torchrun(
     monkeypatch.setattr(cli, "launched", lambda: True)
     line = ["stylize", photo, photo, "-o", str(tmp_path / "out.png"), "--estimate"]
     assert cli.main(line) == 2
-    assert "`--estimate` is no work for several processes" in capsys.readouterr().err
+    assert "`--estimate` does not support torchrun" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def load(*_: object, **__: object) -> None:
         raise AssertionError("the network is loaded")
 
-    monkeypatch.setattr("nst.cli.parts.FeatureExtractor", load)
+    monkeypatch.setattr("nst.cli.build.FeatureExtractor", load)
     return tmp_path
 
 
@@ -170,9 +170,9 @@ def test_where_a_style_file_cannot_go_is_said_before_any_work(
     [
         ("--where nowhere.png", "`--where` is 'nowhere.png', which does not exist"),
         ("--weights nowhere.pth", "`--weights` is 'nowhere.pth', which does not exist"),
-        ("--weights nowhere.pth", "Or use 'auto', 'original' or 'torchvision'."),
+        ("--weights nowhere.pth", "Or use auto, original, torchvision."),
         ("--init nowhere.png", "`--init` is 'nowhere.png', which does not exist"),
-        ("--init nowhere.png", "Or use 'content', 'style', 'noise', 'pink-noise' or 'gray'."),
+        ("--init nowhere.png", "Or use content, style, noise, pink-noise, gray."),
         ("--where .", "`--where` is '.', which is a folder"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nst.cli.parser import parse
+from nst.cli.main import parse
 
 
 def test_options_may_stand_anywhere_among_the_pictures() -> None:

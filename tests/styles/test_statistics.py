@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nst import FeatureExtractor, GramStyleLoss, Style, StyleTransfer
-from nst.losses import parts_of
+from nst.losses.base import parts_of
 from nst.styles.statistics import Entry, StyleStatistics
 
 

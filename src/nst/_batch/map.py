@@ -28,7 +28,7 @@ from nst._utils.checks import at_least
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.images import ImageLike
 from nst.result import StyleTransferResult
-from nst.styles.style import StyleLike, as_styles
+from nst.styles.style import Style, StyleLike, as_styles
 
 __all__ = ["MapResult", "map_pictures"]
 
@@ -101,23 +101,18 @@ def map_pictures(
             "`callbacks` cannot be called on an executor, which may be in another process. "
             "Leave them out, or leave out the executor."
         )
-    styles = [
-        replace(
-            each,
-            image=_absolute(each.image),
-            region=_absolute(each.region, ("alpha",)),
-            mask=_absolute(each.mask, ("alpha",)),
-        )
-        for each in styles
-    ]
-    sent = {
-        **arguments,
+    shared = SharedStyles(transfer, [_with_absolute_paths(each) for each in styles], options)
+    pictures = {
         "init": _absolute(options.init, INITS),
         "where": _absolute(options.where, ("alpha",)),
     }
-    shared = SharedStyles(transfer, styles, options)
-    dispatcher = _Dispatcher(executor, transfer, shared, sent, num_threads)
+    dispatcher = _Dispatcher(executor, transfer, shared, {**arguments, **pictures}, num_threads)
     return dispatcher.dispatch(enumerate(contents), max_in_flight)
+
+
+def _with_absolute_paths(style: Style) -> Style:
+    region, mask = (_absolute(each, ("alpha",)) for each in (style.region, style.mask))
+    return replace(style, image=_absolute(style.image), region=region, mask=mask)
 
 
 def _absolute(source: Any, words: Sequence[str] = ()) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeVar
@@ -84,6 +84,16 @@ class Run:
             callback.on_end(self.state)
         except (Exception, KeyboardInterrupt):
             logger.exception("%s failed at the end of the run", type(callback).__name__)
+
+    def remaining_scales(self) -> Iterator[int]:
+        """Yield the scales that remain, until the run is stopped."""
+        # A run that is resumed and stopped at once must still score its last update.
+        stopped = self.state.stop_reason is not None and self.state.step == 0
+        for index in range(self.state.scale, len(self.inputs.scales)):
+            if stopped:
+                return
+            yield index
+            stopped = self.state.stop_reason is not None
 
     def optimize_scale(self, index: int) -> None:
         """Take the steps of one scale, until they are done or the run is stopped."""
@@ -208,34 +218,32 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
     check_same_inputs(inputs, group)
     if group.rank > 0:
         return serve(inputs, group)
-    with leading(group), ExitStack() as stack:
-        try:
-            for callback in run.callbacks:
-                run.start(callback)
-                stack.callback(run.end, callback)
-            state.snapshot = partial(take_snapshot, run)
-            with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
-                # A run that is resumed and stopped at once must still score its last update.
-                if state.stop_reason is None or state.step > 0:
-                    for index in range(state.scale, len(inputs.scales)):
+    with leading(group):
+        with ExitStack() as stack:
+            try:
+                for callback in run.callbacks:
+                    run.start(callback)
+                    stack.callback(run.end, callback)
+                state.snapshot = partial(take_snapshot, run)
+                with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
+                    for index in run.remaining_scales():
                         run.optimize_scale(index)
-                        if state.stop_reason is not None:
-                            break
-        except KeyboardInterrupt:
-            state.stop("interrupted")
-        except BaseException as error:
-            state.stop(f"failed: {type(error).__name__}")
-            if state.step > 0:
-                attach_result(error, lambda: persistently(run.result))
-            raise
-        finally:
-            state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
-            persistently(lambda: state.stop(run.reason))
-            state.image = persistently(run.image)  # a copy: callbacks may change it
-    logger.info("%s after %d steps", state.stop_reason, state.step)
-    result = persistently(run.result)
-    share_result(inputs, group, result)
-    return result
+            except KeyboardInterrupt:
+                state.stop("interrupted")
+            except BaseException as error:
+                state.stop(f"failed: {type(error).__name__}")
+                if state.step > 0:
+                    attach_result(error, lambda: persistently(run.result))
+                raise
+            finally:
+                state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
+                persistently(lambda: state.stop(run.reason))
+                state.image = persistently(run.image)  # a copy: callbacks may change it
+        logger.info("%s after %d steps", state.stop_reason, state.step)
+        result = persistently(run.result)
+        if group.size > 1:
+            share_result(inputs, group, result)
+        return result
 
 
 def persistently(work: Callable[[], T]) -> T:

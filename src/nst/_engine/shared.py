@@ -160,6 +160,9 @@ def leading(group: Group) -> Iterator[None]:
     """Tell the other processes if the first one fails."""
     try:
         yield
+    except ProcessLost:
+        group.leave()
+        raise
     except BaseException as error:
         if group.size > 1:
             group.broadcast_object(("failed", f"{type(error).__name__}: {error}"))
@@ -168,11 +171,10 @@ def leading(group: Group) -> Iterator[None]:
 
 def share_result(inputs: RunInputs, group: Group, result: StyleTransferResult) -> None:
     """Send the result of the first process to the others."""
-    if group.size > 1:
-        names = ("history", "num_steps", "stop_reason", "seconds", "settings")
-        with group.interrupts_deferred():
-            group.broadcast_object(("result", {name: getattr(result, name) for name in names}))
-            group.broadcast(result.image.to(inputs.content.pixels))
+    names = ("history", "num_steps", "stop_reason", "seconds", "settings")
+    with group.interrupts_deferred():
+        group.broadcast_object(("result", {name: getattr(result, name) for name in names}))
+        group.broadcast(result.image.to(inputs.content.pixels))
 
 
 def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:

@@ -1,93 +1,58 @@
-"""A rehearsal: a command is done without the network up to its first step.
-
-What the library would refuse is refused then, before weights are loaded or even downloaded.
-"""
+"""Checks before the weights are loaded, which may be a download, by a network of one channel."""
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+import torch
 
 from nst._utils.hashing import hash_network
 from nst.callbacks.base import Callback, RunState
-from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
+from nst.cli import build
+from nst.cli.derived import given
+from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.weights import CONVOLUTIONS, Weights
+from nst.images import ImageLike
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
-
-__all__ = ["Act", "Understudy", "rehearse"]
-
-Act: TypeAlias = Callable[[nn.Module, list[Style], list[Callback]], object]
-"""What a command does with a network, styles and callbacks."""
-
-
-class Understudy(FeatureExtractor):
-    """Stands in for VGG19: it has the same layers, but no weights to load.
-
-    Args:
-        pooling: As in `FeatureExtractor`.
-        padding: As in `FeatureExtractor`.
-    """
-
-    def __init__(self, pooling: Pooling, padding: Padding) -> None:
-        nn.Module.__init__(self)  # not FeatureExtractor's, which loads the weights
-        self.weights, self.pooling, self.padding = "none", pooling, padding
-        self.winograd = False
-        self.stands_in = True  # for a network that can be computed in tiles
-
-    def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Return the pictures in gray, as large as each layer's features would be.
-
-        Args:
-            images: `(N, 3, H, W)`.
-            layers: The layers' names.
-        """
-        gray = images.mean(1, keepdim=True)
-        sizes = {layer: self.smallest_side([layer]) for layer in layers if layer != "image"}
-        return {"image": images, **{name: F.avg_pool2d(gray, size) for name, size in sizes.items()}}
-
-
-def rehearse(act: Act, styles: Sequence[Style], options: argparse.Namespace) -> None:
-    """Do something without the network, up to the first step.
-
-    Args:
-        act: What to do.
-        styles: Its styles.
-        options: Of the network.
-
-    Raises:
-        OSError: As the library does.
-        TypeError: As the library does.
-        ValueError: As the library does.
-    """
-    network = Understudy(options.pooling, options.padding)
-    with _silence():  # what is worth a warning is said again by the act itself
-        act(network, [_captured_with(network, style) for style in styles], [_End()])
-
-
-class _End(Callback):
-    def on_start(self, state: RunState) -> None:
-        state.stop("rehearsed")
-
-
-def _captured_with(network: nn.Module, style: Style) -> Style:
-    """Pass a captured style off as this network's; whether it is the real one's is seen later."""
-    if not isinstance(style.image, StyleStatistics):
-        return style
-    return replace(style, image=replace(style.image, network=hash_network(network)))
+from nst.transfer import StyleTransfer
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def weightless(
+    options: argparse.Namespace, styles: Sequence[Style]
+) -> Iterator[tuple[StyleTransfer, list[Style]]]:
+    """Yield the transfer with a network of one channel, and the styles as if captured with it."""
+    tensors = {}
+    for i, name in enumerate(CONVOLUTIONS):
+        tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3) / 9
+        tensors[f"{name}.bias"] = torch.zeros(1)
+    network = FeatureExtractor(Weights(tensors, "none"), **given(options, ("pooling", "padding")))
+    adopted = list(styles)
+    for i, style in enumerate(styles):
+        if isinstance(style.image, StyleStatistics):
+            adopted[i] = replace(style, image=replace(style.image, network=hash_network(network)))
     logger = logging.getLogger("nst")
-    before, logger.disabled = logger.disabled, True
+    before, logger.disabled = logger.disabled, True  # the command itself will warn
     try:
-        yield
+        yield build.make_transfer(options, network), adopted
     finally:
         logger.disabled = before
+
+
+class Stop(Callback):
+    """Ends a run before its first step."""
+
+    def on_start(self, state: RunState) -> None:
+        """Stop the run."""
+        state.stop("checked")
+
+
+def check_run(options: argparse.Namespace, content: ImageLike, styles: Sequence[Style]) -> None:
+    """Check everything about a run, without the network."""
+    with weightless(options, styles) as (transfer, adopted):
+        transfer.check(content, adopted, **build.run_arguments(options))

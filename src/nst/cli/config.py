@@ -1,4 +1,4 @@
-"""Options from a TOML file, as if they had been written on the command line before the others."""
+"""Options from a TOML file."""
 
 from __future__ import annotations
 
@@ -8,38 +8,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nst.cli.options import KNOWN_WORDS
+from nst.cli.derived import KNOWN_WORDS
 from nst.images import check_input
 
-__all__ = ["read_config", "toml_reader"]
-
 _STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
-_PATHS = ("content", "output", "style", "where", "init", "weights", "checkpoint")
+_PATHS = ("content", "output", "where", "init", "weights", "checkpoint")
 
 
 def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
-    """Return the words of the command line that a TOML file stands for.
+    """Return the options of a TOML file as words of a command line.
 
-    Keys are the options' names, with `-` or `_`; `style` is a path, a list of them, or tables
-    `[[style]]` with `image` and the arguments of `Style`. Relative paths start at the file's
-    folder.
-
-    Args:
-        path: The file.
-        options: The options there are, and whether each takes a value.
-
-    Raises:
-        FileNotFoundError: There is no file.
-        ValueError: It is no TOML, or has an unknown key or a value of another kind.
-        ImportError: Python is older than 3.11 and `tomli` is not installed.
+    Keys are names of `options`, which says whether each takes a value; `style` is a path, a list
+    of them, or tables with `image` and the arguments of `Style`. Relative paths start at the
+    file's folder.
     """
     check_input(path, name="--config")
-    toml = toml_reader()
+    toml = _toml_reader()
     try:
         config = toml.loads(Path(path).read_text(encoding="utf-8"))
     except (toml.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(
-            f"`--config` is {path!r}, which is no TOML: {error}. Use the form of TOML."
+            f"`--config` is {path!r}, which is not TOML: {error}. Use the form of TOML."
         ) from error
     words: list[str] = []
     for key, value in config.items():
@@ -47,18 +36,15 @@ def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
         if name not in options:
             guess = difflib.get_close_matches(name, options, n=1, cutoff=0)
             raise ValueError(
-                f"`--config`: {path!r} has {key!r}, which is no option. Did you mean {guess[0]!r}?"
+                f"`--config`: {path!r} has {key!r}, which is not an option. Did you mean "
+                f"{guess[0]!r}?"
             )
         words += _words(name, value, Path(path).parent, options[name])
     return words
 
 
-def toml_reader() -> Any:
-    """Return the standard library's `tomllib`, or before Python 3.11 its twin `tomli`.
-
-    Raises:
-        ImportError: There is neither.
-    """
+def _toml_reader() -> Any:
+    """Return `tomllib`, or before Python 3.11 its twin `tomli`."""
     for name in ("tomllib", "tomli"):
         try:
             return importlib.import_module(name)
@@ -83,7 +69,7 @@ def _words(name: str, value: Any, folder: Path, takes_value: bool) -> Iterator[s
 
 
 def _style(value: Any, folder: Path) -> str:
-    """Return a style as the command line writes it, its paths resolved."""
+    """Return a style as the command line writes it, with its paths resolved."""
     if isinstance(value, str):
         return str(folder / value)
     if not isinstance(value, dict) or "image" not in value:

@@ -1,4 +1,4 @@
-"""What a command has painted is saved, and said."""
+"""Saving and reporting results."""
 
 from __future__ import annotations
 
@@ -12,43 +12,26 @@ from nst._utils.group import Group
 from nst._utils.text import say
 from nst.result import StyleTransferResult
 
-__all__ = ["deliver", "keep", "tell"]
-
 T = TypeVar("T")
 
 
-def deliver(result: StyleTransferResult, options: argparse.Namespace) -> None:
-    """Save a result and say so; of several processes, the first does.
-
-    Args:
-        result: What was painted.
-        options: Say where it goes, and whether anything is said.
-
-    Raises:
-        OSError: As `keep`.
-    """
+def save_result(result: StyleTransferResult, options: argparse.Namespace) -> None:
+    """Save a result and report it. Of several processes, only the first does."""
     if Group.current().rank > 0:
         return
-    saved = keep(result.save, options.output)
+    saved = save_or_rescue(result.save, options.output)
+    height, width = result.image.shape[-2:]
     if not options.quiet:
-        say(_summary(result))
+        say(
+            f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
+            f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}"
+        )
     for path in saved:
-        tell(options, path)
+        report_path(path, options)
 
 
-def keep(save: Callable[[Path], T], output: str) -> T:
-    """Save what took its time: in another place if it cannot be here any more.
-
-    Args:
-        save: Writes it to a path.
-        output: The path.
-
-    Returns:
-        What `save` does.
-
-    Raises:
-        OSError: It is in another place; the message says in which.
-    """
+def save_or_rescue(save: Callable[[Path], T], output: str) -> T:
+    """Save to `output`, or to a folder that the error names: the picture took its time."""
     try:
         return save(Path(output))
     except OSError as error:
@@ -57,20 +40,7 @@ def keep(save: Callable[[Path], T], output: str) -> T:
         raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
 
 
-def tell(options: argparse.Namespace, path: Path) -> None:
-    """Say where something was saved, on standard output.
-
-    Args:
-        options: Whether anything is said.
-        path: Of the file.
-    """
+def report_path(path: Path, options: argparse.Namespace) -> None:
+    """Print the path of a file that was written."""
     if not options.quiet:
         say(str(path.resolve()))
-
-
-def _summary(result: StyleTransferResult) -> str:
-    height, width = result.image.shape[-2:]
-    return (
-        f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
-        f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}"
-    )

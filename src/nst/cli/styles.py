@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,23 @@ from nst.images import check_input
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 
-__all__ = ["FORM", "parse_style", "paths_of"]
-
 FORM = "PATH[:WEIGHT][@REGION][,mask=PATH][,scale=X][,rotation=DEGREES]"
-"""How a style is written."""
+"""Syntax of a style."""
 
 _OPTION = re.compile(r",(weight|region|mask|scale|rotation)=([^,]*)$")
 _WEIGHT = re.compile(r":([0-9.eE+-]+)$")
 
 
+def parse_styles(specs: Sequence[str]) -> list[Style]:
+    """Return the styles written on a command line."""
+    return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(specs)]
+
+
 def parse_style(spec: str, name: str = "style") -> Style:
-    """Read a style as it is written on the command line.
+    """Return a style written on the command line.
 
-    A file whose whole name is what is written is that file, whatever signs are in it. A file that
-    `Style.save` wrote is told by its content.
-
-    Args:
-        spec: `PATH[:WEIGHT][@REGION]`, then any of `,weight=`, `,region=`, `,mask=`, `,scale=`,
-            `,rotation=`; region and mask may be `alpha`.
-        name: What it is called in messages.
-
-    Raises:
-        FileNotFoundError: There is no file at one of the paths.
-        ValueError: A part is written in another way, or out of range.
+    If the whole text is the name of a file, it means that file, whatever characters it has. Style
+    files are recognized by their content.
 
     Examples:
         >>> from PIL import Image
@@ -45,36 +40,28 @@ def parse_style(spec: str, name: str = "style") -> Style:
     if not path:
         raise ValueError(f"`{name}` is {spec!r}, which names no file. Write it as {FORM}.")
     check_input(path, name=name)
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = dict(parts)
     for key, value in parts.items():
-        if key in ("region", "mask"):
-            if value != "alpha":
-                check_input(value, name=f"{name}, {key}")
-            arguments[key] = value
-        else:
-            arguments[key] = _number(name, key, value)
-    if zipfile.is_zipfile(path):
-        return Style(StyleStatistics.load(path), **arguments)
-    return Style(path, **arguments)
+        if key not in ("region", "mask"):
+            try:
+                arguments[key] = float(value)
+            except ValueError:
+                about = f"`{name}` has {key}={value!r}; a number is needed. Write it as {FORM}."
+                raise ValueError(about) from None
+        elif value != "alpha":
+            check_input(value, name=f"{name}, {key}")
+    return Style(StyleStatistics.load(path) if zipfile.is_zipfile(path) else path, **arguments)
 
 
 def paths_of(spec: str) -> dict[str, str]:
-    """Return the files that a style consists of: its `image`, and `region` and `mask` if any.
-
-    Args:
-        spec: As in `parse_style`; nothing is checked.
-
-    Examples:
-        >>> paths_of("waves.png:0.7@sky.png,mask=alpha")
-        {'image': 'waves.png', 'region': 'sky.png'}
-    """
+    """Return the files that a style names: `image`, `region` and `mask`."""
     path, parts = _split(spec)
     masks = {key: parts[key] for key in ("region", "mask") if key in parts}
     return {"image": path, **{key: value for key, value in masks.items() if value != "alpha"}}
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
-    """Take the parts off from the right, until what is left is a file or cannot be divided."""
+    """Strip parts from the right until the rest is a file or has no more parts."""
     path = spec
     parts: dict[str, str] = {}
     while not _is_file(path) and (found := _OPTION.search(path)):
@@ -89,21 +76,12 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
 
 
 def _is_file(path: str) -> bool:
-    """Whether this is the whole name of a file, but for a weight."""
+    """Return whether this is the name of a file, with or without a weight."""
     return _exists(path) or _exists(_WEIGHT.sub("", path))
 
 
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # too long, or with a sign that no path may have
+    except (OSError, ValueError):  # too long, or with a character that no path may have
         return False
-
-
-def _number(name: str, key: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` has {key}={value!r}; a number is needed. Write it as {FORM}."
-        ) from None

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from nst import Style, StyleTransfer
-from nst.cli.style_spec import parse_style
+from nst.cli.styles import parse_style
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
 

@@ -1,0 +1,61 @@
+"""`nst capture`: save a style to a file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from nst.cli import arguments, build
+from nst.cli.check import weightless
+from nst.cli.files import check_files
+from nst.cli.output import report_path
+from nst.cli.styles import FORM, parse_styles
+from nst.transfer import StyleTransfer
+
+_OF_RUNS = ("num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "capture",
+        help="save a style to a file, without the painting",
+        description="Save the statistics of STYLE, for the losses and the network chosen here.",
+        epilog=f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}.",
+    )
+    parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
+    arguments.add_output(parser)
+    about = "longer sides of the pictures to stylize (default: the scales of --size)"
+    parser.add_argument("--sizes", type=_whole_numbers, metavar="N,N", help=about)
+    arguments.add_options(parser, StyleTransfer.capture, without=_OF_RUNS)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of whole numbers, such as 256,512"
+        ) from None
+
+
+def complete(options: argparse.Namespace) -> None:
+    """Refuse a contradictory command line."""
+    for flag, name in (("--size", "size"), ("--scales", "num_scales")):
+        if options.sizes is not None and name in options:
+            options.parser.error(f"`{flag}` has no effect with `--sizes`; leave it out")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Capture the style."""
+    check_files(options)
+    (style,) = parse_styles(options.styles)
+    if style.weight != 1 or style.region is not None:
+        raise ValueError(
+            f"`style[0]` is {options.styles[0]!r}, with a weight or a region, which a style file "
+            "does not store. Give it where the file is used."
+        )
+    with weightless(options, [style]) as (transfer, adopted):
+        transfer.capture(adopted[0], options.sizes)
+    transfer = build.make_transfer(options, build.load_network(options))
+    report_path(transfer.capture(style, options.sizes).save(options.output), options)

@@ -1,0 +1,103 @@
+"""`nst demo`: stylize a bundled sample photograph."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from nst._utils.group import launched
+from nst.callbacks.base import Callback, RunState
+from nst.cli import arguments, build
+from nst.cli.check import check_run
+from nst.cli.commands.samples import painting, photograph
+from nst.cli.files import check_files
+from nst.images import save_image
+from nst.result import StyleTransferResult
+from nst.styles.style import Style
+from nst.transfer import StyleTransfer
+
+# A beginner waits a minute for the steps, and as long again for all else. With fewer than 40
+# steps, there is little of the painting in the picture.
+_SECONDS, _MIN_STEPS = 60, 40
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        help="stylize a bundled sample photograph",
+        description="Stylize a photograph of scikit-image with a painting that comes with nst, "
+        "in two scales and with a content weight of 0.05 by default.",
+    )
+    about = "output file (default: nst-demo.png)"
+    arguments.add_output(parser, required=False, default="nst-demo.png", help=about)
+    arguments.add_watching(parser)
+    arguments.add_options(parser)
+    # A small picture of a face: coarse first for broad strokes, with more weight on the content.
+    parser.set_defaults(num_scales=2, content_weight=0.05)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Stylize the photograph."""
+    check_files(options)
+    content = photograph("chelsea")  # CC0, by Stefan van der Walt
+    styles = [Style(Image.open(io.BytesIO(painting("evening"))))]
+    check_run(options, content, styles)
+
+    def stylize(
+        transfer: StyleTransfer, callbacks: list[Callback], **others: Any
+    ) -> StyleTransferResult:
+        transfer = _announced(transfer, content, styles, options)
+        callbacks = [Preview(options.output, options.quiet), *callbacks]
+        return transfer.run(content, styles, callbacks=callbacks, **others)
+
+    build.paint(options, stylize)
+
+
+def _announced(
+    transfer: StyleTransfer,
+    content: Image.Image,
+    styles: list[Style],
+    options: argparse.Namespace,
+) -> StyleTransfer:
+    """Report how long the demo takes; on a slow machine, return a transfer with fewer steps."""
+    is_default = options.preset == "default" and not {"num_steps", "size"} & vars(options).keys()
+    # Only the first of several processes would measure, and all must take the same steps.
+    may_shorten = is_default and not launched()
+    if options.quiet and not may_shorten:
+        return transfer
+    estimate, remark = transfer.estimate(content, styles), ""
+    all_steps = transfer.num_steps
+    steps = max(_MIN_STEPS, int(all_steps * _SECONDS / max(estimate.seconds, 1)))
+    if may_shorten and steps < all_steps:
+        transfer = replace(transfer, num_steps=steps)
+        estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
+        remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
+    if not options.quiet:
+        sys.stderr.write(f"this takes {estimate}{remark}\n")
+    return transfer
+
+
+class Preview(Callback):
+    """Saves the result of the coarse scales, which already resembles the final picture."""
+
+    def __init__(self, output: str, quiet: bool) -> None:
+        self._output, self._quiet = output, quiet
+        self._scale = 0
+
+    def on_start(self, state: RunState) -> None:
+        """Announce the preview."""
+        if not self._quiet and state.num_scales > 1:
+            sys.stderr.write(f"a coarse preview will be in {self._output} before\n")
+
+    def on_step(self, state: RunState) -> None:
+        """Save the picture after the first step of the last scale."""
+        if state.scale > self._scale:
+            self._scale = state.scale
+            if state.scale == state.num_scales - 1:
+                save_image(state.image, self._output)

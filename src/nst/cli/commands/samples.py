@@ -1,0 +1,74 @@
+"""`nst samples`: write sample images to a folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFilter
+
+from nst.cli.output import report_path
+
+NAMES = ("photo.jpg", "painting.jpg", "other.jpg", "mask.png")
+# Saucer and cup in the photograph: left, top, right, bottom in fractions of its width and height.
+_CUP = ((0.13, 0.18, 0.8, 0.97), (0.28, 0.04, 0.69, 0.52))
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "samples",
+        help="write sample images to a folder",
+        description="Write photo.jpg, painting.jpg, other.jpg and mask.png to FOLDER: a "
+        "photograph of scikit-image, two paintings, and a mask.",
+    )
+    about = "folder to write to (default: the current one)"
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the sample images, none over an existing file."""
+    folder = Path(options.folder)
+    for name in NAMES:
+        if (folder / name).exists():
+            raise FileExistsError(
+                f"`FOLDER` is {str(folder)!r}, where {name!r} exists and would be overwritten. "
+                "Name another folder."
+            )
+    coffee = photograph("coffee")  # CC0, by Rachel Michetti
+    folder.mkdir(parents=True, exist_ok=True)
+    coffee.save(folder / "photo.jpg", quality=95)
+    (folder / "painting.jpg").write_bytes(painting("evening"))
+    (folder / "other.jpg").write_bytes(painting("woodcut"))
+    cup_mask(coffee.size).save(folder / "mask.png")
+    for name in NAMES:
+        report_path(folder / name, options)
+
+
+def cup_mask(size: tuple[int, int]) -> Image.Image:
+    """Return a mask of the photograph of a cup: white on cup and saucer, with soft edges."""
+    mask = Image.new("L", size, 0)
+    for left, top, right, bottom in _CUP:
+        box = (left * size[0], top * size[1], right * size[0], bottom * size[1])
+        ImageDraw.Draw(mask).ellipse(box, fill=255)
+    return mask.filter(ImageFilter.GaussianBlur(size[0] / 100))
+
+
+def painting(name: str) -> bytes:
+    """Return the JPEG file of a painting, `"evening"` or `"woodcut"`."""
+    return (resources.files("nst.cli") / "samples" / f"{name}.jpg").read_bytes()
+
+
+def photograph(name: str) -> Image.Image:
+    """Return a photograph of scikit-image, by the name of the function in `skimage.data`."""
+    try:
+        data = importlib.import_module("skimage").data
+    except ImportError as error:
+        raise ImportError(
+            "`nst demo` and `nst samples` need scikit-image, which is not installed. "
+            "Run `pip install 'nst[demo]'`."
+        ) from error
+    return Image.fromarray(getattr(data, name)())

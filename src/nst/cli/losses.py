@@ -1,0 +1,118 @@
+"""Losses by name: those of the library, and those of a user's module."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nst.losses import LOSSES
+from nst.losses.base import Loss
+from nst.losses.smoothness import TotalVariationLoss
+from nst.presets import PRESETS
+
+
+def _short_names(reference: str) -> dict[str, type[Loss]]:
+    """Name the library's losses of one reference: `GramStyleLoss` is `gram`."""
+    found = {}
+    for name, loss in LOSSES.items():
+        if loss.reference == reference:
+            words = re.sub("(Style)?Loss$", "", name)
+            found[re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words).lower()] = loss
+    return found
+
+
+LOSSES_BY_REFERENCE = {name: _short_names(name) for name in ("style", "content")}
+"""Short name to loss, for `"style"` and for `"content"`."""
+
+
+def add_losses(
+    group: argparse._ArgumentGroup, references: Collection[str], without: Collection[str]
+) -> None:
+    """Add the options that choose and change the losses of these references."""
+    about = "named recipe (default: default)"
+    group.add_argument("--preset", choices=list(PRESETS), default="default", help=about)
+    for each in references:
+        names, the_presets = ", ".join(LOSSES_BY_REFERENCE[each]), "(default: the preset's)"
+        about = f"{names}, or MODULE:CLASS for your own {the_presets}"
+        kind = partial(_loss_class, each)
+        group.add_argument(f"--{each}-loss", type=kind, metavar="NAME", help=about)
+        about = f"comma-separated layers of the {each} loss {the_presets}"
+        group.add_argument(f"--{each}-layers", metavar="A,B", help=about)
+        if f"{each}_weight" not in without:
+            about = f"weight of the {each} loss {the_presets}"
+            group.add_argument(f"--{each}-weight", type=float, metavar="X", help=about)
+    if "tv" not in without:
+        about = "weight of an additional total variation loss"
+        group.add_argument("--tv", type=float, metavar="X", help=about)
+
+
+def change_losses(losses: dict[str, Loss], options: argparse.Namespace) -> dict[str, Loss]:
+    """Return a preset's losses with the kinds, layers and weights that the options ask for."""
+    changed = dict(losses)
+    for name in LOSSES_BY_REFERENCE:
+        parts = [getattr(options, f"{name}_{part}", None) for part in ("loss", "layers", "weight")]
+        changed[name] = _change(losses[name], *parts)
+    if getattr(options, "tv", None) is not None:
+        changed["tv"] = TotalVariationLoss(weight=options.tv)
+    return changed
+
+
+def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
+    kind = kind or type(loss)
+    settings: dict[str, Any] = {"weight": loss.weight}
+    if kind is type(loss):
+        settings = loss.settings()
+    parameters = inspect.signature(kind).parameters
+    if weight is not None:
+        settings["weight"] = weight
+    if layers is not None:
+        settings["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
+    elif "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
+        settings["layers"] = loss.settings()["layers"]
+    if "layers" in settings and "layers" not in parameters:
+        raise ValueError(
+            f"`layers` cannot be chosen for {kind.__name__}, which compares pixels. Leave them out."
+        )
+    return kind(**settings)
+
+
+def _loss_class(reference: str, text: str) -> type[Loss]:
+    """Find a loss by its short name, or by `MODULE:CLASS`."""
+    known = LOSSES_BY_REFERENCE[reference]
+    if text in known:
+        return known[text]
+    module, separator, name = text.partition(":")
+    if not separator:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a loss; use {', '.join(known)}, or MODULE:CLASS"
+        )
+    found = getattr(_import(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, Loss)):
+        raise argparse.ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
+    if found.reference != reference:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} compares with {found.reference!r}; set `reference = {reference!r}`"
+        )
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module, which may also be in the current folder."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # the user's code may raise anything
+        raise argparse.ArgumentTypeError(
+            f"the module {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(here)

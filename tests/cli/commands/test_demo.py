@@ -1,0 +1,143 @@
+"""`nst demo` and `nst samples`."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from nst import (
+    Estimate,
+    ProgressBar,
+    RunState,
+    StyleTransfer,
+    load_image,
+)
+from nst.cli.commands.samples import photograph
+from tests.cli.running import Run, names, needs_skimage, nst_command, refusal
+
+pytestmark = pytest.mark.usefixtures("loaded")
+
+
+@pytest.fixture(autouse=True)
+def folder(pictures: Path) -> Path:
+    """The working folder, with a photograph and a painting."""
+    return pictures
+
+
+@needs_skimage
+@pytest.mark.parametrize(("option", "name"), [("", "nst-demo.png"), ("-o cat.jpg", "cat.jpg")])
+def test_demo_needs_no_files(
+    folder: Path,
+    runs: list[Run],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    option: str,
+    name: str,
+) -> None:
+    assert nst_command(f"demo --size 48 --steps 2 {option}") == 0
+    with Image.open(folder / name) as image:
+        assert max(image.size) == 48
+    assert runs[0].result.num_steps == 2
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
+    assert names(folder) == sorted([name, "painting.png", "photo.png"])
+
+
+@needs_skimage
+def test_demo_says_at_the_start_what_it_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nst_command("demo --size 48 --steps 2") == 0
+    first = capsys.readouterr().err.splitlines()[0]
+    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
+    assert nst_command("demo --size 48 --steps 2 --quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@needs_skimage
+@pytest.mark.parametrize(
+    ("seconds", "option", "steps"),
+    [
+        (30, "", 120),
+        (120, "", 60),
+        (120, "--quiet", 60),
+        (6000, "", 40),
+        (6000, "--steps 3", 3),
+        (6000, "--size 48", 120),
+        (6000, "--preset gatys", 500),
+    ],
+)
+def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    option: str,
+    steps: int,
+) -> None:
+    monkeypatch.setattr(StyleTransfer, "estimate", lambda *_: Estimate(seconds, 2_000_000))
+    painted: list[int] = []
+
+    def run(transfer: StyleTransfer, *_: Any, **__: Any) -> None:
+        painted.append(transfer.num_steps)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("nst.cli.commands.demo.check_run", lambda *_: None)
+    monkeypatch.setattr(StyleTransfer, "run", run)
+    assert nst_command(f"demo {option}") == 2
+    assert painted == [steps]
+    told = capsys.readouterr().err
+    assert (f"with {steps} steps, because this machine is slow; `--steps 120` is all" in told) == (
+        steps in (40, 60) and not option
+    )
+
+
+@needs_skimage
+def test_demo_saves_a_coarse_preview_before_the_last_scale_is_done(
+    runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, torch.Size | None]] = []
+
+    def look(bar: ProgressBar, state: RunState) -> None:
+        there = Path("nst-demo.png").exists()
+        seen.append((state.scale, load_image("nst-demo.png").shape[-2:] if there else None))
+
+    monkeypatch.setattr(ProgressBar, "on_step", look)
+    assert nst_command("demo --size 96 --steps 6") == 0
+    assert {scale for scale, size in seen if size is None} == {0}
+    assert {scale for scale, size in seen if size == runs[0].result.image.shape[-2:]} == {1}
+    assert "a coarse preview will be in nst-demo.png before" in capsys.readouterr().err
+
+
+def test_demo_without_skimage_says_what_to_install(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert nst_command("demo") == 2
+    assert "Run `pip install 'nst[demo]'`." in refusal(capsys)
+    assert "nst-demo.png" not in names(folder)
+
+
+@needs_skimage
+def test_the_demo_photograph_is_a_color_picture() -> None:
+    assert photograph("chelsea").mode == "RGB"
+
+
+@needs_skimage
+def test_samples_are_pictures_to_begin_with(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nst_command("samples new") == 0
+    made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
+    assert names(folder / "new") == made
+    assert sorted(Path(line).name for line in capsys.readouterr().out.splitlines()) == made
+    photo, mask = load_image("new/photo.jpg"), load_image("new/mask.png")
+    assert mask.shape == photo.shape
+    assert 0.3 < float(mask.mean()) < 0.6
+    for name in ("painting", "other"):
+        path = Path("new", f"{name}.jpg")
+        assert load_image(path).shape == (1, 3, 384, 512) and path.stat().st_size < 150_000
+    assert nst_command("samples new") == 2
+    assert "Name another folder." in refusal(capsys)

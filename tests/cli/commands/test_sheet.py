@@ -1,0 +1,203 @@
+"""`nst sheet`."""
+
+from __future__ import annotations
+
+import itertools
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst import (
+    Callback,
+    RunState,
+    load_image,
+)
+from nst.cli import contact_sheet as sheets
+from nst.cli.commands.sheet import make_table
+from nst.cli.main import parse
+from tests.cli.running import Run, interrupting, names, nst_command, refusal
+
+pytestmark = pytest.mark.usefixtures("loaded")
+
+
+@pytest.fixture(autouse=True)
+def folder(pictures: Path) -> Path:
+    """The working folder, with a photograph and a painting."""
+    return pictures
+
+
+def sheet(varied: str, given: str = "") -> Namespace:
+    return parse(["sheet", "photo.png", "a.png", "-o", "out.png", *given.split(), *varied.split()])
+
+
+def test_one_option_makes_a_row() -> None:
+    cells, rows, columns = make_table(sheet("--vary strength=0.5,1,1.5"))
+    assert [cell.strength for cell in cells] == [0.5, 1, 1.5]
+    assert rows == []
+    assert columns == ["strength 0.5", "strength 1", "strength 1.5"]
+
+
+def test_two_options_make_rows_and_columns() -> None:
+    cells, rows, columns = make_table(sheet("--vary size=64,128 --vary seed=1,2,3"))
+    pairs = [(cell.size, cell.seed) for cell in cells]
+    assert pairs == [(64, 1), (64, 2), (64, 3), (128, 1), (128, 2), (128, 3)]
+    assert rows == ["size 64", "size 128"]
+    assert columns == ["seed 1", "seed 2", "seed 3"]
+
+
+def test_what_is_not_varied_is_as_given() -> None:
+    options = sheet("--vary seed=1,2", "--strength 0.3 --tv 2 --quiet")
+    for cell in make_table(options)[0]:
+        assert {**vars(options), "seed": cell.seed} == vars(cell)
+
+
+def test_styles_are_varied_in_place_of_those_given() -> None:
+    cells, *_ = make_table(sheet("--vary style=b.png;c.png,scale=2", "--style d.png"))
+    assert [cell.styles for cell in cells] == [["b.png"], ["c.png,scale=2"]]
+
+
+def test_an_option_is_varied_once() -> None:
+    with pytest.raises(ValueError, match="`--vary` names 'strength' twice; give two different"):
+        make_table(sheet("--vary strength=0.5,1 --vary strength=1,2"))
+
+
+def test_two_styles_are_blended_in_a_cell() -> None:
+    cells, *_ = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
+    assert [cell.styles for cell in cells][1] == ["a.png", "d.png"]
+
+
+@pytest.mark.parametrize("option", ["output", "config", "content", "quiet", "vary", "strengt"])
+def test_what_makes_no_other_picture_cannot_be_varied(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        make_table(sheet(f"--vary {option}=a,b"))
+    assert f"--{option}=a; see nst sheet --help" in capsys.readouterr().err
+
+
+def test_a_sheet_has_a_picture_for_each_value(
+    folder: Path, runs: list[Run], loaded: list[str]
+) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1"
+    assert nst_command(f"{line} --vary strength=0,1,2 --vary=seed=0,1") == 0
+    strengths = [run.settings["strength"] for run in runs]
+    assert strengths == [0, 0, 1, 1, 2, 2]
+    assert [run.settings["seed"] for run in runs] == [0, 1] * 3
+    assert loaded == ["auto"]  # once for all
+    height, width = load_image("sheet.png").shape[-2:]
+    assert height > 3 * 32 and width > 2 * 40
+
+
+def test_a_sheet_can_vary_layers_and_styles(folder: Path, runs: list[Run]) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --quiet"
+    assert nst_command(f"{line} --vary style-layers=relu1_1;relu1_1,relu2_1;relu3_1") == 0
+    layers = [list(run.settings["losses"]["style"]["layers"]) for run in runs]
+    assert layers == [["relu1_1"], ["relu1_1", "relu2_1"], ["relu3_1"]]
+    assert nst_command(f"{line} --vary style=photo.png,painting.png:2") == 0
+    assert [run.settings["styles"] for run in runs[3:]] == [[{"weight": 1.0}], [{"weight": 2.0}]]
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("--vary strength", "write it as strength=0.5,1,1.5"),
+        ("--vary strength=1,", "write it as strength=0.5,1,1.5"),
+        ("--vary strength=1,much", "'much'"),
+        ("--vary steps=1,0", "`num_steps` is 0"),
+        ("--vary brush=1,2", "--brush"),
+        ("--vary seed=0 --vary seed=1 --vary seed=2", "is given 3 times"),
+    ],
+)
+def test_every_cell_is_checked_before_the_first_is_painted(
+    vary: str, said: str, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst_command(f"sheet photo.png painting.png -o sheet.png --steps 1 {vary}") == 2
+    assert said in refusal(capsys)
+    assert not runs
+
+
+def test_a_sheet_that_is_interrupted_keeps_what_is_done(
+    folder: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst.cli.build.ProgressBar", interrupting(1))
+    line = "sheet photo.png painting.png -o sheet.png --steps 2 --vary seed=0,1,2"
+    assert nst_command(line) == 0
+    assert len(runs) == 1
+    assert load_image("sheet.png").shape[-1] > 3 * 40
+
+
+def failing(run: int, error: BaseException) -> Callable[[], Callback]:
+    """Make callbacks of which one, that of the run of this number, fails."""
+    count = itertools.count(1)
+
+    class Fail(Callback):
+        def on_start(self, state: RunState) -> None:
+            if next(count) == run:
+                raise error
+
+    return Fail
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("no memory")])
+def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
+    error: Exception,
+    folder: Path,
+    runs: list[Run],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tables: list[list[list[Tensor]]] = []
+
+    def contact_sheet(rows: list[list[Tensor]], *labels: list[str]) -> Tensor:
+        tables.append(rows)
+        return sheets.contact_sheet(rows, *labels)
+
+    monkeypatch.setattr("nst.cli.commands.sheet.contact_sheet", contact_sheet)
+    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(2, error))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
+    if isinstance(error, OSError):
+        assert nst_command(line) == 2
+        out, err = capsys.readouterr()
+        assert (out, err) == (f"{folder / 'sheet.png'}\n", "nst: error: no space\n")
+    else:  # has a traceback to be reported with
+        with pytest.raises(RuntimeError, match="no memory"):
+            nst_command(line)
+    assert len(runs) == 2
+    (((first, *others), second_row),) = tables
+    assert torch.equal(first, runs[0].result.image)
+    assert all(bool((cell == 1).all()) for cell in (*others, *second_row))
+    assert (len(others), len(second_row)) == (1, 2)
+    assert "sheet.png" in names(folder)
+
+
+def test_a_sheet_whose_first_cell_fails_writes_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(1, OSError("no space")))
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    assert nst_command(line) == 2
+    assert "sheet.png" not in names(folder)
+
+
+def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    called = itertools.count(1)
+
+    def callbacks() -> Callback:
+        if next(called) == stop:
+            raise KeyboardInterrupt
+        return Callback()
+
+    monkeypatch.setattr("nst.cli.build.ProgressBar", callbacks)
+    stop = 1
+    assert nst_command(line) == 130
+    assert "sheet.png" not in names(folder)
+    called, stop = itertools.count(1), 2
+    assert nst_command(line) == 0
+    assert "sheet.png" in names(folder)

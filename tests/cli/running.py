@@ -1,0 +1,60 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nst.cli.main
+from nst import Callback, RunState, StyleTransfer, StyleTransferResult
+
+needs_skimage = pytest.mark.skipif(
+    importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
+)
+
+
+class Run:
+    """One call of `StyleTransfer.run`: what it was asked for, and what came of it."""
+
+    def __init__(self, transfer: StyleTransfer, arguments: dict[str, Any]) -> None:
+        self.transfer, self.arguments = transfer, arguments
+        self.result: StyleTransferResult
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.result.settings
+
+
+def nst_command(line: str) -> int:
+    """Run a command line and give its exit status."""
+    try:
+        return nst.cli.main.main(line.split())
+    except SystemExit as exit_:  # argparse's own way out
+        assert isinstance(exit_.code, int)
+        return exit_.code
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refusal(capsys: pytest.CaptureFixture[str]) -> str:
+    """Give the one line that says what was wrong."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    assert err.startswith("nst")
+    return err
+
+
+def interrupting(step: int) -> Callable[[], Callback]:
+    class Interrupt(Callback):
+        def on_step(self, state: RunState) -> None:
+            if state.step == step:
+                raise KeyboardInterrupt
+
+    return Interrupt
