@@ -154,8 +154,8 @@ def test_memory_grows_with_the_pixels_the_batch_and_what_the_optimizer_remembers
     assert memory(large(64, 64), num_steps=40) == base + 2 * (20 - 9) * images
     assert memory(large(64, 64), optimizer="adam") == base - 2 * (9 - 1) * images
     batch = memory(large(64, 64).expand(2, -1, -1, -1))
-    # One more original, 12 pictures and 18 of the optimizer's; and the targets.
-    assert base + (1 + 12 + 18) * images < batch < 2 * base
+    # One more original, 9 pictures and 18 of the optimizer's; and the targets.
+    assert base + (1 + 9 + 18) * images < batch < 2 * base
     assert 3.5 < memory(large(256, 256)) / memory(large(128, 128)) < 4.5
 
 

@@ -265,5 +265,5 @@ def _packed_part(part: object) -> bytes:
     except Exception as error:  # classes decide how they are pickled
         raise TypeError(
             f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
-            "Define custom losses, optimizers and networks at the top of a module."
+            "Put custom losses, optimizers and networks at the top of a module."
         ) from error

@@ -94,11 +94,7 @@ class RunInputs:
             size = configuration.size_of(photo.pixels.shape[-2:])
         where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = read_regions(styles, photo, where)
-        if options.strength == 0 and not configuration.active_losses("content"):
-            raise ValueError(
-                "`strength` is 0, which leaves only losses that refer to the content, and there "
-                "are none. Add a ContentLoss, or use a strength above 0."
-            )
+        _check_strength(configuration, options)
         _check_masks(configuration, sources, regions)
         given = photo.pixels.shape[-2:]
         scales = plan_run(configuration, given, styles, sources, size)
@@ -262,6 +258,14 @@ def _blank(
     like = configuration.like
     with explaining_memory((height, width), lambda: None, like):
         return Picture(like.new_zeros(1, 3, height, width), None)
+
+
+def _check_strength(configuration: Configuration, options: RunOptions) -> None:
+    if options.strength == 0 and not configuration.active_losses("content"):
+        raise ValueError(
+            "`strength` is 0, which leaves only losses that refer to the content, and there are "
+            "none. Add a ContentLoss, or use a strength above 0."
+        )
 
 
 def _check_masks(

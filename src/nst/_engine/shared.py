@@ -197,7 +197,8 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
                     image = group.broadcast(pixels.new_empty(len(pixels), 3, height, width))
                     return inputs.result(image, **message[0])
                 else:
-                    raise ProcessLost(f"Process 0 of {group.size} has failed: {message[0]}")
+                    break
     except BaseException:
         group.leave()  # the others may be waiting for this process
         raise
+    raise ProcessLost(f"Process 0 of {group.size} has failed: {message[0]}")

@@ -66,6 +66,7 @@ class Repeatable(Configuration):
                 recorded name is a different one here.
 
         Examples:
+            >>> from nst import StyleTransfer
             >>> from nst.testing import tiny_extractor
             >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
             >>> result = transfer.run(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40))
@@ -157,7 +158,7 @@ class Repeatable(Configuration):
             OSError: The path is not writable, and there is no other `Checkpoint`.
 
         Examples:
-            >>> from nst import Checkpoint
+            >>> from nst import Checkpoint, StyleTransfer
             >>> from nst.testing import tiny_extractor
             >>> transfer = StyleTransfer(tiny_extractor(), num_steps=5)
             >>> def power_cut(state):
