@@ -1,7 +1,7 @@
 """Plot a run: a live display, a comparison, the loss curves. Requires the extra `plot`.
 
-Functions return the figure. A notebook shows it; in a script, call `matplotlib.pyplot.show()` or
-`figure.savefig(path)`. Without matplotlib, everything here raises `ImportError` when it is used.
+Functions return the figure, which a notebook shows; in a script, call `matplotlib.pyplot.show()` or
+`figure.savefig(path)`. Without matplotlib, all raise `ImportError`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ _INCHES = 4.0  # side of one picture
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     """Show content, styles and result side by side, on one matplotlib axes each.
 
-    Args:
-        result: Result of `StyleTransfer.run`.
-        index: Index of the picture in a batch.
+    `index` is that of the picture in a batch.
 
     Examples:
         >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
-        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
         >>> result = StyleTransfer(tiny_extractor(), num_steps=2).run(photo, painting)
         >>> [axes.get_title() for axes in show_transfer(result).axes]
         ['content', 'style', 'result']
@@ -56,14 +54,11 @@ def plot_losses(result: StyleTransferResult) -> Figure:
 
     The losses jump up where a finer scale begins.
 
-    Args:
-        result: Result of `StyleTransfer.run`.
-
     Examples:
         >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
-        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
         >>> result = StyleTransfer(tiny_extractor(), num_steps=3).run(photo, painting)
         >>> [line.get_label() for line in plot_losses(result).axes[0].lines]
         ['content', 'style', 'total']
@@ -88,13 +83,7 @@ class LiveDisplay(Callback):
     """Shows the evolving picture during the run, in a notebook or a window.
 
     Without a notebook or a window system, the picture is only drawn into `figure`. A batch is shown
-    side by side.
-
-    Args:
-        every: Number of steps between pictures; at least 1.
-
-    Raises:
-        ValueError: `every` is below 1.
+    side by side. A picture is shown every `every` steps; below 1, that raises `ValueError`.
 
     Examples:
         >>> display = LiveDisplay(every=5)

@@ -330,7 +330,7 @@ def test_other_paths_do_not_exist(page: LivePage, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(page: LivePage, method: str) -> None:
-    assert status(page, "/", method) == 404
+    assert status(page, "/", method) == 501
 
 
 def test_the_url_is_one_that_a_browser_accepts(page: LivePage) -> None:

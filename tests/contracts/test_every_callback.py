@@ -129,7 +129,9 @@ def test_every_callback_refuses_a_forged_state(kind: type[Callback]) -> None:
     with made(kind) as callback:
         forged = {name: {"a": ["text"]} for name in callback.state_dict()}
         if forged:
-            with pytest.raises(ValueError, match=f"`callbacks` has a {kind.__name__}, and what a"):
+            with pytest.raises(
+                ValueError, match=f"`callbacks` has a {kind.__name__}, whose values"
+            ):
                 callback.on_resume(RunState(image=PHOTO, num_steps=2), forged)
 
 

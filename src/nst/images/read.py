@@ -11,7 +11,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,26 +59,31 @@ class _Unsupported(Exception):
 def image_array(image: Path | Image.Image, what: str) -> npt.NDArray[Any]:
     """Decode a file or a PIL image, upright and in sRGB; `what` begins sentences about it.
 
-    Returns:
-        (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
+    The result is (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
     """
-    with decoding(what):
-        if isinstance(image, Path):
-            with Image.open(image) as opened:
-                return _decode(opened, what)
+    with (
+        decoding(what),
+        Image.open(image) if isinstance(image, Path) else nullcontext(image) as opened,
+    ):
         # Pillow checks this when it opens a file, but may only have warned the caller.
         limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
-        return _decode(image, what)
+        if limit is not None and opened.width * opened.height > limit:
+            raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels > {limit}")
+        _check_format(opened)
+        upright = _load_upright(opened, what)
+        if upright.mode not in _MODES:
+            raise _Unsupported(
+                f"has the PIL mode {upright.mode!r}, which is not supported. "
+                "Convert it first, e.g. with image.convert('RGB')."
+            )
+        wide = upright.mode in _WIDE_MODES
+        return _wide_array(upright, what) if wide else _srgb_array(upright, what)
 
 
 def check_input(path: str | os.PathLike[str], *, name: str) -> Path:
     """Return a path after checking, without reading it, that it is a regular, non-empty file.
 
-    Args:
-        path: Path of an image.
-        name: Name of the caller's argument, for error messages.
+    Error messages call it `name`.
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.
@@ -135,23 +140,10 @@ def decoding(what: str) -> Iterator[None]:
         ) from err
 
 
-def _decode(image: Image.Image, what: str) -> npt.NDArray[Any]:
-    _check_format(image)
-    upright = _load_upright(image, what)
-    if upright.mode not in _MODES:
-        raise _Unsupported(
-            f"has the PIL mode {upright.mode!r}, which is not supported. "
-            "Convert it first, e.g. with image.convert('RGB')."
-        )
-    wide = upright.mode in _WIDE_MODES
-    return _wide_array(upright, what) if wide else _srgb_array(upright, what)
-
-
 def _check_format(image: Image.Image) -> None:
     """Refuse formats that Pillow opens but decodes to different values."""
     problem = None
-    if image.format in ("EPS", "WMF"):
-        # Pillow would run an external program on an untrusted file.
+    if image.format in ("EPS", "WMF"):  # Pillow would run it on an untrusted file
         problem = "is a vector drawing that only an external program can render"
     elif isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
