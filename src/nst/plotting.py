@@ -83,7 +83,10 @@ class LiveDisplay(Callback):
     """Shows the evolving picture during the run, in a notebook or a window.
 
     Without a notebook or a window system, the picture is only drawn into `figure`. A batch is shown
-    side by side. A picture is shown every `every` steps; below 1, that raises `ValueError`.
+    side by side.
+
+    Args:
+        every: Number of steps between pictures; `ValueError` if below 1.
 
     Examples:
         >>> display = LiveDisplay(every=5)
@@ -101,7 +104,6 @@ class LiveDisplay(Callback):
         """Open the display with the initial picture."""
         self.figure = _pyplot().figure(figsize=(1.5 * _INCHES, 1.5 * _INCHES), layout="constrained")
         self._axes = self.figure.subplots()
-        self._axes.set_axis_off()
         self._draw(state)
         if _in_notebook():
             display = importlib.import_module("IPython.display").display
@@ -119,8 +121,7 @@ class LiveDisplay(Callback):
         """Show the result."""
         if self.figure is not None:
             self._refresh(state)
-            if not _in_notebook() and not _has_window(self.figure):
-                _pyplot().close(self.figure)
+            _detached(self.figure)
 
     def _refresh(self, state: RunState) -> None:
         assert self.figure is not None
@@ -132,8 +133,8 @@ class LiveDisplay(Callback):
             self.figure.canvas.flush_events()
 
     def _draw(self, state: RunState) -> None:
-        for shown in list(self._axes.images):  # a picture of another scale has another size
-            shown.remove()
+        self._axes.clear()
+        self._axes.set_axis_off()
         self._axes.imshow(to_pil(side_by_side(state.image)))
         loss = f", loss {state.loss:.4g}" if state.losses else ""
         self._axes.set_title(f"step {state.step}{loss}")

@@ -38,7 +38,7 @@ class RunState:
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     """Losses by name, weighted and detached, as last evaluated in this step; a batch's mean."""
     stop_reason: str | None = None
-    """Reason why the run ends; None while it continues."""
+    """Reason why the run ends (after an error, `"failed: "` and its name); None before."""
     plan: Sequence[tuple[int, int]] = ()
     """Longer side in pixels and number of steps (taken, if it ended early) of each scale, coarse
     to fine."""
@@ -101,20 +101,16 @@ class Callback:
         """Called after each optimizer step."""
 
     def on_end(self, state: RunState) -> None:
-        """Called once when the run has ended, with the result and `stop_reason`.
-
-        After an error: the best picture so far, and `"failed: "` with the error's name.
-        """
+        """Called once at the end, also of a failed run, with the result (best picture so far)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the plain values and tensors that `on_resume` needs; by default, none."""
         return {}
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Called instead of `on_start` when a run is resumed; by default, calls `on_start`.
+        """Called instead of `on_start` to resume a run at `state`, by default with `on_start`.
 
-        `state` is that after the step of the checkpoint, `kept` the return value of `state_dict` at
-        that step; empty if the run had no such callback.
+        `kept` is what `state_dict` returned there; empty if the run had no such callback.
         """
         self.on_start(state)
 

@@ -58,17 +58,13 @@ class SaveImages(Callback):
             check_output(self.path)
             self._save(state)
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(
-                f"`path` is {str(self.path)!r}, which is a file. Name a folder, or an "
-                "animation that ends in .gif or .webp."
-            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise type(error)(
+            kind = NotADirectoryError if isinstance(error, FileExistsError) else type(error)
+            raise kind(
                 f"`path` is {str(self.path)!r}, a folder that cannot be created "
-                f"({error.strerror}). Choose another."
+                f"({error.strerror}). Name another, or an animation that ends in .gif or .webp."
             ) from error
         check_output(self.path / "step.png")
 

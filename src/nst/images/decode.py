@@ -1,8 +1,4 @@
-"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1].
-
-Transparent parts are composed on white, as an image viewer would. Input that cannot be read
-faithfully is refused, with the reason and a remedy.
-"""
+"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1]."""
 
 import math
 import os

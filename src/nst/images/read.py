@@ -1,8 +1,4 @@
-"""Decode files and PIL images to arrays, as an image viewer would show them.
-
-EXIF rotation and color profiles are applied. An image that Pillow cannot decode faithfully is
-refused, with the reason and a remedy.
-"""
+"""Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow gets wrong."""
 
 import io
 import logging
@@ -17,15 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (
-    ExifTags,
-    Image,
-    ImageCms,
-    PngImagePlugin,
-    TiffImagePlugin,
-    TiffTags,
-    UnidentifiedImageError,
-)
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import TiffImagePlugin as tiff
 
 from nst._utils.checks import file_path
 
@@ -47,8 +36,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# `warnings.catch_warnings` changes the whole process: if two threads entered it at once, all
-# later warnings could stay silenced.
+# `warnings.catch_warnings` changes the whole process: two threads at once could silence it forever.
 _warnings_lock = threading.Lock()
 
 
@@ -145,14 +133,14 @@ def _check_format(image: Image.Image) -> None:
     problem = None
     if image.format in ("EPS", "WMF"):  # Pillow would run it on an untrusted file
         problem = "is a vector drawing that only an external program can render"
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
-        bits = tags.get("BitsPerSample", (1,))
-        planar = (tags.get("PlanarConfiguration"), tags.get("Compression", 1)) == (2, 1)
+    elif isinstance(image, tiff.TiffImageFile):
+        tags = image.tag_v2
+        bits = tags.get(tiff.BITSPERSAMPLE, (1,))
+        planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2 and tags.get(tiff.COMPRESSION, 1) == 1
         # Pillow itself writes 32-bit files as signed.
-        if 2 in np.atleast_1d(tags.get("SampleFormat", 1)) and max(bits) <= 16:
+        if 2 in np.atleast_1d(tags.get(tiff.SAMPLEFORMAT, 1)) and max(bits) <= 16:
             problem = "is a TIFF of signed numbers, whose white level is unknown"
-        elif image.mode in _WIDE_MODES and tags.get("PhotometricInterpretation") == 0:
+        elif image.mode in _WIDE_MODES and tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:
             problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
         elif 16 in bits and len(bits) > 1 and planar:
             problem = "is a TIFF of planar 16-bit channels, which Pillow would mix up"

@@ -27,8 +27,7 @@ _SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 
 def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     """Convert an image to 8 bits in mode RGB, or with `alpha` in mode RGBA.
 
-    The white under transparent parts is removed: composed on white, the result looks like `image`;
-    on any other background it has no white fringe.
+    With `alpha`, the white that `image` was composed on is removed, so there is no white fringe.
 
     Args:
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
