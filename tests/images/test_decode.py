@@ -189,9 +189,8 @@ def test_values_out_of_range_are_named_with_a_remedy(
 
 
 def test_load_image_is_read_picture_and_resize() -> None:
-    image = Image.fromarray(RAMP)
-    assert torch.equal(load_image(image), PIXELS)
-    assert torch.equal(load_image(image, size=4), resize(PIXELS, 4))
+    assert torch.equal(load_image(RAMP), PIXELS)
+    assert torch.equal(load_image(RAMP, size=4), resize(PIXELS, 4))
 
 
 def test_a_wrong_size_is_refused_before_reading() -> None:
