@@ -44,21 +44,21 @@ class _Unsupported(Exception):
     """The second half of a message about an image: the problem and its remedy."""
 
 
-def image_array(image: Path | Image.Image, what: str) -> npt.NDArray[Any]:
+def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
     """Decode a file or a PIL image, upright and in sRGB; `what` begins sentences about it.
 
     The result is (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
     """
     with (
         decoding(what),
-        Image.open(image) if isinstance(image, Path) else nullcontext(image) as opened,
+        Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
         # Pillow checks this when it opens a file, but may only have warned the caller.
         limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and opened.width * opened.height > limit:
-            raise Image.DecompressionBombError(f"{opened.width} x {opened.height} pixels > {limit}")
-        _check_format(opened)
-        upright = _load_upright(opened, what)
+        if limit is not None and image.width * image.height > limit:
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
+        _check_format(image)
+        upright = _load_upright(image, what)
         if upright.mode not in _MODES:
             raise _Unsupported(
                 f"has the PIL mode {upright.mode!r}, which is not supported. "
