@@ -1,9 +1,9 @@
 """Color preservation: the brushwork of the painting in the colors of the photograph.
 
 All images are `(N, 3, H, W)`, sRGB, floating in [0, 1]; each one of a batch is recolored
-separately. A reference is `(N, 3, h, w)`, or `(1, 3, h, w)` for the whole batch. Values that are
-not floating raise `TypeError`; a wrong shape or range raises `ValueError`. `preserve_color`
-recolors the style image *before* the transfer, or the result *after* it:
+separately. A reference is `(N, 3, h, w)`, or `(1, 3, h, w)` for all. Values that are not floating
+raise `TypeError`; a wrong shape or range raises `ValueError`. `preserve_color` recolors the style
+image *before* the transfer, or the result *after* it:
 
 | method | before: the style image | after: the result |
 |---|---|---|
@@ -12,10 +12,10 @@ keeps its luminance and gets the content's chrominance, pixel by pixel |
 | `"cholesky"`, `"pca"`, `"symmetric"` | gets the content's mean and covariance | the same |
 | `"histogram"` | gets the content's histogram in each channel | the same |
 
-`"luminance"` before the transfer gives a gray result; Gatys et al. apply it before and after. The
-other methods need only one of the two. Statistics are computed in float64 without gradient;
-clamping to [0, 1] can change them. Colors that vary less than by rounding to 8 bits are scaled
-as if they varied that much, so noise is not amplified and a constant image gets the mean.
+`"luminance"` before the transfer gives a gray result; Gatys et al. apply it before and after.
+Statistics are computed in float64 without gradient; clamping to [0, 1] can change them. Colors that
+vary less than by rounding to 8 bits are scaled as if they varied that much, so noise is not
+amplified and a constant image gets the mean.
 
 Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style Transfer"
 (2016); Hertzmann et al., "Image Analogies" (SIGGRAPH 2001). Background: Reinhard et al., "Color
@@ -63,9 +63,8 @@ def luminance(image: Tensor) -> Tensor:
 def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
     r"""Replace the luminance and keep the chrominance: \(x' = x + (Y' - Y)\) in every channel.
 
-    This equals replacing Y in YIQ or YCbCr, because their other two coordinates depend only on
-    differences of channels, and the weights of Y sum to 1. Saturated colors may be clipped. The
-    luminance is `(N, 1, H, W)` or `(1, 1, H, W)` in [0, 1].
+    This equals replacing Y in YIQ or YCbCr. Saturated colors may be clipped. The luminance is
+    `(N, 1, H, W)` or `(1, 1, H, W)` in [0, 1].
 
     Examples:
         >>> blue = torch.tensor([0.25, 0.25, 0.5]).reshape(1, 3, 1, 1)
@@ -73,6 +72,7 @@ def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
         [0.5, 0.5, 0.75]
     """
     _check_pair(image, luminance, "luminance", channels=1, paired=True)
+    # The other coordinates depend only on differences of channels, and Y's weights sum to 1.
     return (image + (luminance.to(image.dtype) - _luminance(image))).clamp(0, 1)
 
 
@@ -103,8 +103,6 @@ def match_covariance(
 
     $$x' = A (x - \mu) + \mu_r, \qquad A \Sigma A^\top = \Sigma_r$$
 
-    Several \(A\) do that, and map different colors to each other.
-
     - `"cholesky"`: \(A = L_r L^{-1}\), \(L L^\top = \Sigma\); the new red depends only on red.
     - `"pca"`: \(A = \Sigma_r^{1/2} \Sigma^{-1/2}\), of *Image Analogies*.
     - `"symmetric"`: \(A = \Sigma^{-1/2} (\Sigma^{1/2} \Sigma_r \Sigma^{1/2})^{1/2}
@@ -133,9 +131,8 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
     """Match the histogram of each channel to a reference; exact if no two values are equal.
 
     Of P pixels, the one of rank k gets the mean of the reference's sorted values between the
-    quantiles k/P and (k+1)/P. Equal values get the mean over their ranks, so they stay equal and
-    the mean of a channel is always matched. Channels are independent: flat areas may get colors
-    that neither image has. The linear maps are safer.
+    quantiles k/P and (k+1)/P; equal values get the mean over their ranks. So the mean of a channel
+    is always matched. Flat areas may get colors that neither image has: linear maps are safer.
 
     Examples:
         >>> image = torch.tensor([0.1, 0.2, 0.3]).expand(1, 3, 1, 3)
@@ -152,14 +149,10 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
 def preserve_color(
     image: Tensor, content_image: Tensor, method: str, *, when: Literal["before", "after"] = "after"
 ) -> Tensor:
-    """Recolor an image with the colors of the content, as in the table of `nst.color`.
+    """Recolor the style image before the transfer, or the result after it, as in `nst.color`.
 
-    Args:
-        image: `(N, 3, H, W)`: the style image before the transfer, or the result after it.
-        content_image: `(N, 3, h, w)` or `(1, 3, h, w)`; `"luminance"` after the transfer requires
-            the size of `image`.
-        method: Key of `COLOR_METHODS`.
-        when: Before or after the transfer. Only `"luminance"` makes a difference.
+    `method` is a key of `COLOR_METHODS`. Only `"luminance"` depends on `when`; after the transfer
+    it requires a `content_image` of the size of `image`.
 
     Examples:
         >>> photo, painting = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 9, 7)
@@ -170,8 +163,8 @@ def preserve_color(
     one_of("when", when, ColorMethod._fields)
     paired = method == "luminance" and when == "after"
     _check_pair(image, content_image, "content_image", paired=paired)
-    recolor: Callable[[Tensor, Tensor], Tensor] = getattr(COLOR_METHODS[method], when)
-    return recolor(image, content_image)
+    before, after = COLOR_METHODS[method]
+    return (before if when == "before" else after)(image, content_image)
 
 
 class ColorMethod(NamedTuple):

@@ -1,7 +1,7 @@
 """Plot a run: a live display, a comparison, the loss curves. Requires the extra `plot`.
 
-Functions return the figure. A notebook shows it; in a script, call `matplotlib.pyplot.show()` or
-`figure.savefig(path)`. Without matplotlib, everything here raises `ImportError` when it is used.
+Functions return the figure, which a notebook shows; in a script, call `matplotlib.pyplot.show()` or
+`figure.savefig(path)`. Without matplotlib, all raise `ImportError`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ _INCHES = 4.0  # side of one picture
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     """Show content, styles and result side by side, on one matplotlib axes each.
 
-    Args:
-        result: Result of `StyleTransfer.run`.
-        index: Index of the picture in a batch.
+    `index` is that of the picture in a batch.
 
     Examples:
         >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
-        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
         >>> result = StyleTransfer(tiny_extractor(), num_steps=2).run(photo, painting)
         >>> [axes.get_title() for axes in show_transfer(result).axes]
         ['content', 'style', 'result']
@@ -56,14 +54,11 @@ def plot_losses(result: StyleTransferResult) -> Figure:
 
     The losses jump up where a finer scale begins.
 
-    Args:
-        result: Result of `StyleTransfer.run`.
-
     Examples:
         >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
-        >>> photo, painting = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+        >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
         >>> result = StyleTransfer(tiny_extractor(), num_steps=3).run(photo, painting)
         >>> [line.get_label() for line in plot_losses(result).axes[0].lines]
         ['content', 'style', 'total']
@@ -91,10 +86,7 @@ class LiveDisplay(Callback):
     side by side.
 
     Args:
-        every: Number of steps between pictures; at least 1.
-
-    Raises:
-        ValueError: `every` is below 1.
+        every: Number of steps between pictures; `ValueError` if below 1.
 
     Examples:
         >>> display = LiveDisplay(every=5)
@@ -112,7 +104,6 @@ class LiveDisplay(Callback):
         """Open the display with the initial picture."""
         self.figure = _pyplot().figure(figsize=(1.5 * _INCHES, 1.5 * _INCHES), layout="constrained")
         self._axes = self.figure.subplots()
-        self._axes.set_axis_off()
         self._draw(state)
         if _in_notebook():
             display = importlib.import_module("IPython.display").display
@@ -130,8 +121,7 @@ class LiveDisplay(Callback):
         """Show the result."""
         if self.figure is not None:
             self._refresh(state)
-            if not _in_notebook() and not _has_window(self.figure):
-                _pyplot().close(self.figure)
+            _detached(self.figure)
 
     def _refresh(self, state: RunState) -> None:
         assert self.figure is not None
@@ -143,8 +133,8 @@ class LiveDisplay(Callback):
             self.figure.canvas.flush_events()
 
     def _draw(self, state: RunState) -> None:
-        for shown in list(self._axes.images):  # a picture of another scale has another size
-            shown.remove()
+        self._axes.clear()
+        self._axes.set_axis_off()
         self._axes.imshow(to_pil(side_by_side(state.image)))
         loss = f", loss {state.loss:.4g}" if state.losses else ""
         self._axes.set_title(f"step {state.step}{loss}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nst import Callback, FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
+from tests.helpers import at_step, fail_at
 
 Paint: TypeAlias = Callable[..., StyleTransferResult]
 
@@ -54,19 +55,11 @@ class Recorder(Callback):
 
 
 def interrupt_at(step: int) -> Callable[[RunState], None]:
-    def interrupt(state: RunState) -> None:
-        if state.step == step:
-            raise KeyboardInterrupt
-
-    return interrupt
+    return fail_at(step, KeyboardInterrupt())
 
 
 def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
-    def stop(state: RunState) -> None:
-        if state.step == step:
-            state.stop(reason)
-
-    return stop
+    return at_step(step, lambda state: state.stop(reason))
 
 
 def state_at(step: int, plan: tuple[tuple[int, int], ...] = ()) -> RunState:

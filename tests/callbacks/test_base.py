@@ -188,11 +188,8 @@ def test_progress_without_a_plan_counts_steps() -> None:
 
 def test_progress_goes_from_0_to_1_or_stays_where_the_run_ended(paint: Paint) -> None:
     whole = [0, 1 / 7, 2 / 7, 3 / 7, 1, 1]
-    for end, expected in (
-        (stop_at(0), whole),
-        (interrupt_at(3), [*whole[:4], 3 / 7]),
-        (stop_at(3), [*whole[:4], 3 / 7]),
-    ):
+    ended = [*whole[:4], 3 / 7]
+    for end, expected in ((stop_at(0), whole), (interrupt_at(3), ended), (stop_at(3), ended)):
         recorder = Recorder()
         paint(recorder, end, num_scales=2)
         assert recorder.progress == expected

@@ -15,6 +15,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from html.parser import HTMLParser
 from typing import Any
 
@@ -45,19 +46,14 @@ def address(page: LivePage) -> tuple[str, int]:
 
 
 def status(page: LivePage, path: str, method: str = "GET") -> int:
-    connection = http.client.HTTPConnection(*address(page), timeout=5)
-    try:
+    with closing(http.client.HTTPConnection(*address(page), timeout=5)) as connection:
         connection.request(method, path)
         return connection.getresponse().status
-    finally:
-        connection.close()
 
 
 def json_state(page: LivePage) -> dict[str, Any]:
-    def invalid(name: str) -> None:
-        pytest.fail(f"JSON has no {name}")
-
-    state: dict[str, Any] = json.loads(fetch(page, "state.json"), parse_constant=invalid)
+    # JSON has no infinity and no NaN.
+    state: dict[str, Any] = json.loads(fetch(page, "state.json"), parse_constant=pytest.fail)
     return state
 
 
@@ -205,16 +201,6 @@ def test_a_reopened_page_is_empty(page: LivePage, photo: Tensor) -> None:
     assert status(page, "/picture.jpg") == 404
 
 
-def test_the_page_reports_an_error(page: LivePage, paint: Paint) -> None:
-    def fail(state: RunState) -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        paint(page, fail)
-    assert json_state(page)["stop_reason"] == "failed: ZeroDivisionError"
-    assert "Ended: failed: ZeroDivisionError" in Elements(fetch(page)).text
-
-
 # Content of the page
 
 
@@ -222,13 +208,8 @@ def test_the_page_shows_the_step_the_scale_the_losses_and_the_reason(page: LiveP
     page.on_start(state_of({}))
     page.on_step(state_of({"content": 0.25, "style": 2.0}, "enough"))
     elements = Elements(fetch(page))
-    for words in (
-        "Step 1 of 9, scale 1 of 1, 8x8 pixels",
-        "Ended: enough",
-        "content0.25",
-        "style2",
-    ):
-        assert words in elements.text
+    words = "Step 1 of 9, scale 1 of 1, 8x8 pixelsEnded: enoughcontent0.25style2"
+    assert words in elements.text
     assert elements.of("progress") == [{"max": "9", "value": "1"}]
     assert [svg["aria-label"] for svg in elements.of("svg")] == [
         "content: 0.25 at the first step, 0.25 after 1",
@@ -287,12 +268,9 @@ def points(page: LivePage, curve: list[float]) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in (point.split(",") for point in drawn.split())]
 
 
-@pytest.mark.parametrize("curve", [[100.0, 10.0, 1.0], [2.0, 1.0, 0.0]])
-def test_a_curve_is_logarithmic_unless_a_loss_is_zero(page: LivePage, curve: list[float]) -> None:
-    assert points(page, curve) == [(0, 1), (50, 12), (100, 23)]
-
-
-def test_a_curve_of_many_steps_is_thinned(page: LivePage) -> None:
+def test_a_curve_is_logarithmic_unless_a_loss_is_zero_and_thinned(page: LivePage) -> None:
+    assert points(page, [100.0, 10.0, 1.0]) == [(0, 1), (50, 12), (100, 23)]
+    assert points(page, [2.0, 1.0, 0.0]) == [(0, 1), (50, 12), (100, 23)]
     page.every = 10_000
     long = points(page, [0.99**i for i in range(900)])
     assert 100 < len(long) <= 200
@@ -323,14 +301,11 @@ def test_the_headers_forbid_caching_and_hide_the_software(page: LivePage) -> Non
             assert "Python" not in answer.headers["Server"]
 
 
-@pytest.mark.parametrize("path", ["/..", "/state.json/", "/etc/passwd", "/%2e%2e/", "more", "*"])
-def test_other_paths_do_not_exist(page: LivePage, path: str) -> None:
-    assert status(page, path) == 404
-
-
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
-def test_other_methods_are_refused(page: LivePage, method: str) -> None:
-    assert status(page, "/", method) == 404
+def test_other_paths_and_methods_are_refused(page: LivePage) -> None:
+    for path in ("/..", "/state.json/", "/etc/passwd", "/%2e%2e/", "more", "*"):
+        assert status(page, path) == 404
+    for method in ("HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"):
+        assert status(page, "/", method) == 501
 
 
 def test_the_url_is_one_that_a_browser_accepts(page: LivePage) -> None:
@@ -349,9 +324,7 @@ def test_only_the_logger_reports_the_address(
 ) -> None:
     with caplog.at_level(logging.INFO, "nst"), LivePage(port=0) as page:
         fetch(page)
-        assert [record.getMessage() for record in caplog.records] == [
-            f"the run is shown at {page.url}"
-        ]
+        assert caplog.messages == [f"the run is shown at {page.url}"]
     assert capfd.readouterr() == ("", "")
 
 
@@ -359,10 +332,8 @@ def test_a_taken_port_is_refused_before_any_work(page: LivePage, paint: Paint) -
     port = address(page)[1]
     steps: list[int] = []
     other = LivePage(port)  # the constructor does not take the port
-    message = (
-        f"`host` is '127.0.0.1' and `port` is {port}, which is taken. Use '127.0.0.1' and a port"
-    )
-    with pytest.raises(OSError, match=re.escape(message)):
+    message = f"`host` is '127.0.0.1' and `port` is {port}, which is taken. Use '127.0.0.1' and"
+    with pytest.raises(OSError, match=message):
         paint(lambda s: steps.append(s.step), other)
     assert not steps
     page.close()

@@ -72,7 +72,7 @@ def refused(source: Any, *, words: str = "") -> bool:
 
 def picture_in(mode: str) -> Image.Image:
     size = (WIDTH, HEIGHT)
-    if mode in ("I;16", "I;16B"):
+    if mode.startswith("I;16"):
         values = RNG.integers(0, 65536, (HEIGHT, WIDTH), dtype=np.uint16)
         kind = ">u2" if mode == "I;16B" else "<u2"
         return Image.frombytes(mode, size, values.astype(kind).tobytes())
@@ -96,7 +96,7 @@ def appearance(image: Image.Image) -> Array:
     mode, values = image.mode, np.asarray(image).astype(np.float64)
     if mode in ("1", "F"):
         return composed(values)
-    if mode in ("I", "I;16", "I;16B"):
+    if mode.startswith("I"):
         return composed(values / 65535)
     values /= 255
     if mode in ("L", "RGB"):
@@ -158,10 +158,23 @@ def test_every_mode_of_every_format_is_read_as_its_arithmetic_says(
         assert difference(path, appearance(again)) <= levels / 255
 
 
+@pytest.mark.parametrize("mode", sorted({*MODES, "I;16L"} - {"LAB"}))
+def test_every_mode_in_memory_is_read_as_its_arithmetic_says(mode: str) -> None:
+    image = picture_in(mode)
+    levels = 2.5 if mode in ("CMYK", "HSV", "YCbCr", *_PREMULTIPLIED) else 0.001
+    assert difference(image, appearance(image)) <= levels / 255
+    alpha = read_picture(image).alpha
+    if mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        assert alpha is not None
+        assert np.array_equal(alpha[0, 0] * 255, np.asarray(image.getchannel(image.getbands()[-1])))
+    else:
+        assert alpha is None
+
+
 def test_formats_and_modes_of_the_corpus_are_many() -> None:
     assert len(FILES) > 100
-    assert {again.mode for *_, again in FILES} >= {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK"}
-    assert {again.mode for *_, again in FILES} >= {"YCbCr", "LAB", "I;16", "I", "F"}
+    modes = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"}
+    assert modes <= {again.mode for *_, again in FILES}
 
 
 # Files written by hand
@@ -402,7 +415,7 @@ def write_huge(path: Path, width: int, height: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("shape", [(30_000, 30_000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("shape", [(10_000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
 def test_a_tiny_file_of_a_huge_picture_takes_no_memory(
     shape: tuple[int, int], tmp_path: Path
 ) -> None:

@@ -16,10 +16,9 @@ from PIL import Image, ImageCms
 
 from nst.images import read_picture
 from nst.images.decode import picture_shape
-from tests.encoders import Array, png_chunk
+from tests.encoders import Array
 
 RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-ALPHA = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
 SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
@@ -43,15 +42,6 @@ def gamma_one_profile() -> bytes:
 # Modes
 
 
-@pytest.mark.parametrize("kind", [str, Path])
-@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.ppm", "a.tiff", "ein Bild é 写真.png"])
-def test_lossless_file_is_read_exactly(tmp_path: Path, name: str, kind: type) -> None:
-    Image.fromarray(RAMP).save(tmp_path / name)
-    picture = read_picture(kind(tmp_path / name))
-    assert torch.equal(picture.pixels, chw(RAMP))
-    assert picture.alpha is None
-
-
 def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"  # Pillow may map this format into memory
     Image.fromarray(RAMP).save(path)
@@ -59,37 +49,6 @@ def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> No
     path.write_bytes(bytes(path.stat().st_size))
     path.unlink()
     assert torch.equal(pixels, chw(RAMP))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"])
-def test_every_opaque_mode_is_read_like_pillows_rgb(mode: str) -> None:
-    image = Image.fromarray(RAMP).convert(mode)
-    picture = read_picture(image)
-    assert torch.equal(picture.pixels, chw(np.asarray(image.convert("RGB"))))
-    assert picture.alpha is None
-
-
-@pytest.mark.parametrize("mode", ["LA", "La", "PA", "RGBA", "RGBa"])
-def test_every_mode_with_alpha_is_composed_on_white(mode: str) -> None:
-    straight = Image.fromarray(np.dstack((RAMP, ALPHA)))
-    if mode in ("LA", "La"):
-        straight = straight.convert("LA")
-    if mode == "PA":
-        straight = Image.new("RGB", (7, 5), (10, 20, 30))
-        straight.putalpha(Image.fromarray(ALPHA))
-        image = Image.new("PA", (7, 5))
-        image.putpalette([10, 20, 30] * 256)
-        image.putalpha(Image.fromarray(ALPHA))
-    else:
-        image = straight.convert(mode)
-    pixels, alpha = read_picture(image)
-    color, opacity = np.asarray(straight.convert("RGBA"))[..., :3], ALPHA[..., None] / 255.0
-    expected = chw(color * opacity + 255 * (1 - opacity))
-    # Premultiplied modes lose bits of the color where alpha is small, but not of its product.
-    tolerance = 1.01 / 255 if mode in ("La", "RGBa") else 1e-6
-    torch.testing.assert_close(pixels, expected, rtol=0, atol=tolerance)
-    assert alpha is not None
-    assert torch.equal(alpha, chw(ALPHA[..., None]))
 
 
 def test_transparent_palette_entry_becomes_white(tmp_path: Path) -> None:
@@ -104,17 +63,6 @@ def test_transparent_palette_entry_becomes_white(tmp_path: Path) -> None:
         shown = [0, 0, 1] if key == 0 else [1, 0, 0]
         assert pixels[0, :, 0, 1 - key].tolist() == shown
         assert pixels[0, :, 0, key].tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L", "I"])
-def test_16_bit_gray_is_read_in_full_precision(mode: str) -> None:
-    values = [0, 1, 255, 256, 257, 32768, 65534, 65535]
-    image = Image.new(mode, (8, 1))
-    for x, value in enumerate(values):
-        image.putpixel((x, 0), value)
-    pixels = read_picture(image).pixels
-    for channel in pixels[0, :, 0]:
-        assert torch.equal(channel, torch.tensor(values, dtype=torch.float32) / 65535)
 
 
 def test_image_of_the_caller_is_not_changed() -> None:
@@ -157,10 +105,7 @@ def test_orientation_is_applied_beside_an_invalid_tag(tmp_path: Path) -> None:
 def test_exif_that_raises_is_reported_and_ignored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(self: Image.Image) -> None:
-        raise struct.error("odd")
-
-    monkeypatch.setattr(Image.Image, "getexif", broken)
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: struct.unpack(">I", b"odd"))
     assert torch.equal(read_picture(Image.fromarray(RAMP), name="style").pixels, chw(RAMP))
     assert "`style` has unreadable EXIF data" in caplog.text
 
@@ -241,23 +186,25 @@ def failure(path: Path, error: type[Exception] = ValueError) -> str:
     return message
 
 
-def test_path_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "empty.jpg").touch()
-    (tmp_path / "x.jpg").write_text("<html>404</html>")
-    for name, error, words in (
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
         ("missing.jpg", FileNotFoundError, "does not exist. Check the spelling"),
         ("x.jpg/y.jpg", FileNotFoundError, "does not exist. Check the spelling"),
         (".", IsADirectoryError, "is a folder. Name one picture in it."),
         ("empty.jpg", ValueError, "is empty (0 bytes). Save or copy the picture again."),
         ("x.jpg", ValueError, "is not a picture that Pillow can read. Save it as PNG or JPEG"),
-    ):
-        assert words in failure(tmp_path / name, error)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
-def test_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.png")
-    assert "is not a regular file" in failure(tmp_path / "a.png")
+        ("pipe.png", ValueError, "is not a regular file"),
+    ],
+)
+def test_path_that_is_not_a_picture_is_refused(
+    tmp_path: Path, name: str, error: type[Exception], words: str
+) -> None:
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "x.jpg").write_text("<html>404</html>")
+    if name == "pipe.png":
+        os.mkfifo(tmp_path / name)
+    assert words in failure(tmp_path / name, error)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
@@ -277,41 +224,25 @@ def test_shape_of_a_file_is_read_from_its_header(tmp_path: Path) -> None:
     path.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
         picture_shape(path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        picture_shape(tmp_path / "missing.png")
 
 
-@pytest.mark.parametrize("error", [EOFError, IndexError, OverflowError, SyntaxError, zlib.error])
+@pytest.mark.parametrize("error", [EOFError, SyntaxError, zlib.error])
 def test_any_error_of_a_decoder_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     Image.fromarray(RAMP).save(tmp_path / "x.png")
-
-    def broken(self: Image.Image) -> None:
-        raise error("odd")
-
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", broken)
+    load = "PIL.PngImagePlugin.PngImageFile.load"
+    monkeypatch.setattr(load, lambda self: (_ for _ in ()).throw(error("odd")))
     assert f"is truncated or corrupt ({error.__name__}: odd)" in failure(tmp_path / "x.png")
-
-
-@pytest.mark.parametrize(("side", "pixels"), [(30000, 900000000), (10000, 100000000)])
-def test_decompression_bomb_is_refused_from_its_header(
-    tmp_path: Path, side: int, pixels: int
-) -> None:
-    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    body = png_chunk(b"IDAT", zlib.compress(b"")) + png_chunk(b"IEND", b"")
-    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
-    message = failure(tmp_path / "x.png")
-    assert "is too large to be trusted" in message
-    assert f"{pixels} pixels" in message
-    assert f"raise PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS})" in message
 
 
 def test_limit_on_pixels_is_that_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(RAMP).save(tmp_path / "x.png")
     image = Image.open(tmp_path / "x.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
-    assert "35 pixels" in failure(tmp_path / "x.png")
+    message = failure(tmp_path / "x.png")
+    assert "is too large to be trusted" in message and "35 pixels" in message
+    assert "raise PIL.Image.MAX_IMAGE_PIXELS (now 34)" in message
     with image, pytest.raises(ValueError, match=r"`source` is too large to be trusted \(7 x 5 pix"):
         read_picture(image)
     for limit in (35, None):

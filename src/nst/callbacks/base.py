@@ -38,13 +38,13 @@ class RunState:
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     """Losses by name, weighted and detached, as last evaluated in this step; a batch's mean."""
     stop_reason: str | None = None
-    """Reason why the run ends; None while it continues."""
+    """Reason why the run ends (after an error, `"failed: "` and its name); None before."""
     plan: Sequence[tuple[int, int]] = ()
-    """Longer side in pixels and number of steps of each scale, coarse to fine. A scale that ended
-    early has the number of steps it took."""
+    """Longer side in pixels and number of steps (taken, if it ended early) of each scale, coarse
+    to fine."""
     snapshot: Callable[[], dict[str, Any]] = field(default=_no_snapshot, repr=False)
-    """Returns all that is needed to resume the run from here, for `Checkpoint`: plain values, and
-    tensors that the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
+    """Returns what is needed to resume the run, for `Checkpoint`: plain values, and tensors that
+    the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
 
     @property
     def loss(self) -> float:
@@ -53,22 +53,20 @@ class RunState:
 
     @property
     def progress(self) -> float:
-        """Completed share of the run's work, from 0 to 1.
+        """Completed share of the run's work, from 0 to 1; the work of a step is its pixels.
 
-        The work of a step is its number of pixels: one at 512 costs as much as four at 256. The
-        share never falls. It ends at 1, or where the run was stopped.
+        The share never falls. It ends at 1, or where the run was stopped.
 
         Examples:
             >>> def show(state):
             ...     print(f"{state.progress:.0%}")
             >>> # transfer.run(content, style, callbacks=show)
         """
-        done, total, steps_left = 0, 0, self.step
+        done, total, steps = 0, 0, self.step
         for size, num_steps in self.plan or [(1, self.num_steps)]:
-            taken = min(steps_left, num_steps)
-            steps_left -= taken
-            done += size**2 * taken
+            done += size**2 * min(steps, num_steps)
             total += size**2 * num_steps
+            steps = max(0, steps - num_steps)
         return done / total if total else 1.0
 
     def stop(self, reason: str) -> None:
@@ -79,9 +77,8 @@ class RunState:
 class Callback:
     """Base class of callbacks. Override any method; return values of `on_...` are ignored.
 
-    `on_end` is called whenever `on_start` was, also after an error or Ctrl-C. A callback that
-    depends on earlier steps may override `state_dict` and `on_resume`, so that it continues with a
-    run that `StyleTransfer.resume` resumes.
+    `on_end` is called whenever `on_start` was, also after an error or Ctrl-C. Override `state_dict`
+    and `on_resume` if `StyleTransfer.resume` has to restore what depends on earlier steps.
 
     Examples:
         >>> class StopAtLoss(Callback):
@@ -93,10 +90,9 @@ class Callback:
     """
 
     called_last: ClassVar[bool] = False
-    """Whether it is called after the callbacks that have this False, in any order of the list."""
+    """Whether it is called after those that have this False, wherever it is in the list."""
     sees_image: ClassVar[bool] = True
-    """Whether `on_step` uses `RunState.image`. If several processes share a picture and no callback
-    uses it, it is not gathered after each step."""
+    """Whether `on_step` uses `RunState.image`. If none does, several processes do not gather it."""
 
     def on_start(self, state: RunState) -> None:
         """Called once before any work, with the initial picture; raise here to refuse the run."""
@@ -105,21 +101,16 @@ class Callback:
         """Called after each optimizer step."""
 
     def on_end(self, state: RunState) -> None:
-        """Called once when the run has ended, with the result and `stop_reason`.
-
-        After an error, these are the best picture so far and `"failed: "` with the error's name.
-        """
+        """Called once at the end, also of a failed run, with the result (best picture so far)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the plain values and tensors that `on_resume` needs; by default, none."""
         return {}
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Called instead of `on_start` when a run is resumed; by default, calls `on_start`.
+        """Called instead of `on_start` to resume a run at `state`, by default with `on_start`.
 
-        Args:
-            state: The state after the step of the checkpoint.
-            kept: Return value of `state_dict` at that step; empty if the run had no such callback.
+        `kept` is what `state_dict` returned there; empty if the run had no such callback.
         """
         self.on_start(state)
 
@@ -129,6 +120,11 @@ CallbackLike: TypeAlias = Callback | Callable[[RunState], object]
 
 class _FunctionCallback(Callback):
     def __init__(self, function: Callable[[RunState], object]) -> None:
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(
+                f"`callbacks` has {function!r}; each must be a Callback (an instance) or a "
+                "function that takes the state."
+            )
         self.function = function
 
     def on_step(self, state: RunState) -> None:
@@ -137,20 +133,8 @@ class _FunctionCallback(Callback):
 
 def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike]) -> list[Callback]:
     """Convert callbacks and functions, one or several, to a list; a function becomes `on_step`."""
-    if not isinstance(callbacks, Iterable):
-        callbacks = [callbacks]
-    return [_as_callback(callback) for callback in callbacks]
-
-
-def _as_callback(callback: CallbackLike) -> Callback:
-    if isinstance(callback, Callback):
-        return callback
-    if isinstance(callback, type) or not callable(callback):
-        raise TypeError(
-            f"`callbacks` has {callback!r}; each must be a Callback (an instance) or a function "
-            "that takes the state."
-        )
-    return _FunctionCallback(callback)
+    listed = callbacks if isinstance(callbacks, Iterable) else [callbacks]
+    return [each if isinstance(each, Callback) else _FunctionCallback(each) for each in listed]
 
 
 @contextmanager

@@ -13,14 +13,12 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping(Callback):
-    """Stops the run when the loss no longer falls.
+    """Stops the run when the best loss has not improved within the last `patience` steps.
 
-    The loss may rise temporarily: the run stops if the best loss has not improved within the last
-    `patience` steps. Only the finest scale is stopped: coarse ones are cheap, and a plateau there
-    does not predict one on the finest.
+    Only the finest scale is stopped: a plateau on a coarse one, which is cheap, predicts nothing.
 
     Args:
-        patience: Number of steps without improvement after which to stop; at least 1.
+        patience: Number of steps, at least 1.
         min_improvement: Smallest drop that counts, relative to the best loss so far.
 
     Raises:
@@ -40,20 +38,19 @@ class EarlyStopping(Callback):
 
     def on_start(self, state: RunState) -> None:
         """Forget the losses of earlier runs."""
-        self._best, self._waited = math.inf, 0
+        self._best, self._waited = math.inf, 0  # number of steps since the best loss
 
     def on_step(self, state: RunState) -> None:
         """Stop the run on a plateau."""
         if state.scale < state.num_scales - 1:
             return
-        loss = state.loss
-        # With an infinite best loss, the difference below would be NaN.
-        first = not math.isfinite(self._best)
-        if first or loss < self._best - self.min_improvement * abs(self._best):
+        loss, drop = state.loss, self.min_improvement * abs(self._best)
+        # With an infinite best loss, the difference would be NaN.
+        if not math.isfinite(self._best) or loss < self._best - drop:
             self._best, self._waited = loss, 0
         else:
             self._waited += 1
-            self._stop_if_due(state)
+        self._stop_if_due(state)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best loss so far and the number of steps since then."""

@@ -31,7 +31,6 @@ from nst.images import side_by_side, to_pil
 
 __all__ = ["LivePage"]
 
-_MAX_PORT = 65535
 _MAX_SIDE = 2048  # larger than most windows, and within the 65535 pixels of a JPEG
 _MAX_POINTS = 200  # of a curve
 _CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
@@ -42,10 +41,9 @@ logger = logging.getLogger("nst")
 class LivePage(Callback):
     """Shows the evolving picture and the losses on a page in the browser.
 
-    By default, only this machine can see the page. To see the page of a remote HOST at
-    http://127.0.0.1:8765/, run `ssh -L 8765:127.0.0.1:8765 HOST`. Browsers get the last state and
-    do not slow down the run. The result stays until `close` is called or the process ends. A batch
-    is shown side by side.
+    By default, only this machine can see the page. To see that of a remote HOST at
+    http://127.0.0.1:8765/, run `ssh -L 8765:127.0.0.1:8765 HOST`. Browsers do not slow down the
+    run. The result stays until `close` or the end of the process. A batch is shown side by side.
 
     Args:
         port: Port of the page; 0 for any free port.
@@ -67,8 +65,8 @@ class LivePage(Callback):
 
     def __init__(self, port: int = 8765, *, host: str = "127.0.0.1", every: int = 5) -> None:
         self.port, self.every = at_least("port", port, 0), at_least("every", every, 1)
-        if self.port > _MAX_PORT:
-            raise ValueError(f"`port` is {port}; it must be at most {_MAX_PORT}.")
+        if self.port > 65535:
+            raise ValueError(f"`port` is {port}; it must be at most 65535.")
         if not host:  # an empty one would listen on all addresses
             raise ValueError("`host` is empty. Name an address, such as '127.0.0.1'.")
         self.host = host
@@ -88,8 +86,10 @@ class LivePage(Callback):
         if self._server is None:
             self._server = _Server(self.host, self.port)
             self._curves: dict[str, list[float]] = {}
-            self._picture, self._picture_state = b"", {"picture": "", "alt": "No picture yet."}
-            self._show(None)
+            self._picture = b""
+            self._shown: dict[str, Any] = {"title": "nst", "html": "<p>No run has started.</p>"}
+            self._shown |= {"picture": "", "alt": "No picture yet."}
+            self._publish(self._server)
             logger.info("the run is shown at %s", self.url)
         return self
 
@@ -121,32 +121,31 @@ class LivePage(Callback):
         """Show the result, and why the run ended."""
         self._show(state, draw=True)
 
-    def _show(self, state: RunState | None, *, draw: bool = False) -> None:
+    def _show(self, state: RunState, *, draw: bool) -> None:
         server = self._server
         if server is None:  # the page was closed during the run
             return
-        if state is not None and draw:
-            self._encode(state)
-        shown = {**_describe(state, self._curves), **self._picture_state}
-        # Some readers take JSON for HTML. Without a "<", it has no elements.
-        as_json = json.dumps(shown).replace("<", "\\u003c")
-        pages = {
-            "/": ("text/html; charset=utf-8", _render(shown)),
-            "/state.json": ("application/json", as_json.encode()),
-        }
-        if self._picture:
-            pages["/picture.jpg"] = ("image/jpeg", self._picture)
-        server.pages = pages  # all at once, so that no request sees a mixture
+        if draw:
+            # Encoding in the thread of the run, as other threads must not read a changing tensor.
+            picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
+            picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
+            picture.save(buffer, "jpeg", quality=90, subsampling=0)
+            self._picture = buffer.getvalue()
+            # Browsers load a picture with a new name. A counter would repeat in the next process.
+            self._shown["picture"] = str(time.time_ns())
+            self._shown["alt"] = f"The picture after step {state.step} of {state.num_steps}."
+        self._shown |= _describe(state, self._curves)
+        self._publish(server)
 
-    def _encode(self, state: RunState) -> None:
-        # Encoding in the thread of the run, as other threads must not read a changing tensor.
-        picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
-        picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-        picture.save(buffer, "jpeg", quality=90, subsampling=0)
-        self._picture = buffer.getvalue()
-        # Browsers load a picture with a new name. A counter would repeat in the next process.
-        alt = f"The picture after step {state.step} of {state.num_steps}."
-        self._picture_state = {"picture": str(time.time_ns()), "alt": alt}
+    def _publish(self, server: _Server) -> None:
+        # Some readers take JSON for HTML. Without a "<", it has no elements.
+        as_json = json.dumps(self._shown).replace("<", "\\u003c")
+        pages = {
+            "/": ("text/html; charset=utf-8", _render(self._shown)),
+            "/state.json": ("application/json", as_json.encode()),
+            "/picture.jpg": ("image/jpeg", self._picture),
+        }
+        server.pages = pages  # all at once, so that no request sees a mixture
 
 
 @cache
@@ -160,24 +159,17 @@ def _template() -> Template:
 
 def _render(shown: Mapping[str, Any]) -> bytes:
     # Relative addresses also work behind a proxy with another path.
-    picture = shown["picture"]
-    page = _template().substitute(
-        title=html.escape(shown["title"]),
-        alt=html.escape(shown["alt"]),
-        source=f'src="picture.jpg?{picture}" data-shown="{picture}"' if picture else "hidden",
-        state=shown["html"],
-    )
+    name = shown["picture"]
+    source = f'src="picture.jpg?{name}" data-shown="{name}"' if name else "hidden"
+    page = _template().substitute(shown, source=source)
     return page.encode(errors="replace")  # a reason can hold any characters
 
 
-def _describe(state: RunState | None, curves: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Return the state of a run as JSON values and as HTML."""
-    if state is None:
-        return {"title": "nst", "html": "<p>No run has started.</p>"}
-    height, width = state.image.shape[-2:]
+    (height, width), reason = state.image.shape[-2:], state.stop_reason
     last = {name: values[-1] for name, values in curves.items()}
-    reason = state.stop_reason
-    ended = "" if reason is None else f"<p><strong>Ended:</strong> {html.escape(reason)}</p>"
+    ended = f"<p><strong>Ended:</strong> {html.escape(reason)}</p>" if reason else ""
     return {
         "step": state.step,
         "num_steps": state.num_steps,
@@ -224,12 +216,10 @@ def _curve(name: str, values: Sequence[float]) -> str:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Serves `pages`, content type and content by path, in threads of its own.
+    """Serves `pages`, content type and content by path, in threads of its own."""
 
-    Unlike HTTPServer, a TCPServer does not look up the name of the host, which can take seconds.
-    """
-
-    # On Windows, this would let two servers share a port.
+    # An HTTPServer would look up the name of the host, which can take seconds.
+    # On Windows, reuse would let two servers share a port.
     allow_reuse_address = os.name == "posix"
 
     def __init__(self, host: str, port: int) -> None:
@@ -269,15 +259,13 @@ class _Server(socketserver.ThreadingTCPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         # The base class does not record its daemon threads, so `close` could not end them.
         arguments = (request, client_address)
-        thread = threading.Thread(target=self._answer, args=arguments, daemon=True)
+        thread = threading.Thread(target=self.process_request_thread, args=arguments, daemon=True)
         self._connections[thread] = request
         thread.start()
 
-    def _answer(self, request: Any, client_address: Any) -> None:
-        try:
-            self.process_request_thread(request, client_address)
-        finally:
-            del self._connections[threading.current_thread()]
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self._connections.pop(threading.current_thread(), None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         logger.debug("the page could not be sent", exc_info=True)  # browsers hang up at any time
@@ -289,20 +277,15 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "nst", ""
 
     def do_GET(self) -> None:
-        page = self.server.pages.get(self.path.partition("?")[0])
-        if page is None:
+        content_type, content = self.server.pages.get(self.path.partition("?")[0], ("", b""))
+        if not content:
             self.send_error(404)
             return
-        content_type, content = page
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        # Other methods are answered like unknown paths.
-        super().send_error(404 if code == 501 else code, None if code == 501 else message, explain)
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")

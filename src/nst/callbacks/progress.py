@@ -17,8 +17,8 @@ __all__ = ["ProgressBar"]
 class ProgressBar(Callback):
     """Shows the completed share of the work, the steps, the loss and the time left.
 
-    The estimate of the time left accounts for the cost of each scale. With tqdm (extra `progress`),
-    the bar also works in notebooks; without it, it is one line on standard error.
+    With tqdm (extra `progress`), the bar also works in notebooks; without it, it is one line on
+    standard error.
 
     Examples:
         >>> bar = ProgressBar()
@@ -60,12 +60,12 @@ class ProgressBar(Callback):
 
     def _show(self, state: RunState) -> None:
         progress, (height, width) = state.progress, state.image.shape[-2:]
-        parts = [f"{state.step}/{state.num_steps} steps", f"loss={state.loss:.4g}"]
+        left = ""
         if state.stop_reason is None:
             elapsed = monotonic() - self._start_time
-            left = elapsed * (1 - progress) / (progress - self._start_progress)
-            parts.insert(1, f"{duration(left)} left")
-        text = ", ".join(parts)
+            seconds = elapsed * (1 - progress) / (progress - self._start_progress)
+            left = f", {duration(seconds)} left"
+        text = f"{state.step}/{state.num_steps} steps{left}, loss={state.loss:.4g}"
         if self._bar is None:
             # Padding overwrites a longer line.
             sys.stderr.write(f"\r{f'{width}x{height}: {progress:.0%}, {text}':<79}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 from PIL import Image
 
@@ -18,11 +19,11 @@ __all__ = ["SaveImages"]
 class SaveImages(Callback):
     """Saves the picture every few steps, as files in a folder or as one animation.
 
-    A path that ends in `.gif` or `.webp` becomes an animation; any other is a folder for
-    `step-0050.png` and so on, created if necessary. A batch is saved side by side.
+    A batch is saved side by side.
 
     Args:
-        path: Path of the folder or the animation.
+        path: Path of an animation, which ends in `.gif` or `.webp`, or of a folder for
+            `step-0050.png` and so on, created if necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
         frame_ms: Duration of each frame of the animation in milliseconds.
 
@@ -57,17 +58,13 @@ class SaveImages(Callback):
             check_output(self.path)
             self._save(state)
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise NotADirectoryError(
-                f"`path` is {str(self.path)!r}, which is a file. Name a folder, or an "
-                "animation that ends in .gif or .webp."
-            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise type(error)(
+            kind = NotADirectoryError if isinstance(error, FileExistsError) else type(error)
+            raise kind(
                 f"`path` is {str(self.path)!r}, a folder that cannot be created "
-                f"({error.strerror}). Choose another."
+                f"({error.strerror}). Name another, or an animation that ends in .gif or .webp."
             ) from error
         check_output(self.path / "step.png")
 
@@ -93,15 +90,9 @@ class SaveImages(Callback):
     def _write_animation(self) -> None:
         size = self._frames[-1].size  # frames of coarse scales are enlarged
         first, *others = [frame.resize(size, Image.Resampling.BICUBIC) for frame in self._frames]
+        options: dict[str, Any] = {"duration": self.frame_ms, "loop": 0}
+        options["quality"] = 95  # for WebP, as for single pictures
         buffer = io.BytesIO()
-        first.save(
-            buffer,
-            format=self.path.suffix[1:],
-            save_all=True,
-            append_images=others,
-            duration=self.frame_ms,
-            loop=0,
-            quality=95,  # for WebP, as for single pictures
-        )
+        first.save(buffer, self.path.suffix[1:], save_all=True, append_images=others, **options)
         write_whole(self.path, buffer.getbuffer())
         self._frames = []

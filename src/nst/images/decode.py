@@ -1,11 +1,8 @@
-"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1].
-
-Transparent parts are composed on white, as an image viewer would. Input that cannot be read
-faithfully is refused, with the reason and a remedy.
-"""
+"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1]."""
 
 import math
 import os
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,11 +26,9 @@ STRIP = 256
 
 
 class Picture(NamedTuple):
-    """An image as it appears on white, and the opacity of its source.
+    """An image as it appears on white, (N, 3, H, W), sRGB in [0, 1], and the alpha of its source.
 
-    Attributes:
-        pixels: (N, 3, H, W), sRGB in [0, 1], transparent parts composed on white.
-        alpha: (N, 1, H, W) in [0, 1], or None if the source is opaque.
+    The alpha is (N, 1, H, W) in [0, 1], or None if the source is opaque.
 
     Examples:
         >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
@@ -63,9 +58,7 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
 
 
 def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
-    """Read an image from a file, a PIL image, an array or a tensor.
-
-    The result is a copy, detached from autograd.
+    """Read an image from a file, a PIL image, an array or a tensor, as a copy without a graph.
 
     Args:
         source: A path (its first frame) or a PIL image (its current frame), read upright (EXIF) and
@@ -75,8 +68,8 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
         name: Name of the caller's argument, for error messages.
 
     Returns:
-        Pixels (N, 3, H, W) and, unless all are opaque, alpha (N, 1, H, W), on the device of a
-        tensor; `float64` for a `float64` tensor, else `float32`.
+        Pixels and, unless all are opaque, alpha, on the device of a tensor; `float64` for a
+        `float64` tensor, else `float32`.
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.
@@ -90,30 +83,23 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
         >>> tuple(pixels.shape), pixels.max().item(), alpha
         ((1, 3, 2, 4), 1.0, None)
     """
+    what = f"`{name}`"
+    if isinstance(source, str | os.PathLike):
+        source = check_input(source, name=name)
+        what = f"{what} is {str(source)!r}, which"
     try:
-        return _read(source, name)
+        if isinstance(source, Tensor):
+            return _from_tensor(source, what)
+        if isinstance(source, Path | Image.Image):
+            source = image_array(source, what)
+        if isinstance(source, np.ndarray):
+            return _from_array(source, what)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not is_exhausted(error):
             raise
-        of_path = isinstance(source, str | os.PathLike)
-        what = f"`{name}` is {str(source)!r}, which" if of_path else f"`{name}`"
         raise MemoryError(
             f"{what} does not fit into the memory that is free. Use a smaller picture."
         ) from error
-
-
-def _read(source: ImageLike, name: str) -> Picture:
-    what = f"`{name}`"
-    if isinstance(source, Tensor):
-        return _from_tensor(source, what)
-    if isinstance(source, np.ndarray):
-        return _from_array(source, what)
-    if isinstance(source, Image.Image):
-        return _from_array(image_array(source, what), what)
-    if isinstance(source, str | os.PathLike):
-        path = check_input(source, name=name)
-        what = f"{what} is {str(path)!r}, which"
-        return _from_array(image_array(path, what), what)
     raise TypeError(
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
         "a PIL image, a numpy array or a torch tensor. Use PIL.Image.open for open files and bytes."
@@ -138,18 +124,15 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
             "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255."
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
-        hint = "Pass one picture at a time."
-        if array.ndim == 3:
-            hint = "Call array.transpose(1, 2, 0) if the channels come first."
+        first = "Call array.transpose(1, 2, 0) if the channels come first."
+        hint = first if array.ndim == 3 else "Pass one picture at a time."
         raise ValueError(
             f"{what} has shape {array.shape}, but must be (H, W) or (H, W, C), C from 1 to 4. "
             f"{hint}"
         )
-    values = torch.from_numpy(np.array(array, dtype=native, order="C"))
+    values = torch.from_numpy(np.array(np.atleast_3d(array), dtype=native, order="C"))
     if native.kind == "f":
         values = values.to(torch.float32)
-    if values.ndim == 2:
-        values = values[..., None]
     return _compose(values.permute(2, 0, 1)[None], what)
 
 

@@ -16,35 +16,31 @@ __all__ = ["read_record", "record_options"]
 
 logger = logging.getLogger("nst")
 
-_MAX_EXIF_BYTES = {"JPEG": 65_533, "PNG": None, "TIFF": None, "WEBP": None}
+_EXIF_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
+_MAX_JPEG_EXIF = 65_533  # bytes
 _KEY, _VERSION = "nst record", 1
 
 
 def record_options(record: Mapping[str, Any], path: Path, format_name: str) -> dict[str, Any]:
     """Return the options with which Pillow writes a record; none if the format cannot hold it."""
-    if format_name not in _MAX_EXIF_BYTES:
+    if format_name not in _EXIF_FORMATS:
         return {}
-    exif, limit = Image.Exif(), _MAX_EXIF_BYTES[format_name]
+    exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
     length = len(exif.tobytes())
-    if limit is None or length <= limit:
-        return {"exif": exif}
-    # No reason to lose a picture that may have taken an hour; `settings` still has the record.
-    logger.warning(
-        "the record of %r is left out: it has %d bytes, and this format can hold %d; save as .png "
-        "to keep it",
-        str(path),
-        length,
-        limit,
-    )
-    return {}
+    if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
+        # An error would lose a picture that may have taken an hour; `settings` has the record.
+        message = (
+            "the record of %r is left out: it has %d bytes, and this format can hold %d; "
+            "save as .png to keep it"
+        )
+        logger.warning(message, str(path), length, _MAX_JPEG_EXIF)
+        return {}
+    return {"exif": exif}
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return the settings of a run that `StyleTransferResult.save` wrote into an image.
-
-    Args:
-        path: Path of the image.
 
     Raises:
         OSError: The file does not exist or cannot be read.

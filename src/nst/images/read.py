@@ -1,8 +1,4 @@
-"""Decode files and PIL images to arrays, as an image viewer would show them.
-
-EXIF rotation and color profiles are applied. An image that Pillow cannot decode faithfully is
-refused, with the reason and a remedy.
-"""
+"""Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow gets wrong."""
 
 import io
 import logging
@@ -11,21 +7,14 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import (
-    ExifTags,
-    Image,
-    ImageCms,
-    PngImagePlugin,
-    TiffImagePlugin,
-    TiffTags,
-    UnidentifiedImageError,
-)
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import TiffImagePlugin as tiff
 
 from nst._utils.checks import file_path
 
@@ -47,8 +36,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# `warnings.catch_warnings` changes the whole process: if two threads entered it at once, all
-# later warnings could stay silenced.
+# `warnings.catch_warnings` changes the whole process: two threads at once could silence it forever.
 _warnings_lock = threading.Lock()
 
 
@@ -56,29 +44,34 @@ class _Unsupported(Exception):
     """The second half of a message about an image: the problem and its remedy."""
 
 
-def image_array(image: Path | Image.Image, what: str) -> npt.NDArray[Any]:
+def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
     """Decode a file or a PIL image, upright and in sRGB; `what` begins sentences about it.
 
-    Returns:
-        (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
+    The result is (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
     """
-    with decoding(what):
-        if isinstance(image, Path):
-            with Image.open(image) as opened:
-                return _decode(opened, what)
+    with (
+        decoding(what),
+        Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
+    ):
         # Pillow checks this when it opens a file, but may only have warned the caller.
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
-        return _decode(image, what)
+        _check_format(image)
+        upright = _load_upright(image, what)
+        if upright.mode not in _MODES:
+            raise _Unsupported(
+                f"has the PIL mode {upright.mode!r}, which is not supported. "
+                "Convert it first, e.g. with image.convert('RGB')."
+            )
+        wide = upright.mode in _WIDE_MODES
+        return _wide_array(upright, what) if wide else _srgb_array(upright, what)
 
 
 def check_input(path: str | os.PathLike[str], *, name: str) -> Path:
     """Return a path after checking, without reading it, that it is a regular, non-empty file.
 
-    Args:
-        path: Path of an image.
-        name: Name of the caller's argument, for error messages.
+    Error messages call it `name`.
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.
@@ -135,32 +128,19 @@ def decoding(what: str) -> Iterator[None]:
         ) from err
 
 
-def _decode(image: Image.Image, what: str) -> npt.NDArray[Any]:
-    _check_format(image)
-    upright = _load_upright(image, what)
-    if upright.mode not in _MODES:
-        raise _Unsupported(
-            f"has the PIL mode {upright.mode!r}, which is not supported. "
-            "Convert it first, e.g. with image.convert('RGB')."
-        )
-    wide = upright.mode in _WIDE_MODES
-    return _wide_array(upright, what) if wide else _srgb_array(upright, what)
-
-
 def _check_format(image: Image.Image) -> None:
     """Refuse formats that Pillow opens but decodes to different values."""
     problem = None
-    if image.format in ("EPS", "WMF"):
-        # Pillow would run an external program on an untrusted file.
+    if image.format in ("EPS", "WMF"):  # Pillow would run it on an untrusted file
         problem = "is a vector drawing that only an external program can render"
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        tags = {TiffTags.lookup(tag).name: value for tag, value in image.tag_v2.items()}
-        bits = tags.get("BitsPerSample", (1,))
-        planar = (tags.get("PlanarConfiguration"), tags.get("Compression", 1)) == (2, 1)
+    elif isinstance(image, tiff.TiffImageFile):
+        tags = image.tag_v2
+        bits = tags.get(tiff.BITSPERSAMPLE, (1,))
+        planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2 and tags.get(tiff.COMPRESSION, 1) == 1
         # Pillow itself writes 32-bit files as signed.
-        if 2 in np.atleast_1d(tags.get("SampleFormat", 1)) and max(bits) <= 16:
+        if 2 in np.atleast_1d(tags.get(tiff.SAMPLEFORMAT, 1)) and max(bits) <= 16:
             problem = "is a TIFF of signed numbers, whose white level is unknown"
-        elif image.mode in _WIDE_MODES and tags.get("PhotometricInterpretation") == 0:
+        elif image.mode in _WIDE_MODES and tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:
             problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
         elif 16 in bits and len(bits) > 1 and planar:
             problem = "is a TIFF of planar 16-bit channels, which Pillow would mix up"

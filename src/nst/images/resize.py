@@ -13,11 +13,9 @@ __all__ = ["fit", "resize", "side_by_side"]
 
 
 def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Return the height and width of an image whose longer side is reduced to `size`.
+    """Return height and width in pixels of an image whose longer side is reduced to `size`.
 
-    Args:
-        shape: Height and width in pixels, at least 1 each.
-        size: Longest side in pixels, an integer of at least 1. A smaller image is not enlarged.
+    A smaller image is not enlarged. All sizes are integers of at least 1.
 
     Examples:
         >>> fit((300, 400), 200), fit((30, 40), 200)
@@ -53,8 +51,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         )
     if not image.is_floating_point():
         raise TypeError(
-            f"`image` has dtype {image.dtype}, but must be floating in [0, 1]. Use load_image, or "
-            "divide by 255."
+            f"`image` has dtype {image.dtype}, but must be floating in [0, 1]. Divide by 255?"
         )
     height, width = image.shape[-2:]
     if isinstance(size, tuple) and len(size) == 2:

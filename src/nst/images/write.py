@@ -21,17 +21,13 @@ __all__ = ["check_output", "save_image", "to_pil"]
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
-_SAVE_OPTIONS: dict[str, dict[str, int]] = {
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-}
+_SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 
 
 def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     """Convert an image to 8 bits in mode RGB, or with `alpha` in mode RGBA.
 
-    The white under transparent parts is removed: composed on white, the result looks like `image`;
-    on any other background it has no white fringe.
+    With `alpha`, the white that `image` was composed on is removed, so there is no white fringe.
 
     Args:
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
@@ -73,10 +69,10 @@ def save_image(
     The file holds no metadata except the record.
 
     Args:
-        image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
+        image: As in `to_pil`.
         path: Path of the file; an existing one is replaced. JPEG files have quality 95 and full
             color resolution.
-        alpha: (1, H, W) or (1, 1, H, W), saved by formats that have alpha (PNG, WebP, TIFF, ...).
+        alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
         record: How the picture was made, saved by formats that have EXIF (PNG, WebP, TIFF; JPEG up
             to 64 kB), for `read_record`. Values that JSON lacks are saved as text, absolute paths
             without their folders.
@@ -111,9 +107,7 @@ def save_image(
 def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
     """Return a path after checking that a picture can be saved there, before the work starts.
 
-    Args:
-        path: Path of the file to be written.
-        name: Name of the caller's argument, for error messages.
+    Error messages call it `name`.
 
     Raises:
         OSError: The folder does not exist, the path is a folder, or it is not writable.
@@ -126,9 +120,8 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
     """
     path = file_path(name, path)
     known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
-    format_name = known.get(path.suffix.lower())
-    supported = format_name in Image.SAVE and format_name in _ALPHA_FORMATS | _OPAQUE_FORMATS
-    if not supported and not path.is_dir():
+    supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
+    if known.get(path.suffix.lower()) not in supported and not path.is_dir():
         found = f"suffix {path.suffix!r} names no known picture format"
         raise ValueError(
             f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
@@ -140,9 +133,8 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
 def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
     """Return (channels, H, W), clamped, on the CPU."""
     if not isinstance(image, Tensor):
-        raise TypeError(
-            f"`{name}` is a {type(image).__name__}, but must be a tensor. Use load_image."
-        )
+        kind = type(image).__name__
+        raise TypeError(f"`{name}` is a {kind}, but must be a tensor. Use load_image.")
     shape = tuple(image.shape)
     if not image.is_floating_point():
         raise TypeError(f"`{name}` has dtype {image.dtype}, but must be floating in [0, 1].")
