@@ -187,10 +187,7 @@ class LayerLoss(Loss):
 
 
 class StorableLoss(LayerLoss):
-    """A loss whose target can be stored in a file: it blends summaries of the styles.
-
-    A summary is linear in the weights of positions.
-    """
+    """Blends summaries of styles, linear in the weights of positions, which a file can store."""
 
     reference = "style"
 
@@ -259,10 +256,7 @@ class StorableLoss(LayerLoss):
 
 
 class FeatureLoss(LayerLoss):
-    """Compares features with those of the references, which cannot be averaged.
-
-    The loss against several styles is the blend of the losses against each.
-    """
+    """Compares features with those of each reference, and blends the losses."""
 
     @override
     @torch.no_grad()

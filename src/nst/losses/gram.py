@@ -27,7 +27,7 @@ FLAT = 1e-3
 
 
 class UnitsStyleLoss(StatisticLoss):
-    """A statistic compared in a choice of units; subclasses define the statistic."""
+    """Compares a statistic in a choice of units."""
 
     known_units: ClassVar[tuple[str, ...]] = ("relative", "mean")
 
@@ -52,8 +52,7 @@ class UnitsStyleLoss(StatisticLoss):
 class GramStyleLoss(UnitsStyleLoss):
     r"""Transfers the style: which channels respond together, wherever they do.
 
-    With \(G = F F^\top / P\), the mean over the P positions of the outer product of the C channels
-    (`nst.functional.gram_matrix`), which does not depend on the size of the picture:
+    With \(G = F F^\top / P\) for C channels at P positions (`nst.functional.gram_matrix`):
 
     | `units` | the loss of a layer |
     |---|---|
@@ -61,13 +60,13 @@ class GramStyleLoss(UnitsStyleLoss):
     | `"mean"` | \(\lVert G - \hat G \rVert^2 / C^2\); Johnson et al. (2016), eq. 4 |
     | `"gatys"` | \(\lVert G - \hat G \rVert^2 / (4 C^2)\); Gatys et al. (2016), eq. 4 |
 
-    The paper sums over positions and divides by their number squared, which is the same for a
+    The paper divides its sums over positions by their number squared, which is the same for a
     picture and a painting of equal size.
 
     Args:
-        centered: Whether to subtract the mean first, which makes G the covariance: the loss then
-            ignores how bright the channels are. The relative divisor is at least \(10^{-6}\) of the
-            Gram matrix's, because the covariance of a flat style is rounding.
+        centered: Whether G is the covariance, which ignores how bright the channels are. The
+            relative divisor is at least \(10^{-6}\) of the Gram matrix's, because the covariance of
+            a flat style is rounding.
 
     Examples:
         >>> loss = GramStyleLoss(["relu1_1"])

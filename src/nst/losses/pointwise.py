@@ -18,14 +18,8 @@ __all__ = ["PointwiseLoss"]
 class PointwiseLoss(LayerLoss):
     """Compares features position by position with those of the content.
 
-    A subclass defines the error at a position; the base class takes the mean.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-
-    Raises:
-        ValueError: No layers, or weights that are negative, not finite or all zero.
+    A subclass defines the error at a position; the base class takes the mean. Arguments and errors
+    are those of `StatisticLoss`.
 
     Examples:
         >>> class AbsoluteLoss(PointwiseLoss):
