@@ -24,8 +24,8 @@ def covariance(gram: Tensor, mean: Tensor) -> Tensor:
 def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
     r"""Return the standard deviation of every channel, \(\sqrt{\max(m - \mu^2, 0) + \epsilon}\).
 
-    Where that is 0, so is the gradient. All are `(N, C)`. `floor`, \(\epsilon\), bounds the gradient
-    where a channel hardly varies; it must be well above the rounding of the second moment.
+    Where that is 0, so is the gradient. All are `(N, C)`. `floor`, \(\epsilon\), bounds the slope
+    of channels that hardly vary; it must be well above the rounding of the second moment.
 
     Examples:
         >>> standard_deviation(torch.tensor([[2.0]]), torch.tensor([[13.0]]), 0.0).tolist()
