@@ -38,8 +38,7 @@ References: TypeAlias = Features | Sequence[Features]
 class Loss(nn.Module, ABC):
     """Scores the features of the picture being optimized; lower is better.
 
-    Subclass it for anything that is neither a `StatisticLoss` nor a `PointwiseLoss`: `forward`
-    returns a scalar, and `capture` stores a target if the loss has one.
+    Subclass it for what is neither a `StatisticLoss` nor a `PointwiseLoss`.
 
     Args:
         weight: Factor by which the loop multiplies the loss, non-negative; `forward` leaves it out.
@@ -115,7 +114,7 @@ class LayerLoss(Loss):
         super().__init__(weight=weight)
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
-        self._names: dict[str, str | list[str]] = {}  # the buffer or buffers of a layer's target
+        self._target_names: dict[str, str | list[str]] = {}  # a layer's buffer or buffers
         self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
     @override
@@ -150,18 +149,18 @@ class LayerLoss(Loss):
         names = [f"{prefix}{i}" for i in range(len(parts_of(target)))]
         for name, part in zip(names, parts_of(target), strict=True):
             self.register_buffer(name, part.detach(), persistent=False)
-        self._names[layer] = names if isinstance(target, tuple) else names[0]
+        self._target_names[layer] = names if isinstance(target, tuple) else names[0]
         self._shapes[layer] = list(shapes)
 
     def _target(self, layer: str) -> Any:
         """Return what was stored, a tensor or a tuple of tensors."""
-        if layer not in self._names:
+        if layer not in self._target_names:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        names = self._names[layer]
-        return (
-            getattr(self, names) if isinstance(names, str) else tuple(map(self.get_buffer, names))
-        )
+        names = self._target_names[layer]
+        if isinstance(names, str):
+            return self.get_buffer(names)
+        return tuple(self.get_buffer(name) for name in names)
 
     def _feature(self, layer: str, features: Features) -> Tensor:
         if layer not in features:

@@ -24,7 +24,7 @@ _Units = Literal["relative", "mean"]
 
 
 class _SortingLoss(FeatureLoss):
-    """Compares sorted values, in a choice of units."""
+    """Compares sorted values in a choice of units."""
 
     reference = "style"
     known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
@@ -122,7 +122,7 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
 
 class _SamplingLoss(FeatureLoss):
-    """Compares pairs of positions, sampled because there would be too many."""
+    """Compares sampled positions, because there are too many pairs."""
 
     reference = "style"
 

@@ -14,7 +14,7 @@ __all__ = ["MeanStdStyleLoss", "MomentStyleLoss"]
 
 
 class _ChannelStyleLoss(UnitsStyleLoss):
-    """Compares the channels' means and another moment, which subclasses derive."""
+    """Compares the channels' means and another moment."""
 
     @override
     def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,8 @@ class StatisticLoss(StorableLoss):
     """Compares one statistic of each layer with that of the styles.
 
     A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
-    one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
-    deviation is not, and belongs in `distance`, computed from blended moments.
-    `nst.testing.check_loss` proves the law.
+    one law: **a statistic is linear in its weights**, which `nst.testing.check_loss` proves. A mean
+    is linear; a standard deviation is not and belongs in `distance`, computed from blended moments.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
