@@ -59,12 +59,15 @@ def test_the_layers_are_weighted_and_summed(kind: Callable[..., Loss]) -> None:
 
 def test_a_statistic_is_compared_by_its_mean_square_error_without_the_losss_weight() -> None:
     loss = MeanLoss("features.3", weight=100.0)  # a layer's name may have dots
-    assert loss.layer_weights == {"features.3": 1.0}
     loss.capture({"features.3": features(0)["a"]})
     value, target = (features(seed)["a"].mean((-2, -1)) for seed in (1, 0))
     expected = (value - target).square().mean()
     torch.testing.assert_close(loss({"features.3": features(1)["a"]}), expected)
+
+
+def test_layers_without_weights_share_a_weight_of_one() -> None:
     assert MeanLoss(["a", "b"]).layer_weights == {"a": 0.5, "b": 0.5}
+    assert MeanLoss("relu4_2").layer_weights == {"relu4_2": 1.0}
 
 
 @pytest.mark.parametrize(("units", "factor"), [("relative", None), ("mean", 1.0), ("gatys", 0.25)])
