@@ -58,10 +58,8 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     one of weight 0 changes nothing. For a `StatisticLoss`: **the statistic is linear in its
     weights**, which blending relies on.
 
-    The loss itself is not changed.
-
     Args:
-        loss: The loss, captured or not.
+        loss: The loss, captured or not; it is not changed.
         extractor: Network that computes the features; by default one with VGG19's layers.
 
     Raises:

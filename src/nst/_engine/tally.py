@@ -208,9 +208,12 @@ class _PointwiseTally(Tally):
 
     def _share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
         """Return what some rows have part in the loss."""
-        error, scale = self._loss.errors(layer, feature, first, height)
-        part = self._factor * self._loss.layer_weights[layer] * feature.shape[-2] / height
-        return (error.flatten(1).mean(1) * (part / scale)).mean()
+        loss, rows = self._loss, feature.shape[-2]
+        target, scale = loss._target(layer)
+        error = loss.error(feature.flatten(2), target[..., first : first + rows, :].flatten(2))
+        part = self._factor * loss.layer_weights[layer] * rows / height
+        share: Tensor = (error.flatten(1).mean(1) * (part / scale)).mean()
+        return share
 
 
 def adds_up(loss: Loss, features: Features) -> bool:

@@ -24,9 +24,8 @@ def covariance(gram: Tensor, mean: Tensor) -> Tensor:
 def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
     r"""Return the standard deviation of every channel, \(\sqrt{\max(m - \mu^2, 0) + \epsilon}\).
 
-    Where that is 0, so is the gradient. All are `(N, C)`; rounding may leave `second_moment` a
-    little below the squared mean. `floor`, \(\epsilon\), must be well above the rounding of the
-    second moment: without it, the slope of a channel that hardly varies is unbounded.
+    Where that is 0, so is the gradient. All are `(N, C)`. `floor`, \(\epsilon\), bounds the slope
+    of channels that hardly vary; it must be well above the rounding of the second moment.
 
     Examples:
         >>> standard_deviation(torch.tensor([[2.0]]), torch.tensor([[13.0]]), 0.0).tolist()
@@ -41,8 +40,7 @@ def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | floa
 def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
     r"""Return \(\Sigma + \epsilon I\), as `squared_bures` requires it.
 
-    It makes singular matrices regular: those of a channel that never responds, of more channels
-    than positions, or of features that never vary. `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be
+    It makes singular matrices `(N, C, C)` regular. `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be
     well above the rounding of the Gram matrix.
 
     Examples:
@@ -56,7 +54,7 @@ def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
 def square_root(matrix: Tensor) -> Tensor:
     r"""Return the symmetric square root of positive semidefinite matrices `(N, C, C)`.
 
-    Without gradient. Eigenvalues that rounding left below 0 are treated as 0.
+    Without gradient; eigenvalues below 0, which are rounding, are treated as 0.
 
     Examples:
         >>> square_root(torch.tensor([[[4.0, 0.0], [0.0, 9.0]]])).tolist()
@@ -73,8 +71,8 @@ def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
     $$\operatorname{tr}(\Sigma + A^2 - 2 (A \Sigma A)^{1/2}), \qquad
     \frac{\partial}{\partial \Sigma} = I - A (A \Sigma A)^{-1/2} A$$
 
-    The squared Wasserstein distance between normal distributions is this plus the squared distance
-    of their means. Computed in float64.
+    Plus the squared distance of the means, it is the squared Wasserstein distance between normal
+    distributions. Computed in float64.
 
     Args:
         covariance: Result of `regularized`, `(N, C, C)`.

@@ -30,12 +30,8 @@ def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
 def sorted_error(value: Tensor, target: Tensor) -> Tensor:
     r"""Return the squared Wasserstein distance of the values, a mean over channels, `(N,)`.
 
-    \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of sorted values, the target's interpolated to the
-    same number. Matching the target's histogram changes the values by this mean square.
-
-    Args:
-        value: `(N, C, P)`.
-        target: `(N, C, Q)` or `(1, C, Q)`, sorted along the last dimension.
+    \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of sorted values, `(N, C, P)`. The target, `(N, C, Q)`
+    or `(1, C, Q)`, is sorted along the last dimension and interpolated to P values.
 
     Examples:
         >>> value, target = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 5.0]]])
@@ -51,12 +47,9 @@ def sorted_error(value: Tensor, target: Tensor) -> Tensor:
 def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> Tensor:
     r"""Return the sliced Wasserstein distance, `(N,)`: `sorted_error` of projected features.
 
-    Heitz et al., "A Sliced Wasserstein Loss for Neural Texture Synthesis" (CVPR 2021).
-
-    Args:
-        feature: `(N, C, P)`.
-        target: Features projected on the directions and sorted, `(N, K, Q)` or `(1, K, Q)`.
-        directions: Unit vectors, `(K, C)`.
+    Of features `(N, C, P)` and directions, unit vectors `(K, C)`; the target is projected on them
+    and sorted, `(N, K, Q)` or `(1, K, Q)`. Heitz et al., "A Sliced Wasserstein Loss for Neural
+    Texture Synthesis" (CVPR 2021).
 
     Examples:
         >>> feature = torch.tensor([[[3.0, 1.0], [0.0, 0.0]]])
@@ -82,9 +75,7 @@ def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
     own_floor, other_floor = _floors(feature, target)
     own = _unit(feature - feature.mean(-1, keepdim=True), own_floor)
     other = _unit(target - target.mean(-1, keepdim=True), other_floor)
-    other = other.expand(len(feature), -1, -1)
-    chosen = other.gather(2, _nearest(own.detach(), other)[:, None].expand_as(own))
-    return (own - chosen).square().sum(1).mean(1) / 2  # equals 1 - cos, and is exact near 0
+    return _nearest_error(own, other.expand(len(feature), -1, -1))
 
 
 def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
@@ -103,12 +94,7 @@ def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
     """
     own_floor, other_floor = _floors(feature, target)
     own, other = _unit(feature, own_floor), _unit(target, other_floor).expand(len(feature), -1, -1)
-    ways = []
-    for these, those in ((own, other), (other, own)):
-        nearest = _nearest(these.detach(), those.detach())[:, None]
-        chosen = those.gather(2, nearest.expand_as(these))
-        ways.append((these - chosen).square().sum(1).mean(1) / 2)
-    return torch.maximum(*ways)
+    return torch.maximum(_nearest_error(own, other), _nearest_error(other, own))
 
 
 def self_similarity(feature: Tensor) -> Tensor:
@@ -129,13 +115,9 @@ def self_similarity(feature: Tensor) -> Tensor:
 def unit_features(feature: Tensor, floor: Tensor | None = None) -> Tensor:
     r"""Scale the features of each position to length 1.
 
-    \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\), where \(\epsilon\) is a hundred-millionth of
-    the mean of \(\lVert F_p \rVert^2\): features of almost no response stay near zero, and the
-    gradient bounded. The square distance of two features of length 1 is \(2 - 2 \cos\).
-
-    Args:
-        feature: `(N, C, P)`.
-        floor: \(\epsilon\), such as the `unit_floor` of other features, `(N, 1, 1)` or `(N, 1, P)`.
+    \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\) of `(N, C, P)`. \(\epsilon\), which bounds the
+    gradient, is a hundred-millionth of the mean of \(\lVert F_p \rVert^2\), or `floor`, `(N, 1, 1)`
+    or `(N, 1, P)`. The square distance of two features of length 1 is \(2 - 2 \cos\).
 
     Examples:
         >>> found = unit_features(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
@@ -172,9 +154,12 @@ def _mean_square_length(feature: Tensor) -> Tensor:
     return feature.detach().square().sum(1, keepdim=True).mean(-1, keepdim=True)
 
 
-def _nearest(own: Tensor, other: Tensor) -> Tensor:
-    """Return the index of the nearest of the others, `(N, C, Q)`, to each own, of length 1 or 0."""
+def _nearest_error(own: Tensor, other: Tensor) -> Tensor:
+    """Return the mean cosine distance from each own to the nearest other, all units, `(N,)`."""
     rows = max(1, _PAIRS // (len(own) * other.shape[-1]))
-    half = other.square().sum(1, keepdim=True) / 2
-    found = [(some.mT @ other - half).argmax(-1) for some in torch.split(own, rows, dim=-1)]
-    return torch.cat(found, dim=1)
+    fixed = other.detach()
+    half = fixed.square().sum(1, keepdim=True) / 2
+    parts = torch.split(own.detach(), rows, dim=-1)
+    nearest = torch.cat([(part.mT @ fixed - half).argmax(-1) for part in parts], dim=1)
+    chosen = other.gather(2, nearest[:, None].expand_as(own))
+    return (own - chosen).square().sum(1).mean(1) / 2  # equals 1 - cos, and is exact near 0

@@ -13,13 +13,9 @@ def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
 
     $$\mathrm{TV} = \overline{|x_{i+1,j} - x_{i,j}|^{p}} + \overline{|x_{i,j+1} - x_{i,j}|^{p}}$$
 
-    Other libraries sum over pixels, so their weight depends on the size of the picture. A constant
-    picture has 0.
-
-    Args:
-        image: Pixels.
-        power: 1 for the anisotropic form (Esedoglu & Osher 2004) of the total variation of Rudin et
-            al. (1992), 2 for squared differences.
+    Other libraries sum over pixels, so their weight depends on the size of the picture. `power`, p,
+    is 1 for the anisotropic form (Esedoglu & Osher 2004) of the total variation of Rudin et al.
+    (1992), 2 for squared differences.
 
     Examples:
         >>> total_variation(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])).tolist()
@@ -36,9 +32,9 @@ def total_variation(image: Tensor, *, power: Literal[1, 2] = 2) -> Tensor:
 def laplacian(image: Tensor, pool: int = 1) -> Tensor:
     r"""Return the Laplacian of an image averaged over cells of `pool` pixels: its lines.
 
-    The difference of each cell from its four neighbors, \(\sum_{q \sim p} (x_q - x_p)\), inside the
-    border only: `(N, C, H, W)` to `(N, C, H // pool - 2, W // pool - 2)`, at least 0 each. Pixels
-    left over at the right and lower border are dropped.
+    \(\sum_{q \sim p} (x_q - x_p)\) over the four neighbors of each cell, inside the border only:
+    `(N, C, H, W)` to `(N, C, H // pool - 2, W // pool - 2)`, at least 0 each. Pixels left over at
+    the right and lower border are dropped.
 
     Examples:
         >>> image = torch.tensor([[0.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 0.0]])

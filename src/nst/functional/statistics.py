@@ -24,11 +24,9 @@ def uniform_weight(feature: Tensor) -> Tensor:
 def mask_weight(mask: Tensor, shape: Sequence[int]) -> Tensor:
     r"""Return the weights of a layer's positions under a mask of the picture's pixels, `(N, 1, P)`.
 
-    The mask is averaged over the pixels of each position, then divided by its sum, so that a small
-    region has the same influence as a large one. Gatys et al., "Controlling Perceptual Factors in
-    Neural Style Transfer" (CVPR 2017), normalize their guidance channels likewise.
-
-    `mask` is `(N, 1, H, W)`, non-negative, not all zero; `shape` is height and width of the layer.
+    The mask, `(N, 1, H, W)`, non-negative, not all zero, is averaged over the pixels of each
+    position, then divided by its sum, as by Gatys et al., "Controlling Perceptual Factors in Neural
+    Style Transfer" (CVPR 2017). `shape` is height and width of the layer.
 
     Examples:
         >>> mask_weight(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 2)).flatten().tolist()
@@ -43,9 +41,8 @@ def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
 
     $$G_{ij} = \sum_p w_p F_{ip} F_{jp}$$
 
-    With the default weights, \(w_p = 1/P\), it is the *mean* over positions and does not depend on
-    the size of the picture. Gatys et al. sum instead (\(w_p = 1\)); Johnson et al. divide by C as
-    well.
+    With the default weights, \(w_p = 1/P\), it does not depend on the size of the picture. Gatys et
+    al. sum instead (\(w_p = 1\)); Johnson et al. divide by C as well.
 
     Examples:
         >>> gram_matrix(torch.tensor([[[1.0, 3.0], [0.0, 2.0]]])).tolist()
@@ -91,8 +88,7 @@ def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:
 def second_moment(feature: Tensor, weight: Tensor | None = None) -> Tensor:
     r"""Return the raw second moment of every channel, \(m_i = \sum_p w_p F_{ip}^2\), `(N, C)`.
 
-    It is the diagonal of the Gram matrix. Raw moments may be averaged over styles; a
-    standard deviation may not.
+    The diagonal of the Gram matrix. Unlike standard deviations, raw moments may be averaged.
 
     Examples:
         >>> second_moment(torch.tensor([[[1.0, 3.0]]])).tolist()
@@ -123,7 +119,8 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
         >>> mean_square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
         [2.0]
     """
-    return _flat((value - target).square()).mean(1)
+    square = (value - target).square()
+    return square.reshape(len(square), -1).mean(1)
 
 
 def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
@@ -136,7 +133,7 @@ def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         >>> square_size(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
         [25.0, 1.0]
     """
-    size = _flat(target.square()).sum(1)
+    size = target.square().reshape(len(target), -1).sum(1)
     size = size.maximum(torch.as_tensor(floor).to(size))
     return torch.where(size > 0, size, 1)
 
@@ -144,18 +141,13 @@ def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
 def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = None) -> Tensor:
     r"""Return \(\lVert x - \hat x \rVert^2 / \lVert \hat x \rVert^2\), dimensionless, `(N,)`.
 
-    It is 0 at the target and 1 for a value of zero, whatever the network's scale, the layer's
-    number of channels or the picture's size. A target of zeros is compared absolutely. `size`, the
-    divisor, is `square_size(target)` by default, which a loss computes once.
+    0 at the target and 1 for a value of zero. A target of zeros is compared absolutely. `size`, the
+    divisor, is `square_size(target)` by default.
 
     Examples:
         >>> relative_square_error(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 4.0]])).tolist()
         [1.5625]
     """
     size = square_size(target) if size is None else size
-    return _flat((value - target).square()).sum(1) / size
-
-
-def _flat(values: Tensor) -> Tensor:
-    """Return the values of each picture in a row, also where there is only one."""
-    return values.reshape(len(values), -1)
+    square = (value - target).square()
+    return square.reshape(len(square), -1).sum(1) / size

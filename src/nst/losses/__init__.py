@@ -4,13 +4,12 @@ import inspect
 from collections.abc import Mapping
 
 from nst.losses.base import Features, Loss, Statistic
-from nst.losses.content import CONTENT_LAYERS, ContentLoss
+from nst.losses.content import CONTENT_LAYERS, ContentLoss, SelfSimilarityLoss
 from nst.losses.gram import STYLE_LAYERS, CrossLayerGramStyleLoss, GramStyleLoss
 from nst.losses.matching import (
     HistogramStyleLoss,
     NearestNeighborStyleLoss,
     RelaxedTransportStyleLoss,
-    SelfSimilarityLoss,
     SlicedWassersteinStyleLoss,
 )
 from nst.losses.moments import MeanStdStyleLoss, MomentStyleLoss

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,13 @@ __all__ = [
     "References",
     "Statistic",
     "StorableLoss",
-    "as_list",
     "parts_of",
 ]
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
 
-An optional `"mask"`, `(N, 1, H, W)` or `(1, 1, H, W)`, weights the pixels; a `StatisticLoss`
-supports it in `capture` and `forward`."""
+An optional `"mask"`, `(N, 1, H, W)` or `(1, 1, H, W)`, weights the pixels for a `StatisticLoss`."""
 Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
 """Summary of a feature map; the first dimension of each tensor is the batch."""
 Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
@@ -40,12 +38,10 @@ References: TypeAlias = Features | Sequence[Features]
 class Loss(nn.Module, ABC):
     """Scores the features of the picture being optimized; lower is better.
 
-    Subclass it for anything that is neither a `StatisticLoss` nor a `PointwiseLoss`: `forward`
-    returns a scalar, and `capture` stores a target if the loss has one.
+    Subclass it for what is neither a `StatisticLoss` nor a `PointwiseLoss`.
 
     Args:
-        weight: Factor by which the loop multiplies the loss; non-negative. `forward` leaves it
-            out, so a subclass cannot forget it, and both values can be reported.
+        weight: Factor by which the loop multiplies the loss, non-negative; `forward` leaves it out.
 
     Raises:
         ValueError: The weight is negative or not finite.
@@ -76,16 +72,13 @@ class Loss(nn.Module, ABC):
             blend: Weights of several references, of any sum; equal by default.
 
         Raises:
-            ValueError: No references, or more than the loss can blend; weights that do not match
+            ValueError: No references, or more than the loss can blend; weights that do not fit
                 them, are negative or all zero; or a mask that the loss does not support.
         """
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
         """Return the loss without its `weight`: a scalar, the mean over the batch.
-
-        Args:
-            features: Maps every layer of `layers` to its features.
 
         Raises:
             RuntimeError: `capture` has not been called.
@@ -112,19 +105,6 @@ class Loss(nn.Module, ABC):
         return own and not self._forward_hooks and not self._forward_pre_hooks
 
 
-@runtime_checkable
-class StorableLoss(Protocol):
-    """A loss whose target can be stored in a file: it blends linear summaries of pictures."""
-
-    def summarize(self, features: Features) -> Mapping[str, Statistic]:
-        """Return the summary of each layer of a picture, linear in the weights of positions."""
-
-    def capture_summaries(
-        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
-    ) -> None:
-        """Store a target from what `summarize` returned for each reference."""
-
-
 class LayerLoss(Loss):
     """A weighted sum over layers of a comparison with a captured target."""
 
@@ -134,7 +114,7 @@ class LayerLoss(Loss):
         super().__init__(weight=weight)
         self.layer_weights = _layer_weights(layers)
         self.layers = tuple(self.layer_weights)
-        self._tuples: dict[str, bool] = {}  # whether a layer's target is a tuple
+        self._target_names: dict[str, str | list[str]] = {}  # a layer's buffer or buffers
         self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
     @override
@@ -147,27 +127,40 @@ class LayerLoss(Loss):
     def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
 
+    def _references(
+        self, references: References, blend: Sequence[float] | None, *, single: bool = False
+    ) -> list[tuple[Features, float]]:
+        """Return references, also a single one, with weights that sum to one."""
+        found = [references] if isinstance(references, Mapping) else list(references)
+        weights = normalized_blend(blend, len(found))
+        if single and len(found) > 1:
+            raise ValueError(
+                f"`references` has {len(found)} pictures, but {type(self).__name__} compares "
+                "position by position and takes one. Pass a single one, or use a StatisticLoss."
+            )
+        return list(zip(found, weights, strict=True))
+
     def _store(self, layer: str, target: Statistic, shapes: Sequence[torch.Size]) -> None:
         """Store a target as buffers, which follow `.to()` and stay out of `state_dict()`."""
-        for name in self._buffer_names(layer):  # an earlier capture may have had more parts
-            delattr(self, name)
-        for i, part in enumerate(parts_of(target)):
-            # By number: a layer may be called "features.3", which a buffer may not.
-            name = f"_target_{self.layers.index(layer)}_{i}"
+        # By number: a layer may be called "features.3", which a buffer may not.
+        prefix = f"_target_{self.layers.index(layer)}_"
+        for name in [name for name in self._buffers if name.startswith(prefix)]:
+            delattr(self, name)  # an earlier capture may have had more parts
+        names = [f"{prefix}{i}" for i in range(len(parts_of(target)))]
+        for name, part in zip(names, parts_of(target), strict=True):
             self.register_buffer(name, part.detach(), persistent=False)
-        self._tuples[layer], self._shapes[layer] = isinstance(target, tuple), list(shapes)
+        self._target_names[layer] = names if isinstance(target, tuple) else names[0]
+        self._shapes[layer] = list(shapes)
 
     def _target(self, layer: str) -> Any:
         """Return what was stored, a tensor or a tuple of tensors."""
-        if layer not in self._tuples:
+        if layer not in self._target_names:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        parts = tuple(self.get_buffer(name) for name in self._buffer_names(layer))
-        return parts if self._tuples[layer] else parts[0]
-
-    def _buffer_names(self, layer: str) -> list[str]:
-        prefix = f"_target_{self.layers.index(layer)}_"
-        return [name for name in self._buffers if name.startswith(prefix)]
+        names = self._target_names[layer]
+        if isinstance(names, str):
+            return self.get_buffer(names)
+        return tuple(self.get_buffer(name) for name in names)
 
     def _feature(self, layer: str, features: Features) -> Tensor:
         if layer not in features:
@@ -177,42 +170,49 @@ class LayerLoss(Loss):
             )
         return features[layer]
 
-    def _check_fit(
-        self, layer: str, given: Sequence[int], captured: Sequence[int], dims: int | None = None
-    ) -> None:
-        """Raise unless two shapes agree in their first `dims`; a captured batch of 1 fits any."""
+    def _check_fit(self, layer: str, given: Sequence[torch.Size], dims: int | None = None) -> None:
+        """Raise unless shapes agree with the captured ones in their first `dims`."""
         # Broadcasting would compare unrelated values, and `F.mse_loss` only warns.
-        given, captured = tuple(given), tuple(captured)
-        if given[1:dims] != captured[1:dims] or captured[0] not in (1, given[0]):
+        captured = self._shapes[layer]
+        if len(given) != len(captured) or any(
+            one[1:dims] != other[1:dims] or other[0] not in (1, one[0])  # a batch of 1 fits any
+            for one, other in zip(given, captured, strict=True)
+        ):
+            shapes = [", ".join(str(tuple(shape)) for shape in some) for some in (captured, given)]
             raise ValueError(
-                f"{type(self).__name__} captured {captured} at {layer!r} and is given {given}. "
-                "Capture again from references that fit."
+                f"{type(self).__name__} captured {shapes[0]} at {layer!r} and is given "
+                f"{shapes[1]}. Capture again from references that fit."
             )
 
-    def _check_statistic(self, layer: str, statistic: Statistic) -> None:
-        given, captured = [part.shape for part in parts_of(statistic)], self._shapes[layer]
-        self._check_fit(layer, [1, len(given)], [1, len(captured)])
-        for one, other in zip(given, captured, strict=True):
-            self._check_fit(layer, one, other)
 
-    def _single(self, references: References, blend: Sequence[float] | None) -> Features:
-        """Return the one reference of a loss that cannot blend several."""
-        references = as_list(references)
-        normalized_blend(blend, len(references))
-        if len(references) > 1:
-            raise ValueError(
-                f"`references` has {len(references)} pictures, but {type(self).__name__} compares "
-                "position by position and takes one. Pass a single one, or use a StatisticLoss."
-            )
-        return references[0]
+class StorableLoss(LayerLoss):
+    """Blends summaries of styles, linear in the weights of positions, which a file can store."""
 
-    def _store_blends(
-        self,
-        summaries: Sequence[Mapping[str, Statistic]],
-        blend: Sequence[float] | None,
-        prepare: Callable[[Statistic], Statistic],
+    reference = "style"
+
+    @abstractmethod
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
+
+    @abstractmethod
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return the target for a blended statistic."""
+
+    @abstractmethod
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree."""
+
+    @override
+    @torch.no_grad()
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        pairs = self._references(references, blend)
+        self.capture_summaries([self.summarize(features) for features, _ in pairs], blend)
+
+    @torch.no_grad()
+    def capture_summaries(
+        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
     ) -> None:
-        """Store as targets what `prepare` returns for each layer's blended statistic."""
+        """Store the blend of what `summarize` returned for each reference, as `capture` does."""
         weights = normalized_blend(blend, len(summaries))
         for layer, first in summaries[0].items():
             if layer not in self.layers:  # captured for another loss as well
@@ -223,7 +223,7 @@ class LayerLoss(Loss):
                     torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum(0)
                     for parts in columns
                 )
-                target = prepare(blended if isinstance(first, tuple) else blended[0])
+                target = self.prepare(blended if isinstance(first, tuple) else blended[0])
             except (RuntimeError, TypeError, ValueError) as error:  # such as of a forged file
                 raise ValueError(
                     f"{type(self).__name__} cannot use the statistics captured at {layer!r} "
@@ -231,42 +231,59 @@ class LayerLoss(Loss):
                 ) from error
             self._store(layer, target, [part.shape for part in blended])
 
+    @override
+    def forward(self, features: Features) -> Tensor:
+        self._target(self.layers[-1])  # refuses before anything is computed
+        return self.compare(self.summarize(features))
+
+    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
+        """Return the weighted sum of the layers' distances, a scalar.
+
+        The summary is a result of `summarize`, or the sum of the shares of each layer.
+        """
+        terms = {}
+        for layer, statistic in summary.items():
+            target = self._target(layer)
+            self._check_fit(layer, [part.shape for part in parts_of(statistic)])
+            terms[layer] = self.distance(statistic, target)
+            if terms[layer].ndim != 0:
+                raise ValueError(
+                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
+                    "a scalar is needed. Reduce it, for example with .mean()."
+                )
+        return self._weighted_sum(terms)
+
 
 class FeatureLoss(LayerLoss):
-    """Compares features with those of the references, which cannot be averaged.
-
-    The loss against several styles is the blend of the losses against each.
-    """
+    """Compares features with those of each reference, and blends the losses."""
 
     @override
     @torch.no_grad()
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        if self.reference == "content":
-            references, blend = [self._single(references, blend)], None
-        references = as_list(references)
-        weights = normalized_blend(blend, len(references))
-        if self.reference == "style" and any("mask" in features for features in references):
+        pairs = self._references(references, blend, single=self.reference == "content")
+        if self.reference == "style" and any("mask" in features for features, _ in pairs):
             raise ValueError(
                 f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
                 "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
             )
-        chosen = [features for features, w in zip(references, weights, strict=True) if w > 0]
-        found = {layer: [self._feature(layer, each) for each in chosen] for layer in self.layers}
-        self._blend = [weight for weight in weights if weight > 0]
+        pairs = [(features, weight) for features, weight in pairs if weight > 0]
+        found = {layer: [self._feature(layer, each) for each, _ in pairs] for layer in self.layers}
+        self._blend = [weight for _, weight in pairs]
         for layer, some in found.items():
             target = tuple(part for feature in some for part in self._prepare(feature))
             self._store(layer, target, [feature.shape for feature in some])
 
     @override
     def forward(self, features: Features) -> Tensor:
-        dims = 2 if self.reference == "style" else None
         terms = {}
         for layer in self.layers:
-            target = self._target(layer)
-            feature = self._feature(layer, features)
-            size, errors = len(target) // len(self._blend), []
-            for i, (weight, shape) in enumerate(zip(self._blend, self._shapes[layer], strict=True)):
-                self._check_fit(layer, feature.shape, shape, dims)
+            target, feature = self._target(layer), self._feature(layer, features)
+            count = len(self._blend)
+            self._check_fit(
+                layer, [feature.shape] * count, 2 if self.reference == "style" else None
+            )
+            size, errors = len(target) // count, []
+            for i, weight in enumerate(self._blend):
                 own = target[i * size : (i + 1) * size]
                 errors.append(weight * self._error(feature, *own).mean())
             terms[layer] = torch.stack(errors).sum()
@@ -293,11 +310,6 @@ def _layer_weights(layers: Layers) -> dict[str, float]:
     if not any(weights.values()):
         raise ValueError(f"`layers` is {weights}; at least one weight must be positive.")
     return weights
-
-
-def as_list(references: References) -> list[Features]:
-    """Return references as a list, also a single one."""
-    return [references] if isinstance(references, Mapping) else list(references)
 
 
 def parts_of(statistic: Statistic) -> tuple[Tensor, ...]:

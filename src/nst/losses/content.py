@@ -1,4 +1,4 @@
-"""The content loss: features position by position."""
+"""Losses that preserve the content: the photograph's features, or how alike they are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import one_of
-from nst.losses.base import Layers
+from nst._utils.checks import at_least, one_of
+from nst.losses.base import FeatureLoss, Layers
 from nst.losses.pointwise import PointwiseLoss
 
-__all__ = ["CONTENT_LAYERS", "ContentLoss"]
+__all__ = ["CONTENT_LAYERS", "ContentLoss", "SelfSimilarityLoss"]
 
 _Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
 
@@ -32,10 +32,9 @@ class ContentLoss(PointwiseLoss):
     | `"gatys"` | \(\lVert F - \hat F \rVert^2 / 2\); Gatys et al. (2016), eq. 1 |
     | `"cosine"` | \(\lVert U - \hat U \rVert^2 / P\), U of length 1 at each position; from 0 to 4 |
 
-    The cosine compares which channels respond at a position, not how strongly: it is twice the mean
-    cosine distance, as in LPIPS without its learned weights (Zhang et al., "The Unreasonable
-    Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, eq. 1). See
-    `nst.functional.unit_features`.
+    The cosine compares which channels respond (`nst.functional.unit_features`), not how strongly,
+    as LPIPS does without its learned weights (Zhang et al., "The Unreasonable Effectiveness of Deep
+    Features as a Perceptual Metric", CVPR 2018, eq. 1).
 
     Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})
@@ -80,3 +79,52 @@ class ContentLoss(PointwiseLoss):
         channels, positions = target.shape[1:]
         values = {"mean": 1, "gatys": channels * positions / 2, "cosine": channels}[self.units]
         return target.new_full((len(target),), 1 / values)
+
+
+class SelfSimilarityLoss(FeatureLoss):
+    r"""Preserves which parts of the photograph look alike, whatever they look like.
+
+    \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
+    by its sum; the loss is \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), between 0 and 2, its kink
+    at the photograph smoothed: \(|x|\) is \(x^2 / (|x| + k)\), k a thousandth of the mean of D.
+    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019),
+    eq. 8.
+
+    Args:
+        max_positions: Largest number of positions of each layer; memory grows with its square.
+        seed: Seed of the sampled positions. No global generator is touched.
+
+    Examples:
+        >>> loss = SelfSimilarityLoss(["relu3_1"])
+        >>> photo = {"relu3_1": torch.rand(1, 8, 4, 4)}
+        >>> loss.capture(photo)
+        >>> float(loss(photo))
+        0.0
+    """
+
+    reference = "content"
+
+    def __init__(
+        self,
+        layers: Layers = ("relu3_1", "relu4_1"),
+        *,
+        weight: float = 1.0,
+        max_positions: int = 1024,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(layers, weight=weight)
+        self.max_positions = at_least("max_positions", max_positions, 2)
+        self.seed = at_least("seed", seed, 0)
+
+    @override
+    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
+        some = functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
+        return (functional.self_similarity(some),)
+
+    @override
+    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
+        (goal,), (similarity,) = target, self._prepare(feature)
+        # At a kink, the signs of rounding errors would make a gradient of full size.
+        knee = 1e-3 / goal.shape[-1]
+        apart = (similarity - goal).abs()
+        return (apart.square() / (apart + knee)).sum(1).mean(1)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Literal, TypeAlias
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import normalized_blend, one_of
-from nst.losses.base import Features, LayerLoss, Layers, References, Statistic, as_list, parts_of
+from nst._utils.checks import one_of
+from nst.losses.base import Features, Layers, Statistic, StorableLoss, parts_of
 from nst.losses.statistic import StatisticLoss
 
 __all__ = ["FLAT", "STYLE_LAYERS", "CrossLayerGramStyleLoss", "GramStyleLoss", "UnitsStyleLoss"]
@@ -28,7 +27,7 @@ FLAT = 1e-3
 
 
 class UnitsStyleLoss(StatisticLoss):
-    """A statistic compared in a choice of units; subclasses define the statistic."""
+    """Compares a statistic in a choice of units."""
 
     known_units: ClassVar[tuple[str, ...]] = ("relative", "mean")
 
@@ -53,8 +52,7 @@ class UnitsStyleLoss(StatisticLoss):
 class GramStyleLoss(UnitsStyleLoss):
     r"""Transfers the style: which channels respond together, wherever they do.
 
-    With \(G = F F^\top / P\), the mean over the P positions of the outer product of the C channels
-    (`nst.functional.gram_matrix`), which does not depend on the size of the picture:
+    With \(G = F F^\top / P\) for C channels at P positions (`nst.functional.gram_matrix`):
 
     | `units` | the loss of a layer |
     |---|---|
@@ -62,14 +60,13 @@ class GramStyleLoss(UnitsStyleLoss):
     | `"mean"` | \(\lVert G - \hat G \rVert^2 / C^2\); Johnson et al. (2016), eq. 4 |
     | `"gatys"` | \(\lVert G - \hat G \rVert^2 / (4 C^2)\); Gatys et al. (2016), eq. 4 |
 
-    The paper sums over positions and divides by their number squared, which is the same for a
+    The paper divides its sums over positions by their number squared, which is the same for a
     picture and a painting of equal size.
 
     Args:
-        units: Normalization of the difference.
-        centered: Whether to subtract the mean first, which makes G the covariance: the loss then
-            ignores how bright the channels are. The relative divisor is at least \(10^{-6}\) of the
-            Gram matrix's, because the covariance of a flat style is rounding.
+        centered: Whether G is the covariance, which ignores how bright the channels are. The
+            relative divisor is at least \(10^{-6}\) of the Gram matrix's, because the covariance of
+            a flat style is rounding.
 
     Examples:
         >>> loss = GramStyleLoss(["relu1_1"])
@@ -107,7 +104,7 @@ class GramStyleLoss(UnitsStyleLoss):
         return functional.relative_square_error(_covariance(statistic), goal, size).mean()
 
 
-class CrossLayerGramStyleLoss(LayerLoss):
+class CrossLayerGramStyleLoss(StorableLoss):
     r"""Matches which channels of neighboring layers respond together.
 
     \(G = \bar F^{l} F^{m\top} / P\), the features of the shallower layer averaged over the pixels
@@ -117,8 +114,8 @@ class CrossLayerGramStyleLoss(LayerLoss):
     instead, which is the same where the sides divide.
 
     Args:
-        layers: At least two names of layers, shallow to deep, each compared with the next and the
-            pairs weighted equally; or layer to the weight of its pair with the layer before it.
+        layers: At least two names of layers, shallow to deep, whose neighbors are compared and
+            weighted equally; or layer to the weight of its pair with the layer before it.
 
     Examples:
         >>> loss = CrossLayerGramStyleLoss(["relu1_1", "relu2_1"])
@@ -127,8 +124,6 @@ class CrossLayerGramStyleLoss(LayerLoss):
         >>> float(loss(features))
         0.0
     """
-
-    reference = "style"
 
     def __init__(self, layers: Layers = tuple(STYLE_LAYERS), *, weight: float = 1.0) -> None:
         if not isinstance(layers, (str, Mapping)):
@@ -148,47 +143,27 @@ class CrossLayerGramStyleLoss(LayerLoss):
                 "later layer a positive weight."
             )
 
+    @override
     def summarize(self, features: Features) -> dict[str, Statistic]:
-        """Return the Gram matrix of each layer with the one before it, `(N, C, D)`."""
         summary: dict[str, Statistic] = {}
         for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
-            feature = self._feature(deep, features)
+            feature, weight = self._feature(deep, features), None
             shape = (feature.shape[-2], feature.shape[-1])
             averaged = F.adaptive_avg_pool2d(self._feature(shallow, features), shape).flatten(2)
-            weight = None
             if "mask" in features:
                 weight = functional.mask_weight(features["mask"], shape)
             summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
         return summary
 
     @override
-    @torch.no_grad()
-    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        references = as_list(references)
-        normalized_blend(blend, len(references))  # refuses before anything is computed
-        self.capture_summaries([self.summarize(features) for features in references], blend)
-
-    @torch.no_grad()
-    def capture_summaries(
-        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
-    ) -> None:
-        """Store the blend of what `summarize` returned for each reference."""
-
-        def prepare(statistic: Statistic) -> Statistic:
-            (gram,) = parts_of(statistic)
-            return gram, functional.square_size(gram)
-
-        self._store_blends(summaries, blend, prepare)
+    def prepare(self, statistic: Statistic) -> Statistic:
+        (gram,) = parts_of(statistic)
+        return gram, functional.square_size(gram)
 
     @override
-    def forward(self, features: Features) -> Tensor:
-        self._target(self.layers[-1])  # refuses before anything is computed
-        errors = {}
-        for layer, statistic in self.summarize(features).items():
-            self._check_statistic(layer, statistic)
-            (gram,), (goal, size) = parts_of(statistic), self._target(layer)
-            errors[layer] = functional.relative_square_error(gram, goal, size).mean()
-        return self._weighted_sum(errors)
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        (gram,), (goal, size) = parts_of(statistic), target
+        return functional.relative_square_error(gram, goal, size).mean()
 
 
 def _covariance(statistic: Statistic) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses that compare sets of features rather than their means."""
+"""Style losses that compare sets of features rather than their means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ __all__ = [
     "HistogramStyleLoss",
     "NearestNeighborStyleLoss",
     "RelaxedTransportStyleLoss",
-    "SelfSimilarityLoss",
     "SlicedWassersteinStyleLoss",
 ]
 
@@ -25,7 +24,7 @@ _Units = Literal["relative", "mean"]
 
 
 class _SortingLoss(FeatureLoss):
-    """Compares sorted values, in a choice of units."""
+    """Compares sorted values in a choice of units."""
 
     reference = "style"
     known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
@@ -53,8 +52,7 @@ class HistogramStyleLoss(_SortingLoss):
 
     \(\overline{(F - H(F))^2}\), where \(H(F)\) has the style's histogram in each channel; divided
     by the mean square of the style's features for `units="relative"`. Risser et al., "Stable and
-    Controllable Neural Texture Synthesis and Style Transfer Using Histogram Losses" (2017), who add
-    it to the Gram loss.
+    Controllable Neural Texture Synthesis and Style Transfer Using Histogram Losses" (2017).
 
     Examples:
         >>> loss = HistogramStyleLoss(["relu1_1"], units="mean")
@@ -78,15 +76,12 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
     r"""Matches the whole distribution of the features, projected on many directions.
 
     `nst.functional.sliced_wasserstein`, divided by the mean square of the projected style for
-    `units="relative"`. Heitz et al. (CVPR 2021). The directions are drawn once, so that the
-    optimizer minimizes a fixed function. Sorting takes longer than the network and several times
-    the memory of a layer's features; fewer directions take less of both.
+    `units="relative"`. Heitz et al. (CVPR 2021). Sorting takes longer than the network and several
+    times the memory of a layer's features; fewer directions take less of both.
 
     Args:
-        units: Normalization of the error.
-        num_directions: Number of directions; None for the layer's number of channels, as in the
-            paper.
-        seed: Seed of the directions. No global generator is touched.
+        num_directions: Number of directions; None for as many as channels, as in the paper.
+        seed: Seed of the directions, which are drawn once. No global generator is touched.
 
     Examples:
         >>> loss = SlicedWassersteinStyleLoss(["relu1_1"])
@@ -110,17 +105,13 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
             num_directions = at_least("num_directions", num_directions, 1)
         self.num_directions, self.seed = num_directions, at_least("seed", seed, 0)
 
-    def _directions(self, feature: Tensor) -> Tensor:
-        channels = feature.shape[1]
-        generator = torch.Generator().manual_seed(self.seed)
-        count = self.num_directions or channels
-        drawn = torch.randn(count, channels, generator=generator, dtype=torch.float64)
-        directions: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
-        return directions.to(feature)
-
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        directions = self._directions(feature)
+        channels = feature.shape[1]
+        shape = (self.num_directions or channels, channels)
+        generator = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        directions = (drawn / drawn.norm(dim=1, keepdim=True)).to(feature)
         target = (directions @ feature.flatten(2)).sort(-1).values
         return target, self._size(target), directions
 
@@ -131,7 +122,9 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
 
 class _SamplingLoss(FeatureLoss):
-    """Compares pairs of positions, sampled because there would be too many."""
+    """Compares sampled positions, because there are too many pairs."""
+
+    reference = "style"
 
     def __init__(self, layers: Layers, weight: float, max_positions: int, seed: int) -> None:
         super().__init__(layers, weight=weight)
@@ -149,10 +142,9 @@ class _SamplingLoss(FeatureLoss):
 class NearestNeighborStyleLoss(_SamplingLoss):
     r"""Makes every part of the picture similar to some part of the style.
 
-    `nst.functional.nearest_neighbor_error`: one minus the cosine between each centered feature and
-    the nearest of the style's. After Kolkin et al., "Neural Neighbor Style Transfer" (2022), and Li
-    & Wand (CVPR 2016), whose patches are the features' receptive fields here. Zero at the style
-    itself, unless it has more positions than are searched.
+    `nst.functional.nearest_neighbor_error`, after Kolkin et al., "Neural Neighbor Style Transfer"
+    (2022), and Li & Wand (CVPR 2016), whose patches are the features' receptive fields here. Zero
+    at the style itself, unless it has more positions than are searched.
 
     Args:
         max_positions: Largest number of the style's positions to search in each layer; time grows
@@ -166,8 +158,6 @@ class NearestNeighborStyleLoss(_SamplingLoss):
         >>> float(loss(style))
         0.0
     """
-
-    reference = "style"
 
     def __init__(
         self,
@@ -187,9 +177,8 @@ class NearestNeighborStyleLoss(_SamplingLoss):
 class RelaxedTransportStyleLoss(_SamplingLoss):
     r"""Moves the features of the picture to those of the style, leaving out no part of the style.
 
-    `nst.functional.relaxed_transport`, between positions of both drawn once: Kolkin et al. (CVPR
-    2019), STROTSS. What lies between the sampled positions of a shallow layer is covered by the
-    larger receptive fields of the deeper ones.
+    `nst.functional.relaxed_transport` between sampled positions of both: Kolkin et al. (CVPR 2019),
+    STROTSS. The larger receptive fields of deeper layers cover the positions left out.
 
     Args:
         max_positions: Largest number of positions of each layer, for picture and style each.
@@ -202,8 +191,6 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
         >>> float(loss(style))
         0.0
     """
-
-    reference = "style"
 
     def __init__(
         self,
@@ -218,50 +205,3 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         return functional.relaxed_transport(self._sampled(feature), *target)
-
-
-class SelfSimilarityLoss(_SamplingLoss):
-    r"""Preserves which parts of the photograph look alike, whatever they look like.
-
-    \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
-    by its sum; the loss is \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), between 0 and 2, its kink
-    at the photograph smoothed: \(|x|\) is \(x^2 / (|x| + k)\), k a thousandth of the mean of D.
-    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019),
-    eq. 8.
-
-    Args:
-        max_positions: Largest number of positions of each layer, drawn once; memory grows with its
-            square.
-        seed: Seed of the sampled positions. No global generator is touched.
-
-    Examples:
-        >>> loss = SelfSimilarityLoss(["relu3_1"])
-        >>> photo = {"relu3_1": torch.rand(1, 8, 4, 4)}
-        >>> loss.capture(photo)
-        >>> float(loss(photo))
-        0.0
-    """
-
-    reference = "content"
-
-    def __init__(
-        self,
-        layers: Layers = ("relu3_1", "relu4_1"),
-        *,
-        weight: float = 1.0,
-        max_positions: int = 1024,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(layers, weight, at_least("max_positions", max_positions, 2), seed)
-
-    @override
-    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        return (functional.self_similarity(self._sampled(feature)),)
-
-    @override
-    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
-        (goal,) = target
-        # At a kink, the signs of rounding errors would make a gradient of full size.
-        knee = 1e-3 / goal.shape[-1]
-        apart = (functional.self_similarity(self._sampled(feature)) - goal).abs()
-        return (apart.square() / (apart + knee)).sum(1).mean(1)

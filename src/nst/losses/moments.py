@@ -14,7 +14,7 @@ __all__ = ["MeanStdStyleLoss", "MomentStyleLoss"]
 
 
 class _ChannelStyleLoss(UnitsStyleLoss):
-    """Compares the channels' means and another moment, which subclasses derive."""
+    """Compares the channels' means and another moment."""
 
     @override
     def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,9 +30,9 @@ class _ChannelStyleLoss(UnitsStyleLoss):
 class MomentStyleLoss(_ChannelStyleLoss):
     r"""Matches the mean and the raw second moment of every channel, without correlations.
 
-    A far smaller statistic than the Gram matrix (2C numbers for C channels), after the observation
-    of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017) that first and second moments carry
-    much of a style. The loss of a layer is the average of the two moments' distances:
+    A far smaller statistic than the Gram matrix, 2C numbers for C channels; Huang & Belongie (ICCV
+    2017) and Li et al. (IJCAI 2017) observed that it carries much of a style. The loss of a layer
+    is the average of the two moments' distances:
     \(\lVert m - \hat m \rVert^2 / \lVert \hat m \rVert^2\) for `units="relative"`,
     \(\lVert m - \hat m \rVert^2 / C\) for `units="mean"`. The mean's relative divisor is at least
     a thousandth of the sum of second moments: where features cancel, it is rounding.
@@ -58,12 +58,11 @@ class MomentStyleLoss(_ChannelStyleLoss):
 class MeanStdStyleLoss(_ChannelStyleLoss):
     r"""Matches the mean and the standard deviation of every channel.
 
-    The statistics of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017), from blended raw
-    moments. The loss of a layer is the average of the distances of \(\mu\) and of
-    \(\sigma = \sqrt{m - \mu^2 + \epsilon}\), in units as in `MomentStyleLoss`, with
-    \(\epsilon\) a millionth of the style's mean square in this layer, so that a dead channel has a
-    gradient. Both relative divisors are at least a thousandth of the sum of second moments: the
-    deviation of a flat style is rounding.
+    The statistics of Huang & Belongie (ICCV 2017) and Li et al. (IJCAI 2017). The loss of a layer
+    is the average of the distances of \(\mu\) and \(\sigma = \sqrt{m - \mu^2 + \epsilon}\), in
+    the units of `MomentStyleLoss`. A millionth of the style's mean square in the layer, as
+    \(\epsilon\), gives dead channels a gradient. Both relative divisors are at least a thousandth
+    of the sum of second moments: the deviation of a flat style is rounding.
 
     Examples:
         >>> loss = MeanStdStyleLoss(["relu1_1"], units="mean")

@@ -18,14 +18,8 @@ __all__ = ["PointwiseLoss"]
 class PointwiseLoss(LayerLoss):
     """Compares features position by position with those of the content.
 
-    A subclass defines the error at a position; the base class takes the mean.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
-
-    Raises:
-        ValueError: No layers, or weights that are negative, not finite or all zero.
+    A subclass defines the error at a position; the base class takes the mean. Arguments and errors
+    are those of `StatisticLoss`.
 
     Examples:
         >>> class AbsoluteLoss(PointwiseLoss):
@@ -43,8 +37,7 @@ class PointwiseLoss(LayerLoss):
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the error at each of P positions, `(N, P)`, or of each channel too, `(N, C, P)`.
 
-        The features are `(N, C, P)`, the target is what `prepare` returned, `(N, D, P)` or
-        `(1, D, P)`.
+        Of features `(N, C, P)` and the result of `prepare`, `(N, D, P)` or `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
@@ -61,7 +54,7 @@ class PointwiseLoss(LayerLoss):
     @override
     @torch.no_grad()
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        features = self._single(references, blend)
+        ((features, _),) = self._references(references, blend, single=True)
         for layer in self.layers:
             feature = self._feature(layer, features)
             flat = feature.flatten(2)  # (N, C, P)
@@ -80,24 +73,19 @@ class PointwiseLoss(LayerLoss):
     def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
         """Return what some rows `(N, C, h, W)` of a layer add to its mean error, a scalar.
 
-        `first` is the index of their first row in the layer, which has `height` rows.
+        They begin at row `first` of the layer's `height` rows.
         """
-        error, scale = self.errors(layer, feature, first, height)
-        return (error.flatten(1).mean(1) * (feature.shape[-2] / height) / scale).mean()
-
-    def errors(self, layer: str, feature: Tensor, first: int, height: int) -> tuple[Tensor, Tensor]:
-        """Return the errors of some rows and the divisor of their mean; arguments as in `share`."""
         target, scale = self._target(layer)
         n, channels, rows, width = feature.shape
-        self._check_fit(layer, (n, channels, height, width), self._shapes[layer][0])
-        goal = target[..., first : first + rows, :]
-        error = self.error(feature.flatten(2), goal.flatten(2))
+        self._check_fit(layer, [torch.Size((n, channels, height, width))])
+        error = self.error(feature.flatten(2), target[..., first : first + rows, :].flatten(2))
         if error.ndim < 2 or len(error) != n:
             raise ValueError(
                 f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
                 f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
             )
-        return error, scale
+        share: Tensor = (error.flatten(1).mean(1) * (rows / height) / scale).mean()
+        return share
 
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the layers' mean errors, given the sums of their shares."""
@@ -106,4 +94,4 @@ class PointwiseLoss(LayerLoss):
     @property
     def adds_up(self) -> bool:
         """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
-        return self._inherits(PointwiseLoss, "errors", "share", "compare", "forward", "capture")
+        return self._inherits(PointwiseLoss, "share", "compare", "forward", "capture")

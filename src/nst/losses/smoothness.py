@@ -18,12 +18,12 @@ class LaplacianLoss(FeatureLoss):
     r"""Preserves the photograph's lines: the Laplacian of the picture, averaged over small cells.
 
     \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
-    mean over cells of `pool` pixels. The divisor is at least a millionth of the photograph's mean
-    square per value, because without lines it is rounding. Li et al., "Laplacian-Steered Neural
-    Style Transfer" (ACM MM 2017).
+    mean over cells. The divisor is at least a millionth of the photograph's mean square per value,
+    because without lines it is rounding. Li et al., "Laplacian-Steered Neural Style Transfer" (ACM
+    MM 2017).
 
     Args:
-        pool: Side of a cell in pixels; smaller details are left to the style.
+        pool: Side of a cell in pixels, at least 1; smaller details are left to the style.
 
     Examples:
         >>> loss = LaplacianLoss(pool=2)

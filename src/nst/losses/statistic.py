@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import normalized_blend
-from nst.losses.base import Features, LayerLoss, References, Statistic, as_list, parts_of
+from nst.losses.base import Features, Statistic, StorableLoss, parts_of
 
 __all__ = ["StatisticLoss"]
 
 
-class StatisticLoss(LayerLoss):
+class StatisticLoss(StorableLoss):
     """Compares one statistic of each layer with that of the styles.
 
     A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
-    one law: **a statistic is linear in its weights**. A mean and a Gram matrix are; a standard
-    deviation is not, and belongs in `distance`, computed from blended moments.
-    `nst.testing.check_loss` proves the law.
+    one law: **a statistic is linear in its weights**, which `nst.testing.check_loss` proves. A mean
+    is linear; a standard deviation is not and belongs in `distance`, computed from blended moments.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
@@ -41,8 +38,6 @@ class StatisticLoss(LayerLoss):
         1.0
     """
 
-    reference = "style"
-
     @abstractmethod
     def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
         """Summarize features `(N, C, P)` linearly in the weights of their P positions.
@@ -51,6 +46,7 @@ class StatisticLoss(LayerLoss):
         where all are equal. Return a tensor or a tuple of tensors, with the batch first.
         """
 
+    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         """Return the target for a blended statistic, tensors of any shapes; itself by default.
 
@@ -58,6 +54,7 @@ class StatisticLoss(LayerLoss):
         """
         return statistic
 
+    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
 
@@ -68,34 +65,13 @@ class StatisticLoss(LayerLoss):
         return torch.stack(errors).mean()
 
     @override
-    @torch.no_grad()
-    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        references = as_list(references)
-        normalized_blend(blend, len(references))  # refuses before anything is computed
-        self.capture_summaries([self.summarize(features) for features in references], blend)
-
-    @torch.no_grad()
-    def capture_summaries(
-        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
-    ) -> None:
-        """Store the blend of what `summarize` returned for each reference, as `capture` does."""
-        self._store_blends(summaries, blend, self.prepare)
-
-    @override
-    def forward(self, features: Features) -> Tensor:
-        self._target(self.layers[-1])  # refuses before anything is computed
-        return self.compare(self.summarize(features))
-
     def summarize(self, features: Features) -> dict[str, Statistic]:
-        """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
         summary = {}
         for layer in self.layers:
-            feature = self._feature(layer, features)
-            height, width = feature.shape[-2:]
-            weight = None
+            feature, weight = self._feature(layer, features), None
             if "mask" in features:
-                weight = functional.mask_weight(features["mask"], (height, width))
-            summary[layer] = self.share(layer, feature, 0, height, weight)
+                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
+            summary[layer] = self.share(layer, feature, 0, feature.shape[-2], weight)
         return summary
 
     def share(
@@ -103,9 +79,8 @@ class StatisticLoss(LayerLoss):
     ) -> Statistic:
         """Return what some rows `(N, C, h, W)` of a layer add to its statistic.
 
-        `first` is the index of their first row in the layer, which has `height` rows. `weight` are
-        the weights of all its positions, which sum to one, `(N, 1, height * W)` or
-        `(1, 1, height * W)`; equal by default.
+        They begin at row `first` of the layer's `height` rows. The weights of all its positions sum
+        to one, `(N, 1, height * W)` or `(1, 1, height * W)`; equal by default.
         """
         n, _, rows, width = feature.shape
         if weight is None:
@@ -113,23 +88,6 @@ class StatisticLoss(LayerLoss):
         else:
             weight = weight[..., first * width : (first + rows) * width]
         return self.statistic(feature.flatten(2), weight)
-
-    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
-        """Return the weighted sum of the layers' distances, a scalar.
-
-        The summary is what `summarize` returns, or the sum of the shares of each layer.
-        """
-        terms = {}
-        for layer, statistic in summary.items():
-            target = self._target(layer)
-            self._check_statistic(layer, statistic)
-            terms[layer] = self.distance(statistic, target)
-            if terms[layer].ndim != 0:
-                raise ValueError(
-                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
-                    "a scalar is needed. Reduce it, for example with .mean()."
-                )
-        return self._weighted_sum(terms)
 
     @property
     def adds_up(self) -> bool:

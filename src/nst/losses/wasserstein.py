@@ -21,10 +21,9 @@ class WassersteinStyleLoss(UnitsStyleLoss):
       - 2 (\hat\Sigma^{1/2} \Sigma \hat\Sigma^{1/2})^{1/2}\bigr)$$
 
     divided by \(\lVert\hat\mu\rVert^2 + \operatorname{tr}\hat\Sigma\) for `units="relative"`, by
-    the number of channels for `units="mean"`. A ten-thousandth of the style's mean square in this
-    layer is added to each variance on both sides, because the formula needs regular matrices.
-    Mroueh, "Wasserstein Style Transfer" (AISTATS 2020). Each evaluation takes an eigendecomposition
-    in float64 for each layer.
+    the number of channels for `units="mean"`. Because the formula needs regular matrices, a
+    ten-thousandth of the style's mean square in the layer is added to each variance. Takes an
+    eigendecomposition in float64 per layer. Mroueh, "Wasserstein Style Transfer" (AISTATS 2020).
 
     Examples:
         >>> loss = WassersteinStyleLoss(["relu1_1"], units="mean")

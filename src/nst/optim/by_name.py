@@ -18,8 +18,8 @@ OptimizerLike: TypeAlias = str | OptimizerFactory
 
 # Measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0.
 _LEVELS = 3
-# The history of a large picture is limited to this many bytes, but to no fewer pairs than textbooks
-# recommend for L-BFGS.
+# The history of a large picture is limited to this many bytes, but has at least as many pairs as
+# textbooks recommend.
 _HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 

@@ -31,19 +31,17 @@ _STALLED = "the loss cannot be lowered any further"
 class BoundedLBFGS(torch.optim.Optimizer):
     """L-BFGS within bounds, one iteration for each `step`.
 
-    Most steps cost one evaluation of the closure, at the point where they leave the parameters.
-    Nothing depends on the loss's scale. When no direction lowers the loss any more, the parameters
-    stay as they are and `stop_reason` says so.
+    Most steps evaluate the closure once, at the point where they leave the parameters. Nothing
+    depends on the loss's scale. When no direction lowers the loss any more, the parameters stay as
+    they are and `stop_reason` says so.
 
     Args:
         params: Tensors to optimize; they share one history. Groups are not supported.
         bounds: Lowest and highest value; None for no bounds.
-        history_size: Number of stored pairs of steps and gradient changes; both are as large as
-            the parameters.
+        history_size: Number of stored pairs of changes of the parameters and of the gradient.
         first_step: Root mean square change of the first step, in units of the parameters.
-        levels: Number of levels of a pyramid in which coarse changes of pictures `(N, C, H, W)` are
-            favored, each level twice as coarse as the one before. 0 treats all pixels alike; more
-            helps while broad changes are still to come.
+        levels: Number of halvings up to which coarse changes of pictures `(N, C, H, W)` are
+            favored. 0 treats all pixels alike; more helps while broad changes are still to come.
 
     Raises:
         ValueError: The bounds are not increasing, or a number is out of range.
@@ -95,7 +93,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, including whether other code has changed the parameters since."""
-        if self._moved:
+        if self._moved():
             self._state["moved"] = True
         return super().state_dict()
 
@@ -106,84 +104,73 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-        """Take one iteration.
+        """Take one iteration and return the loss at the new parameters.
 
         Args:
             closure: Clears the gradients, computes the loss and its gradients, returns the loss.
-
-        Returns:
-            The loss at the new parameters.
         """
         closure = torch.enable_grad()(closure)
-        state = self._state
-        if state.pop("moved", self._moved) or "loss" not in state:
+        state, group, params = self._state, self.param_groups[0], self.param_groups[0]["params"]
+        point = torch.cat([p.detach().flatten() for p in params])
+        point.clamp_(group["lower"], group["upper"])
+        if state.pop("moved", self._moved()) or "loss" not in state:
             # The first step, or other code has changed the parameters.
-            self._move(self._point())
+            self._move(point)
             loss, state["unit"] = closure().detach(), 1.0
             state["unit"] = _unit(self._read_gradient().abs().max())
             state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
         if not state["stalled"]:
-            state["stalled"] = not self._iterate(closure)
-        self._versions = [p._version for p in self._params]
+            state["stalled"] = not self._improve(closure, point)
+        self._versions = [p._version for p in params]
         loss_here: Tensor = state["loss"]
         return loss_here
 
     @property
-    def _moved(self) -> bool:
-        return self._versions is not None and self._versions != [p._version for p in self._params]
-
-    @property
-    def _params(self) -> list[Tensor]:
-        params: list[Tensor] = self.param_groups[0]["params"]
-        return params
-
-    @property
     def _state(self) -> dict[str, Any]:
         # Where torch looks for it, so that state_dict() and copies include it.
-        state: dict[str, Any] = self.state[self._params[0]]
+        state: dict[str, Any] = self.state[self.param_groups[0]["params"][0]]
         return state
 
-    def _iterate(self, closure: Callable[[], Tensor]) -> bool:
-        """Move to a better point; return False if there is none."""
-        state, point = self._state, self._point()
-        free = self._free(point)
+    def _moved(self) -> bool:
+        """Return whether other code has changed the parameters since the last step."""
+        versions = [p._version for p in self.param_groups[0]["params"]]
+        return self._versions not in (None, versions)
+
+    def _improve(self, closure: Callable[[], Tensor], point: Tensor) -> bool:
+        """Move from the point to a better one; return False if there is none."""
+        state, group, free = self._state, self.param_groups[0], self._free(point)
         gradient = state["gradient"] * free
         if not gradient.any() or not gradient.isfinite().all():
             return False
         while True:
-            if self._search(closure, point, self._direction(gradient, free)):
-                return True
+            direction, length = self._direction(gradient, free, state["pairs"]), 1.0
+            for _ in range(_MAX_TRIALS):
+                trial = (point + length * direction).clamp_(group["lower"], group["upper"])
+                change = trial - point
+                slope = float(state["gradient"] @ change)
+                if not slope < 0:
+                    break
+                self._move(trial)
+                loss = closure().detach()
+                rise = state["unit"] * float(loss) - state["unit"] * float(state["loss"])
+                if rise <= _ARMIJO * slope:
+                    new_gradient = self._read_gradient()
+                    self._remember(change, new_gradient - state["gradient"])
+                    state.update(loss=loss, gradient=new_gradient)
+                    return True
+                # To the minimum of the interpolating parabola, within limits.
+                shorter = slope / (2 * (slope - rise)) if math.isfinite(rise) else 0.1
+                length *= min(max(shorter, 0.1), 0.5)
             if not state["pairs"]:
                 self._move(point)
                 return False
             state["pairs"] = []  # restart from the steepest descent
 
-    def _search(self, closure: Callable[[], Tensor], point: Tensor, direction: Tensor) -> bool:
-        """Search along the direction, projected on the bounds, until the loss drops enough."""
-        state, group, length = self._state, self.param_groups[0], 1.0
-        loss, gradient = state["unit"] * float(state["loss"]), state["gradient"]
-        for _ in range(_MAX_TRIALS):
-            trial = (point + length * direction).clamp_(group["lower"], group["upper"])
-            change = trial - point
-            slope = float(gradient @ change)
-            if not slope < 0:
-                return False
-            self._move(trial)
-            new_loss = closure().detach()
-            rise = state["unit"] * float(new_loss) - loss
-            if rise <= _ARMIJO * slope:
-                new_gradient = self._read_gradient()
-                self._remember(change, new_gradient - gradient)
-                state.update(loss=new_loss, gradient=new_gradient)
-                return True
-            length *= _shorter(slope, rise)
-        return False
-
-    def _direction(self, gradient: Tensor, free: Tensor) -> Tensor:
+    def _direction(self, gradient: Tensor, free: Tensor, pairs: list[Any]) -> Tensor:
         """Return the L-BFGS direction over the free values (the two-loop recursion)."""
         direction: Tensor = -gradient
         used = []
-        for change, gradient_change, smallest in reversed(self._state["pairs"]):
+        for change, gradient_change, smallest in reversed(pairs):
             gradient_change = gradient_change * free  # values held by bounds do not count
             curvature, along = gradient_change @ change, change @ direction
             if curvature > smallest:
@@ -224,30 +211,27 @@ class BoundedLBFGS(torch.optim.Optimizer):
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
         """Store a pair of changes if its curvature is positive, as the metric requires."""
         curvature = gradient_change @ change
-        # The angle decides, not the size: the test must not depend on the loss's scale.
+        # A test of the angle alone does not depend on the loss's scale.
         lengths = (change @ change).sqrt(), (gradient_change @ gradient_change).sqrt()
         smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
         if curvature > smallest:
             pairs = [*self._state["pairs"], (change, gradient_change, smallest)]
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
-    def _point(self) -> Tensor:
-        flat = torch.cat([p.detach().flatten() for p in self._params])
-        return flat.clamp_(self.param_groups[0]["lower"], self.param_groups[0]["upper"])
-
     def _read_gradient(self) -> Tensor:
-        parts = [(torch.zeros_like(p) if p.grad is None else p.grad) for p in self._params]
-        unit: float = self._state["unit"]
+        params, unit = self.param_groups[0]["params"], float(self._state["unit"])
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad) for p in params]
         return torch.cat([part.flatten() for part in parts]) * unit
 
     def _move(self, point: Tensor) -> None:
-        for p, part in zip(self._params, self._split(point), strict=True):
+        for p, part in zip(self.param_groups[0]["params"], self._split(point), strict=True):
             p.copy_(part)
 
     def _split(self, flat: Tensor) -> list[Tensor]:
         """Return the part of each parameter, in its shape."""
-        parts = torch.split(flat, [p.numel() for p in self._params])
-        return [part.view_as(p) for part, p in zip(parts, self._params, strict=True)]
+        params = self.param_groups[0]["params"]
+        parts = torch.split(flat, [p.numel() for p in params])
+        return [part.view_as(p) for part, p in zip(parts, params, strict=True)]
 
 
 def favor_coarse(image: Tensor, levels: int) -> Tensor:
@@ -266,29 +250,17 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
     half = F.conv2d(single, kernel, stride=2, padding=1)
     coarse = favor_coarse(half.view(n, channels, *half.shape[-2:]), levels - 1)
     # The adjoint of halving, times 4 to preserve the level, times 2 to favor it.
-    back = F.conv_transpose2d(
-        coarse.view_as(half),
-        8 * kernel,
-        stride=2,
-        padding=1,
-        output_padding=(height % 2, width % 2),
-    )
+    odd = (height % 2, width % 2)
+    coarse = coarse.view_as(half)
+    back = F.conv_transpose2d(coarse, 8 * kernel, stride=2, padding=1, output_padding=odd)
     return image + back.view_as(image)
 
 
 def _unit(largest: Tensor) -> float:
     """Return the power of two that scales a gradient to order 1, given its largest magnitude."""
-    # Squares of very large or very small values would overflow or vanish. A power of two changes
-    # only exponents, so no bit of the result depends on it.
+    # Squares of extreme values would overflow or vanish. A power of two changes no other bits.
     size = float(largest)
     if not 0 < size < math.inf:
         return 1.0
     most = math.frexp(torch.finfo(largest.dtype).max)[1] - 2
     return math.ldexp(1.0, max(-most, min(most, -math.frexp(size)[1])))
-
-
-def _shorter(slope: float, rise: float) -> float:
-    """Return the factor to the minimum of the interpolating parabola, within [0.1, 0.5]."""
-    if not math.isfinite(rise):
-        return 0.1
-    return min(max(slope / (2 * (slope - rise)), 0.1), 0.5)
