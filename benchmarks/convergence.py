@@ -32,10 +32,10 @@ from _loops import Loop, hand_written_channels_last
 from _machine import describe_machine
 from _metrics import Scorer, load_pair
 from nst import FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
-from nst._engine.objective import Objective
-from nst._engine.references import Reference, Region
+from nst._engine.objective import Objective, Region
 from nst.images import load_image, to_pil
 from nst.presets import preset
+from nst.styles.style import Painting
 
 _ADAM_STEPS = 500
 _TRIED = (4, 20)
@@ -89,7 +89,7 @@ class Comparison:
         self.size = size
         objective = Objective(self.extractor, preset("gatys")["losses"])
         objective.capture_content(self.content)
-        objective.capture_styles([Region(None, [Reference(self.style)], [1.0])])
+        objective.capture_styles([Region(None, [Painting(self.style, None)], [1.0])])
         self._objective = objective
         self.scorer = Scorer(self.extractor, self.content, self.style)
 

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from _machine import describe_machine, megabytes
 from nst import FeatureExtractor
-from nst._engine.objective import Objective
-from nst._engine.references import Reference, Region
+from nst._engine.objective import Objective, Region
 from nst.presets import preset
+from nst.styles.style import Painting
 
 _TILE, _TILE_OF_LARGEST = 64, 32
 _SIZES = ((256, 256), (512, 512), (1024, 1024), (1024, 1536), (2048, 1536), (2048, 3072))
@@ -47,7 +47,7 @@ def prepared(extractor: FeatureExtractor, image: Tensor, tile: int | None) -> Ob
     objective = Objective(extractor, preset("default")["losses"], tile=tile)
     objective.capture_content(image)
     side = min(1024, *image.shape[-2:])
-    objective.capture_styles([Region(None, [Reference(picture(side, side, 1))], [1.0])])
+    objective.capture_styles([Region(None, [Painting(picture(side, side, 1), None)], [1.0])])
     return objective
 
 

@@ -13,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,7 @@ from torch import Tensor
 
 from _machine import describe_machine
 from nst._network import winograd
-from nst._network.buffers import Workspace
-from nst._network.convolution import Convolution, bands
+from nst._network.stage import Stage
 
 # Inputs, outputs and by how much the picture is smaller there.
 _SHAPES = (
@@ -43,21 +43,6 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def by_winograd(image: Tensor, layer: Convolution) -> Callable[[], Tensor]:
-    """Return a convolution in bands, as the network computes it."""
-    rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
-    kernel, workspace = winograd.transform_kernel(layer.weight.detach()), Workspace()
-    out = rows.new_empty(1, *image.shape[2:], len(layer.weight))
-
-    def run() -> Tensor:
-        for start, stop in bands(out, layer.weight, 0, out.shape[1]):
-            band = rows[:, start : stop + 2]
-            winograd.convolve_rows(band, kernel, out[:, start:stop], workspace, bias=layer.bias)
-        return out.permute(0, 3, 1, 2)
-
-    return run
-
-
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,10 +60,13 @@ def main() -> None:
         image = image.contiguous(memory_format=torch.channels_last)
         kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) / (4.5 * inputs) ** 0.5
         kernel = kernel.contiguous(memory_format=torch.channels_last)
-        layer = Convolution(kernel, torch.rand(outputs, generator=generator))
-        own = by_winograd(image, layer)
+        layer = Stage(kernel, torch.rand(outputs, generator=generator))
 
-        def direct(image: Tensor = image, layer: Convolution = layer) -> Tensor:
+        def own(image: Tensor = image, layer: Stage = layer) -> Tensor:
+            with patch.object(winograd, "is_faster", lambda *_: True):
+                return layer.compute(image, "conv")
+
+        def direct(image: Tensor = image, layer: Stage = layer) -> Tensor:
             return F.conv2d(image, layer.weight, layer.bias, padding=1)
 
         exact = F.conv2d(image.double(), kernel.double(), layer.bias.double(), padding=1)
@@ -86,7 +74,7 @@ def main() -> None:
         pairs = [(seconds(direct), seconds(own)) for _ in range(arguments.repeats)]
         a, b = (1000 * statistics.median(each) for each in zip(*pairs, strict=True))
         ratio = statistics.median(ours / theirs for theirs, ours in pairs)
-        chosen = winograd.pays(kernel, height, width)
+        chosen = winograd.is_faster(kernel, height, width)
         print(
             f"{inputs:3}->{outputs:3} {width:4}x{height:<4} {a:7.1f} ms {b:6.1f} ms  {ratio:.2f}   "
             f"{errors[0]:.1e} {errors[1]:.1e}    {'winograd' if chosen else 'direct'}"

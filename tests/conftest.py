@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst import FeatureExtractor
-from nst._network.convolution import Convolution
+from nst._network.stage import Stage
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO
 
@@ -38,7 +38,7 @@ def plain_vgg() -> Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]:
         for block, count in enumerate((2, 2, 4, 4, 4), start=1):
             for name in (f"{block}_{i}" for i in range(1, count + 1)):
                 layer = extractor.get_submodule(f"conv{name}")
-                assert isinstance(layer, Convolution)
+                assert isinstance(layer, Stage)
                 x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=border), layer.weight, layer.bias)
                 features[f"conv{name}"] = x
                 x = x.relu()

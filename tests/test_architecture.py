@@ -23,10 +23,9 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
-# What one part may import of its own layer, and what still points up.
+# What a part may import of its own layer.
 NEIGHBORS = {("extractors", "_network"), ("_engine", "result"), ("__init__", "transfer")}
 NEIGHBORS |= {("__main__", "cli")}
-NEIGHBORS |= {("_network", "_engine"), ("extractors", "_engine")}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nst._engine.inputs import RunInputs
-from nst._engine.malloc import large_blocks_kept
 from nst._engine.objective import Objective
 from nst._engine.scales import Scale
-from nst._utils.allocations import Allocations
+from nst._utils.malloc import large_blocks_kept
 from nst._utils.text import byte_count, duration
+from nst.extractors.base import as_extractor
 from nst.images import fit, resize
 from nst.optim.by_name import optimizer_factory
 from nst.styles.style import Painting
@@ -26,12 +25,12 @@ _MOST_PIXELS = 2**17
 # What a scale costs in steps, beside its own: capturing the targets takes one, and L-BFGS evaluates
 # the picture that it starts from, and now and then a second trial.
 _EXTRA_STEPS = 4
-# What is as large as the picture in a step, beside the optimizer's memory: the picture, the best,
-# the content, what is shown to callbacks; and of the optimizer the point, the gradient, the
-# direction, the trial and what is computed of them.
+# Tensors of the picture's size in a step, beside the optimizer's memory: the picture, the best, the
+# content, what callbacks are shown; and the optimizer's point, gradient, direction and trial, and
+# what is computed from them.
 _PICTURES = 9
-# Of a picture that is made smaller for this; else a network might take other ways than with larger
-# ones, or refuse it.
+# A picture is not made lower or narrower than this for the measurement: a network might compute
+# small ones differently, or refuse them.
 _SMALLEST_SIDE = 128
 
 
@@ -55,51 +54,25 @@ class Estimate:
 
 
 def estimate_run(inputs: RunInputs) -> Estimate:
-    """Measure a step at a small size, and tell what all of them will take.
-
-    Args:
-        inputs: Of the run.
-    """
-    size = _measured_size(inputs)
-    with large_blocks_kept(_pixels(inputs, inputs.scales[-1].size)):
-        step = _measure_step(inputs, size)
-    of_measured = sum(
+    """Measure a step at a small size, and predict time and memory of a whole run."""
+    size, finest = _measured_size(inputs), inputs.scales[-1]
+    network = as_extractor(inputs.configuration.extractor)
+    derived = network.bytes_to_derive(inputs.configuration.layers)
+    objective, picture = _begin(inputs, size)
+    with large_blocks_kept(_pixels(inputs, finest.size)):
+        stored = objective.bytes_stored(picture)  # also the first use of the network
+        start = perf_counter()
+        _, gradient = objective.evaluate(picture)
+        float(gradient.sum())  # waits for the device
+        seconds = perf_counter() - start
+    steps = sum(
         (scale.num_steps + _EXTRA_STEPS) * _pixels(inputs, scale.size) / _pixels(inputs, size)
         for scale in inputs.scales
     )
-    seconds = step.seconds * of_measured * len(inputs.content.pixels)
-    finest = inputs.scales[-1]  # where all of the memory is needed
+    count = len(inputs.content.pixels)
     growth = _pixels(inputs, finest.size) / _pixels(inputs, size)
-    # Of a batch, one picture at a time is evaluated.
-    targets = step.targets.grown(growth) * (len(inputs.content.pixels) - 1)
-    # Tiles are as wide as the picture; else what is computed at a time does not go with it.
-    kept = step.kept.total if inputs.tile is None else step.kept.grown(growth**0.5)
-    memory = kept + step.peak.grown(growth) + targets + _pictures(inputs, finest)
-    return Estimate(seconds, round(memory))
-
-
-class _Bytes(NamedTuple):
-    """Bytes, of which some go with the size of a picture."""
-
-    total: int
-    own: int
-    """Those that do not."""
-
-    def grown(self, factor: float) -> float:
-        """Return how many they are when the others are so many times as many."""
-        return self.own + factor * (self.total - self.own)
-
-
-class _Step(NamedTuple):
-    """What one evaluation took, at some size."""
-
-    seconds: float
-    kept: _Bytes
-    """What stays for good, after the first evaluation of all."""
-    peak: _Bytes
-    """Beyond that."""
-    targets: _Bytes
-    """What is there between steps."""
+    memory = derived + growth * (stored + count * objective.target_bytes())
+    return Estimate(seconds * steps * count, round(memory + _pictures(inputs, finest)))
 
 
 def _measured_size(inputs: RunInputs) -> int:
@@ -113,41 +86,7 @@ def _measured_size(inputs: RunInputs) -> int:
     return size
 
 
-def _measure_step(inputs: RunInputs, size: int) -> _Step:
-    """Evaluate a picture: for what stays, for the memory, and for the time."""
-    width = fit(inputs.content.pixels.shape[-2:], size)[1]
-    whole: tuple[int, int, int]
-    if width < 2 * _SMALLEST_SIDE:  # too small to tell what does not go with the size
-        half, whole = (0, 0, 0), _measure(inputs, size, width)
-    else:
-        half, more = (_measure(inputs, size, part) for part in (width // 2, width))
-        whole = (half[0] + more[0], *more[1:])
-    objective, picture = _begin(inputs, size, width)
-    start = perf_counter()
-    _, gradient = objective.evaluate(picture)
-    float(gradient.sum())  # waits for the device
-    seconds = perf_counter() - start
-    kept, peak, targets = (
-        _Bytes(all_, min(max(0, 2 * of_half - all_), all_))
-        for all_, of_half in zip(whole, half, strict=True)
-    )
-    return _Step(seconds, kept, peak, targets)
-
-
-def _measure(inputs: RunInputs, size: int, columns: int) -> tuple[int, int, int]:
-    """Return the bytes that stay, those beyond, and of these the targets, for some columns."""
-    with Allocations() as first:
-        objective, picture = _begin(inputs, size, columns)
-        objective.evaluate(picture)
-    del objective, picture
-    with Allocations() as second:
-        objective, picture = _begin(inputs, size, columns)
-        targets = second.now
-        objective.evaluate(picture)
-    return first.now, second.peak, targets
-
-
-def _begin(inputs: RunInputs, size: int, columns: int) -> tuple[Objective, Tensor]:
+def _begin(inputs: RunInputs, size: int) -> tuple[Objective, Tensor]:
     """Do what a run does at the beginning of a scale; return its objective, and a picture."""
     objective = Objective(
         inputs.configuration.extractor,
@@ -156,9 +95,7 @@ def _begin(inputs: RunInputs, size: int, columns: int) -> tuple[Objective, Tenso
         tile=inputs.tile,
     )
     objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
-    content = resize(inputs.content.pixels[:1], fit(inputs.content.pixels.shape[-2:], size))[
-        ..., :columns
-    ]
+    content = resize(inputs.content.pixels[:1], fit(inputs.content.pixels.shape[-2:], size))
     objective.capture_content(content)
     # Not the content itself, at which gradients may all be zero.
     return objective, content.flip(-1)

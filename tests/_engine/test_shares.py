@@ -25,13 +25,12 @@ from nst import (
     StyleTransferResult,
     TotalVariationLoss,
 )
-from nst._engine.objective import Objective
-from nst._engine.processes import Share
-from nst._engine.references import Reference, Region
+from nst._engine.objective import Objective, Region
 from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
 from nst.extractors.weights import Weights
 from nst.images import save_image
+from nst.styles.style import Painting
 from nst.testing import tiny_extractor
 
 T = TypeVar("T")
@@ -120,7 +119,7 @@ def objective_for(
     objective = Objective(extractor, losses, **how)
     dtype = next(extractor.parameters()).dtype
     mask = (noise(*shape, 4, channels=1) + 0.1).to(dtype)
-    styles = [Reference(noise(33, 47, seed).to(dtype)) for seed in (2, 3)]
+    styles = [Painting(noise(33, 47, seed).to(dtype), None) for seed in (2, 3)]
     regions = [Region(mask, styles[:1], [1.0]), Region(1.1 - mask, styles, [1.0, 2.0])]
     objective.capture_styles(regions)
     return objective
@@ -150,13 +149,11 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
     losses, gradient = alone.evaluate(picture)
 
     def evaluate(group: Group) -> tuple[dict[str, Tensor], Tensor]:
-        share = Share.of_group(group, height)
-        objective = objective_for(extractor, LOSSES, shape, tile=tile, **how)
-        objective.divide(share)
+        objective = objective_for(extractor, LOSSES, shape, tile=tile, group=group, **how)
         objective.capture_content(content)
-        found, rows = objective.evaluate(share.own(picture))
-        assert objective.score(share.own(picture)) == found
-        return found, share.whole(rows)
+        found, own = objective.evaluate(picture)
+        assert objective.score(picture) == found
+        return found, own
 
     for found, own in together(size, evaluate):
         for name, value in losses.items():
@@ -166,9 +163,7 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
 
 def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
     def refuse(group: Group) -> None:
-        share = Share.of_group(group, 128)
-        objective = Objective(tiny(), {"own": SelfSimilarityLoss()})
-        objective.divide(share)
+        objective = Objective(tiny(), {"own": SelfSimilarityLoss()}, group=group)
         with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
             objective.capture_content(noise(128, 32, 0))
 
@@ -177,14 +172,12 @@ def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
 
 def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
     def count(group: Group, height: int, width: int) -> dict[str, int]:
-        share = Share.of_group(group, height)
         losses = {"content": ContentLoss(), "style": GramStyleLoss()}
-        objective = objective_for(tiny(), losses, (height, width))
-        objective.divide(share)
+        objective = objective_for(tiny(), losses, (height, width), group=group)
         objective.capture_content(noise(height, width, 0))
         group.sent.clear()
-        objective.evaluate(share.own(noise(height, width, 1)))
-        return dict(group.sent)
+        objective.evaluate(noise(height, width, 1))
+        return {kind: group.sent[kind] for kind in ("statistics", "halos")}
 
     small, *_ = together(2, lambda group: count(group, 256, 32))
     assert together(2, lambda group: count(group, 461, 32))[0] == small
@@ -194,8 +187,7 @@ def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
 
 
 def test_a_picture_with_too_few_rows_is_not_divided() -> None:
-    assert not any(Share.of_group(Group(rank, 3), 191).divided for rank in range(3))
-    assert all(Share.of_group(Group(rank, 3), 192).divided for rank in range(3))
+    assert not Group(0, 3).divides(191) and Group(0, 3).divides(192)
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ def test_tiles_of_another_network_are_refused() -> None:
         def forward(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
             return {"image": images}
 
-    with pytest.raises(ValueError, match="a Network, which is not computed in parts"):
+    with pytest.raises(ValueError, match="a Network, which cannot be computed in parts"):
         small(Network(), tile=64)
 
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nst._network import winograd
-from nst._network.buffers import Workspace
-from nst._network.winograd import convolve_rows, pays, transform_kernel
+from nst._network.winograd import is_faster, transform_kernel
 
 
 def convolve(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -17,7 +16,7 @@ def convolve(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     backward = bias is None
     rows = F.pad(image, (0, 0, 1, 1)).permute(0, 2, 3, 1).contiguous()
     out = rows.new_empty(len(image), *image.shape[2:], kernel.shape[1] if backward else len(kernel))
-    convolve_rows(rows, transform_kernel(kernel), out, Workspace(), bias=bias, backward=backward)
+    winograd.convolve(rows, transform_kernel(kernel), out, bias, rotated=backward)
     return out.permute(0, 3, 1, 2)
 
 
@@ -83,8 +82,8 @@ def test_where_it_pays_depends_on_shapes_and_instructions_alone(
         monkeypatch.setattr(
             torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability
         )
-        assert pays(narrow, 512, 384) == expected
-        assert pays(wide, 64, 48)
-    assert not pays(wide, 4, 4)
-    assert not pays(wide.double(), 64, 48)
-    assert not pays(wide.to("meta"), 64, 48)
+        assert is_faster(narrow, 512, 384) == expected
+        assert is_faster(wide, 64, 48)
+    assert not is_faster(wide, 4, 4)
+    assert not is_faster(wide.double(), 64, 48)
+    assert not is_faster(wide.to("meta"), 64, 48)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nst import FeatureExtractor
-from nst._network.convolution import Convolution
+from nst._network.stage import Stage
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.testing import tiny_extractor
 
@@ -43,13 +43,13 @@ def test_the_network_runs_no_further_than_the_deepest_layer(
 ) -> None:
     extractor, ran = tiny_extractor(), []
     names = {extractor.get_submodule(name): name for name in CONVOLUTIONS}
-    rows = Convolution.rows
+    compute = Stage.compute
 
-    def noted(self: Convolution, *args: Any, **options: Any) -> Tensor:
+    def noted(self: Stage, *args: Any, **options: Any) -> Tensor:
         ran.append(names[self])
-        return rows(self, *args, **options)
+        return compute(self, *args, **options)
 
-    monkeypatch.setattr(Convolution, "rows", noted)
+    monkeypatch.setattr(Stage, "compute", noted)
     assert set(extractor(photo, ["relu2_1", "relu1_1"])) == {"image", "relu1_1", "relu2_1"}
     assert ran == ["conv1_1", "conv1_2", "conv2_1"]
     ran.clear()

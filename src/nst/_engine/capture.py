@@ -8,12 +8,11 @@ from nst._engine.configuration import Configuration
 from nst._engine.noise import color_moments
 from nst._engine.objective import Objective
 from nst._engine.reading import read_style
-from nst._engine.references import Reference
 from nst._engine.scales import plan_scales
 from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
-from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.base import as_extractor
 from nst.losses.base import Loss, StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
@@ -44,17 +43,16 @@ def capture_painting(
     """Return the statistics of a painting for pictures of some sizes, in ascending order."""
     losses, network = _style_losses(configuration), configuration.extractor
     scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
-    if isinstance(network, FeatureExtractor):
-        layers = {layer for loss in losses.values() for layer in loss.layers}
-        height, width = scaled[sizes[0]].pixels.shape[-2:]
-        network.check_size(height, width, layers, name="style")
+    layers = {layer for loss in losses.values() for layer in loss.layers}
+    height, width = scaled[sizes[0]].pixels.shape[-2:]
+    as_extractor(network).check_size(height, width, layers, name="style")
     largest = scaled[sizes[-1]].pixels
     shape = largest.shape[-2], largest.shape[-1]
     tile = choose_tile(configuration.tile, network, losses, shape, largest)
     objective, entries = Objective(network, losses, tile=tile), []
     with explaining_memory(shape, lambda: tile, largest):
         for size, each in scaled.items():
-            for name, summary in objective.summarize(Reference(each.pixels, each.mask)).items():
+            for name, summary in objective.summarize(each).items():
                 entries.append(Entry(loss_identity(losses[name]), size, summary))
     colors = color_moments(painting.pixels, painting.mask)
     return StyleStatistics(hash_network(network), entries, *colors)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from nst import color
 from nst._engine.scales import NumScales
-from nst._engine.tiles import Tile, check_tile, choose_tile, refuse_tiles
+from nst._engine.terms import check_divisible
+from nst._engine.tiles import Tile, check_tile, choose_tile
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import resolve_device
-from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.base import as_extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
@@ -113,11 +114,11 @@ class Configuration:
                 "with forward(images, layers) that returns features by layer."
             )
         self._set("extractor", self.extractor.to(self.device))
-        if isinstance(self.extractor, (BackboneExtractor, FeatureExtractor)):
-            for loss in self.losses.values():
-                self.extractor.check_layers(loss.layers)
+        for loss in self.losses.values():
+            as_extractor(self.extractor).check_layers(loss.layers)
         if isinstance(self.tile, int):
-            refuse_tiles(self.tile, self.extractor, self.losses)
+            reason = f"`tile` is {self.tile}"
+            check_divisible(self.extractor, self.losses, reason, "tile=None")
 
     def active_losses(self, reference: str | None = None) -> dict[str, Loss]:
         """Return the losses of positive weight, by name: all, or those with a reference."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
 from torch import Tensor
 
 from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.objective import Region
 from nst._engine.reading import (
     StyleSource,
     identify_pictures,
@@ -19,14 +21,13 @@ from nst._engine.reading import (
     read_style,
     recolor_styles,
 )
-from nst._engine.references import Reference, Region
 from nst._engine.scales import Scale, plan_scales
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
-from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.base import as_extractor
 from nst.images import ImageLike, Picture, fit, resize
-from nst.losses.base import StorableLoss
+from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
@@ -149,7 +150,7 @@ class RunInputs:
             regions.append(
                 Region(
                     mask=None if mask is None else resize(mask, size),
-                    references=[_reference(each, captured_for or size) for _, each in members],
+                    styles=[_at(each, captured_for or size) for _, each in members],
                     blend=[style.weight for style, _ in members],
                 )
             )
@@ -195,10 +196,8 @@ def plan_run(
     Raises:
         ValueError: A picture is too small at every scale.
     """
-    network = configuration.extractor
+    network = as_extractor(configuration.extractor)
     scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
-    if not isinstance(network, FeatureExtractor):
-        return scales
     for name, (height, width) in _shapes_at(size, shape, styles, sources).items():
         network.check_size(height, width, configuration.layers, name=name)
     smallest = network.smallest_side(configuration.layers)
@@ -219,10 +218,9 @@ def _shapes_at(
     return shapes
 
 
-def _reference(source: StyleSource, size: int) -> Reference:
-    if isinstance(source, StyleStatistics):
-        return Reference(summaries=lambda loss: source.find(loss, size))
-    return Reference(source.pixels, source.mask)
+def _at(source: StyleSource, size: int) -> Painting | Callable[[Loss], Mapping[str, Statistic]]:
+    """Return a painting, or what finds the captured statistics for a size."""
+    return source if isinstance(source, Painting) else partial(source.find, size=size)
 
 
 def _check_texture(configuration: Configuration, styles: Sequence[Style]) -> None:
@@ -291,11 +289,9 @@ def _check_captured(
 ) -> None:
     """Refuse captured statistics of another network, for other losses, or for other sizes."""
     captured = [each for each in sources if isinstance(each, StyleStatistics)]
-    extractor = configuration.extractor
-    without_weights = getattr(extractor, "stands_in", False)  # for `StyleTransfer.check`
-    network = hash_network(extractor) if captured else ""
+    network = hash_network(configuration.extractor) if captured else ""
     for statistics in captured:
-        if statistics.network != network and not without_weights:
+        if statistics.network != network:
             raise ValueError(
                 f"`style` was captured with another network ({statistics.network[:12]}, this is "
                 f"{network[:12]}). Capture the painting again with this transfer, or use the "

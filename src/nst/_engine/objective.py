@@ -1,254 +1,222 @@
 """From a picture to its named losses and their gradient.
 
-The one place that knows both the network and the losses.
+The one place that knows both the network and the losses. A statistic and a mean error are sums over
+positions, so a loss that is made of them is computed while the features pass by, block after block.
+A block may be computed some rows at a time, and again on the backward pass: then its features need
+not be stored.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nst._engine.processes import Share
-from nst._engine.references import Reference, Region, Seen, capture, masked, summaries_of
-from nst._engine.tally import StatisticTally, adds_up
-from nst._engine.terms import Tallies, Term, gradient_of, no_sum
-from nst._engine.view import Extractor, View
-from nst._network.sweep import Sweep
-from nst.losses import Features, Loss, Statistic, StatisticLoss
-from nst.losses.base import StorableLoss
+from nst._engine.passing import Passing
+from nst._engine.terms import Term, indivisible, keeps_promise, reads_pixels_only
+from nst._utils.group import Group
+from nst.extractors.base import as_extractor
+from nst.losses.base import Loss, Statistic, StorableLoss
+from nst.styles.style import Painting
 
-__all__ = ["Objective"]
-
-# How fast the styles' share grows with the strength: in equal steps of strength, the picture
-# changes in about equal steps.
+# How fast the styles' share grows with the strength: equal steps of strength then change the
+# picture about equally.
 _STRENGTH_POWER = 3
-# Side of the part of a picture on which it is tried whether losses can be shown rows, in pixels.
+# Side of the corner of a picture on which losses are tried, in pixels.
 _CORNER = 64
+# From so many pixels on, the first block is computed twice, some rows at a time: its features take
+# half of the memory, and computing them a hundredth of the time.
+_LARGE, _ROWS = 2**19, 128
+
+
+class Region(NamedTuple):
+    """A part of the picture, and the styles that go there."""
+
+    mask: Tensor | None
+    """Where on the content, `(1, 1, H, W)`; None for everywhere."""
+    styles: Sequence[Painting | Callable[[Loss], Mapping[str, Statistic]]]
+    """Paintings of any sizes, or what returns the captured statistics for a loss."""
+    blend: Sequence[float]
+    """The styles' weights."""
 
 
 class Objective:
     """Scores a picture by several losses, with one pass through the network for all of them.
 
     The losses are copied, so captured targets stay within one objective. A loss that weighs nothing
-    is left out. A style loss has one copy for each region; they count by the region's area, so that
-    style and content are in the same balance at every pixel.
+    is left out. A style loss has one copy for each region; each counts by the region's area, so
+    that style and content are in the same balance at every pixel.
 
     Args:
-        extractor: Maps images `(N, 3, H, W)` and layers to features; `FeatureExtractor` or a
-            module of its form.
+        extractor: The network.
         losses: Name to loss.
         strength: How strongly the style shows, against the content: 0 leaves out every loss that
             does not refer to the content, 1 changes nothing.
-        emphasis: How many times as much every loss counts that refers to the content.
-        normalize_gradients: Whether `evaluate` brings each loss's gradient to its weight in length.
-        tile: How many rows of each block of the network are computed at a time; None for all.
+        emphasis: Factor of every loss that refers to the content.
+        normalize_gradients: Whether `evaluate` scales each loss's gradient to its weight.
+        tile: Number of rows of each block that are computed at a time; None for all.
+        group: Processes that share each evaluation: all are given the same pictures at a time.
     """
 
     def __init__(
         self,
-        extractor: Extractor,
+        extractor: nn.Module,
         losses: Mapping[str, Loss],
         *,
         strength: float = 1.0,
         emphasis: float = 1.0,
         normalize_gradients: bool = False,
         tile: int | None = None,
+        group: Group | None = None,
     ) -> None:
-        self._view = View(extractor, tile)
-        self._normalize = normalize_gradients
-        self._adds_up: bool | None = None  # not known before there are features
-        self._terms = {}
+        self._extractor, self._normalize = as_extractor(extractor), normalize_gradients
+        self._tile, self._group = tile, group or Group()
+        self._divided: set[str] | None = None  # unknown before there is a picture
+        self._terms: dict[str, list[Term]] = {}
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
-                self._terms[name] = [Term(copy.deepcopy(loss), share=share)]
-
-    def divide(self, share: Share) -> None:
-        """Score some rows of a picture from now on, of which other processes have others.
-
-        `capture_content` is given the whole picture still, and so must be called before `score` and
-        `evaluate`, which are given the rows; all of them by all processes alike.
-
-        Args:
-            share: Which rows.
-        """
-        self._view.share = share
-        self._adds_up = None if share.divided else self._adds_up  # now it must
+                self._terms[name] = [Term(copy.deepcopy(loss), strength=share)]
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
-        """Let every loss that refers to the content keep its target.
+        """Let every loss that refers to the content store its target.
 
         Args:
             image: `(1, 3, H, W)`. All losses are moved to its device and type.
         """
+        self._divided_names(image)
         self._to(image)
-        self._in_rows(image)  # decided now, if not before: the same corner in every process
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
-        features = self._features(image, _union(chosen))
+        features = self._pass(image, [], _layers(chosen), Group()).features
         for loss in chosen:
             loss.capture(features)
 
     @torch.no_grad()
     def capture_styles(self, regions: Sequence[Region]) -> None:
-        """Let every loss that refers to the styles keep its target, once for each region.
+        """Let every loss that refers to the styles store its target, once for each region.
 
         Args:
-            regions: At least one. All losses are moved to the device and type of their pictures.
-
-        Raises:
-            ValueError: A loss needs the picture of a style of which only statistics were kept.
+            regions: At least one. All losses are moved to the device and type of their paintings.
         """
-        chosen = {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
+        chosen = self._style_terms()
         captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
-            seen = [self._look_at(each) for each in region.references]
+            seen = [
+                self.summarize(style) if isinstance(style, Painting) else style
+                for style in region.styles
+            ]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
-                own = copy.deepcopy(term.loss)
-                capture(name, own, seen, region.blend)
-                captured[name].append(Term(own, region.mask, term.share * area))
+                loss: Any = copy.deepcopy(term.loss)
+                targets = [each(loss) if callable(each) else each[name] for each in seen]
+                capture = getattr(loss, "capture_summaries", loss.capture)
+                capture(targets, region.blend)
+                captured[name].append(Term(loss, region.mask, term.strength * area))
         self._terms.update(captured)
 
     @torch.no_grad()
-    def summarize(self, reference: Reference) -> dict[str, Mapping[str, Statistic]]:
-        """Return the statistics of a style by the name of the loss that made them.
+    def summarize(self, painting: Painting) -> dict[str, Mapping[str, Any]]:
+        """Return what each style loss needs of a painting, by the loss's name.
 
-        Args:
-            reference: Has a picture. All losses are moved to its device and type.
+        That is its statistics by layer, or features if it stores the painting itself. All losses
+        are moved to the device and type of the painting.
         """
-        seen = self._look_at(reference)
-        assert not isinstance(seen, Reference)
-        return dict(seen.summaries)
+        losses = {name: term.loss for name, term in self._style_terms().items()}
+        image, mask = painting
+        divided = self._divided_names(image) & losses.keys()
+        divided = {name for name in divided if isinstance(losses[name], StorableLoss)}
+        terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
+        others = {name: loss for name, loss in losses.items() if name not in divided}
+        passing = self._pass(image, terms, _layers(others.values()), Group())
+        sums, features = iter(passing.sums()), passing.features
+        if mask is not None:
+            features = {**features, "mask": mask}
+        return {
+            name: next(sums)
+            if name in divided
+            else loss.summarize(features)
+            if isinstance(loss, StorableLoss)
+            else features
+            for name, loss in losses.items()
+        }
 
     @torch.no_grad()
     def score(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the losses by name, each a scalar times its weight.
-
-        Args:
-            image: `(1, 3, H, W)`, sRGB in [0, 1].
+        """Return the losses of `(1, 3, H, W)` by name, each a scalar times its weight.
 
         Raises:
             ValueError: A loss is not a scalar, or the extractor left out a layer.
         """
-        if self._in_rows(image):
-            return self._show(image, tracing=False)[0].close()
-        return self._score_at_once(image)
+        return self._compare(self._pass(image, *self._divided_terms(image), self._group))
 
     def evaluate(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by name, detached, and the gradient of their sum.
-
-        Args:
-            image: As in `score`.
-
-        Returns:
-            The losses, and the gradient in the picture's shape.
+        """Return the losses of `(1, 3, H, W)` by name, detached, and the gradient of their sum.
 
         Raises:
             ValueError: As in `score`.
             RuntimeError: No loss depends on the picture.
         """
+        image = image.detach().requires_grad_()
+        with torch.enable_grad():
+            passing = self._pass(image, *self._divided_terms(image), self._group)
+            losses = self._compare(passing)
         if self._normalize:
-            losses, gradient = self._evaluate_normalized(image)
+            gradient = self._normalized_gradient(losses, image)
         else:
-            losses, gradient = self._evaluate(image, list(self._terms))
+            gradient = self._gradient(torch.stack(list(losses.values())).sum(), image)
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
                 f"`losses` has none that depends on the picture, of {names}: there is no gradient. "
                 "Compute them from the features with differentiable operations, without .detach()."
             )
-        # The network works in another memory layout, which torch's own L-BFGS cannot take.
-        return losses, gradient.contiguous()
-
-    def blame(self, image: Tensor) -> str:
-        """Return the name of the first loss whose gradient is not finite.
-
-        Args:
-            image: As in `score`.
-        """
-        for name in self._terms:
-            _, gradient = self._evaluate(image, [name])
-            if gradient is not None and self._view.own(image).any(~gradient.isfinite().all()):
-                return name
-        return "total"
-
-    def _evaluate(
-        self, image: Tensor, names: Sequence[str]
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return all losses, and the gradient of the sum of some."""
-        if self._in_rows(image):
-            return self._evaluate_in_rows(image, names)
-        image = image.detach().requires_grad_()
-        with torch.enable_grad():
-            losses = self._score_at_once(image)
-            total = torch.stack([losses[name] for name in names]).sum()
-        gradient = gradient_of(total, image)
         return {name: value.detach() for name, value in losses.items()}, gradient
 
-    def _evaluate_normalized(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return all losses, and the sum of their gradients with their weights as lengths."""
-        losses: dict[str, Tensor] = {}
-        total = None
-        for name, terms in self._terms.items():
-            losses, gradient = self._evaluate(image, [name])
-            if gradient is None:
-                continue
-            length = self._view.own(image).mean(gradient.abs())
-            weight = sum(term.factor for term in terms)
-            gradient = gradient * (weight / torch.where(length > 0, length, 1))
-            total = gradient if total is None else total + gradient
-        return losses, total
+    def bytes_stored(self, image: Tensor) -> int:
+        """Return about how many bytes `evaluate` needs at a time, beside kernels and targets.
 
-    def _score_at_once(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the losses by name, with all features at once."""
-        features = self._features(image, _union(term.loss for term in self._all_terms()))
-        return {
-            name: torch.stack([term.value(name, features) for term in terms]).sum()
-            for name, terms in self._terms.items()
-        }
+        These are the tensors stored for the backward pass, and two gradients of the largest one.
+        """
+        sizes: dict[int, int] = {}
 
-    @torch.no_grad()
-    def _evaluate_in_rows(
-        self, image: Tensor, names: Sequence[str]
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return all losses, and the gradient of the sum of some, with some rows at a time."""
-        tallies, sweep = self._show(image)
-        losses = tallies.close()
-        gradient = tallies.pixel_gradient(image, names)
-        if sweep is not None:
-            own = sweep.backward(tallies.feature_gradient(names))
-            if own is not None:
-                gradient = own if gradient is None else gradient + own
-        return losses, gradient
+        def store(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
 
-    def _show(self, image: Tensor, *, tracing: bool = True) -> tuple[Tallies, Sweep | None]:
-        """Show the losses the features of a picture as they pass by."""
-        share = self._view.own(image)
-        tallies = Tallies(self._terms, image, share)
-        return tallies, self._view.pass_by(
-            image, share, tallies.layers, tallies.see, tracing=tracing
-        )
+        hooks = torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor)
+        with torch.enable_grad(), hooks:
+            image = image.detach().requires_grad_()
+            self._compare(self._pass(image, *self._divided_terms(image), self._group))
+        return sum(sizes.values()) + 2 * max(sizes.values(), default=0)
 
-    def _in_rows(self, image: Tensor) -> bool:
-        """Tell whether the losses can be shown the features some rows at a time."""
-        if self._adds_up is None:
-            self._to(image)
-            self._adds_up = self._tries_rows(image)
-        return self._adds_up
+    def target_bytes(self) -> int:
+        """Return the size of all targets."""
+        return sum(each.nbytes for term in self._all_terms() for each in term.loss.buffers())
+
+    def blame(self, image: Tensor) -> str:
+        """Return the name of the first loss whose gradient is not finite."""
+        image = image.detach().requires_grad_()
+        with torch.enable_grad():
+            passing = self._pass(image, *self._divided_terms(image), self._group)
+            losses = self._compare(passing)
+        names = []
+        for name, value in losses.items():
+            gradient = self._gradient(value, image, again=True)
+            if gradient is not None and not gradient.isfinite().all():
+                names.append(name)
+        return names[0] if names else "total"
 
     def copy(self) -> Objective:
         """Return an independent objective with the same targets."""
-        view = self._view
-        twin = Objective(view.extractor, {}, normalize_gradients=self._normalize, tile=view.tile)
-        twin._adds_up, twin._view.share = self._adds_up, view.share
+        twin = copy.copy(self)
         twin._terms = {
-            name: [term._replace(loss=copy.deepcopy(term.loss)) for term in terms]
+            name: [Term(copy.deepcopy(term.loss), term.mask, term.strength) for term in terms]
             for name, terms in self._terms.items()
         }
         return twin
@@ -260,20 +228,139 @@ class Objective:
             for name, terms in self._terms.items()
         }
 
-    def load_state_dict(self, kept: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    def load_state_dict(self, state: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Take over what `state_dict` returned, after the targets have been captured.
-
-        Args:
-            kept: Of an objective with the same losses and regions.
 
         Raises:
             KeyError: It lacks a loss.
             RuntimeError: A loss cannot take it over.
-            ValueError: It is of other regions.
+            ValueError: It belongs to other regions.
         """
         for name, terms in self._terms.items():
-            for term, own in zip(terms, kept[name], strict=True):
+            for term, own in zip(terms, state[name], strict=True):
                 term.loss.load_state_dict(own)
+
+    def _gradient(self, value: Tensor, image: Tensor, *, again: bool = False) -> Tensor | None:
+        """Return the gradient of a loss over all processes; None if there is none.
+
+        Args:
+            value: The loss, a scalar.
+            image: The picture.
+            again: Whether another gradient will be taken of the same pass.
+        """
+        gradient = None
+        if value.requires_grad:
+            # Not `backward`: an extractor of the user's may have parameters that want gradients.
+            (gradient,) = torch.autograd.grad(value, image, allow_unused=True, retain_graph=again)
+        if self._group.size > 1:
+            own = torch.zeros_like(image) if gradient is None else gradient
+            (gradient,) = self._group.add_up([own], "gradient")
+        # The network works in another memory layout, which torch's own L-BFGS cannot take.
+        return None if gradient is None else gradient.contiguous()
+
+    def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
+        """Return the sum of the losses' gradients with their weights as mean absolute values."""
+        total = None
+        for name, terms in self._terms.items():
+            gradient = self._gradient(losses[name], image, again=True)
+            if gradient is None:
+                continue
+            length, weight = gradient.abs().mean(), sum(term.factor for term in terms)
+            gradient = gradient * (weight / torch.where(length > 0, length, 1))
+            total = gradient if total is None else total + gradient
+        return total
+
+    def _divided_terms(self, image: Tensor) -> tuple[list[Term], frozenset[str]]:
+        """Return the terms that are computed in parts, and the layers that the others read."""
+        divided = self._divided_names(image)
+        terms = [term for name, own in self._terms.items() if name in divided for term in own]
+        others = (term.loss for n, own in self._terms.items() if n not in divided for term in own)
+        return terms, _layers(others)
+
+    def _compare(self, passing: Passing) -> dict[str, Tensor]:
+        """Return the losses by name, differentiable, of a picture that has passed."""
+        sums, features, values = iter(passing.sums()), passing.features, {}
+        divided = self._divided_names(features["image"])
+        if self._group.rank > 0:  # one process has the gradient of what all of them compute
+            features = {layer: feature.detach() for layer, feature in features.items()}
+        for name, terms in self._terms.items():
+            own = [
+                term.compare(next(sums)) if name in divided else term.value(name, features)
+                for term in terms
+            ]
+            values[name] = torch.stack(own).sum()
+        return values
+
+    def _pass(
+        self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
+    ) -> Passing:
+        """Take a picture through the network once.
+
+        Args:
+            image: `(1, 3, H, W)`.
+            terms: Those that are computed while the features pass by.
+            layers: Those of which whole features are needed.
+            group: Processes that share the picture.
+        """
+        layers = layers - {"image"}
+        passing = Passing(image, terms, layers, group)
+        deep = layers.union(*(term.loss.layers for term in terms)) - {"image"}
+        extractor, large = self._extractor, image.shape[2:].numel() >= _LARGE
+        if not deep:
+            return passing
+        if not extractor.computes_in_tiles:
+            passing.features.update(self._whole_features(image, deep))
+            return passing
+        # Whole features of a block that is computed in bands have no gradient.
+        divides_first = self._tile is None and large and not (layers and torch.is_grad_enabled())
+        step = _ROWS if self._tile is None else -(-self._tile // 4) * 4
+        blocks = extractor.blocks(deep, divides_first=divides_first)
+        banded = int(divides_first) if self._tile is None else len(blocks)
+        x = extractor.normalized(passing.own_rows(image))
+        for number, block in enumerate(blocks, 1):
+            rows = step if number <= banded else None
+            x = passing.through(block, x, rows, needed=number < len(blocks))
+        return passing
+
+    def _whole_features(self, image: Tensor, layers: frozenset[str]) -> Mapping[str, Tensor]:
+        features: Mapping[str, Tensor] = self._extractor(image, sorted(layers))
+        missing = sorted(layers - set(features))
+        if missing:
+            raise ValueError(
+                f"`extractor` returned no {missing[0]!r}, which the losses need. Its forward must "
+                "return every layer asked for."
+            )
+        return {layer: features[layer] for layer in layers}
+
+    def _divided_names(self, image: Tensor) -> set[str]:
+        """Return the losses that can be computed in parts; refuse where all must be.
+
+        A loss may only claim that it adds up over positions, so it is tried on a corner first.
+        """
+        if self._divided is None:
+            self._to(image)
+            deep = {
+                n: ts[0].loss for n, ts in self._terms.items() if not reads_pixels_only(ts[0].loss)
+            }
+            divided = set()
+            if self._extractor.computes_in_tiles:
+                claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
+                with torch.no_grad():
+                    corner = image[..., :_CORNER, :_CORNER].detach()
+                    found = self._extractor(corner, _layers(claiming.values()) - {"image"})
+                    features = {**found, "image": corner}
+                divided = {n for n, loss in claiming.items() if keeps_promise(loss, features)}
+            for name, loss in deep.items():
+                if name not in divided and self._tile is not None:
+                    raise indivisible(name, loss, f"`tile` is {self._tile}", "tile=None")
+                if name not in divided and self._group.size > 1:
+                    reason = f"there are {self._group.size} processes"
+                    raise indivisible(name, loss, reason, "a single one")
+            self._divided = divided
+        return self._divided
+
+    def _style_terms(self) -> dict[str, Term]:
+        return {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
 
     def _all_terms(self) -> Iterator[Term]:
         return chain.from_iterable(self._terms.values())
@@ -283,54 +370,6 @@ class Objective:
         for term in self._all_terms():
             term.loss.to(image)
 
-    def _tries_rows(self, image: Tensor) -> bool:
-        """Try on a corner of a picture whether rows can be shown; refuse tiles where not."""
-        view, sweeps = self._view, getattr(self._view.extractor, "sweeps", False)
-        corner = image[..., :_CORNER, :_CORNER].detach()
-        deep = {n: t.loss for n, ts in self._terms.items() for t in ts if not t.sees_pixels_only}
-        with torch.no_grad():
-            features = self._features(corner, _union(deep.values())) if sweeps else {}
-        stubborn = [each for each in deep.items() if not sweeps or not adds_up(each[1], features)]
-        if stubborn and view.tile is not None:
-            raise no_sum(*stubborn[0], f"`tile` is {view.tile}", "tile=None")
-        if stubborn and view.share is not None and view.share.divided:
-            there_are = f"there are {view.share.group.size} processes"
-            raise no_sum(*stubborn[0], there_are, "a single one")
-        return not stubborn
 
-    def _look_at(self, reference: Reference) -> Seen | Reference:
-        """Return what the style losses need of a style."""
-        image, mask = reference.image, reference.mask
-        if image is None:
-            return reference
-        self._to(image)
-        chosen = {n: ts[0].loss for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
-        if not self._in_rows(image):
-            features = masked(self._features(image, _union(chosen.values())), mask)
-            return Seen(features, summaries_of(chosen, features))
-        # What is no statistic, such as a pointwise loss of a style, sees the features themselves.
-        others = _union(loss for loss in chosen.values() if not isinstance(loss, StorableLoss))
-        features = masked(self._features(image, others), mask)
-        of_pixels = {n: loss for n, loss in chosen.items() if Term(loss).sees_pixels_only}
-        tallies = {
-            name: StatisticTally(loss, mask)
-            for name, loss in chosen.items()
-            if name not in of_pixels and isinstance(loss, StatisticLoss)
-        }
-
-        def see(layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
-            for name, each in tallies.items():
-                if layer in chosen[name].layers:
-                    each.add(layer, feature, first, height)
-
-        share = Share.of_all(image.shape[-2])
-        self._view.pass_by(image, share, _union(chosen[name] for name in tallies), see)
-        summed = {name: each.summary for name, each in tallies.items()}
-        return Seen(features, {**summaries_of(of_pixels, features), **summed})
-
-    def _features(self, image: Tensor, layers: frozenset[str]) -> Features:
-        return self._view.features(image, layers, in_rows=bool(self._adds_up))
-
-
-def _union(losses: Iterable[Loss]) -> frozenset[str]:
+def _layers(losses: Iterable[Loss]) -> frozenset[str]:
     return frozenset(layer for loss in losses for layer in loss.layers)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from nst import color
 from nst._engine.inputs import RunInputs
-from nst._engine.malloc import large_blocks_kept
 from nst._engine.picture import OptimizedPicture
 from nst._engine.scales import as_scales
 from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
@@ -22,6 +21,7 @@ from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.group import Group
 from nst._utils.json import json_ready
+from nst._utils.malloc import large_blocks_kept
 from nst.callbacks.base import Callback, RunState
 from nst.callbacks.history import LossHistory
 from nst.images import fit, resize

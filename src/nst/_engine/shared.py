@@ -14,11 +14,10 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from nst._engine.inputs import RunInputs
-from nst._engine.malloc import large_blocks_kept
 from nst._engine.objective import Objective
-from nst._engine.processes import Share
 from nst._engine.scales import COARSE_EMPHASIS
 from nst._utils.group import Group, ProcessLost
+from nst._utils.malloc import large_blocks_kept
 from nst.images import fit
 from nst.result import StyleTransferResult
 
@@ -48,7 +47,7 @@ class SharedObjective:
 
     def __init__(self, objective: Objective, group: Group, number: int, height: int) -> None:
         self._objective, self._group, self._number = objective, group, number
-        self._share = Share.of_group(group, height)
+        self._divides = group.divides(height)
 
     def capture_content(self, image: Tensor) -> None:
         """Capture the targets of the losses that refer to the content."""
@@ -88,37 +87,31 @@ class SharedObjective:
                 raise
 
     def perform(self, method: str, argument: Any) -> Any:
-        """Call a method of this process's objective with its rows of the picture."""
-        share, own = self._share, getattr(self._objective, method)
-        if not share.divided:
+        """Call a method of this process's objective."""
+        own = getattr(self._objective, method)
+        if not self._divides:
             return own(argument) if self._group.rank == 0 else None
-        if method == "load_state_dict":
-            return own(argument)
-        image = self._group.broadcast(argument.detach(), "pictures")
-        if method == "capture_content":
-            self._objective.divide(share)
-            return own(image)
-        if method == "evaluate":
-            losses, gradient = own(share.own(image))
-            return losses, share.whole(gradient, for_all=False)
-        return own(share.own(image))
+        if isinstance(argument, Tensor):
+            argument = self._group.broadcast(argument.detach(), "pictures")
+        return own(argument)
 
 
 def objectives_for(inputs: RunInputs, index: int, group: Group) -> Iterator[AnyObjective]:
     """Return an objective for each picture, with the targets of the styles at a scale."""
     if group.size == 1:
-        return _objectives(inputs, index)
+        return _objectives(inputs, index, group)
     group.broadcast_object(("scale", index, inputs.tile))
     return _shared(inputs, index, group)
 
 
 def _shared(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjective]:
     height, _ = fit(inputs.shape, inputs.scales[index].size)
-    for number, objective in enumerate(_objectives(inputs, index)):
+    dividing = group if group.divides(height) else Group()
+    for number, objective in enumerate(_objectives(inputs, index, dividing)):
         yield SharedObjective(objective, group, number, height)
 
 
-def _objectives(inputs: RunInputs, index: int) -> Iterator[Objective]:
+def _objectives(inputs: RunInputs, index: int, group: Group) -> Iterator[Objective]:
     size, configuration = inputs.scales[index].size, inputs.configuration
     for picture in range(len(inputs.content.pixels)):
         if picture < len(inputs.sources):  # otherwise its styles are those of the first picture
@@ -129,6 +122,7 @@ def _objectives(inputs: RunInputs, index: int) -> Iterator[Objective]:
                 emphasis=1.0 if index == len(inputs.scales) - 1 else COARSE_EMPHASIS,
                 normalize_gradients=configuration.normalize_gradients,
                 tile=inputs.tile,
+                group=group,
             )
             objective.capture_styles(inputs.regions_at(size, picture))
         yield objective.copy()

@@ -1,51 +1,68 @@
-"""The losses of one picture: each alone, or all while its features pass by."""
+"""A loss of one picture, the part of the picture that it sees, and what it counts."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nst._engine.processes import Share
-from nst._engine.references import masked
-from nst._engine.tally import Tally, tally
-from nst._network.segment import FeatureGradient
-from nst.losses import Features, Loss
+from nst import functional
+from nst.extractors.base import as_extractor
+from nst.losses.base import Features, Loss, Statistic, parts_of
+from nst.losses.pointwise import PointwiseLoss
+from nst.losses.statistic import StatisticLoss
 
-__all__ = ["Tallies", "Term", "gradient_of", "no_sum", "sees_pixels_only", "whole_only"]
+# Positions on which a loss is tried: enough to tell a mean from anything else.
+_TRIED = 64
 
 
-class Term(NamedTuple):
-    """A loss and the part of the picture that it sees."""
+class Term:
+    """A loss, the part of the picture that it sees, and its factor in the total.
 
-    loss: Loss
-    mask: Tensor | None = None
-    share: float = 1.0
+    Args:
+        loss: With or without targets.
+        mask: Part of the picture that counts, `(1, 1, H, W)`; None for all of it.
+        strength: Factor in the total, beside the loss's own weight.
+    """
+
+    def __init__(self, loss: Loss, mask: Tensor | None = None, strength: float = 1.0) -> None:
+        self.loss, self.mask, self.strength = loss, mask, strength
+        self._weights: dict[tuple[str, tuple[int, int]], Tensor] = {}
 
     @property
     def factor(self) -> float:
-        """What the loss counts in the total."""
-        return self.share * self.loss.weight
+        """What the loss is multiplied with."""
+        return self.strength * self.loss.weight
 
     @property
-    def sees_pixels_only(self) -> bool:
-        """Whether the loss needs no network, and can be shown a picture of any size as a whole."""
-        return sees_pixels_only(self.loss)
+    def share(self) -> Any:
+        """What some rows of a layer add to the loss's sums; see `StatisticLoss.share`."""
+        loss: Any = self.loss
+        return loss.share
+
+    def weights(self, layer: str, shape: tuple[int, int]) -> tuple[Tensor, ...]:
+        """Return the weights of all positions of a layer of this shape; nothing without a mask."""
+        if self.mask is None:
+            return ()
+        if (layer, shape) not in self._weights:
+            self._weights[layer, shape] = functional.mask_weight(self.mask, shape)
+        return (self._weights[layer, shape],)
+
+    def compare(self, sums: Mapping[str, Statistic]) -> Tensor:
+        """Return the loss times its factor, from its sums over all rows."""
+        loss: Any = self.loss
+        value: Tensor = self.factor * loss.compare(sums)
+        return value
 
     def value(self, name: str, features: Features) -> Tensor:
-        """Return the loss times its factor.
-
-        Args:
-            name: What the loss is called.
-            features: Of the whole picture.
+        """Return the loss times its factor, from whole features.
 
         Raises:
             ValueError: The loss is not a scalar.
         """
-        value = self.loss(masked(features, self.mask))
+        value = self.loss(features if self.mask is None else {**features, "mask": self.mask})
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ValueError(
@@ -55,124 +72,71 @@ class Term(NamedTuple):
         return self.factor * value
 
 
-class Tallies:
-    """Adds up the losses of one picture while its features pass by.
-
-    Args:
-        terms: The losses by name, each of which `adds_up` or sees only pixels.
-        image: The picture, `(N, 3, H, W)`; of a share, its rows.
-        share: Which rows these are; the losses of all are added up.
-    """
-
-    def __init__(self, terms: Mapping[str, Sequence[Term]], image: Tensor, share: Share) -> None:
-        self._names, self._share = tuple(terms), share
-        if any(term.sees_pixels_only for own in terms.values() for term in own):
-            # Such a loss may do anything with the picture, which is small next to its features.
-            self._image = share.whole(image.detach()).requires_grad_()
-        self._of_pixels: dict[str, list[Tensor]] = {name: [] for name in terms}
-        self._tallies: dict[str, list[Tally]] = {name: [] for name in terms}
-        self._by_layer: dict[str, list[tuple[str, Tally]]] = {}
-        for name, own in terms.items():
-            for term in own:
-                if term.sees_pixels_only:
-                    with torch.enable_grad():
-                        value = term.value(name, {"image": self._image})
-                    self._of_pixels[name].append(value)
-                    continue
-                each = tally(term.loss, term.mask, term.factor)
-                self._tallies[name].append(each)
-                for layer in term.loss.layers:
-                    self._by_layer.setdefault(layer, []).append((name, each))
-
-    @property
-    def layers(self) -> set[str]:
-        """What is to be shown."""
-        return set(self._by_layer)
-
-    def see(self, layer: str, feature: Tensor, first: int, height: int, stays: bool) -> None:
-        """Take in some rows of a layer; see `See`."""
-        for _, each in self._by_layer[layer]:
-            each.add(layer, feature, first, height, stays=stays)
-
-    def close(self) -> dict[str, Tensor]:
-        """Return the losses times their factors, detached, when all has been shown."""
-        tallies = [each for own in self._tallies.values() for each in own]
-        own = [each.sums for each in tallies]
-        of_all = iter(self._share.add_up([x for sums in own for x in sums], "statistics"))
-        for each, sums in zip(tallies, own, strict=True):
-            each.replace(list(islice(of_all, len(sums))))
-        losses = []
-        for name in self._names:
-            values = [each.close() for each in self._tallies[name]]
-            values += [value.detach() for value in self._of_pixels[name]]
-            losses.append(torch.stack(values).sum())
-        # Machines of different kinds may round differently; what the losses decide is one.
-        return dict(zip(self._names, self._share.group.broadcast(torch.stack(losses)), strict=True))
-
-    def feature_gradient(self, names: Collection[str]) -> FeatureGradient:
-        """Return what tells the gradient of some losses for some rows, after `close`."""
-
-        def gradient(layer: str, feature: Tensor, first: int, height: int) -> Tensor | None:
-            total = None
-            for name, each in self._by_layer[layer]:
-                own = each.gradient(layer, feature, first, height) if name in names else None
-                if own is not None:
-                    total = own if total is None else total + own
-            return total
-
-        return gradient
-
-    def pixel_gradient(self, image: Tensor, names: Collection[str]) -> Tensor | None:
-        """Return what of the gradient of some losses does not come through the network.
-
-        Args:
-            image: The picture, or its rows.
-            names: Of the losses.
-        """
-        total = None
-        if "image" in self._by_layer:
-            total = self.feature_gradient(names)(
-                "image", image, self._share.first, self._share.height
-            )
-        values = [value for name in names for value in self._of_pixels[name]]
-        if values:
-            with torch.enable_grad():
-                own = gradient_of(torch.stack(values).sum(), self._image)
-            if own is not None:
-                own = self._share.own(own)
-                total = own if total is None else total + own
-        return total
-
-
-def sees_pixels_only(loss: Loss) -> bool:
+def reads_pixels_only(loss: Loss) -> bool:
     """Tell whether a loss reads no layer of the network."""
     return set(loss.layers) <= {"image"}
 
 
-def whole_only(loss: Loss) -> bool:
-    """Tell by its kind whether a loss must be shown all features of a picture at once."""
-    return not sees_pixels_only(loss) and not loss.adds_up
-
-
-def no_sum(name: str, loss: Loss, case: str, remedy: str) -> ValueError:
-    """Return the error that a loss cannot be shown some rows at a time.
+def check_divisible(
+    extractor: nn.Module, losses: Mapping[str, Loss], reason: str, remedy: str
+) -> None:
+    """Refuse to compute a picture in parts if the network or a loss needs all of it at once.
 
     Args:
-        name: What the loss is called.
-        loss: Which one.
-        case: Why it would have to be.
-        remedy: What may be used instead.
+        extractor: The network.
+        losses: Name to loss.
+        reason: Why parts are asked for, such as "`tile` is 64".
+        remedy: What to use instead.
+
+    Raises:
+        ValueError: One of them needs all.
     """
+    if not as_extractor(extractor).computes_in_tiles:
+        raise ValueError(
+            f"{reason}, but `extractor` is a {type(extractor).__name__}, which cannot be computed "
+            f"in parts. Use FeatureExtractor, or {remedy}."
+        )
+    for name, loss in losses.items():
+        if loss.weight > 0 and not reads_pixels_only(loss) and not loss.adds_up:
+            raise indivisible(name, loss, reason, remedy)
+
+
+def indivisible(name: str, loss: Loss, reason: str, remedy: str) -> ValueError:
+    """Return the error that a loss cannot be computed in parts."""
     return ValueError(
-        f"{case}, but the loss {name!r} ({type(loss).__name__}) is no sum over positions, which "
+        f"{reason}, but the loss {name!r} ({type(loss).__name__}) is no sum over positions, which "
         f"alone can be computed in parts. Use {remedy}, or a StatisticLoss or PointwiseLoss that "
         "`nst.testing.check_loss` approves."
     )
 
 
-def gradient_of(value: Tensor, image: Tensor) -> Tensor | None:
-    """Return the gradient of a loss for a picture; None if it does not depend on it."""
-    if not value.requires_grad:
-        return None
-    # Not `backward`: an extractor of the user's may have parameters that want gradients.
-    return torch.autograd.grad(value, image, allow_unused=True)[0]
+@torch.no_grad()
+def keeps_promise(loss: Loss, features: Features) -> bool:
+    """Try on a few positions whether a loss adds up as its kind promises.
+
+    One that does not would silently be another loss if it were computed in parts.
+    """
+    for layer in loss.layers:
+        flat = features[layer].flatten(2)[..., :_TRIED]
+        middle = flat.shape[-1] // 2
+        if middle == 0:
+            continue
+        if isinstance(loss, StatisticLoss):
+            weight = functional.uniform_weight(flat)
+            halves = (loss.statistic(x, weight) for x in (flat[..., :middle], flat[..., middle:]))
+            pairs = zip(*map(parts_of, halves), strict=True)
+            whole, parts = loss.statistic(flat, weight), tuple(a + b for a, b in pairs)
+        elif isinstance(loss, PointwiseLoss):
+            target = loss.prepare(flat.flip(-1))
+            whole = loss.error(flat, target)[..., :middle]
+            parts = (loss.error(flat[..., :middle], target[..., :middle]),)
+        if not all(map(_is_near, parts_of(whole), parts)):
+            return False
+    return True
+
+
+def _is_near(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape:
+        return False
+    tolerance = 1e-3 * float(a.abs().max()) if a.numel() else 0.0
+    return torch.allclose(a, b, rtol=1e-3, atol=tolerance, equal_nan=True)

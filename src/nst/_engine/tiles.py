@@ -11,13 +11,14 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from nst._engine.terms import no_sum, whole_only
+from nst._engine.terms import reads_pixels_only
 from nst._utils.checks import at_least, one_of
 from nst._utils.memory import free_memory, is_exhausted
 from nst._utils.text import byte_count
+from nst.extractors.base import as_extractor
 from nst.losses import Loss
 
-__all__ = ["ROWS", "Tile", "check_tile", "choose_tile", "explaining_memory", "refuse_tiles"]
+__all__ = ["ROWS", "Tile", "check_tile", "choose_tile", "explaining_memory"]
 
 logger = logging.getLogger("nst")
 
@@ -48,22 +49,6 @@ def check_tile(tile: Tile) -> Tile:
     return at_least("tile", tile, 1)
 
 
-def refuse_tiles(tile: int, extractor: nn.Module, losses: Mapping[str, Loss]) -> None:
-    """Refuse tiles if a network or a loss must see everything at once.
-
-    Raises:
-        ValueError: It must.
-    """
-    if not getattr(extractor, "sweeps", False) and not getattr(extractor, "stands_in", False):
-        raise ValueError(
-            f"`tile` is {tile}, but `extractor` is a {type(extractor).__name__}, which is not "
-            "computed in parts. Use FeatureExtractor, or tile=None."
-        )
-    for name, loss in losses.items():
-        if loss.weight > 0 and whole_only(loss):
-            raise no_sum(name, loss, f"`tile` is {tile}", "tile=None")
-
-
 def choose_tile(
     tile: Tile,
     extractor: nn.Module,
@@ -82,8 +67,8 @@ def choose_tile(
     """
     if not isinstance(tile, str):
         return tile
-    sees_rows = getattr(extractor, "sweeps", False) and not any(
-        whole_only(loss) for loss in losses.values() if loss.weight > 0
+    sees_rows = as_extractor(extractor).computes_in_tiles and all(
+        loss.adds_up or reads_pixels_only(loss) for loss in losses.values() if loss.weight > 0
     )
     free = free_memory(like.device)
     needed = _bytes_needed(shape, None, like)

@@ -1,383 +1,314 @@
-"""A convolution and what follows it, for some rows of a picture, forward and backward.
+"""A frozen 3x3 convolution with its ReLU and perhaps its max pooling, as one step of autograd.
 
-Weights are frozen, so of a convolution nothing must be kept. Of a ReLU it is enough which values
-were positive, a byte each instead of four, unless somebody wants its output, which tells the same;
-of max pooling, which of four was the largest. All that
-belongs together is done while a band of rows is in the cache: convolution, ReLU and pooling on the
-forward pass; pooling, ReLU and convolution on the backward pass.
-
-Pictures are `(N, H, W, C)` here, which is `channels_last` seen as it lies in memory.
+It computes `max_pool2d(relu(conv2d(x)))` in less time and memory: a band of rows goes through all
+three while it is in the cache, and wide convolutions take Winograd's method. As the weights are
+frozen, the backward pass needs nothing of the input; it needs one byte a value for the ReLU, or two
+bytes for every four values where they are pooled, or nothing where a loss keeps the output anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from nst._network.buffers import Workspace
-from nst._network.convolution import Convolution, bands
+from nst._network import winograd
+from nst._network.scratch import scratch
 
-__all__ = ["Room", "Stage", "Strip", "Trace", "stage_backward", "stage_forward"]
+Padding = Literal["zeros", "replicate"]
+Kind = Literal["conv", "relu", "pool"]
 
-# Added where none of the four pixels is positive, so that the ReLU stops their gradient.
-_DEAD = 4
-
-Room: TypeAlias = Callable[[str, Sequence[int], torch.dtype], Tensor]
-"""From what it is for, a shape and a type of number to memory for the results of a stage."""
-_Rows: TypeAlias = Callable[[int, int], Tensor]
-"""From the first row and the one after the last to these rows of a picture."""
+# Values of a band. All that is computed from one stays in the cache.
+_BAND = 2**21
 
 
-class Strip(NamedTuple):
-    """Some rows of a picture, and which they are."""
+class Stage(nn.Module):
+    """A frozen 3x3 convolution that keeps the picture's size, with its ReLU and max pooling.
 
-    rows: Tensor
-    """`(N, h, W, C)`."""
-    first: int
-    """Which row of the picture is the first."""
-    height: int
-    """How many rows the picture has."""
-
-    @property
-    def last(self) -> int:
-        """The row of the picture after the last of the strip."""
-        return self.first + self.rows.shape[1]
-
-    def part(self, start: int, stop: int) -> Tensor:
-        """Return the rows from one up to another, counted in the picture."""
-        return self.rows[:, start - self.first : stop - self.first]
-
-
-class Stage(NamedTuple):
-    """A convolution and what follows it, up to the next."""
-
-    convolution: Convolution
-    pooling: str
-    """`"max"` or `"average"`."""
-    parts: tuple[str, ...] = ()
-    """What it consists of: `"conv"`, and in this order `"relu"` and `"pool"` if they follow."""
-    wanted: Mapping[str, str] = {}
-    """Which of its parts are features that somebody asked for, to the layer's name."""
-
-    @property
-    def pools(self) -> bool:
-        """Whether its result is half as large."""
-        return "pool" in self.parts
-
-    @property
-    def stride(self) -> int:
-        """How many rows of what it is given belong to one of its result."""
-        return 2 if self.pools else 1
-
-    def followed_by(self, part: str, layer: str | None) -> Stage:
-        """Return the stage with one more part, which is a layer that somebody wants, or None."""
-        wanted = self.wanted if layer is None else {**self.wanted, part: layer}
-        return self._replace(parts=(*self.parts, part), wanted=wanted)
-
-
-class Trace(NamedTuple):
-    """What the backward pass needs of some rows of a stage; None where there is nothing to know."""
-
-    positive: Tensor | None
-    """Positive where the ReLU let pass: 1 instead of 0, or its output."""
-    largest: Tensor | None
-    """Which pixel of four max pooling took, 0 to 3 in the order of reading; more, if dead."""
-    first: int
-    """The first of the rows."""
-
-
-def stage_forward(
-    strip: Strip,
-    stage: Stage,
-    span: tuple[int, int],
-    workspace: Workspace,
-    room: Room,
-    *,
-    tracing: bool,
-) -> dict[str, Strip]:
-    """Compute some rows of a stage.
+    As a module it is an ordinary convolution: hooks and other code find nothing unusual.
 
     Args:
-        strip: What the stage is given, with a row more above and below, where there are such.
-        stage: What is computed.
-        span: The first row and the one after the last; even if they are pooled, except for the
-            last of the picture.
-        workspace: Used alone.
-        room: Where the results go.
-        tracing: Whether there will be a backward pass.
-
-    Returns:
-        Those parts of the stage that somebody wants, and its result.
+        kernel: `(K, C, 3, 3)`.
+        bias: `(K,)`.
+        padding: What the convolution sees beyond the border.
+        winograd: Whether Winograd's method may be used where it is faster.
     """
-    rows, trace = _make_room(strip, stage, span, room, tracing=tracing)
-    start, stop = span
-    for band in bands(strip.rows, stage.convolution.weight, start, stop):
-        _fill(rows, trace, strip, stage, (start, *band), workspace)
-    half = Strip(rows["pool"], start // 2, strip.height // 2) if "pool" in rows else None
-    parts = {name: Strip(each, start, strip.height) for name, each in rows.items()}
-    return parts if half is None else {**parts, "pool": half}
+
+    def __init__(
+        self, kernel: Tensor, bias: Tensor, padding: Padding = "zeros", *, winograd: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(kernel, requires_grad=False)
+        self.bias = nn.Parameter(bias, requires_grad=False)
+        self.padding, self.winograd = padding, winograd
+        self._derived: dict[str, tuple[Any, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave derived kernels out of copies."""
+        return {**self.__dict__, "_derived": {}}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of `(N, C, H, W)`, without its ReLU."""
+        if self.padding == "replicate":
+            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias, padding=1)
+
+    def compute(self, x: Tensor, kind: Kind, *, output_stays: bool = False) -> Tensor:
+        """Return the convolution of `(N, C, H, W)`, and what follows it, in one step.
+
+        Args:
+            x: Input.
+            kind: Where to stop: at `"conv"`, `"relu"`, or `"pool"` (the ReLU's, max pooled).
+            output_stays: Whether somebody keeps the result for the backward pass anyway. It then
+                tells which values were positive.
+        """
+        hooks = self._forward_hooks or self._forward_pre_hooks
+        hooks = hooks or self._backward_hooks or self._backward_pre_hooks
+        trainable = self.weight.requires_grad or self.bias.requires_grad
+        if x.device.type != "cpu" or hooks or trainable:  # somebody looks into the module
+            return _followed(self(x), kind)
+        if self.padding == "zeros":
+            return _fused(self, x, kind, output_stays)
+        # A picture with a wider border, of whose convolution the border is cut off.
+        wide = _fused(self, F.pad(x, (1, 1, 1, 1), mode="replicate"), "conv", False)
+        return _followed(wide[:, :, 1:-1, 1:-1], kind)
+
+    def pass_forward(self, x: Tensor, kind: Kind, *, traces: bool) -> tuple[Tensor, Tensor | None]:
+        """Return the result, and for the backward pass where ReLU and pooling let values pass.
+
+        The trace is 0 where they did not, else 1, or the place of the largest pixel where pooled.
+        """
+        n, _, height, width = x.shape
+        stride = 2 if kind == "pool" else 1
+        picture = _new_picture(x, n, len(self.weight), height // stride, width // stride)
+        rows, out, trace = x.permute(0, 2, 3, 1), picture.permute(0, 2, 3, 1), None
+        if traces:
+            dtype = _place_dtype(width) if kind == "pool" else torch.uint8
+            trace = torch.empty(out.shape, dtype=dtype)
+        for start, stop in self._bands(rows):
+            own = slice(start // stride, stop // stride)
+            target = None if kind == "pool" else out[:, own]
+            band = self._convolve(_with_border(rows, start - 1, stop + 1), (height, width), target)
+            if kind == "conv":
+                _store(band, out[:, own])
+            elif kind == "relu":
+                torch.clamp_min(band, 0, out=out[:, own])
+                if trace is not None:
+                    torch.gt(out[:, own], 0, out=trace[:, own])
+            else:
+                largest, place = _pool(band)
+                torch.clamp_min(largest, 0, out=out[:, own])
+                if trace is not None:
+                    torch.mul(place, largest > 0, out=trace[:, own])
+        return picture, trace
+
+    def pass_backward(
+        self, gradient: Tensor, trace: Tensor | None, kind: Kind, shape: torch.Size
+    ) -> Tensor:
+        """Return the gradient for an input of a shape, from the gradient for the result."""
+        picture, stride = _new_picture(gradient, *shape), 2 if kind == "pool" else 1
+        out, given = picture.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
+        height = given.shape[1] * stride  # an odd last row is not pooled
+        for start, stop in self._bands(out):
+            first, last = max(start - 1, 0), min(stop + 1, height)
+            cells = slice(first // stride, -(-last // stride))
+            rows = given[:, cells]
+            if trace is not None:
+                rows = _where_positive(trace[:, cells], rows)
+            if trace is not None and kind == "pool":
+                above = first % 2
+                rows = _unpool(rows, trace[:, cells], shape[3])[:, above : above + last - first]
+            rows = _with_border(rows, start - 1 - first, stop + 1 - first)
+            own = out[:, start:stop]
+            _store(self._convolve(rows, (shape[2], shape[3]), own, rotated=True), own)
+        return picture
+
+    @property
+    def bytes_to_derive(self) -> int:
+        """Size of the kernels that the first use derives from the weights and stores."""
+        return 0 if self._derived else 4 * self.weight.nbytes  # 6x6 numbers for 3x3
+
+    def _bands(self, rows: Tensor) -> Iterator[tuple[int, int]]:
+        """Divide rows into bands, each of a multiple of four rows but the last."""
+        n, height, width, _ = rows.shape
+        values = n * width * max(self.weight.shape[:2]) * winograd.TILE
+        step = max(1, _BAND // values) * winograd.TILE
+        return ((i, min(i + step, height)) for i in range(0, height, step))
+
+    def _convolve(
+        self,
+        rows: Tensor,
+        shape: tuple[int, int],
+        out: Tensor | None = None,
+        *,
+        rotated: bool = False,
+    ) -> Tensor:
+        """Convolve rows that have one more row above and below; rotated, as the gradient needs it.
+
+        Returns `out`, or other memory where that saves a copy.
+        """
+        bias = None if rotated else self.bias
+        if self.winograd and winograd.is_faster(self.weight, *shape):
+            kernel = self._derive("transformed", winograd.transform_kernel)
+            if out is None:
+                n, height, width, _ = rows.shape
+                size = (n, height - 2, width, len(self.weight))
+                out = scratch.take("band", size, rows)
+            winograd.convolve(rows, kernel, out, bias, rotated=rotated)
+            return out
+        kernel = self._derive("rotated", _rotate) if rotated else self._derive("plain", _reorder)
+        result = F.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, padding=(0, 1))
+        return result.permute(0, 2, 3, 1)
+
+    def _derive(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return what is made of the kernel, made again only if the weights have changed."""
+        version = 0 if self.weight.is_inference() else self.weight._version
+        state = self.weight.data_ptr(), version, self.weight.dtype
+        known = self._derived.get(name)
+        if known is None or known[0] != state:
+            with torch.inference_mode(False):
+                known = self._derived[name] = (state, make(self.weight.detach()))
+        return known[1]
 
 
-def _make_room(
-    strip: Strip, stage: Stage, span: tuple[int, int], room: Room, *, tracing: bool
-) -> tuple[dict[str, Tensor], Trace]:
-    """Make room for the parts of a stage that are needed after it, and for its trace."""
-    n, _, width, _ = strip.rows.shape
-    start, stop = span
-    channels, number = len(stage.convolution.weight), strip.rows.dtype
-    whole = (n, stop - start, width, channels)
-    halved = (n, stop // 2 - start // 2, width // 2, channels)
-    rows = {}
-    if "conv" in stage.wanted or stage.parts[-1] == "conv":
-        rows["conv"] = room("conv", whole, number)
-    if "relu" in stage.wanted or stage.parts[-1] == "relu":
-        rows["relu"] = room("relu", whole, number)
-    if stage.pools:
-        rows["pool"] = room("pool", halved, number)
-    positive = largest = None
-    if tracing and stage.pools and stage.pooling == "max":
-        largest = room("largest", halved, torch.uint8)
-    if tracing and "relu" in stage.wanted:
-        positive = rows["relu"]
-    elif tracing and "relu" in stage.parts and largest is None:
-        positive = room("positive", whole, torch.uint8)
-    return rows, Trace(positive, largest, start)
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        x: Tensor, stage: Stage, kind: Kind, output_stays: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        traces = kind == "pool" or (kind == "relu" and not output_stays)
+        return stage.pass_forward(x, kind, traces=traces)
+
+    @staticmethod
+    def setup_context(
+        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]
+    ) -> None:
+        (x, ctx.stage, ctx.kind, _), (out, trace) = inputs, output
+        ctx.shape = x.shape
+        if ctx.kind != "conv":
+            ctx.save_for_backward(out if trace is None else trace)
+        if trace is not None:
+            ctx.mark_non_differentiable(trace)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, gradient: Tensor | None, _: None
+    ) -> tuple[Tensor | None, None, None, None]:
+        if gradient is None:
+            return None, None, None, None
+        trace = ctx.saved_tensors[0] if ctx.kind != "conv" else None
+        return _PulledBack.apply(gradient, trace, ctx.stage, ctx.kind, ctx.shape), None, None, None
 
 
-def _fill(
-    parts: Mapping[str, Tensor],
-    trace: Trace,
-    strip: Strip,
-    stage: Stage,
-    lines: tuple[int, int, int],
-    workspace: Workspace,
-) -> None:
-    """Compute a band of rows: from the first line of the parts, the band's first and last line."""
-    origin, start, stop = lines
-    own = slice(start - origin, stop - origin)
-    n, _, width, _ = strip.rows.shape
-    band = {name: parts[name][:, own] for name in ("conv", "relu") if name in parts}
-    shape = (n, stop - start, width, len(stage.convolution.weight))
-    spare = workspace.take("band", shape, strip.rows)
-    out = _convolve(stage.convolution, strip, band.get("relu", spare), start, stop, workspace)
-    if "conv" in band:
-        band["conv"].copy_(out)
-    if "relu" in stage.parts:
-        out = torch.clamp_min(out, 0, out=band.get("relu", spare))
-    if trace.positive is not None and "relu" not in stage.wanted:
-        torch.gt(out, 0, out=trace.positive[:, own])
-    if stage.pools:
-        halves = slice(own.start // 2, own.stop // 2)
-        largest = None if trace.largest is None else trace.largest[:, halves]
-        _pool(stage.pooling, out, parts["pool"][:, halves], largest)
+class _PulledBack(torch.autograd.Function):
+    """The backward pass, a function of its own so that `torch.func` sees through it."""
+
+    @staticmethod
+    def forward(
+        gradient: Tensor, trace: Tensor | None, stage: Stage, kind: Kind, shape: torch.Size
+    ) -> Tensor:
+        if trace is not None and trace.is_floating_point():
+            trace = trace.permute(0, 2, 3, 1)
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        return stage.pass_backward(gradient, trace, kind, shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is stored, as there is no second derivative."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        raise RuntimeError(
+            "`create_graph` is True, but FeatureExtractor computes no second derivatives. Use "
+            "FeatureExtractor.requires_grad_(), which makes it compute with plain operations."
+        )
 
 
-def _convolve(
-    convolution: Convolution,
-    strip: Strip,
-    out: Tensor,
-    start: int,
-    stop: int,
-    workspace: Workspace,
-) -> Tensor:
-    """Return some rows of a convolution of a picture, in `out` or elsewhere."""
-    n, _, width, _ = strip.rows.shape
-    height = strip.height
-    rows = strip.part(max(start - 1, 0), min(stop + 1, height))
-    if convolution.padding == "zeros":
-        rows = _bordered(rows, int(start == 0), int(stop == height), workspace)
-        return convolution.rows(rows, out, workspace, (height, width), backward=False)
-    # A picture with its border repeated, of whose convolution the border is cut off.
-    above, below = [rows[:, :1]] * (start == 0), [rows[:, -1:]] * (stop == height)
-    rows = torch.cat([*above, rows, *below], dim=1)
-    rows = torch.cat([rows[:, :, :1], rows, rows[:, :, -1:]], dim=2)
-    wide = workspace.take("wide", (n, stop - start, width + 2, out.shape[-1]), rows)
-    wide = convolution.rows(rows, wide, workspace, (height, width), backward=False)
-    return wide[:, :, 1:-1]
+def _fused(stage: Stage, x: Tensor, kind: Kind, output_stays: bool) -> Tensor:
+    x = x.contiguous(memory_format=torch.channels_last)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return stage.pass_forward(x, kind, traces=False)[0]
+    out: Tensor = _Fused.apply(x, stage, kind, output_stays)[0]
+    return out
 
 
-def _bordered(rows: Tensor, above: int, below: int, workspace: Workspace) -> Tensor:
-    """Return rows with rows of zeros above or below."""
+def _followed(x: Tensor, kind: Kind) -> Tensor:
+    """Return what follows a convolution, by plain operations."""
+    x = x if kind == "conv" else x.relu()
+    return F.max_pool2d(x, 2) if kind == "pool" else x
+
+
+def _store(band: Tensor, out: Tensor) -> None:
+    if band is not out:
+        out.copy_(band)
+
+
+def _new_picture(like: Tensor, *shape: int) -> Tensor:
+    """Return memory in `channels_last`. It is no view, so that autograd may add to it in place."""
+    layout = torch.channels_last
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _reorder(kernel: Tensor) -> Tensor:
+    """Return a kernel in the pictures' memory order."""
+    return kernel.contiguous(memory_format=torch.channels_last)
+
+
+def _rotate(kernel: Tensor) -> Tensor:
+    """Return the kernel of the convolution that pulls a gradient back."""
+    return _reorder(kernel.flip(-2, -1).transpose(0, 1))
+
+
+def _with_border(rows: Tensor, start: int, stop: int) -> Tensor:
+    """Return rows from one up to another, zeros where there are none; a view if there are all."""
+    above, below = max(-start, 0), max(stop - rows.shape[1], 0)
+    inner = rows[:, max(start, 0) : stop]
     if not above and not below:
-        return rows
-    n, height, *rest = rows.shape
-    bordered = workspace.take("bordered", (n, height + above + below, *rest), rows)
-    bordered[:, above : above + height] = rows
+        return inner
+    n, height, *rest = inner.shape
+    bordered = scratch.take("bordered", (n, above + height + below, *rest), rows)
+    bordered[:, above : above + height] = inner
     bordered[:, :above] = 0
     bordered[:, above + height :] = 0
     return bordered
 
 
-def _corners(rows: Tensor) -> list[Tensor]:
-    """Return the four pixels of each cell that pooling takes together, in the order of reading."""
-    rows = rows[:, : rows.shape[1] // 2 * 2, : rows.shape[2] // 2 * 2]
-    return [rows[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-
-
-def _pool(kind: str, rows: Tensor, out: Tensor, largest: Tensor | None) -> None:
-    """Pool rows, and say which of four pixels was the largest if somebody wants to know."""
-    a, b, c, d = _corners(rows)
-    if kind == "average":
-        torch.add(a, b, out=out)
-        out.add_(c).add_(d).div_(4)
-        return
-    torch.maximum(a, b, out=out)
-    torch.maximum(out, c, out=out)
-    torch.maximum(out, d, out=out)
-    if largest is None:
-        return
-    # 0 if a, else 1 if b, else 2 if c, else 3: of equal pixels the first, as for PyTorch.
-    torch.ne(c, out, out=largest)
-    spare = torch.empty_like(largest)
-    for corner in (b, a):
-        largest.add_(1).mul_(torch.ne(corner, out, out=spare))
-    largest.add_(torch.le(out, 0, out=spare), alpha=_DEAD)
-
-
-def stage_backward(
-    gradients: Mapping[str, Strip],
-    stage: Stage,
-    span: tuple[int, int],
-    trace: Trace,
-    shape: tuple[int, int],
-    workspace: Workspace,
-    room: Room,
-) -> Strip:
-    """Return the gradient for what a stage was given, from those for its parts.
-
-    Args:
-        gradients: By part, at least one; that for a stage's result has all rows of the span.
-        stage: What was computed.
-        span: The first row and the one after the last, as in `stage_forward`. Beyond these, the
-            gradient is taken to be zero.
-        trace: What was kept of it, of at least these rows.
-        shape: Height and width of the picture that the stage is given rows of.
-        workspace: Used alone.
-        room: Where the result goes.
-
-    Returns:
-        A row more above and below than the span has, where there are such.
-    """
-    height, width = shape
-
-    def rows(first: int, last: int) -> Tensor:
-        return _gradient_rows(gradients, first, last, shape, trace, workspace)
-
-    def own_room(size: tuple[int, int, int]) -> Tensor:
-        some = next(iter(gradients.values())).rows
-        return room("back", (len(some), *size), some.dtype)
-
-    convolution = stage.convolution
-    if convolution.padding == "zeros":
-        pulled = _convolve_backward(convolution, rows, span, shape, workspace, own_room)
-        return Strip(pulled, max(span[0] - 1, 0), height)
-    # The adjoint of repeating the border: what belongs to a repeated pixel goes to its original.
-
-    def wide_rows(first: int, last: int) -> Tensor:
-        return F.pad(rows(first - 1, last - 1), (0, 0, 1, 1))
-
-    wide_span, wide_shape = (span[0] + 1, span[1] + 1), (height + 2, width + 2)
-    wide = _convolve_backward(convolution, wide_rows, wide_span, wide_shape, workspace, own_room)
-    if span[0] == 0:
-        wide[:, 1] += wide[:, 0]
-        wide = wide[:, 1:]
-    if span[1] == height:
-        wide[:, -2] += wide[:, -1]
-        wide = wide[:, :-1]
-    wide[:, :, 1] += wide[:, :, 0]
-    wide[:, :, -2] += wide[:, :, -1]
-    return Strip(wide[:, :, 1:-1].contiguous(), max(span[0] - 1, 0), height)
-
-
-def _convolve_backward(
-    convolution: Convolution,
-    rows: _Rows,
-    span: tuple[int, int],
-    shape: tuple[int, int],
-    workspace: Workspace,
-    room: Callable[[tuple[int, int, int]], Tensor],
-) -> Tensor:
-    """Return the gradient for a convolution's picture from the rows of that for its result."""
-    start, stop = span
-    height, width = shape
-    first, last = max(start - 1, 0), min(stop + 1, height)
-    out = room((last - first, width, convolution.weight.shape[1]))
-    for begin, end in bands(out, convolution.weight, first, last):
-        above, below = max(begin - 1, start), min(end + 1, stop)
-        given = _bordered(rows(above, below), above - begin + 1, end + 1 - below, workspace)
-        band = out[:, begin - first : end - first]
-        result = convolution.rows(given, band, workspace, shape, backward=True)
-        if result is not band:
-            band.copy_(result)
-    return out
-
-
-def _gradient_rows(
-    gradients: Mapping[str, Strip],
-    first: int,
-    last: int,
-    shape: tuple[int, int],
-    trace: Trace,
-    workspace: Workspace,
-) -> Tensor:
-    """Return rows of the gradient for a convolution's result from those for a stage's parts."""
-    out = None
-    if "pool" in gradients:
-        out = _unpool(gradients["pool"], trace, first, last, shape, workspace)
-    if "relu" in gradients:
-        own = gradients["relu"].part(first, last)
-        out = own if out is None else out.add_(own)
-    if out is not None and trace.positive is not None:
-        positive = trace.positive[:, first - trace.first : last - trace.first]
-        passed = workspace.take("passed", out.shape, out)
-        if positive.dtype != out.dtype:
-            positive = passed.copy_(positive)
-        out = _where_positive(positive, out, passed)
-    if "conv" in gradients:
-        strip = gradients["conv"]
-        if out is None:
-            return strip.part(first, last)
-        start, stop = max(first, strip.first), min(last, strip.last)
-        if start < stop:
-            out[:, start - first : stop - first] += strip.part(start, stop)
-    assert out is not None
-    return out
-
-
-def _where_positive(condition: Tensor, gradient: Tensor, out: Tensor) -> Tensor:
-    """Write the gradient where a condition is positive, else 0, though the gradient be NaN."""
-    # The gradient of ReLU: `torch.where` does the same and takes 25 times as long.
+def _where_positive(condition: Tensor, gradient: Tensor) -> Tensor:
+    """Return the gradient where the condition is positive, else 0; `where` takes far longer."""
+    if condition.dtype != gradient.dtype:
+        condition = scratch.take("passed", gradient.shape, gradient).copy_(condition)
+    out = scratch.take("gradient", gradient.shape, gradient)
     torch.ops.aten.threshold_backward.grad_input(gradient, condition, 0, grad_input=out)
     return out
 
 
-def _unpool(
-    gradient: Strip,
-    trace: Trace,
-    first: int,
-    last: int,
-    shape: tuple[int, int],
-    workspace: Workspace,
-) -> Tensor:
-    """Return rows of the gradient for what was pooled."""
-    n, _, _, channels = gradient.rows.shape
-    height, width = shape
-    start, stop = first // 2, min(-(-last // 2), height // 2)  # of the cells
-    wanted = (n, last + last % 2 - 2 * start, width, channels)
-    rows = workspace.take("unpooled", wanted, gradient.rows)
-    if height % 2 or width % 2:
-        rows.zero_()  # what no cell covers
-    cells = gradient.part(start, stop)
-    chosen = workspace.take("chosen", cells.shape, cells)
-    for i, corner in enumerate(_corners(rows[:, : 2 * (stop - start)])):
-        if trace.largest is None:
-            torch.div(cells, 4, out=corner)
-        else:
-            origin = trace.first // 2
-            torch.eq(trace.largest[:, start - origin : stop - origin], i, out=chosen)
-            _where_positive(chosen, cells, corner)
-    return rows[:, first - 2 * start : last - 2 * start]
+def _place_dtype(width: int) -> torch.dtype:
+    """Return a type that can hold the place of a pixel in two rows."""
+    return torch.int16 if 2 * width < 2**15 else torch.int32
+
+
+def _pool(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the largest of every four pixels, and one more than its place in its two rows."""
+    n, height, width, channels = rows.shape
+    pairs = rows[:, : height // 2 * 2].reshape(-1, 2, width, channels).permute(0, 3, 1, 2)
+    largest, place = F.max_pool2d(pairs, 2, return_indices=True)
+    shape = n, height // 2, width // 2, channels
+    place = place.permute(0, 2, 3, 1).to(_place_dtype(width)).add_(1)
+    return largest.permute(0, 2, 3, 1).reshape(shape), place.reshape(shape)
+
+
+def _unpool(cells: Tensor, place: Tensor, width: int) -> Tensor:
+    """Return the gradient for what was pooled. Where the place is 0, the gradient must be 0."""
+    n, height, across, channels = cells.shape
+    like = cells.new_empty(n * height, 2, width, channels).permute(0, 3, 1, 2)
+    cells, place = (
+        x.reshape(n * height, 1, across, channels).permute(0, 3, 1, 2) for x in (cells, place)
+    )
+    rows: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+        cells, like, [2, 2], [2, 2], [0, 0], [1, 1], False, place.long().sub_(1).clamp_min_(0)
+    )
+    return rows.permute(0, 2, 3, 1).reshape(n, 2 * height, width, channels)

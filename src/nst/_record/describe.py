@@ -11,11 +11,9 @@ import torchvision
 from torch import nn
 
 from nst._engine.inputs import RunInputs
-from nst._utils.hashing import fingerprint
 from nst._utils.json import json_ready
 from nst._utils.version import __version__
-from nst.extractors.backbone import BackboneExtractor
-from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.base import Extractor, as_extractor
 from nst.losses.base import Loss
 from nst.optim.by_name import OptimizerLike
 from nst.styles.statistics import StyleStatistics
@@ -36,9 +34,9 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "task": "run" if "content" in inputs.identities else "synthesize",
         "inputs": inputs.identities,
         "shape": inputs.shape,
-        "extractor": _describe(configuration.extractor),
-        "network": fingerprint(configuration.extractor),
-        "losses": {name: _describe(loss) for name, loss in configuration.losses.items()},
+        "extractor": _describe(configuration.extractor, as_extractor(configuration.extractor)),
+        "network": as_extractor(configuration.extractor).fingerprint(),
+        "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
         "styles": describe_styles(inputs.styles),
         "optimizer": _optimizer_name(configuration.optimizer),
         "size": configuration.size,
@@ -88,15 +86,10 @@ def _optimizer_name(optimizer: OptimizerLike) -> str:
     return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
 
 
-def _describe(part: nn.Module) -> dict[str, Any]:
+def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
     """Return a part's type and the arguments that would create it again, if it knows them."""
     try:
-        settings = (
-            part.settings()
-            if isinstance(part, (Loss, BackboneExtractor, FeatureExtractor))
-            else {"repr": part.extra_repr()}
-        )
-        return {**settings, "type": type(part).__name__}
+        return {**described.settings(), "type": type(part).__name__}
     except Exception:  # a custom part may raise anything, and the picture matters more
         logger.exception("%s.settings failed, so they are not recorded", type(part).__name__)
         return {"type": type(part).__name__}

@@ -21,6 +21,11 @@ __all__ = ["Group", "ProcessLost", "launched", "process_group"]
 _TIMEOUT = timedelta(minutes=10)
 
 
+# Each process's rows of a picture begin at a multiple of this number. Then those of every block
+# begin at a multiple of four, as Winograd's tiles do, and rounding decides no ReLU differently.
+_GRID = 64
+
+
 class ProcessLost(RuntimeError):
     """Another process does not answer."""
 
@@ -44,6 +49,15 @@ class Group:
         if not dist.is_available() or not dist.is_initialized():
             return cls()
         return cls(dist.get_rank(), dist.get_world_size())
+
+    def divides(self, height: int) -> bool:
+        """Return whether there are several processes, and rows of a picture for each of them."""
+        return 1 < self.size <= height // _GRID
+
+    def edges(self, height: int) -> list[int]:
+        """Return the first row of each process, and the number of rows of the picture."""
+        cells = height // _GRID
+        return [*(_GRID * (cells * rank // self.size) for rank in range(self.size)), height]
 
     def broadcast_object(self, value: Any) -> Any:
         """Return the first process's value; the others' values are ignored."""

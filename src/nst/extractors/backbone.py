@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from nst._utils.checks import known_layers
+from nst.extractors.base import Extractor
 
 __all__ = ["BackboneExtractor"]
 
 
-class BackboneExtractor(nn.Module):
+class BackboneExtractor(Extractor):
     """Another network in the place of `FeatureExtractor`: torchvision's, or one of your own.
 
     A layer is a module of the network, called by its path (`"features.3"`, `"layer1.0.conv2"`) or

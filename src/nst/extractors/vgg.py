@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, cast, get_args
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from nst._engine.processes import Share
-from nst._network.buffers import Workspaces
-from nst._network.convolution import Convolution, Padding
-from nst._network.passing import pass_through
-from nst._network.stage import Stage, Strip
-from nst._network.sweep import Sweep
+from nst._network.stage import Kind, Padding, Stage
 from nst._utils.checks import known_layers, one_of
 from nst._utils.device import resolve_device
+from nst.extractors.base import Block, Extractor
 from nst.extractors.weights import CONVOLUTIONS, Weights, load_weights
 
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
 Pooling = Literal["max", "average"]
-# Pixels from which memory counts more than a hundredth of the time.
-_LARGE = 2**19
+# Rows of a stage's input that its result may depend on. One row would do in exact arithmetic, but
+# Winograd's method computes four together, and rounding must not decide a ReLU differently.
+_REACH = 4
 
 
 def _layer_names() -> tuple[str, ...]:
@@ -36,7 +34,7 @@ def _layer_names() -> tuple[str, ...]:
     return tuple(names)
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(Extractor):
     """The pretrained VGG19, frozen, run no further than the deepest layer asked for.
 
     Layers are named as in the literature: `conv1_1` to `conv5_4` for a convolution's own output,
@@ -93,13 +91,12 @@ class FeatureExtractor(nn.Module):
         loaded = weights if isinstance(weights, Weights) else load_weights(weights)
         self.weights, self.pooling, self.padding = loaded.name, pooling, padding
         self.winograd = bool(winograd)
-        self._workspaces = Workspaces()
         # Kept in the state dict: they belong to the weights.
         for name, values in (("mean", loaded.mean), ("std", loaded.std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1))
         for name in CONVOLUTIONS:
             kernel, bias = loaded.tensors[f"{name}.weight"], loaded.tensors[f"{name}.bias"]
-            self.add_module(name, Convolution(kernel, bias, padding, winograd=winograd))
+            self.add_module(name, Stage(kernel, bias, padding, winograd=winograd))
         self.to(resolve_device(device))
         self.requires_grad_(False)
         self.eval()
@@ -132,57 +129,39 @@ class FeatureExtractor(nn.Module):
                 "Use load_image, or image.unsqueeze(0) for a single picture."
             )
         self.check_size(shape[2], shape[3], wanted)
-        return {
-            "image": images,
-            **pass_through(self._normalized(images), self._stages(wanted), self._workspaces),
-        }
+        features, x = {"image": images}, self.normalized(images)
+        for block in self.blocks(wanted):
+            for name, feature in block(x):
+                if name in wanted:
+                    features[name] = feature
+            x = feature
+        return features
+
+    def bytes_to_derive(self, layers: Iterable[str]) -> int:
+        """Return the size of what the first use of some layers derives from the weights."""
+        names = (name for name in self._needed(layers) if name.startswith("conv"))
+        stages = (self.get_submodule(name) for name in names)
+        return sum(stage.bytes_to_derive for stage in stages if isinstance(stage, Stage))
 
     @property
-    def sweeps(self) -> bool:
-        """Whether `sweep` sees the features that `forward` returns."""
-        hooks = [*self._forward_hooks, *self._forward_pre_hooks]
-        return type(self).forward is FeatureExtractor.forward and not hooks
+    def computes_in_tiles(self) -> bool:
+        """Whether `blocks` computes what `forward` computes, and no hook would see tiles."""
+        hooks = (h for m in self.modules() for h in (m._forward_hooks, m._forward_pre_hooks))
+        return type(self).forward is FeatureExtractor.forward and not any(hooks)
 
-    def sweep(
-        self,
-        images: Tensor,
-        layers: Iterable[str],
-        *,
-        tile: int | None = None,
-        share: Share | None = None,
-    ) -> Sweep:
-        """Return the way of pictures through the network, for what need not see all at once.
-
-        Args:
-            images: As in `forward`; of a share, its rows.
-            layers: As in `forward`.
-            tile: See `Sweep`.
-            share: See `Sweep`.
-        """
-        rows = self._normalized(images).permute(0, 2, 3, 1).contiguous()
-        first, height = (0, rows.shape[1]) if share is None else (share.first, share.height)
-        strip, stages = Strip(rows, first, height), self._stages(layers)
-        # The first convolution has three channels to look at: of a large picture, what it returns
-        # is better computed again than kept. The whole picture counts: all processes do alike.
-        apart = int(tile is None and height * images.shape[-1] >= _LARGE)
-        return Sweep(
-            strip, stages, self._workspaces, tile=tile, apart=apart, divisor=self.std, share=share
-        )
-
-    def _normalized(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images as the weights expect them."""
         return (images - self.mean).div_(self.std)
 
-    def _stages(self, layers: Iterable[str]) -> list[Stage]:
-        """Return what is needed for some layers: each convolution with what follows it."""
-        stages: list[Stage] = []
-        wanted = set(layers)
+    def blocks(self, layers: Iterable[str], *, divides_first: bool = False) -> list[Block]:
+        """Return the network down to the deepest of some layers, divided after each pooling."""
+        wanted, blocks = set(layers), list[list[str]]()
         for name in self._needed(wanted):
-            if name.startswith("conv"):
-                convolution = self.get_submodule(name)
-                assert isinstance(convolution, Convolution)
-                stages.append(Stage(convolution, self.pooling))
-            stages[-1] = stages[-1].followed_by(name[:4], name if name in wanted else None)
-        return stages
+            after_first = divides_first and name == "conv1_2"
+            if not blocks or blocks[-1][-1].startswith("pool") or after_first:
+                blocks.append([])
+            blocks[-1].append(name)
+        return [_Block(self, names, wanted) for names in blocks]
 
     def check_layers(self, layers: Iterable[str]) -> None:
         """Raise `ValueError` for a layer that VGG19 does not have, with the nearest name.
@@ -245,3 +224,34 @@ class FeatureExtractor(nn.Module):
     def extra_repr(self) -> str:
         """Show the settings in `print(extractor)`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+
+class _Block:
+    """The layers of VGG19 between two poolings, the second included."""
+
+    def __init__(self, network: FeatureExtractor, names: Sequence[str], wanted: set[str]) -> None:
+        self._network, self._wanted, self._stages = network, wanted, list[list[str]]()
+        for name in names:
+            if name.startswith("conv"):
+                self._stages.append([])
+            self._stages[-1].append(name)
+        self.halo = _REACH * len(self._stages)
+
+    def __call__(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        is_max = self._network.pooling == "max"
+        for names in self._stages:
+            stage, end = self._network.get_submodule(names[0]), 0
+            if isinstance(stage, Stage):
+                fused = names if is_max else names[:2]
+                # One step goes as far as nobody looks into what is in between.
+                while names[end] not in self._wanted and end + 1 < len(fused):
+                    end += 1
+                kind = cast("Kind", names[end][:4])
+                x = stage.compute(x, kind, output_stays=names[end] in self._wanted)
+            else:
+                x = stage(x)
+            yield names[end], x
+            for name in names[end + 1 :]:
+                pool = F.max_pool2d if is_max else F.avg_pool2d
+                x = x.relu() if name.startswith("relu") else pool(x, 2)
+                yield name, x

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from nst import FeatureExtractor
-from nst._network import convolution, stage
+from nst._network import stage
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
@@ -62,8 +62,8 @@ def test_features_and_gradient_are_those_of_plain_autograd(
     band: int,
     seed: int,
 ) -> None:
-    monkeypatch.setattr("nst._network.winograd.pays", lambda kernel, height, width: True)
-    monkeypatch.setattr(convolution, "_BAND", band)
+    monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: True)
+    monkeypatch.setattr(stage, "_BAND", band)
     extractor = tiny(pooling=pooling, padding=padding, winograd=winograd).double()
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
@@ -86,11 +86,9 @@ def test_of_equal_pixels_the_same_one_is_taken_as_by_pytorch() -> None:
     rows = torch.randint(-1, 3, (2, 9, 11, 5), generator=generator).double()  # many are equal
     picture = rows.permute(0, 3, 1, 2)
     expected, index = F.max_pool2d(picture, 2, return_indices=True)
-    out, largest = torch.empty(2, 4, 5, 5).double(), torch.empty(2, 4, 5, 5, dtype=torch.uint8)
-    stage._pool("max", rows, out, largest)
-    assert torch.equal(out.permute(0, 3, 1, 2), expected)
-    corner = index // 11 % 2 * 2 + index % 11 % 2
-    assert torch.equal(largest.permute(0, 3, 1, 2), torch.where(expected > 0, corner, corner + 4))
+    largest, place = stage._pool(rows)
+    assert torch.equal(largest.permute(0, 3, 1, 2), expected)
+    assert torch.equal(place.permute(0, 3, 1, 2) - 1, index // 11 % 2 * 11 + index % 11)
 
 
 def test_features_that_nobody_uses_cost_no_gradient(photo: Tensor) -> None:
@@ -104,14 +102,14 @@ def test_a_second_derivative_is_refused(photo: Tensor) -> None:
     image = photo.requires_grad_()
     value = tiny()(image, ["relu1_1"])["relu1_1"].square().sum()
     (slope,) = torch.autograd.grad(value, image, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
+    with pytest.raises(RuntimeError, match="computes no second derivatives"):
         torch.autograd.backward(slope.sum())
 
 
 def test_kernels_are_made_anew_when_the_weights_change(
     plain_vgg: PlainVGG, photo: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst._network.winograd.pays", lambda kernel, height, width: True)
+    monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: True)
     extractor = tiny()
     extractor(photo, ["relu3_1"])
     extractor.load_state_dict(tiny_extractor(seed=1).state_dict())
@@ -138,8 +136,8 @@ def test_copies_and_threads_do_not_disturb_each_other(photo: Tensor) -> None:
     assert found == dict.fromkeys(range(len(pictures)), True)
 
 
-def test_nobody_changes_features_in_place_which_the_way_back_looks_at() -> None:
+def test_features_changed_in_place_are_refused_on_the_backward_pass() -> None:
     image = torch.rand(1, 3, 16, 16, requires_grad=True)
     feature = tiny()(image, ["relu1_2"])["relu1_2"]
-    with pytest.raises(RuntimeError, match="modified inplace"):
-        feature.sub_(0.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        feature.sub_(0.5).sum().backward()

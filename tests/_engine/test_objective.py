@@ -21,9 +21,9 @@ from nst import (
     TotalVariationLoss,
     WassersteinStyleLoss,
 )
-from nst._engine.objective import Objective
-from nst._engine.references import Reference, Region
+from nst._engine.objective import Objective, Region
 from nst.extractors.weights import Weights
+from nst.styles.style import Painting
 from nst.testing import tiny_extractor
 
 LAYERS = FeatureExtractor.layer_names[:-1]  # all that pictures of 16 pixels have
@@ -86,8 +86,8 @@ def prepared(
     height, width = picture.shape[-2:]
     objective.capture_content(noise(1, height, width, 1).to(picture))
     styles = [
-        Reference(noise(1, 24, 19, 2).to(picture)),
-        Reference(noise(1, 33, 47, 3).to(picture)),
+        Painting(noise(1, 24, 19, 2).to(picture), None),
+        Painting(noise(1, 33, 47, 3).to(picture), None),
     ]
     regions = [Region(None, styles, [1.0, 2.0])]
     if masked:

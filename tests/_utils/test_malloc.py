@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nst import FeatureExtractor, RunState, StyleTransfer
-from nst._engine import malloc
-from nst._engine.malloc import large_blocks_kept
+from nst._utils import malloc
+from nst._utils.malloc import large_blocks_kept
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc" or malloc._glibc() is None, reason="memory is not glibc's"

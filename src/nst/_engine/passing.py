@@ -1,0 +1,114 @@
+"""A picture on its way through the network: losses take their share of each layer as it passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from nst._engine.terms import Term
+from nst._network.bands import Rows, in_bands
+from nst._network.exchange import add_up, widen
+from nst._utils.group import Group
+from nst.extractors.base import Block
+from nst.losses.base import Statistic, parts_of
+
+_Keys: TypeAlias = list[tuple[int, str, int | None]]
+"""Of each share: the index of its term, the layer, and of how many tensors the share is a tuple."""
+
+
+class _Pixels:
+    """The block that computes nothing: losses may read the picture itself."""
+
+    halo = 0
+
+    def __call__(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        yield "image", x
+
+
+class Passing:
+    """Collects what losses need of a picture, block after block.
+
+    Args:
+        image: `(1, 3, H, W)`.
+        terms: Losses that add up over rows.
+        layers: Layers of the network of which whole features are needed.
+        group: Processes that share the picture.
+    """
+
+    def __init__(
+        self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
+    ) -> None:
+        self._terms, self._layers, self._group = terms, layers, group
+        self._edges = group.edges(image.shape[2])
+        first, last = self._edges[group.rank : group.rank + 2]
+        self._rows = Rows(first, last, image.shape[2])
+        self.features: dict[str, Tensor] = {"image": image}
+        """Whole features by layer."""
+        self._keys: _Keys = []
+        self._shares: list[Tensor] = []
+        self.through(_Pixels(), self.own_rows(image), None, needed=False)
+
+    def own_rows(self, image: Tensor) -> Tensor:
+        """Return this process's rows of a whole picture."""
+        return self._rows._replace(above=self._rows.first).own(image)
+
+    def through(self, block: Block, x: Tensor, step: int | None, *, needed: bool) -> Tensor:
+        """Return this process's rows of a block's result; no rows if nobody needs it.
+
+        Args:
+            block: What to compute.
+            x: Own rows of the block's input.
+            step: Number of rows to compute at a time, and again on the backward pass; None for all.
+            needed: Whether there is a block after it.
+        """
+        keys: _Keys = []
+
+        def part(x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
+            shares, own = list[Tensor](), x
+            keys.clear()
+            for layer, feature in block(x):
+                place = rows if feature.shape[2] == x.shape[2] else rows.halved()
+                own = place.own(feature)
+                if layer in self._layers:
+                    self._store(layer, own, place)
+                for i, term in enumerate(self._terms):
+                    if layer in term.loss.layers:
+                        weight = term.weights(layer, (place.height, own.shape[3]))
+                        share = term.share(layer, own, place.first, place.height, *weight)
+                        keys.append((i, layer, len(share) if isinstance(share, tuple) else None))
+                        shares += parts_of(share)
+            return own if needed else x.new_empty(0), *shares
+
+        x, rows = widen(x, self._rows, block.halo, self._edges, self._group)
+        if step is None:
+            result, *shares = part(x, rows)
+        else:
+            result, *shares = in_bands(part, x, rows, step, block.halo)
+        self._keys += keys
+        self._shares += shares
+        if needed and result.shape[3] != x.shape[3]:
+            self._rows, self._edges = self._rows.halved(), [edge // 2 for edge in self._edges]
+        return result
+
+    def _store(self, layer: str, feature: Tensor, rows: Rows) -> None:
+        """Store features as a whole; in bands, without gradient."""
+        if rows.last - rows.first == rows.height:
+            self.features[layer] = feature
+            return
+        if layer not in self.features:
+            n, channels, _, width = feature.shape
+            whole = feature.new_empty(n, channels, rows.height, width)
+            self.features[layer] = whole.contiguous(memory_format=torch.channels_last)
+        self.features[layer][:, :, rows.first : rows.last] = feature
+
+    def sums(self) -> list[dict[str, Statistic]]:
+        """Return for each term what it has added up by layer, over all processes."""
+        left = iter(add_up(self._shares, self._group))
+        sums: list[dict[str, Statistic]] = [{} for _ in self._terms]
+        for i, layer, count in self._keys:
+            sums[i][layer] = next(left) if count is None else tuple(islice(left, count))
+        return sums
