@@ -16,12 +16,6 @@ from nst.losses.base import StorableLoss, parts_of
 
 __all__ = ["check_loss", "tiny_extractor"]
 
-# Channels of each block; VGG19 has 64, 128, 256, 512 and 512.
-_TINY_CHANNELS = (4, 6, 8, 8, 8)
-# Largest gradient at a loss's own target, relative to that for another picture: above rounding in
-# float64, below what an optimizer could follow.
-_REST = 1e-6
-
 
 def tiny_extractor(seed: int = 0) -> FeatureExtractor:
     """Return a VGG19 with few channels and random weights: same layers, no file, fast.
@@ -34,14 +28,14 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
         >>> tuple(features["relu5_1"].shape)
         (1, 8, 1, 1)
     """
+    channels = (4, 6, 8, 8, 8)  # of each block; VGG19 has 64, 128, 256, 512 and 512
     generator = torch.Generator().manual_seed(seed)
     tensors, inputs = {}, 3
     for name in CONVOLUTIONS:
-        outputs = _TINY_CHANNELS[int(name[4]) - 1]
+        outputs = channels[int(name[4]) - 1]
+        kernel = torch.randn(outputs, inputs, 3, 3, generator=generator)
         # He et al. (2015): preserves the size of the features from layer to layer.
-        deviation = (2 / (9 * inputs)) ** 0.5
-        kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * deviation
-        tensors[f"{name}.weight"] = kernel
+        tensors[f"{name}.weight"] = kernel * (2 / (9 * inputs)) ** 0.5
         tensors[f"{name}.bias"] = torch.rand(outputs, generator=generator) * 0.1
         inputs = outputs
     return FeatureExtractor(Weights(tensors, f"tiny, seed {seed}"))
@@ -79,8 +73,9 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     )
     check = _Check(copy.deepcopy(loss).double(), extractor)
     if isinstance(check.loss, StatisticLoss):
+        features = check.features(pictures)
         for layer in loss.layers:
-            check.linear(check.loss.statistic, layer, check.features(pictures)[layer].flatten(2))
+            check.linear(check.loss.statistic, layer, features[layer].flatten(2))
     if isinstance(check.loss, StorableLoss):
         check.halves(check.loss, pictures)
     check.value_and_gradient(pictures[:1], other[:1])
@@ -218,7 +213,8 @@ class _Check:
         self.require(math.isfinite(slope), "the gradient at its own target must be finite.")
         _, elsewhere = self.value_and_slope(loss, other)
         self.require(
-            slope <= _REST * elsewhere,
+            # Above rounding in float64, below what an optimizer could follow.
+            slope <= 1e-6 * elsewhere,
             f"the gradient must be zero at its own target; it is {slope:.3g} there, "
             f"{elsewhere:.3g} for another picture. Compare by something smooth, such as a square.",
         )

@@ -9,6 +9,7 @@ import inspect
 import os
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch import Tensor
 
 from nst import Style, StyleTransfer
 from nst.color import COLOR_METHODS
@@ -33,23 +33,14 @@ COUNT = int(os.environ.get("NST_CONFIGURATIONS", "800"))
 SEEN: Counter[str] = Counter()
 
 
-def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, lr=0.1)
-
-
-def plain_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.LBFGS(params, max_iter=2)
-
-
-def ruinous(params: list[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, lr=1e30)
-
+SGD, RUINOUS = (partial(torch.optim.SGD, lr=rate) for rate in (0.1, 1e30))
+PLAIN_LBFGS = partial(torch.optim.LBFGS, max_iter=2)
 
 # Usual values of every argument but network, losses and pictures, and values that are refused. A
 # new argument belongs here.
 Values = tuple[Sequence[Any], Sequence[Any]]
 TRANSFER: dict[str, Values] = {
-    "optimizer": (["lbfgs", "adam", sgd, plain_lbfgs, ruinous], ["sgd", None, 3]),
+    "optimizer": (["lbfgs", "adam", SGD, PLAIN_LBFGS, RUINOUS], ["sgd", None, 3]),
     "size": ([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
     "num_steps": ([1, 2, 3, 4], [0, -1, 2.5, True]),
     "num_scales": (["auto", 1, 2, 3, 10**9], [0, "all"]),

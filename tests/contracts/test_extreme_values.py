@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from nst import (
-    BoundedLBFGS,
     ContentLoss,
-    CrossLayerGramStyleLoss,
     FeatureExtractor,
     GramStyleLoss,
     Loss,
@@ -112,23 +110,6 @@ def test_a_factor_of_all_weights_changes_nothing_for_lbfgs(exponent: int) -> Non
     assert torch.equal(other.image, paint().image)
 
 
-@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
-def test_bounded_lbfgs_does_not_depend_on_the_scale_of_the_loss(scale: float) -> None:
-    x = torch.full((20,), 0.5).requires_grad_()
-    goal = torch.linspace(-0.5, 1.5, 20)
-    optimizer = BoundedLBFGS([x])
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = scale * (x - goal).square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
-
-    for _ in range(20):
-        optimizer.step(closure)
-    torch.testing.assert_close(x.detach(), goal.clamp(0, 1), atol=1e-3, rtol=0)
-
-
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("weight", [1e-320, 1e-45, 1e39, 1e300])
 def test_weights_out_of_the_range_of_32_bits_do_no_harm(weight: float, optimizer: str) -> None:
@@ -141,9 +122,7 @@ def test_weights_out_of_the_range_of_32_bits_do_no_harm(weight: float, optimizer
 
 @pytest.mark.parametrize("power", [1, 8, 15, 25, 38])
 def test_a_diverging_optimizer_does_not_cost_the_best_picture(power: int) -> None:
-    def wild(params: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(params, lr=10.0**power)
-
+    wild = partial(torch.optim.SGD, lr=10.0**power)
     result = paint(optimizer=wild)
     assert bool(result.image.isfinite().all())
     assert total(result)[0] >= min(total(result))
@@ -151,23 +130,21 @@ def test_a_diverging_optimizer_does_not_cost_the_best_picture(power: int) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("make", "message"),
     [
-        ({"strength": 1e103}, r"`strength` is 1e\+103; it must be at most 1e\+100"),
-        ({"strength": 1e308}, r"`strength` is 1e\+308; it must be at most 1e\+100"),
-        ({"seed": 2**64}, r"`seed` is 18446744073709551616; it must be below 2\*\*64"),
+        (partial(paint, strength=1e103), r"`strength` is 1e\+103; it must be at most 1e\+100"),
+        (partial(paint, seed=2**64), r"`seed` is 18446744073709551616; it must be below 2\*\*64"),
+        (partial(Style, OTHER, scale=1e308), r"`scale` is 1e\+308; it must be at most 1e\+100"),
     ],
 )
 def test_numbers_too_large_to_compute_with_are_refused(
-    arguments: dict[str, Any], message: str
+    make: Callable[[], object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        paint(**arguments)
+        make()
 
 
-def test_a_scale_too_large_to_compute_with_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`scale` is 1e\+308; it must be at most 1e\+100"):
-        Style(OTHER, scale=1e308)
+def test_a_scale_of_any_size_that_is_allowed_can_be_computed_with() -> None:
     assert torch.equal(paint(style=Style(OTHER, scale=1e99)).image, paint().image)
 
 
@@ -180,9 +157,3 @@ def test_style_weights_may_be_as_large_as_floats_are() -> None:
 def test_a_shape_that_no_picture_has_is_refused(shape: Any) -> None:
     with pytest.raises((ValueError, TypeError), match=r"^`shape` is "):
         helpers.small().synthesize(OTHER, shape)
-
-
-@pytest.mark.parametrize("layers", [["relu1_1"], "relu1_1", {"relu1_1": 1.0}])
-def test_a_pair_of_layers_needs_two_layers(layers: Any) -> None:
-    with pytest.raises(ValueError, match="at least two are needed"):
-        CrossLayerGramStyleLoss(layers)

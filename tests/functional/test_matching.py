@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
-import scipy.stats
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -50,15 +47,6 @@ def test_the_sorted_error_is_the_change_of_matching_histograms() -> None:
     torch.testing.assert_close(found, expected)
     gradients = [torch.autograd.grad(x.sum(), value)[0] for x in (found, expected)]
     torch.testing.assert_close(*gradients)
-
-
-def test_the_sliced_distance_agrees_with_scipy_in_one_dimension() -> None:
-    value, target = random(1, 1, 50), random(1, 1, 50, seed=1)
-    direction = torch.ones(1, 1, dtype=torch.float64)
-    found = functional.sliced_wasserstein(value, target.sort(-1).values, direction)
-    order = scipy.stats.rankdata(value.flatten().numpy()).astype(int) - 1
-    matched = target.flatten().sort().values[torch.as_tensor(order)]
-    assert float(found) == pytest.approx(float((value.flatten() - matched).square().mean()))
 
 
 def test_the_sliced_distance_of_a_shift_is_its_length_along_the_directions() -> None:
@@ -116,19 +104,6 @@ def test_dead_positions_stay_zero_and_their_gradient_bounded(
     assert float(gradient.abs().max()) < 1e5
 
 
-@pytest.mark.parametrize(
-    "formula",
-    [
-        functional.unit_features,
-        lambda x: functional.self_similarity(x).square(),
-        lambda x: functional.nearest_neighbor_error(x, random(1, 3, 5, seed=1)),
-        lambda x: functional.relaxed_transport(x, random(1, 3, 5, seed=1)),
-    ],
-)
-def test_every_formula_passes_gradcheck(formula: Callable[[Tensor], Tensor]) -> None:
-    assert torch.autograd.gradcheck(formula, random(1, 3, 6).requires_grad_())
-
-
 def test_a_search_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     feature, target = random(2, 4, 50), random(1, 4, 30, seed=1)
     at_once = functional.nearest_neighbor_error(feature, target)
@@ -157,15 +132,6 @@ def test_the_number_of_pairs_compared_at_once_is_limited(
     assert largest <= 3000  # of 72000, for all pictures of the batch together
 
 
-@pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
-@pytest.mark.parametrize("value", [0.0, 0.5])
-def test_the_gradient_of_a_constant_picture_is_bounded(formula: str, value: float) -> None:
-    feature, target = torch.full((1, 3, 49), value, requires_grad=True), random(1, 3, 20).float()
-    error = getattr(functional, formula)(feature, target).sum()
-    (gradient,) = torch.autograd.grad(error, feature)
-    assert float(gradient.abs().max()) < 1e4
-
-
 @pytest.mark.parametrize("kind", ["zeros", "constant", "one dead channel"])
 @pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
 def test_dead_features_have_finite_errors_and_gradients(formula: str, kind: str) -> None:
@@ -177,7 +143,7 @@ def test_dead_features_have_finite_errors_and_gradients(formula: str, kind: str)
     for target in (torch.rand(1, 3, 5), torch.zeros(1, 3, 5), feature.detach()):
         error = getattr(functional, formula)(feature, target).sum()
         (gradient,) = torch.autograd.grad(error, feature)
-        assert bool(error.isfinite()) and bool(gradient.isfinite().all())
+        assert bool(error.isfinite()) and float(gradient.abs().max()) < 1e4
 
 
 def test_equal_features_have_no_distance() -> None:

@@ -10,8 +10,6 @@ import pytest
 import scipy.linalg
 import scipy.ndimage
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from nst import functional
@@ -51,34 +49,6 @@ def test_moments_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
         second = np.average(array[n] ** 2, axis=1, weights=weights[n])
         np.testing.assert_allclose(functional.mean(feature, weight)[n], mean, rtol=1e-12)
         np.testing.assert_allclose(functional.second_moment(feature, weight)[n], second, rtol=1e-12)
-
-
-@pytest.mark.parametrize("name", ["gram_matrix", "mean", "second_moment"])
-def test_a_statistic_ignores_the_order_of_positions(feature: Tensor, name: str) -> None:
-    statistic = getattr(functional, name)
-    shuffled = feature[..., torch.randperm(7, generator=torch.Generator().manual_seed(0))]
-    torch.testing.assert_close(statistic(shuffled), statistic(feature))
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    positions=st.integers(2, 40),
-    channels=st.integers(1, 5),
-    cut=st.floats(0.1, 0.9),
-    seed=st.integers(0, 1000),
-)
-@pytest.mark.parametrize("name", ["gram_matrix", "mean", "second_moment"])
-def test_a_statistic_is_the_sum_over_its_tiles(
-    name: str, positions: int, channels: int, cut: float, seed: int
-) -> None:
-    statistic = getattr(functional, name)
-    generator = torch.Generator().manual_seed(seed)
-    feature = torch.randn(1, channels, positions, generator=generator, dtype=torch.float64)
-    weight = torch.rand(1, 1, positions, generator=generator, dtype=torch.float64)
-    at = min(max(1, int(cut * positions)), positions - 1)
-    tiles = statistic(feature[..., :at], weight[..., :at])
-    tiles = tiles + statistic(feature[..., at:], weight[..., at:])
-    torch.testing.assert_close(tiles, statistic(feature, weight))
 
 
 def test_errors_are_mean_squares_and_relative_ones_ignore_the_scale(feature: Tensor) -> None:
@@ -173,18 +143,6 @@ def test_the_gradient_of_the_bures_distance_agrees_with_finite_differences(
     assert torch.autograd.gradcheck(
         lambda x: functional.squared_bures((x + x.mT) / 2, root, floor), one.requires_grad_()
     )
-
-
-@pytest.mark.parametrize("rank", [0, 1, 4])
-def test_equal_covariances_have_no_distance_and_no_gradient(rank: int) -> None:
-    generator = torch.Generator().manual_seed(4)
-    factor = torch.randn(1, 4, rank, generator=generator, dtype=torch.float64)
-    floor = torch.full((1,), 1e-4, dtype=torch.float64)
-    matrix = functional.regularized(factor @ factor.mT, floor).requires_grad_()
-    distance = functional.squared_bures(matrix, functional.square_root(matrix), floor).sum()
-    (gradient,) = torch.autograd.grad(distance, matrix)
-    assert abs(float(distance.detach())) < 1e-10
-    assert float(gradient.abs().max()) < 1e-4
 
 
 def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() -> None:

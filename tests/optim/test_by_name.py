@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from nst import BoundedLBFGS
 from nst.optim.by_name import optimizer_factory, restore_optimizer
+from tests.optim.test_lbfgs import closure_of
 
 
 def test_optimizers_are_chosen_by_name_or_factory() -> None:
@@ -40,27 +40,21 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
 def test_a_restored_optimizer_has_exactly_the_state_of_the_other(
     make: Callable[[list[Tensor]], torch.optim.Optimizer],
 ) -> None:
-    def closure_for(x: Tensor) -> Callable[[], Any]:
-        def closure() -> Tensor:
-            x.grad = None
-            loss = ((x - 0.3) ** 2).sum().double() / 3  # in another type than the parameters
-            loss.backward()  # type: ignore[no-untyped-call]
-            return loss
-
-        return closure
+    def loss_of(x: Tensor) -> Tensor:
+        return ((x - 0.3) ** 2).sum().double() / 3  # in another type than the parameters
 
     x = torch.linspace(0, 1, 5, requires_grad=True)
     optimizer = make([x])
     for _ in range(3):
-        optimizer.step(closure_for(x))
+        optimizer.step(closure_of(loss_of, x))
     twin_x = x.detach().clone().requires_grad_()
     twin = make([twin_x])
     state = copy.deepcopy(optimizer.state_dict())
     restore_optimizer(twin, type(optimizer).__qualname__, state)
     torch.testing.assert_close(twin.state_dict(), optimizer.state_dict(), rtol=0, atol=0)
     for _ in range(3):
-        optimizer.step(closure_for(x))
-        twin.step(closure_for(twin_x))
+        optimizer.step(closure_of(loss_of, x))
+        twin.step(closure_of(loss_of, twin_x))
     assert torch.equal(x, twin_x)
 
 

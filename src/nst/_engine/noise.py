@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nst.functional.covariances import square_root
+from nst.functional.statistics import square_root
 
 __all__ = ["color_moments", "colored_noise"]
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from nst import functional
 from nst.extractors.base import as_extractor
-from nst.losses.base import Features, Loss, Statistic, parts_of
-from nst.losses.pointwise import PointwiseLoss
-from nst.losses.statistic import StatisticLoss
+from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
+from nst.losses.content import PointwiseLoss
 
 # Positions on which a loss is tried: enough to tell a mean from anything else.
 _TRIED = 64

@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 
 from nst._utils.checks import known_layers
 from nst.extractors.base import Extractor
-
-__all__ = ["BackboneExtractor"]
 
 
 class BackboneExtractor(Extractor):
@@ -137,24 +134,37 @@ class BackboneExtractor(Extractor):
         """
         wanted = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
         self.check_layers(wanted)
+        if not wanted:
+            return {"image": images}
         found: dict[str, Tensor] = {}
-        with self._caught(wanted, found):
-            if wanted:
-                self.network((images - self.mean) / self.std)
-        missing = sorted(wanted - set(found))
-        if missing:
+        thread = threading.get_ident()
+
+        def keep(name: str, module: nn.Module, inputs: object, output: Any) -> None:
+            # Another thread may be running the same network, with hooks of its own.
+            if threading.get_ident() != thread or name in found:
+                return
+            found[name] = _feature_map(name, module, output)
+            if len(found) == len(wanted):
+                raise _EverythingFoundError
+
+        modules = {name: self.network.get_submodule(self._paths[name]) for name in wanted}
+        hooks = [m.register_forward_hook(partial(keep, name)) for name, m in modules.items()]
+        try:
+            self.network((images - self.mean) / self.std)
+        except _EverythingFoundError:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if missing := wanted - set(found):
             raise ValueError(
-                f"`layers` has {missing[0]!r}, a module that {type(self.network).__name__} does "
+                f"`layers` has {min(missing)!r}, a module that {type(self.network).__name__} does "
                 "not call. Ask for another."
             )
         return {"image": images, **found}
 
     def check_layers(self, layers: Iterable[str]) -> None:
-        """Raise `ValueError` for a layer that the network does not have, with the nearest name.
-
-        Args:
-            layers: Names of layers.
-        """
+        """Raise `ValueError` for a layer that the network does not have, with the nearest name."""
         known_layers(layers, self.layer_names, type(self.network).__name__)
 
     def train(self, mode: bool = True) -> BackboneExtractor:
@@ -163,58 +173,27 @@ class BackboneExtractor(Extractor):
 
     def settings(self) -> dict[str, Any]:
         """Return what tells the network, for a record of the run."""
-        normalization = {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
         return {
             "network": type(self.network).__name__,
             "layers": dict(self._paths),
-            **normalization,
+            "mean": self.mean.flatten().tolist(),
+            "std": self.std.flatten().tolist(),
         }
 
     def extra_repr(self) -> str:
         """Show how many layers there are in `print(extractor)`."""
         return f"{type(self.network).__name__}, {len(self._paths)} layers"
 
-    @contextmanager
-    def _caught(self, wanted: set[str], found: dict[str, Tensor]) -> Iterator[None]:
-        """Keep the outputs of modules while the network runs, and end it after the last."""
-        hooks = [
-            self.network.get_submodule(self._paths[name]).register_forward_hook(
-                partial(_keep, name, len(wanted), found, threading.get_ident())
-            )
-            for name in wanted
-        ]
-        try:
-            yield
-        except _EverythingFoundError:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
-
 
 class _EverythingFoundError(Exception):
     """Ends a pass through the network where nothing deeper is of use."""
 
 
-def _keep(
-    name: str,
-    count: int,
-    found: dict[str, Tensor],
-    thread: int,
-    module: nn.Module,
-    inputs: object,
-    output: Any,
-) -> None:
-    # Another thread may be running the same network, with hooks of its own.
-    if threading.get_ident() != thread or name in found:
-        return
+def _feature_map(name: str, module: nn.Module, output: Any) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 4:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(
             f"`layers` has {name!r}, a {type(module).__name__} that returns {shape}; a feature map "
             "(N, C, h, w) is needed. Ask for a convolution, or wrap it in a module that reshapes."
         )
-    # A copy: what follows may work in place, as `x += y` does.
-    found[name] = output.clone()
-    if len(found) == count:
-        raise _EverythingFoundError
+    return output.clone()  # what follows may work in place, as `x += y` does

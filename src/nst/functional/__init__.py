@@ -10,13 +10,6 @@ Gatys et al. is "Image Style Transfer Using Convolutional Neural Networks" (CVPR
 al. is "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
 """
 
-from nst.functional.covariances import (
-    covariance,
-    regularized,
-    square_root,
-    squared_bures,
-    standard_deviation,
-)
 from nst.functional.matching import (
     nearest_neighbor_error,
     relaxed_transport,
@@ -29,14 +22,19 @@ from nst.functional.matching import (
 )
 from nst.functional.smoothness import laplacian, total_variation
 from nst.functional.statistics import (
+    covariance,
     cross_gram,
     gram_matrix,
     mask_weight,
     mean,
     mean_square_error,
+    regularized,
     relative_square_error,
     second_moment,
+    square_root,
     square_size,
+    squared_bures,
+    standard_deviation,
     uniform_weight,
 )
 

@@ -1,4 +1,4 @@
-"""Statistics, which are weighted sums over positions, and errors; see `nst.functional`."""
+"""Statistics, which are weighted sums over positions, and their distances; see `nst.functional`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def uniform_weight(feature: Tensor) -> Tensor:
@@ -151,3 +152,121 @@ def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = N
     size = square_size(target) if size is None else size
     square = (value - target).square()
     return square.reshape(len(square), -1).sum(1) / size
+
+
+def covariance(gram: Tensor, mean: Tensor) -> Tensor:
+    r"""Return the covariance of the channels, \(\Sigma = G - \mu \mu^\top\), `(N, C, C)`.
+
+    From Gram matrices `(N, C, C)` and means `(N, C)` of weights that sum to one.
+
+    Examples:
+        >>> covariance(torch.tensor([[[5.0]]]), torch.tensor([[2.0]])).tolist()  # of 1 and 3
+        [[[1.0]]]
+    """
+    return gram - mean[:, :, None] * mean[:, None]
+
+
+def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
+    r"""Return the standard deviation of every channel, \(\sqrt{\max(m - \mu^2, 0) + \epsilon}\).
+
+    Where that is 0, so is the gradient. All are `(N, C)`. `floor`, \(\epsilon\), bounds the slope
+    of channels that hardly vary; it must be well above the rounding of the second moment.
+
+    Examples:
+        >>> standard_deviation(torch.tensor([[2.0]]), torch.tensor([[13.0]]), 0.0).tolist()
+        [[3.0]]
+    """
+    variance = (second_moment - mean.square()).clamp_min(0) + floor
+    none = variance == 0
+    # The root of 1 in place of 0, where its slope is infinite.
+    return torch.where(none, 0, torch.where(none, 1, variance).sqrt())
+
+
+def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
+    r"""Return \(\Sigma + \epsilon I\), as `squared_bures` requires it.
+
+    It makes singular matrices `(N, C, C)` regular. `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be
+    well above the rounding of the Gram matrix.
+
+    Examples:
+        >>> regularized(torch.ones(1, 2, 2), torch.tensor([0.5])).tolist()
+        [[[1.5, 1.0], [1.0, 1.5]]]
+    """
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return covariance + floor[:, None, None] * eye
+
+
+def square_root(matrix: Tensor) -> Tensor:
+    r"""Return the symmetric square root of positive semidefinite matrices `(N, C, C)`.
+
+    Without gradient; eigenvalues below 0, which are rounding, are treated as 0.
+
+    Examples:
+        >>> square_root(torch.tensor([[[4.0, 0.0], [0.0, 9.0]]])).tolist()
+        [[[2.0, 0.0], [0.0, 3.0]]]
+    """
+    values, vectors = _eigen(_double(matrix.detach()))
+    root: Tensor = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT
+    return root.to(matrix)
+
+
+def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
+    r"""Return the squared Bures distance between covariances, given one's square root A, `(N,)`.
+
+    $$\operatorname{tr}(\Sigma + A^2 - 2 (A \Sigma A)^{1/2}), \qquad
+    \frac{\partial}{\partial \Sigma} = I - A (A \Sigma A)^{-1/2} A$$
+
+    Plus the squared distance of the means, it is the squared Wasserstein distance between normal
+    distributions. Computed in float64.
+
+    Args:
+        covariance: Result of `regularized`, `(N, C, C)`.
+        root: `square_root` of the target's, regularized alike, `(N, C, C)` or `(1, C, C)`.
+        floor: The `floor` of `regularized`, `(N,)` or `(1,)`; variances that rounding left below a
+            quarter of it, in any direction, are raised to that.
+
+    Examples:
+        >>> four, nine = torch.full((1, 1, 1), 4.0), torch.full((1, 1, 1), 9.0)
+        >>> squared_bures(four, square_root(nine), torch.tensor([1e-4])).tolist()  # (2 - 3)**2
+        [1.0]
+    """
+    a, sigma = _double(root), _double(covariance)
+    traces = sigma.diagonal(dim1=-2, dim2=-1).sum(-1) + a.square().flatten(1).sum(1)
+    product: Tensor = _TraceOfRoot.apply(sigma, a, _double(floor))
+    distance: Tensor = traces - 2 * product
+    return distance.to(covariance)
+
+
+class _TraceOfRoot(torch.autograd.Function):
+    """The trace of the square root of A S A, whose gradient for S is A (A S A)^(-1/2) A / 2."""
+
+    @staticmethod
+    def forward(ctx: Any, sigma: Tensor, a: Tensor, floor: Tensor) -> Tensor:
+        product = a @ (sigma + sigma.mT) @ a / 2
+        values, vectors = _eigen(product)
+        moved = a @ vectors
+        # Without rounding, v'ASAv is at least the floor times |Av|^2. A quarter of that as limit
+        # does not act at the target.
+        least = floor[:, None] / 4 * moved.square().sum(1)
+        roots = values.maximum(least).clamp_min(1e-300).sqrt()
+        ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)
+        trace: Tensor = roots.sum(-1)
+        return trace
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return gradient[:, None, None] * slope / 2, None, None
+
+
+def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors; eigenvalues of NaN where the matrix is not finite."""
+    finite = matrix.isfinite().flatten(1).all(1)
+    # The solver would raise an error, where a run should end with the reason that it diverged.
+    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix, 0))
+    return torch.where(finite[:, None], values, torch.nan), vectors
+
+
+def _double(matrix: Tensor) -> Tensor:
+    return (matrix.cpu() if matrix.is_mps else matrix).double()

@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Mapping
 
-from nst.losses.base import Features, Loss, Statistic
-from nst.losses.content import CONTENT_LAYERS, ContentLoss, SelfSimilarityLoss
+from nst.losses.base import Features, Loss, Statistic, StatisticLoss
+from nst.losses.content import CONTENT_LAYERS, ContentLoss, PointwiseLoss, SelfSimilarityLoss
 from nst.losses.gram import STYLE_LAYERS, CrossLayerGramStyleLoss, GramStyleLoss
 from nst.losses.matching import (
     HistogramStyleLoss,
@@ -12,11 +12,8 @@ from nst.losses.matching import (
     RelaxedTransportStyleLoss,
     SlicedWassersteinStyleLoss,
 )
-from nst.losses.moments import MeanStdStyleLoss, MomentStyleLoss
-from nst.losses.pointwise import PointwiseLoss
+from nst.losses.moments import MeanStdStyleLoss, MomentStyleLoss, WassersteinStyleLoss
 from nst.losses.smoothness import LaplacianLoss, TotalVariationLoss
-from nst.losses.statistic import StatisticLoss
-from nst.losses.wasserstein import WassersteinStyleLoss
 
 __all__ = [
     "CONTENT_LAYERS",

@@ -11,19 +11,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from nst import functional
 from nst._utils.checks import non_negative, normalized_blend
-
-__all__ = [
-    "FeatureLoss",
-    "Features",
-    "LayerLoss",
-    "Layers",
-    "Loss",
-    "References",
-    "Statistic",
-    "StorableLoss",
-    "parts_of",
-]
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
@@ -108,13 +97,23 @@ class Loss(nn.Module, ABC):
 class LayerLoss(Loss):
     """A weighted sum over layers of a comparison with a captured target."""
 
-    layer_weights: dict[str, float]
-
     def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
-        self.layer_weights = _layer_weights(layers)
+        if not isinstance(layers, Mapping):
+            names = [layers] if isinstance(layers, str) else list(layers)
+            layers = {name: 1 / len(names) for name in names}
+        if not layers:
+            raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
+        self.layer_weights: dict[str, float] = {
+            str(name): non_negative(f"layers[{name!r}]", w) for name, w in layers.items()
+        }
+        if not any(self.layer_weights.values()):
+            raise ValueError(
+                f"`layers` is {self.layer_weights}; at least one weight must be positive."
+            )
         self.layers = tuple(self.layer_weights)
-        self._target_names: dict[str, str | list[str]] = {}  # a layer's buffer or buffers
+        # Of each layer: its buffers' prefix, and whether the target is a tuple.
+        self._targets: dict[str, tuple[str, bool]] = {}
         self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
     @override
@@ -140,27 +139,25 @@ class LayerLoss(Loss):
             )
         return list(zip(found, weights, strict=True))
 
-    def _store(self, layer: str, target: Statistic, shapes: Sequence[torch.Size]) -> None:
+    def _store(self, layer: str, target: Statistic, shapes: list[torch.Size]) -> None:
         """Store a target as buffers, which follow `.to()` and stay out of `state_dict()`."""
         # By number: a layer may be called "features.3", which a buffer may not.
         prefix = f"_target_{self.layers.index(layer)}_"
         for name in [name for name in self._buffers if name.startswith(prefix)]:
             delattr(self, name)  # an earlier capture may have had more parts
-        names = [f"{prefix}{i}" for i in range(len(parts_of(target)))]
-        for name, part in zip(names, parts_of(target), strict=True):
-            self.register_buffer(name, part.detach(), persistent=False)
-        self._target_names[layer] = names if isinstance(target, tuple) else names[0]
-        self._shapes[layer] = list(shapes)
+        for i, part in enumerate(parts_of(target)):
+            self.register_buffer(f"{prefix}{i}", part.detach(), persistent=False)
+        self._targets[layer] = prefix, isinstance(target, tuple)
+        self._shapes[layer] = shapes
 
     def _target(self, layer: str) -> Any:
         """Return what was stored, a tensor or a tuple of tensors."""
-        if layer not in self._target_names:
+        if layer not in self._targets:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        names = self._target_names[layer]
-        if isinstance(names, str):
-            return self.get_buffer(names)
-        return tuple(self.get_buffer(name) for name in names)
+        prefix, is_tuple = self._targets[layer]
+        parts = tuple(part for name, part in self._buffers.items() if name.startswith(prefix))
+        return parts if is_tuple else parts[0]
 
     def _feature(self, layer: str, features: Features) -> Tensor:
         if layer not in features:
@@ -254,62 +251,85 @@ class StorableLoss(LayerLoss):
         return self._weighted_sum(terms)
 
 
-class FeatureLoss(LayerLoss):
-    """Compares features with those of each reference, and blends the losses."""
+class StatisticLoss(StorableLoss):
+    """Compares one statistic of each layer with that of the styles.
+
+    A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
+    one law: **a statistic is linear in its weights**, which `nst.testing.check_loss` proves. A mean
+    is linear; a standard deviation is not and belongs in `distance`, computed from blended moments.
+
+    Args:
+        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
+        weight: Factor by which the loop multiplies the loss; non-negative.
+
+    Raises:
+        ValueError: No layers, or weights that are negative, not finite or all zero.
+
+    Examples:
+        >>> class MeanLoss(StatisticLoss):
+        ...     def statistic(self, feature, weight):
+        ...         return (feature * weight).sum(-1)
+        >>> loss = MeanLoss({"relu1_1": 1.0})
+        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
+        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
+        1.0
+    """
+
+    @abstractmethod
+    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
+        """Summarize features `(N, C, P)` linearly in the weights of their P positions.
+
+        The weights are not negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+        where all are equal. Return a tensor or a tuple of tensors, with the batch first.
+        """
 
     @override
-    @torch.no_grad()
-    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        pairs = self._references(references, blend, single=self.reference == "content")
-        if self.reference == "style" and any("mask" in features for features, _ in pairs):
-            raise ValueError(
-                f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
-                "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
-            )
-        pairs = [(features, weight) for features, weight in pairs if weight > 0]
-        found = {layer: [self._feature(layer, each) for each, _ in pairs] for layer in self.layers}
-        self._blend = [weight for _, weight in pairs]
-        for layer, some in found.items():
-            target = tuple(part for feature in some for part in self._prepare(feature))
-            self._store(layer, target, [feature.shape for feature in some])
+    def prepare(self, statistic: Statistic) -> Statistic:
+        """Return the target for a blended statistic, tensors of any shapes; itself by default.
+
+        Override it to compute once what `distance` would compute each time.
+        """
+        return statistic
 
     @override
-    def forward(self, features: Features) -> Tensor:
-        terms = {}
+    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
+        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
+
+        By default the mean square error, averaged over the parts of a tuple.
+        """
+        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
+        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
+        return torch.stack(errors).mean()
+
+    @override
+    def summarize(self, features: Features) -> dict[str, Statistic]:
+        summary = {}
         for layer in self.layers:
-            target, feature = self._target(layer), self._feature(layer, features)
-            count = len(self._blend)
-            self._check_fit(
-                layer, [feature.shape] * count, 2 if self.reference == "style" else None
-            )
-            size, errors = len(target) // count, []
-            for i, weight in enumerate(self._blend):
-                own = target[i * size : (i + 1) * size]
-                errors.append(weight * self._error(feature, *own).mean())
-            terms[layer] = torch.stack(errors).sum()
-        return self._weighted_sum(terms)
+            feature, weight = self._feature(layer, features), None
+            if "mask" in features:
+                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
+            summary[layer] = self.share(layer, feature, 0, feature.shape[-2], weight)
+        return summary
 
-    @abstractmethod
-    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        """Return the target for a reference's features, `(1, C, H, W)`."""
+    def share(
+        self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
+    ) -> Statistic:
+        """Return what some rows `(N, C, h, W)` of a layer add to its statistic.
 
-    @abstractmethod
-    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
-        """Return the error of features `(N, C, H, W)` against a target, `(N,)`."""
+        They begin at row `first` of the layer's `height` rows. The weights of all its positions sum
+        to one, `(N, 1, height * W)` or `(1, 1, height * W)`; equal by default.
+        """
+        n, _, rows, width = feature.shape
+        if weight is None:
+            weight = feature.new_full((n, 1, 1), 1 / (height * width))
+        else:
+            weight = weight[..., first * width : (first + rows) * width]
+        return self.statistic(feature.flatten(2), weight)
 
-
-def _layer_weights(layers: Layers) -> dict[str, float]:
-    if isinstance(layers, str):
-        layers = [layers]
-    if not isinstance(layers, Mapping):
-        names = list(layers)
-        layers = {name: 1 / len(names) for name in names}
-    weights = {str(name): non_negative(f"layers[{name!r}]", w) for name, w in layers.items()}
-    if not weights:
-        raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
-    if not any(weights.values()):
-        raise ValueError(f"`layers` is {weights}; at least one weight must be positive.")
-    return weights
+    @property
+    def adds_up(self) -> bool:
+        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
+        return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")
 
 
 def parts_of(statistic: Statistic) -> tuple[Tensor, ...]:

@@ -11,10 +11,7 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import one_of
-from nst.losses.base import Features, Layers, Statistic, StorableLoss, parts_of
-from nst.losses.statistic import StatisticLoss
-
-__all__ = ["FLAT", "STYLE_LAYERS", "CrossLayerGramStyleLoss", "GramStyleLoss", "UnitsStyleLoss"]
+from nst.losses.base import Features, Layers, Statistic, StatisticLoss, StorableLoss, parts_of
 
 STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 0.2 for block in range(1, 6)}
 """The style layers of Gatys et al. (2016), weighted equally."""

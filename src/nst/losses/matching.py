@@ -1,7 +1,9 @@
-"""Style losses that compare sets of features rather than their means."""
+"""Losses that compare features themselves rather than their means."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -10,17 +12,52 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least, one_of
-from nst.losses.base import FeatureLoss, Layers
+from nst.losses.base import Features, LayerLoss, Layers, References
 from nst.losses.gram import STYLE_LAYERS
 
-__all__ = [
-    "HistogramStyleLoss",
-    "NearestNeighborStyleLoss",
-    "RelaxedTransportStyleLoss",
-    "SlicedWassersteinStyleLoss",
-]
-
 _Units = Literal["relative", "mean"]
+
+
+class FeatureLoss(LayerLoss):
+    """Compares features with those of each reference, and blends the losses."""
+
+    @override
+    @torch.no_grad()
+    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
+        pairs = self._references(references, blend, single=self.reference == "content")
+        if self.reference == "style" and any("mask" in features for features, _ in pairs):
+            raise ValueError(
+                f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
+                "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
+            )
+        pairs = [(features, weight) for features, weight in pairs if weight > 0]
+        found = {layer: [self._feature(layer, each) for each, _ in pairs] for layer in self.layers}
+        self._blend = [weight for _, weight in pairs]
+        for layer, some in found.items():
+            target = tuple(part for feature in some for part in self._prepare(feature))
+            self._store(layer, target, [feature.shape for feature in some])
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        terms, dims = {}, 2 if self.reference == "style" else None
+        for layer in self.layers:
+            target, feature = self._target(layer), self._feature(layer, features)
+            self._check_fit(layer, [feature.shape] * len(self._blend), dims)
+            size = len(target) // len(self._blend)
+            errors = [
+                weight * self._error(feature, *target[i * size : (i + 1) * size]).mean()
+                for i, weight in enumerate(self._blend)
+            ]
+            terms[layer] = torch.stack(errors).sum()
+        return self._weighted_sum(terms)
+
+    @abstractmethod
+    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
+        """Return the target for a reference's features, `(1, C, H, W)`."""
+
+    @abstractmethod
+    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
+        """Return the error of features `(N, C, H, W)` against a target, `(N,)`."""
 
 
 class _SortingLoss(FeatureLoss):
@@ -126,7 +163,14 @@ class _SamplingLoss(FeatureLoss):
 
     reference = "style"
 
-    def __init__(self, layers: Layers, weight: float, max_positions: int, seed: int) -> None:
+    def __init__(
+        self,
+        layers: Layers = tuple(STYLE_LAYERS),
+        *,
+        weight: float = 1.0,
+        max_positions: int = 1024,
+        seed: int = 0,
+    ) -> None:
         super().__init__(layers, weight=weight)
         self.max_positions = at_least("max_positions", max_positions, 1)
         self.seed = at_least("seed", seed, 0)
@@ -167,7 +211,7 @@ class NearestNeighborStyleLoss(_SamplingLoss):
         max_positions: int = 4096,
         seed: int = 0,
     ) -> None:
-        super().__init__(layers, weight, max_positions, seed)
+        super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
@@ -191,16 +235,6 @@ class RelaxedTransportStyleLoss(_SamplingLoss):
         >>> float(loss(style))
         0.0
     """
-
-    def __init__(
-        self,
-        layers: Layers = tuple(STYLE_LAYERS),
-        *,
-        weight: float = 1.0,
-        max_positions: int = 1024,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(layers, weight, max_positions, seed)
 
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:

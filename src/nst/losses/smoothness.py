@@ -9,9 +9,8 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least, one_of
-from nst.losses.base import FeatureLoss, Features, Loss
-
-__all__ = ["LaplacianLoss", "TotalVariationLoss"]
+from nst.losses.base import Features, Loss
+from nst.losses.matching import FeatureLoss
 
 
 class LaplacianLoss(FeatureLoss):

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from nst.optim.lbfgs import HISTORY_SIZE, BoundedLBFGS
 
-__all__ = ["OptimizerFactory", "OptimizerLike", "optimizer_factory", "restore_optimizer"]
-
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 OptimizerLike: TypeAlias = str | OptimizerFactory
 
@@ -41,24 +39,23 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
         ValueError: An unknown name.
         TypeError: Neither a name nor a callable.
     """
-    known: dict[str, Any] = {
-        "lbfgs": partial(_bounded_lbfgs, levels=0 if fine else _LEVELS),
-        "adam": lambda params: torch.optim.Adam(params, lr=0.02),
-    }
-    if isinstance(optimizer, str):
-        if optimizer not in known:
-            raise ValueError(
-                f"`optimizer` is {optimizer!r}; it must be {' or '.join(map(repr, known))}, or a "
-                "callable such as `lambda params: torch.optim.SGD(params, lr=0.1)`."
-            )
-        factory: OptimizerFactory = known[optimizer]
-        return factory
-    if not callable(optimizer):
+    if callable(optimizer):
+        return optimizer
+    if not isinstance(optimizer, str):
         raise TypeError(
             f"`optimizer` is a {type(optimizer).__name__}; pass a name, or a callable that takes "
             "the parameters and returns a torch.optim.Optimizer."
         )
-    return optimizer
+    known: dict[str, OptimizerFactory] = {
+        "lbfgs": partial(_bounded_lbfgs, levels=0 if fine else _LEVELS),
+        "adam": partial(torch.optim.Adam, lr=0.02),
+    }
+    if optimizer not in known:
+        raise ValueError(
+            f"`optimizer` is {optimizer!r}; it must be {' or '.join(map(repr, known))}, or a "
+            "callable such as `lambda params: torch.optim.SGD(params, lr=0.1)`."
+        )
+    return known[optimizer]
 
 
 def restore_optimizer(

@@ -17,15 +17,12 @@ from torch import Tensor
 
 from nst._utils.checks import at_least
 
-__all__ = ["HISTORY_SIZE", "BoundedLBFGS", "favor_coarse"]
-
 HISTORY_SIZE = 20
 """Default number of stored pairs."""
 
 # Sufficient decrease, relative to what the gradient promises (Nocedal & Wright, section 3.1).
 _ARMIJO = 1e-4
 _MAX_TRIALS = 12
-_STALLED = "the loss cannot be lowered any further"
 
 
 class BoundedLBFGS(torch.optim.Optimizer):
@@ -100,7 +97,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
     @property
     def stop_reason(self) -> str | None:
         """Why further steps would change nothing; None while they might."""
-        return _STALLED if self._state.get("stalled") else None
+        return "the loss cannot be lowered any further" if self._state.get("stalled") else None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
@@ -177,12 +174,11 @@ class BoundedLBFGS(torch.optim.Optimizer):
                 share = along / curvature
                 direction.addcmul_(gradient_change, share, value=-1)
                 used.append((change, gradient_change, curvature, share))
+        direction = self._preconditioned(direction, free)
         if not used:
-            direction = self._preconditioned(direction, free)
             first_step: float = self.param_groups[0]["first_step"]
             return direction * (first_step / direction.square().mean().sqrt())
         _, gradient_change, curvature, _ = used[0]
-        direction = self._preconditioned(direction, free)
         preconditioned = self._preconditioned(gradient_change, free)
         direction *= curvature / (gradient_change @ preconditioned)
         for change, gradient_change, curvature, share in reversed(used):
@@ -219,9 +215,9 @@ class BoundedLBFGS(torch.optim.Optimizer):
             self._state["pairs"] = pairs[-self.param_groups[0]["history_size"] :]
 
     def _read_gradient(self) -> Tensor:
-        params, unit = self.param_groups[0]["params"], float(self._state["unit"])
-        parts = [(torch.zeros_like(p) if p.grad is None else p.grad) for p in params]
-        return torch.cat([part.flatten() for part in parts]) * unit
+        params = self.param_groups[0]["params"]
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params]
+        return torch.cat(parts) * float(self._state["unit"])
 
     def _move(self, point: Tensor) -> None:
         for p, part in zip(self.param_groups[0]["params"], self._split(point), strict=True):
@@ -248,10 +244,9 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
     kernel = side.outer(side)[None, None]
     single = image.reshape(n * channels, 1, height, width)
     half = F.conv2d(single, kernel, stride=2, padding=1)
-    coarse = favor_coarse(half.view(n, channels, *half.shape[-2:]), levels - 1)
+    coarse = favor_coarse(half.view(n, channels, *half.shape[-2:]), levels - 1).view_as(half)
     # The adjoint of halving, times 4 to preserve the level, times 2 to favor it.
     odd = (height % 2, width % 2)
-    coarse = coarse.view_as(half)
     back = F.conv_transpose2d(coarse, 8 * kernel, stride=2, padding=1, output_padding=odd)
     return image + back.view_as(image)
 

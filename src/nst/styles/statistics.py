@@ -17,8 +17,7 @@ from nst._utils.checks import file_path
 from nst._utils.hashing import hash_file
 from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
-from nst.losses.base import Loss, Statistic
-from nst.losses.statistic import StatisticLoss
+from nst.losses.base import Loss, Statistic, StatisticLoss
 
 __all__ = ["Entry", "StyleStatistics", "loss_identity"]
 
