@@ -22,8 +22,6 @@ Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artist
 Transfer between Images" (2001).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, NamedTuple
@@ -31,7 +29,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from nst._utils.checks import one_of
+from nst._utils.checks import floating_image, one_of, within_0_and_1
 
 __all__ = [
     "COLOR_METHODS",
@@ -57,7 +55,8 @@ def luminance(image: Tensor) -> Tensor:
         >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item(), 3)
         0.299
     """
-    return _luminance(_check(image, "image"))
+    _check(image, "image")
+    return _luminance(image)
 
 
 def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
@@ -236,22 +235,9 @@ def _match_channel(channel: Tensor, target: Tensor) -> Tensor:
     return torch.take(integral.diff() / counts * (size / total), inverse)
 
 
-def _check(picture: Tensor, name: str, channels: int = 3) -> Tensor:
-    if not picture.is_floating_point():
-        raise TypeError(f"`{name}` has dtype {picture.dtype}, but must be floating. Divide by 255?")
-    shape = tuple(picture.shape)
-    if len(shape) != 4 or shape[1] != channels or 0 in shape:
-        raise ValueError(
-            f"`{name}` has shape {shape}, but must be (N, {channels}, H, W), none of them 0. "
-            f"Add the batch axis with {name}[None], or permute channels that come last."
-        )
-    low, high = (value.item() for value in picture.detach().aminmax())
-    if not (low >= 0 and high <= 1):  # also true for NaN
-        raise ValueError(
-            f"`{name}` has values from {low:g} to {high:g}, but floats must lie in [0, 1]. "
-            "Call clamp(0, 1) if they only overshoot, torch.nan_to_num if they are NaN."
-        )
-    return picture
+def _check(picture: Tensor, name: str, channels: int = 3) -> None:
+    floating_image(name, picture, channels)
+    within_0_and_1(f"`{name}`", picture)
 
 
 def _check_pair(

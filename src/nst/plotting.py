@@ -98,7 +98,7 @@ class LiveDisplay(Callback):
 
     def __init__(self, every: int = 10) -> None:
         self.every = at_least("every", every, 1)
-        self._handle: Any = None  # of the notebook's output
+        self._handle: Any = None  # of the output in a notebook
 
     def on_start(self, state: RunState) -> None:
         """Open the display with the initial picture."""

@@ -1,53 +1,38 @@
-"""A short run to follow, and callbacks that follow it."""
+"""Short runs, and callbacks that follow or end them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-import pytest
 import torch
 from torch import Tensor
 
-from nst import Callback, FeatureExtractor, RunState, StyleTransfer, StyleTransferResult
+from nst import RunState, StyleTransferResult
+from tests import helpers
 from tests.helpers import at_step, fail_at
 
-Paint: TypeAlias = Callable[..., StyleTransferResult]
+
+def paint(*callbacks: object, **options: Any) -> StyleTransferResult:
+    """Run a few steps with the callbacks."""
+    return helpers.paint(**{"num_steps": 4, "callbacks": callbacks, **options})
 
 
-@pytest.fixture
-def paint(extractor: FeatureExtractor, photo: Tensor, painting: Tensor) -> Paint:
-    """Runs a few steps with the given callbacks and options of `StyleTransfer`."""
-
-    def paint(*callbacks: object, content: Tensor = photo, **options: Any) -> StyleTransferResult:
-        transfer = StyleTransfer(extractor, **{"num_steps": 4, **options})
-        return transfer.run(content, painting, callbacks=callbacks)  # type: ignore[arg-type]
-
-    return paint
-
-
-class Recorder(Callback):
-    """Records which hook is called, and the state at that time."""
+class Recorder(helpers.Recorder):
+    """Also records losses and progress; several can share the list of calls."""
 
     def __init__(self, name: str = "", calls: list[str] | None = None) -> None:
+        super().__init__()
         self.name, self.calls = name, [] if calls is None else calls
-        self.images: list[Tensor] = []
         self.losses: list[float] = []
         self.progress: list[float] = []
 
-    def on_start(self, state: RunState) -> None:
-        self.calls.append(f"{self.name}start")
+    def _record(self, call: str, state: RunState) -> None:
+        self.calls.append(self.name + (f"step {state.step}" if call == "step" else call))
         self.progress.append(state.progress)
-
-    def on_step(self, state: RunState) -> None:
-        self.calls.append(f"{self.name}step {state.step}")
-        self.images.append(state.image.clone())
-        self.losses.append(state.loss)
-        self.progress.append(state.progress)
-
-    def on_end(self, state: RunState) -> None:
-        self.calls.append(f"{self.name}end")
-        self.progress.append(state.progress)
+        if call == "step":
+            self.images.append(state.image.clone())
+            self.losses.append(state.loss)
 
     @property
     def best(self) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from nst import ProgressBar
-from tests.callbacks.conftest import Paint, interrupt_at, state_at
+from tests.callbacks.conftest import interrupt_at, paint, state_at
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_shorter_line_overwrites_a_longer_one(
 @pytest.mark.usefixtures("with_tqdm")
 @pytest.mark.parametrize("steps", [2, 4])
 def test_the_bar_is_shown_on_standard_error_and_closed_at_any_end(
-    paint: Paint, capsys: pytest.CaptureFixture[str], steps: int
+    capsys: pytest.CaptureFixture[str], steps: int
 ) -> None:
     result = paint(ProgressBar(), interrupt_at(steps if steps < 4 else 0))
     out, err = capsys.readouterr()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import colorsys
 import io
-import os
 import re
 import struct
 import subprocess
@@ -221,16 +220,10 @@ def test_every_kind_of_png_is_read_by_its_numbers(
     levels = 2.1 if depth == 16 and color != 0 else 0.01
     assert difference(path, composed(shown, alpha)) <= levels / 255
     assert (read_picture(path).alpha is None) == (alpha is None)
-
-
-def test_an_opened_png_with_transparent_gray_is_not_changed(tmp_path: Path) -> None:
-    values = RNG.integers(0, 16, (HEIGHT, WIDTH, 1))
-    path = tmp_path / "picture.png"
-    path.write_bytes(png_of(values, 4, 0, png_chunk(b"tRNS", struct.pack(">H", 7))))
-    with Image.open(path) as image:
-        expected = composed(values / 15, 1.0 - (values[..., 0] == 7))
-        assert difference(image, expected) < 1e-6
-        assert image.info["transparency"] == 7
+    with Image.open(path) as image:  # an open one is not changed
+        key = image.info.get("transparency")
+        assert difference(image, composed(shown, alpha)) <= levels / 255
+        assert image.info.get("transparency") == key
 
 
 GREY = RNG.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
@@ -390,45 +383,25 @@ def test_a_file_with_flipped_bits_is_read_or_refused(name: str, tmp_path: Path) 
         refused(path)
 
 
-@pytest.mark.parametrize("name", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_with_a_broken_color_profile_is_still_read(name: str, tmp_path: Path) -> None:
-    path = tmp_path / "picture"
-    for place in range(0, len(PROFILE), 17):
-        broken = PROFILE[:place] + os.urandom(4) + PROFILE[place + 4 :]
-        with path.open("wb") as file:
-            Image.new("RGB", (8, 8), "gray").save(file, name, icc_profile=broken)
-        assert not refused(path)
-
-
-def peak_memory(*, reset: bool = False) -> int:
+def peak_memory() -> int:
     """Return the most kilobytes that this process had in memory since the last reset."""
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(line)
 
 
-def write_huge(path: Path, width: int, height: int) -> None:
-    """Write a tiny PNG that claims to be huge."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x"))
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("shape", [(10_000, 10_000), (30_000, 30_000), (2**31 - 1, 2**31 - 1)])
-def test_a_tiny_file_of_a_huge_picture_takes_no_memory(
+def test_a_tiny_file_of_a_huge_picture_takes_no_memory_and_warns_of_nothing(
     shape: tuple[int, int], tmp_path: Path
 ) -> None:
-    write_huge(path := tmp_path / "picture.png", *shape)
-    before = peak_memory(reset=True)
+    path, header = tmp_path / "picture.png", struct.pack(">IIBBBBB", *shape, 8, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", b"x"))
+    Path("/proc/self/clear_refs").write_text("5")  # the reset
+    before = peak_memory()
     assert refused(path, words="too large to be trusted")
-    assert peak_memory() - before < 50_000
-
-
-def test_looking_for_a_record_in_a_huge_picture_gives_no_warning(tmp_path: Path) -> None:
-    write_huge(path := tmp_path / "picture.png", 10_000, 10_000)
     with warnings.catch_warnings(record=True) as leaked:
         warnings.simplefilter("always")
         with pytest.raises(ValueError, match="too large to be trusted"):
             read_record(path)
     assert leaked == []
+    assert peak_memory() - before < 50_000

@@ -57,7 +57,7 @@ RGB = torch.rand(3, 4, 4)
     [
         (torch.rand(2, 3, 4, 4), None, ValueError, r"`image` has shape \(2, 3.*e\.g\. image\[0\]"),
         (torch.rand(4, 4, 3), None, ValueError, r"must be \(3, H, W\)"),
-        (torch.rand(3, 0, 4), None, ValueError, "at least one pixel is needed"),
+        (torch.rand(3, 0, 4), None, ValueError, "none of them 0"),
         (RGB, torch.rand(3, 4, 4), ValueError, r"`alpha` has shape \(3, 4, 4\)"),
         (RGB, torch.rand(1, 4, 5), ValueError, r"`alpha` is \(4, 5\) in size, but .* is \(4, 4"),
         (RGB * torch.nan, None, ValueError, "`image` has NaN. Lower the step size"),

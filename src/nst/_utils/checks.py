@@ -9,7 +9,10 @@ import os
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["at_least", "file_path", "known_layers", "non_negative", "normalized_blend", "one_of"]
 
@@ -107,3 +110,46 @@ def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
             f"`{argument}` is {shown!r}, which no file can be called ({reason}). Use another name."
         ) from error
     return path
+
+
+def floating_image(argument: str, image: Tensor, channels: int | None = None) -> None:
+    """Raise unless an image is floating and (N, channels, H, W), none of them 0; None: any C."""
+    floating(argument, image)
+    shape, wanted = tuple(image.shape), channels or "C"
+    if len(shape) != 4 or 0 in shape or channels not in (None, shape[1]):
+        raise ValueError(
+            f"`{argument}` has shape {shape}, but must be (N, {wanted}, H, W), none of them 0. "
+            f"Add the batch axis with {argument}[None], or permute channels that come last."
+        )
+
+
+def floating(argument: str, values: Tensor) -> None:
+    """Raise unless a tensor is floating."""
+    if not values.is_floating_point():
+        raise TypeError(
+            f"`{argument}` has dtype {values.dtype}, but must be floating in [0, 1]. Divide by 255?"
+        )
+
+
+def value_range(what: str, values: Tensor, remedy: str) -> tuple[float, float]:
+    """Return the lowest and the highest value; raise if any is NaN or infinite."""
+    low, high = (float(bound) for bound in values.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        found = "NaN" if math.isnan(low) else "infinite values"  # both are NaN if any value is
+        raise ValueError(f"{what} has {found}. {remedy}")
+    return low, high
+
+
+def within_0_and_1(what: str, values: Tensor) -> None:
+    """Raise for a value that is not in [0, 1], and suggest why."""
+    low, high = value_range(what, values, "Replace them, e.g. with torch.nan_to_num.")
+    if low >= 0 and high <= 1:
+        return
+    remedy = "Call clamp(0, 1) if they only overshoot."
+    if low < 0:
+        remedy = "Undo a normalization if there was one. " + remedy
+    elif high > 1.5:
+        remedy = f"Divide by {255 if high <= 255 else 65535}?"
+    raise ValueError(
+        f"{what} has values from {low:g} to {high:g}, but floats must lie in [0, 1]. {remedy}"
+    )

@@ -1,7 +1,5 @@
 """Callbacks and the state of a run that they receive."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
-
-__all__ = ["Callback", "CallbackLike", "RunState", "as_callbacks", "stored_numbers"]
 
 
 def _no_snapshot() -> dict[str, Any]:

@@ -1,15 +1,11 @@
 """Stop a run whose loss no longer falls."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from nst._utils.checks import at_least, non_negative
 from nst.callbacks.base import Callback, RunState, stored_numbers
-
-__all__ = ["EarlyStopping"]
 
 
 class EarlyStopping(Callback):

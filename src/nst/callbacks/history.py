@@ -1,13 +1,9 @@
 """A record of all losses."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from nst.callbacks.base import Callback, RunState, stored_numbers
-
-__all__ = ["LossHistory"]
 
 
 class LossHistory(Callback):

@@ -29,8 +29,6 @@ from nst._utils.checks import at_least
 from nst.callbacks.base import Callback, RunState
 from nst.images import side_by_side, to_pil
 
-__all__ = ["LivePage"]
-
 _MAX_SIDE = 2048  # larger than most windows, and within the 65535 pixels of a JPEG
 _MAX_POINTS = 200  # of a curve
 _CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
@@ -87,7 +85,7 @@ class LivePage(Callback):
             self._server = _Server(self.host, self.port)
             self._curves: dict[str, list[float]] = {}
             self._picture = b""
-            self._shown: dict[str, Any] = {"title": "nst", "html": "<p>No run has started.</p>"}
+            self._shown = {"title": "nst", "html": "<p>No run has started.</p>"}
             self._shown |= {"picture": "", "alt": "No picture yet."}
             self._publish(self._server)
             logger.info("the run is shown at %s", self.url)
@@ -134,18 +132,23 @@ class LivePage(Callback):
             # Browsers load a picture with a new name. A counter would repeat in the next process.
             self._shown["picture"] = str(time.time_ns())
             self._shown["alt"] = f"The picture after step {state.step} of {state.num_steps}."
-        self._shown |= _describe(state, self._curves)
+        self._shown["title"] = f"{state.step}/{state.num_steps} · nst"
+        self._shown["html"] = _describe(state, self._curves)
         self._publish(server)
 
     def _publish(self, server: _Server) -> None:
+        # Relative addresses also work behind a proxy with another path.
+        name = self._shown["picture"]
+        source = f'src="picture.jpg?{name}" data-shown="{name}"' if name else "hidden"
+        page = _template().substitute(self._shown, source=source)
         # Some readers take JSON for HTML. Without a "<", it has no elements.
         as_json = json.dumps(self._shown).replace("<", "\\u003c")
-        pages = {
-            "/": ("text/html; charset=utf-8", _render(self._shown)),
+        # All at once, so that no request sees a mixture. A reason can hold any characters.
+        server.pages = {
+            "/": ("text/html; charset=utf-8", page.encode(errors="replace")),
             "/state.json": ("application/json", as_json.encode()),
             "/picture.jpg": ("image/jpeg", self._picture),
         }
-        server.pages = pages  # all at once, so that no request sees a mixture
 
 
 @cache
@@ -157,43 +160,21 @@ def _template() -> Template:
     return Template(page.replace("$script_hash", digest))
 
 
-def _render(shown: Mapping[str, Any]) -> bytes:
-    # Relative addresses also work behind a proxy with another path.
-    name = shown["picture"]
-    source = f'src="picture.jpg?{name}" data-shown="{name}"' if name else "hidden"
-    page = _template().substitute(shown, source=source)
-    return page.encode(errors="replace")  # a reason can hold any characters
-
-
-def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Return the state of a run as JSON values and as HTML."""
-    (height, width), reason = state.image.shape[-2:], state.stop_reason
-    last = {name: values[-1] for name, values in curves.items()}
-    ended = f"<p><strong>Ended:</strong> {html.escape(reason)}</p>" if reason else ""
-    return {
-        "step": state.step,
-        "num_steps": state.num_steps,
-        "scale": state.scale,
-        "num_scales": state.num_scales,
-        "losses": {name: v if math.isfinite(v) else None for name, v in last.items()},
-        "stop_reason": reason,
-        "title": f"{state.step}/{state.num_steps} · nst",
-        "html": (
-            f'<progress max="{state.num_steps}" value="{state.step}"></progress>'
-            f"<p>Step {state.step} of {state.num_steps}, scale {state.scale + 1} of "
-            f"{state.num_scales}, {width}x{height} pixels</p>"
-            f"{ended}{_table(curves)}"
-        ),
-    }
-
-
-def _table(curves: Mapping[str, Sequence[float]]) -> str:
+def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> str:
+    """Return the state of a run as HTML."""
+    height, width = state.image.shape[-2:]
+    reason = html.escape(state.stop_reason or "")
+    ended = f"<p><strong>Ended:</strong> {reason}</p>" if reason else ""
     rows = (
         f'<tr><th scope="row">{html.escape(name)}</th><td>{values[-1]:.4g}</td>'
         f"<td>{_curve(name, values)}</td></tr>"
         for name, values in curves.items()
     )
-    return f"<table>{''.join(rows)}</table>" if curves else ""
+    return (
+        f'<progress max="{state.num_steps}" value="{state.step}"></progress>'
+        f"<p>Step {state.step} of {state.num_steps}, scale {state.scale + 1} of "
+        f"{state.num_scales}, {width}x{height} pixels</p>{ended}<table>{''.join(rows)}</table>"
+    )
 
 
 def _curve(name: str, values: Sequence[float]) -> str:
@@ -236,15 +217,12 @@ class _Server(socketserver.ThreadingTCPServer):
                 f"`host` is {host!r} and `port` is {port}, {problem}. Use '127.0.0.1' and a port "
                 "from 1024, or 0 for a free one."
             ) from error
+        address, number = self.server_address[:2]
+        name = socket.gethostname() if address in ("0.0.0.0", "::") else str(address)
+        self.url = f"http://{f'[{name}]' if ':' in name else name}:{number}/"
         # Daemon threads let a process end that did not close its page.
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
-
-    @property
-    def url(self) -> str:
-        host, port = self.server_address[:2]
-        name = socket.gethostname() if host in ("0.0.0.0", "::") else str(host)
-        return f"http://{f'[{name}]' if ':' in name else name}:{port}/"
 
     def close(self) -> None:
         """Stop serving, and end all threads and connections."""
@@ -285,7 +263,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")

@@ -1,7 +1,5 @@
 """A progress bar."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 from collections.abc import Mapping
@@ -10,8 +8,6 @@ from typing import Any
 
 from nst._utils.text import duration
 from nst.callbacks.base import Callback, RunState
-
-__all__ = ["ProgressBar"]
 
 
 class ProgressBar(Callback):

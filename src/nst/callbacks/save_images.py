@@ -1,10 +1,7 @@
 """Save the picture during the run, as files or as an animation."""
 
-from __future__ import annotations
-
 import io
 import os
-from typing import Any
 
 from PIL import Image
 
@@ -12,8 +9,6 @@ from nst._utils.checks import at_least, file_path
 from nst._utils.files import write_whole
 from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, save_image, side_by_side, to_pil
-
-__all__ = ["SaveImages"]
 
 
 class SaveImages(Callback):
@@ -75,10 +70,18 @@ class SaveImages(Callback):
 
     def on_end(self, state: RunState) -> None:
         """Save the result and write the animation, unless there was no step."""
-        if state.step > 0:
-            self._save(state)
-            if self._animate:
-                self._write_animation()
+        if state.step == 0:
+            return
+        self._save(state)
+        if self._animate:
+            size = self._frames[-1].size  # frames of coarse scales are enlarged
+            first, *others = [each.resize(size, Image.Resampling.BICUBIC) for each in self._frames]
+            # The quality is for WebP, as for single pictures.
+            options = {"duration": self.frame_ms, "loop": 0, "quality": 95, "save_all": True}
+            buffer = io.BytesIO()
+            first.save(buffer, self.path.suffix[1:], append_images=others, **options)
+            write_whole(self.path, buffer.getbuffer())
+            self._frames = []
 
     def _save(self, state: RunState) -> None:
         picture = side_by_side(state.image)
@@ -86,13 +89,3 @@ class SaveImages(Callback):
             self._frames.append(to_pil(picture))  # 8 bits, as a long run has many frames
         else:
             save_image(picture, self.path / f"step-{state.step:04d}.png")
-
-    def _write_animation(self) -> None:
-        size = self._frames[-1].size  # frames of coarse scales are enlarged
-        first, *others = [frame.resize(size, Image.Resampling.BICUBIC) for frame in self._frames]
-        options: dict[str, Any] = {"duration": self.frame_ms, "loop": 0}
-        options["quality"] = 95  # for WebP, as for single pictures
-        buffer = io.BytesIO()
-        first.save(buffer, self.path.suffix[1:], save_all=True, append_images=others, **options)
-        write_whole(self.path, buffer.getbuffer())
-        self._frames = []

@@ -1,22 +1,20 @@
-"""Convert files, PIL images, arrays and tensors to one form: (N, 3, H, W), sRGB in [0, 1]."""
+"""Convert pictures to one form, (N, 3, H, W), sRGB in [0, 1], and resize them."""
 
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from nst._utils.checks import at_least
+from nst._utils.checks import at_least, floating_image, within_0_and_1
 from nst._utils.memory import is_exhausted
 from nst.images.read import check_input, decoding, image_array
-from nst.images.resize import resize
-
-__all__ = ["STRIP", "ImageLike", "Picture", "load_image", "picture_shape", "read_picture"]
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """Anything that can be read as an image."""
@@ -116,6 +114,64 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
     return height, width
 
 
+def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
+    """Return height and width in pixels of an image whose longer side is reduced to `size`.
+
+    A smaller image is not enlarged. All sizes are integers of at least 1.
+
+    Examples:
+        >>> fit((300, 400), 200), fit((30, 40), 200)
+        ((150, 200), (30, 40))
+    """
+    height, width = shape
+    size, longer = at_least("size", size, 1), max(height, width)
+    if longer <= size:
+        return height, width
+    return max(1, round(height * size / longer)), max(1, round(width * size / longer))
+
+
+def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Resample an image with an antialiased bicubic filter, clamped to [0, 1].
+
+    Args:
+        image: (N, C, H, W), floating in [0, 1]; returned itself if it has the size already.
+        size: Longest side in pixels, as in `fit`; or exactly (height, width).
+
+    Raises:
+        TypeError: `size` is neither an integer nor a pair of integers, or `image` is not floating.
+        ValueError: `image` is not (N, C, H, W), or a side is below 1.
+
+    Examples:
+        >>> image = torch.rand(1, 3, 30, 40)
+        >>> tuple(resize(image, 20).shape), tuple(resize(image, (60, 50)).shape)
+        ((1, 3, 15, 20), (1, 3, 60, 50))
+    """
+    floating_image("image", image)
+    height, width = image.shape[-2:]
+    if isinstance(size, tuple) and len(size) == 2:
+        target = at_least("size[0]", size[0], 1), at_least("size[1]", size[1], 1)
+    elif isinstance(size, SupportsIndex):
+        target = fit((height, width), size)
+    else:
+        raise TypeError(f"`size` is {size!r}, but must be an integer or (height, width).")
+    if target == (height, width):
+        return image
+    if image.device.type == "mps":  # which lacks the antialiased filter
+        return resize(image.cpu(), target).to(image)
+    resized = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1)  # bicubic overshoots at edges
+
+
+def side_by_side(images: Tensor) -> Tensor:
+    """Join a batch (N, 3, H, W) in [0, 1] horizontally into one image (1, 3, H, N W).
+
+    Examples:
+        >>> tuple(side_by_side(torch.rand(2, 3, 4, 5)).shape)
+        (1, 3, 4, 10)
+    """
+    return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
+
+
 def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
     native = array.dtype.newbyteorder("=")
     if native not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
@@ -165,7 +221,7 @@ def _compose(values: Tensor, what: str) -> Picture:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
     integer = not values.is_floating_point()
     if not integer:
-        _check_range(values, what)
+        within_0_and_1(what, values)
     n, channels, height, width = values.shape
     dtype = torch.float32 if integer else values.dtype
     pixels = values.new_empty((n, 3, height, width), dtype=dtype)
@@ -182,20 +238,3 @@ def _compose(values: Tensor, what: str) -> Picture:
     if alpha is not None and bool((alpha == 1).all()):
         alpha = None
     return Picture(pixels, alpha)
-
-
-def _check_range(values: Tensor, what: str) -> None:
-    low, high = (bound.item() for bound in values.aminmax())  # both are NaN if any value is
-    if low >= 0 and high <= 1:
-        return
-    if not (math.isfinite(low) and math.isfinite(high)):
-        found = "NaN" if math.isnan(low) else "infinite values"
-        raise ValueError(f"{what} has {found}. Replace them, e.g. with torch.nan_to_num.")
-    remedy = "Call clamp(0, 1) if they only overshoot."
-    if low < 0:
-        remedy = "Undo a normalization if there was one. " + remedy
-    elif high > 1.5:
-        remedy = f"Divide by {255 if high <= 255 else 65535}?"
-    raise ValueError(
-        f"{what} has values from {low:g} to {high:g}, but floats must lie in [0, 1]. {remedy}"
-    )

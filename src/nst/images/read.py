@@ -18,8 +18,6 @@ from PIL import TiffImagePlugin as tiff
 
 from nst._utils.checks import file_path
 
-__all__ = ["check_input", "decoding", "image_array"]
-
 _logger = logging.getLogger("nst")
 
 _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, gray only
@@ -222,9 +220,8 @@ def _to_srgb(image: Image.Image, embedded: bytes | None, what: str) -> Image.Ima
     for profile in profiles:
         try:
             converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+            assert converted is not None  # which only a conversion in place returns
+            return converted
         except Exception as err:  # the picture is readable without its profile
             _logger.warning("%s has an unusable color profile: read as sRGB (%s)", what, err)
-        else:
-            if converted is not None:  # None is returned only for conversion in place
-                return converted
     return image.convert("RGB")

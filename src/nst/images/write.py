@@ -1,6 +1,8 @@
-"""Convert images to PIL and save them."""
+"""Convert images to PIL, save them, and keep the record of a run in the file (EXIF)."""
 
 import io
+import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,19 +11,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 
-from nst._utils.checks import file_path
+from nst._utils.checks import floating, value_range
 from nst._utils.files import check_place, write_whole
+from nst._utils.json import json_ready
 from nst.images.decode import STRIP
-from nst.images.metadata import record_options
+from nst.images.read import check_input, decoding
 
-__all__ = ["check_output", "save_image", "to_pil"]
+_logger = logging.getLogger("nst")
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
 _SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_EXIF_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
+_MAX_JPEG_EXIF = 65_533  # bytes
+_KEY, _VERSION = "nst record", 1
 
 
 def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
@@ -69,7 +75,7 @@ def save_image(
     The file holds no metadata except the record.
 
     Args:
-        image: As in `to_pil`.
+        image: As in `to_pil`, which also lists the exceptions.
         path: Path of the file; an existing one is replaced. JPEG files have quality 95 and full
             color resolution.
         alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
@@ -79,8 +85,7 @@ def save_image(
 
     Raises:
         OSError: The picture could not be encoded or written.
-        TypeError: As in `to_pil`.
-        ValueError: As in `check_output` and `to_pil`.
+        ValueError: As in `check_output`.
 
     Examples:
         >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
@@ -90,8 +95,21 @@ def save_image(
     format_name = Image.registered_extensions()[path.suffix.lower()]
     picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
     options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
-    if record is not None:
-        options |= record_options(record, path, format_name)
+    if record is not None and format_name in _EXIF_FORMATS:
+        exif = Image.Exif()
+        exif[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
+        length = len(exif.tobytes())
+        if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
+            # An error would lose a picture that may have taken an hour; `settings` has the record.
+            _logger.warning(
+                "the record of %r is left out: it has %d bytes, and this format can hold %d; "
+                "save as .png to keep it",
+                str(path),
+                length,
+                _MAX_JPEG_EXIF,
+            )
+        else:
+            options["exif"] = exif
     buffer = io.BytesIO()  # some formats would store the name of a file
     try:
         picture.save(buffer, format=format_name, **options)
@@ -118,16 +136,45 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         >>> check_output("result.png").name
         'result.png'
     """
-    path = file_path(name, path)
+    path = check_place(path, name=name, example="result.png")
     known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
     supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
-    if known.get(path.suffix.lower()) not in supported and not path.is_dir():
+    if known.get(path.suffix.lower()) not in supported:
         found = f"suffix {path.suffix!r} names no known picture format"
         raise ValueError(
             f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
             "Use .png, .jpg, .webp, .tiff or .bmp."
         )
-    return check_place(path, name=name, example="result.png")
+    return path
+
+
+def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the settings of a run that `StyleTransferResult.save` wrote into an image.
+
+    Raises:
+        OSError: The file does not exist or cannot be read.
+        ValueError: The file is not an image, or has no record of a known version.
+
+    Examples:
+        >>> import torch
+        >>> from nst import save_image
+        >>> path = save_image(torch.rand(1, 3, 8, 8), "noise.png", record={"seed": 7})
+        >>> read_record(path)
+        {'seed': 7}
+    """
+    path = check_input(path, name="path")
+    what = f"`path` is {str(path)!r}, which"
+    refusal = f"{what} holds no record of nst; use the file as it was saved."
+    with decoding(what), Image.open(path) as picture:
+        text = picture.getexif().get(ExifTags.Base.ImageDescription, "")
+    try:
+        record: dict[str, Any] = json.loads(text)
+        version = record.pop(_KEY)
+    except Exception as error:  # an arbitrary description can raise almost any type
+        raise ValueError(refusal) from error
+    if version != _VERSION:
+        raise ValueError(f"{refusal} Its version is {version!r}; {_VERSION} is needed.")
+    return record
 
 
 def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
@@ -135,22 +182,17 @@ def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
     if not isinstance(image, Tensor):
         kind = type(image).__name__
         raise TypeError(f"`{name}` is a {kind}, but must be a tensor. Use load_image.")
+    floating(name, image)
     shape = tuple(image.shape)
-    if not image.is_floating_point():
-        raise TypeError(f"`{name}` has dtype {image.dtype}, but must be floating in [0, 1].")
-    if len(shape) not in (3, 4) or shape[-3] != channels or shape[:-3] not in ((), (1,)):
+    wanted = (channels, *shape[-2:])
+    if shape not in (wanted, (1, *wanted)) or 0 in shape:
         raise ValueError(
-            f"`{name}` has shape {shape}, but must be ({channels}, H, W) or "
-            f"(1, {channels}, H, W). Take one picture of a batch, e.g. {name}[0]."
+            f"`{name}` has shape {shape}, but must be ({channels}, H, W) or (1, {channels}, H, W), "
+            f"none of them 0. Take one picture of a batch, e.g. {name}[0]."
         )
-    if image.numel() == 0:
-        raise ValueError(f"`{name}` has shape {shape}, but at least one pixel is needed.")
-    image = image.detach()
-    low, high = image.aminmax()  # both are NaN if any value is
-    if not bool(low.isfinite() & high.isfinite()):
-        found = "NaN" if bool(low.isnan()) else "infinite values"
-        raise ValueError(f"`{name}` has {found}. Lower the step size if an optimization made them.")
-    image = image.cpu().reshape(shape[-3:])
+    remedy = "Lower the step size if an optimization made them."
+    low, high = value_range(f"`{name}`", image, remedy)
+    image = image.detach().cpu().reshape(wanted)
     image = image if image.dtype == torch.float64 else image.float()
     return image.clamp(0, 1) if low < 0 or high > 1 else image
 
