@@ -1,18 +1,19 @@
-"""Rehearsals, and that nothing which can be known before is found out with the network loaded."""
+"""What can be known before is refused before the network is loaded, and no input is overwritten."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-import nst.cli.main
 from nst import StyleTransfer
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.losses.base import StorableLoss
 from nst.testing import tiny_extractor
+from tests.cli.running import nst_command, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("tall.png", (8, 80), "white"),
     ):
         Image.new("RGB", size, color).save(name)
-    (tmp_path / "text.png").write_text("no picture")
+    Path("text.png").write_text("no picture")
+    Path("vgg.png").write_bytes(b"weights")
+    Path("recipe.png").write_text('content = "photo.png"\nstyle = "a.png"\n')
+    Path("taken-steps").touch()
     left = Image.new("L", (40, 32))
     left.paste(255, (0, 0, 20, 32))
     left.save("left.png")
@@ -41,6 +45,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
     return tmp_path
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() if p.is_file() else b"" for p in folder.iterdir()}
+
+
+def refused(line: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that refuses a command line, which changes nothing in the folder."""
+    before = content(folder)
+    assert nst_command(line) == 2
+    assert content(folder) == before
+    return refusal(capsys)
 
 
 RUN = [
@@ -75,11 +91,19 @@ OF_A_PHOTOGRAPH = [
     ("--where black.png", "`where` is black everywhere"),
     ("--where tall.png", "Give it the same proportions"),
     ("--where left.png --style-loss nearest-neighbor", "Use a StatisticLoss"),
+    ("--where nowhere.png", "`--where` is 'nowhere.png', which does not exist"),
+    ("--where .", "`--where` is '.', which is a folder"),
+    ("--weights nowhere.pth", "`--weights` is 'nowhere.pth', which does not exist"),
+    ("--weights nowhere.pth", "Or use auto, original, torchvision."),
+    ("--init nowhere.png", "`--init` is 'nowhere.png', which does not exist"),
+    ("--init nowhere.png", "Or use content, style, noise, pink-noise, gray."),
 ]
 PHOTO = "stylize photo.png a.png -o out.png --quiet"
 LINES = [
     *[(f"{PHOTO} {options}", said) for options, said in OF_A_PHOTOGRAPH],
     *[(f"synthesize a.png -o out.png --quiet {options}", said) for options, said in RUN],
+    ("stylize nowhere.png a.png -o out.png", "`content` is 'nowhere.png', which does not exist"),
+    ("stylize photo.png nowhere.png -o out.png", "`style[0]` is 'nowhere.png'"),
     ("stylize text.png a.png -o out.png", "`content` is 'text.png', which is not a picture"),
     ("stylize photo.png text.png -o out.png", "`style[0]` is 'text.png', which is not a picture"),
     ("stylize photo.png small.png -o out.png", "`style[0]` is 4x4 pixels"),
@@ -90,6 +114,11 @@ LINES = [
     ("stylize photo.png style.nst -o out.png --style-loss wasserstein", "but not for"),
     ("stylize photo.png style.nst -o out.png --init style", "only statistics were kept"),
     ("stylize photo.png style.nst -o out.png --size 22", "Capture it with sizes=[22]"),
+    ("stylize photo.png a.png -o out.xyz", "'out.xyz', whose suffix '.xyz' names no known picture"),
+    ("stylize photo.png a.png -o out", "`--output` is 'out', whose name has no suffix. Use .png"),
+    ("stylize photo.png a.png -o .", "`--output` is '.', which is a folder. Add a file name"),
+    ("stylize photo.png a.png -o taken.png --save-every 1", "'taken-steps', which is a file. Name"),
+    ("demo -o no/out.png", "`--output` is 'no/out.png', whose folder does not exist. Create"),
     ("synthesize a.png@left.png -o out.png", "`style` has a region"),
     ("synthesize a.png -o out.png --init content", "Use 'pink-noise'"),
     ("synthesize a.png -o out.png --height 0 --width 9", "`shape` is 0"),
@@ -104,6 +133,9 @@ LINES = [
     ("capture a.png -o out.nst --style-layers relu9_1", "Did you mean 'relu"),
     ("capture a.png:2 -o out.nst", "weight or a region, which a style file does not store"),
     ("capture a.png@left.png -o out.nst", "weight or a region, which a style file does not store"),
+    ("capture a.png -o .", "`--output` is '.', which is a folder. Add a file name"),
+    ("capture a.png -o no/style.nst", "'no/style.nst', whose folder does not exist. Create"),
+    ("capture a.png -o a.png/style.nst", "is not a folder. Choose another"),
     ("sheet photo.png a.png -o out.png --vary steps=1,0", "`num_steps` is 0"),
     ("sheet photo.png a.png -o out.png --vary style=a.png,small.png", "`style[0]` is 4x4"),
     ("sheet photo.png a.png -o out.png --vary where=left.png,black.png", "black everywhere"),
@@ -114,11 +146,7 @@ LINES = [
 def test_what_can_be_known_before_is_refused_before_the_network_is_loaded(
     line: str, said: str, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    before = sorted(folder.iterdir())
-    assert nst.cli.main.main(line.split()) == 2
-    out, err = capsys.readouterr()
-    assert said in err and out == "" and err.count("\n") == 1
-    assert sorted(folder.iterdir()) == before
+    assert said in refused(line, folder, capsys)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +156,7 @@ def test_what_can_be_known_before_is_refused_before_the_network_is_loaded(
         f"{PHOTO} --strength 0.5 --preserve-color pca --color-when both --where left.png",
         f"{PHOTO} --style a.png@left.png --init white.png --save-every 2",
         "stylize photo.png style.nst -o out.png --size 32",
+        "stylize photo.png a.png -o white.png --init gray",  # over another file
         "sheet photo.png a.png -o out.png --vary seed=1,2",
         "synthesize a.png -o out.png",
         "synthesize style.nst -o out.png --height 32 --width 32",
@@ -141,8 +170,93 @@ def test_what_can_be_known_before_is_refused_before_the_network_is_loaded(
 def test_what_is_well_asked_for_passes_the_rehearsal_and_leaves_no_trace(
     line: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = sorted(folder.iterdir())
+    before = content(folder)
     with pytest.raises(AssertionError, match="the network is loaded"):
-        nst.cli.main.main(line.split())
+        nst_command(line)
     assert capsys.readouterr() == ("", "")
-    assert sorted(folder.iterdir()) == before
+    assert content(folder) == before
+
+
+INPUTS = [
+    ("stylize photo.png a.png", "photo.png", "content"),
+    ("stylize photo.png a.png", "a.png", "style[0]"),
+    ("stylize photo.png photo.png --style a.png:0.5,scale=0.5", "a.png", "style[1]"),
+    ("stylize photo.png a.png@left.png", "left.png", "style[0], region"),
+    ("stylize photo.png a.png,mask=left.png", "left.png", "style[0], mask"),
+    ("stylize photo.png a.png --where left.png", "left.png", "--where"),
+    ("stylize photo.png a.png --init white.png", "white.png", "--init"),
+    ("stylize photo.png a.png --weights vgg.png", "vgg.png", "--weights"),
+    ("stylize --config recipe.png", "recipe.png", "--config"),
+    ("sheet photo.png a.png --vary seed=1,2", "photo.png", "content"),
+    ("sheet photo.png a.png --vary seed=1,2", "a.png", "style[0]"),
+    ("sheet photo.png a.png --vary style=a.png,white.png", "white.png", "style[0]"),
+    ("sheet photo.png a.png --vary where=white.png,left.png", "left.png", "--where"),
+    ("synthesize a.png", "a.png", "style[0]"),
+    ("synthesize a.png --init white.png", "white.png", "--init"),
+    ("capture a.png", "a.png", "style[0]"),
+    ("capture a.png,mask=left.png", "left.png", "style[0], mask"),
+    ("demo --where left.png", "left.png", "--where"),
+]
+
+
+@pytest.mark.parametrize(("line", "output", "name"), INPUTS)
+@pytest.mark.parametrize("spelling", ["as it is", "another", "absolute", "symlink", "hard link"])
+def test_no_command_writes_over_what_it_reads(
+    line: str,
+    output: str,
+    name: str,
+    spelling: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if spelling == "another":
+        output = f"../{folder.name}/{output}"
+    elif spelling == "absolute":
+        output = str(folder / output)
+    elif spelling != "as it is":
+        make_link = os.symlink if spelling == "symlink" else os.link
+        make_link(output, "link.png")
+        output = "link.png"
+    err = refused(f"{line} -o {output}", folder, capsys)
+    assert f"`--output` is {output!r}, which is also `{name}`" in err
+    assert err.endswith("Choose another name.\n")
+
+
+@pytest.mark.parametrize("place", ["photo.png", "a.png", "out.png", "./out.png", ".", "no/run"])
+@pytest.mark.parametrize("command", ["stylize photo.png a.png", "synthesize a.png"])
+def test_a_checkpoint_harms_no_file(
+    command: str, place: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refused(f"{command} -o out.png --checkpoint {place}", folder, capsys)
+    assert error.startswith(f"nst: error: `--checkpoint` is {str(Path(place))!r}, ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rerun made.png -o made.png", "which is also `picture`"),
+        ("rerun made.png -o a.png", "which 'made.png' was made from"),
+        ("rerun made.png -o sea.png", "which 'made.png' was made from"),
+        ("rerun made.png -o blue.png", "which 'made.png' was made from"),
+        ("rerun made.png -o white.png --inputs white.png", "which is also `--inputs`"),
+    ],
+)
+def test_a_rerun_does_not_write_over_what_the_picture_was_made_from(
+    line: str, said: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (32, 32), "navy").save("blue.png")
+    Path("sea.png").symlink_to("blue.png")
+    StyleTransfer(tiny_extractor(), num_steps=1).run("sea.png", "a.png").save("made.png")
+    assert said in refused(line, folder, capsys)
+
+
+@pytest.mark.parametrize("command", ["stylize photo.png", "synthesize"])
+@pytest.mark.parametrize("start", ["out-steps/step-0002.png", "last.png"])
+def test_saved_steps_do_not_go_over_a_step_that_is_read(
+    command: str, start: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out-steps").mkdir()
+    Image.new("RGB", (32, 32), "white").save("out-steps/step-0002.png")
+    Path("last.png").symlink_to("out-steps/step-0002.png")
+    err = refused(f"{command} a.png -o out.png --save-every 1 --init {start}", folder, capsys)
+    assert "`--save-every` writes into 'out-steps', where `--init` is" in err

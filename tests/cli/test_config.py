@@ -9,13 +9,8 @@ import pytest
 
 from nst.cli.config import _toml_reader, read_config
 
-OPTIONS = {
-    "content": True,
-    "size": True,
-    "init": True,
-    "style": True,
-    "normalize-gradients": False,
-}
+OPTIONS = dict.fromkeys(["content", "size", "init", "style"], True)
+OPTIONS |= {"normalize-gradients": False, "estimate": False}
 
 
 @pytest.fixture
@@ -26,6 +21,7 @@ def path(tmp_path: Path) -> Path:
 def test_what_is_written_becomes_words_of_the_command_line(path: Path) -> None:
     path.write_text(
         'content = "photo.png"\ninit = "gray"\nsize = 64\nnormalize_gradients = true\n'
+        "estimate = false\n"
         'style = ["a.png", {image = "b.png", weight = 2, region = "alpha"}]\n'
     )
     assert read_config(str(path), OPTIONS) == [
@@ -36,11 +32,6 @@ def test_what_is_written_becomes_words_of_the_command_line(path: Path) -> None:
         f"--style={path.parent / 'a.png'}",
         f"--style={path.parent / 'b.png'},weight=2,region=alpha",
     ]
-
-
-def test_what_is_switched_off_is_left_out(path: Path) -> None:
-    path.write_text("normalize-gradients = false\n")
-    assert read_config(str(path), OPTIONS) == []
 
 
 @pytest.mark.parametrize("name", ["tomllib", "tomli"])

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.cli.derived import add_parameters, parameters_of
-from nst.cli.losses import add_losses
+from nst.cli.losses import LOSSES_BY_REFERENCE, add_losses
+from nst.cli.styles import FORM
 from nst.extractors.vgg import FeatureExtractor
 from nst.presets import preset
 from nst.transfer import StyleTransfer
@@ -49,10 +50,9 @@ def add_options(
 
     `without` names those that have no effect in the command.
     """
-    if names := parameters_of(method):
-        add_parameters(parser.add_argument_group("picture"), method, names)
-    has_content = "content" in inspect.signature(method).parameters
-    references = ["style", "content"] if has_content else ["style"]
+    add_parameters(parser.add_argument_group("picture"), method, parameters_of(method))
+    pictures = inspect.signature(method).parameters
+    references = [name for name in LOSSES_BY_REFERENCE if name in pictures]
     add_losses(parser.add_argument_group("losses"), references, without)
     names = [name for name in TRANSFER if name not in without]
     of_preset = dict.fromkeys(preset("gatys"), "the preset's")
@@ -62,6 +62,7 @@ def add_options(
 
 def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Add photograph and paintings, which `require_pictures` requires."""
+    parser.epilog = f"STYLE is {FORM}."
     parser.add_argument("content", metavar="CONTENT", nargs="?", help="photograph")
     parser.add_argument("style", metavar="STYLE", nargs="*", help="one painting or more")
     add_style(parser, dest="more_styles")

@@ -1,31 +1,35 @@
-"""What the options of a command describe: the network, the transfer, callbacks; and the run."""
+"""What the options of a command describe: network, transfer, callbacks; the run and its result."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
+from nst._record.replay import recorded_extractor
+from nst._utils.group import Group
+from nst._utils.text import say
 from nst.callbacks.base import Callback
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
-from nst.cli.arguments import NETWORK, RUN, TRANSFER
+from nst.cli.arguments import NETWORK, REPLACEABLE, RUN, TRANSFER
 from nst.cli.derived import given
-from nst.cli.files import steps_folder
 from nst.cli.losses import change_losses
-from nst.cli.output import save_result
 from nst.extractors.vgg import FeatureExtractor
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
+
+T = TypeVar("T")
 
 
 def load_network(options: argparse.Namespace) -> FeatureExtractor:
@@ -51,8 +55,16 @@ def run_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return given(options, RUN)
 
 
+def replacements(options: argparse.Namespace, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that replace those of a recorded run."""
+    replaced = given(options, REPLACEABLE)
+    if options.weights is not None:
+        replaced["extractor"] = recorded_extractor(record, options.weights)
+    return replaced
+
+
 def make_callbacks(options: argparse.Namespace) -> list[Callback]:
-    """Return the callbacks that a command which paints asks for."""
+    """Return the callbacks that a command which paints asks for, except the page."""
     callbacks: list[Callback] = []
     if getattr(options, "save_every", None) is not None:
         callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
@@ -64,24 +76,60 @@ def make_callbacks(options: argparse.Namespace) -> list[Callback]:
     return callbacks
 
 
+def steps_folder(output: Path) -> Path:
+    """Return the folder that `--save-every` writes to."""
+    return output.with_name(f"{output.stem}-steps")
+
+
 @contextmanager
-def live_page(options: argparse.Namespace) -> Iterator[list[Callback]]:
-    """Serve the page of a run, if requested, and yield the callback that updates it."""
+def live_callbacks(options: argparse.Namespace) -> Iterator[list[Callback]]:
+    """Yield the callbacks, and serve the page of the run meanwhile, if requested."""
+    callbacks = make_callbacks(options)
     if options.page is None:
-        yield []
+        yield callbacks
         return
     with LivePage(options.page) as page:
         if not options.quiet:
             sys.stderr.write(f"nst: the run is shown at {page.url}\n")
-        yield [page]
+        yield [page, *callbacks]
 
 
 def paint(
     options: argparse.Namespace, method: Callable[..., StyleTransferResult], *pictures: Any
 ) -> None:
     """Call a method of the transfer, and save its result."""
-    callbacks = make_callbacks(options)
-    with live_page(options) as page:
-        transfer, callbacks = make_transfer(options, load_network(options)), [*page, *callbacks]
+    with live_callbacks(options) as callbacks:
+        transfer = make_transfer(options, load_network(options))
         result = method(transfer, *pictures, callbacks=callbacks, **run_arguments(options))
         save_result(result, options)
+
+
+def save_result(result: StyleTransferResult, options: argparse.Namespace) -> None:
+    """Save a result and report it. Of several processes, only the first does."""
+    if Group.current().rank > 0:
+        return
+    saved = save_or_rescue(result.save, options.output)
+    height, width = result.image.shape[-2:]
+    if not options.quiet:
+        say(
+            f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
+            f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}"
+        )
+    for path in saved:
+        report_path(path, options)
+
+
+def save_or_rescue(save: Callable[[Path], T], output: str) -> T:
+    """Save to `output`, or to a folder that the error names: the picture took its time."""
+    try:
+        return save(Path(output))
+    except OSError as error:
+        place = Path(tempfile.mkdtemp(prefix="nst-")) / Path(output).name
+        save(place)
+        raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
+
+
+def report_path(path: Path, options: argparse.Namespace) -> None:
+    """Print the path of a file that was written."""
+    if not options.quiet:
+        say(str(path.resolve()))

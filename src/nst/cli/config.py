@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,8 @@ def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
 def _toml_reader() -> Any:
     """Return `tomllib`, or before Python 3.11 its twin `tomli`."""
     for name in ("tomllib", "tomli"):
-        try:
+        with suppress(ImportError):
             return importlib.import_module(name)
-        except ImportError:
-            continue
     raise ImportError("`--config` needs tomli on Python 3.10. Run `pip install 'nst[toml]'`.")
 
 

@@ -15,16 +15,9 @@ def contact_sheet(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> Tensor:
-    """Arrange pictures in a table with labels.
+    """Arrange pictures in a table, with a label to the left of each row and above each column.
 
-    Args:
-        rows: Pictures `(1, 3, H, W)`, sRGB in [0, 1], the same number in each row. All are resized
-            to the size of the first.
-        row_labels: A label to the left of each row, or none.
-        column_labels: A label above each column, or none.
-
-    Returns:
-        One picture, `(1, 3, H', W')`.
+    Pictures, `(1, 3, H, W)`, are resized to the size of the first. All rows have the same number.
 
     Examples:
         >>> pictures = [torch.rand(1, 3, 40, 60) for _ in range(2)]

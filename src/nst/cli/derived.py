@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import is_dataclass
+from functools import partial
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -87,22 +88,19 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
         return {"type": float, "metavar": "X"}
     if int in members:
         metavar = "|".join(["N", *words])
-        return {"type": _whole_number_or(words) if words else int, "metavar": metavar}
+        return {"type": partial(_whole_number_or, words) if words else int, "metavar": metavar}
     return {"choices": words} if words else {}
 
 
-def _whole_number_or(words: list[str]) -> Callable[[str], int | str | None]:
-    def read(text: str) -> int | str | None:
-        if text in words:
-            return None if text == "none" else text
-        try:
-            return int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is invalid; use a whole number, or {' or '.join(words)}"
-            ) from None
-
-    return read
+def _whole_number_or(words: list[str], text: str) -> int | str | None:
+    if text in words:
+        return None if text == "none" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is invalid; use a whole number, or {' or '.join(words)}"
+        ) from None
 
 
 def _descriptions(docstring: str) -> dict[str, str]:

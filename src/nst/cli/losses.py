@@ -10,7 +10,6 @@ import sys
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from nst.losses import LOSSES
@@ -18,19 +17,12 @@ from nst.losses.base import Loss
 from nst.losses.smoothness import TotalVariationLoss
 from nst.presets import PRESETS
 
-
-def _short_names(reference: str) -> dict[str, type[Loss]]:
-    """Name the library's losses of one reference: `GramStyleLoss` is `gram`."""
-    found = {}
-    for name, loss in LOSSES.items():
-        if loss.reference == reference:
-            words = re.sub("(Style)?Loss$", "", name)
-            found[re.sub(r"(?<=[a-z])(?=[A-Z])", "-", words).lower()] = loss
-    return found
-
-
-LOSSES_BY_REFERENCE = {name: _short_names(name) for name in ("style", "content")}
-"""Short name to loss, for `"style"` and for `"content"`."""
+LOSSES_BY_REFERENCE: dict[str, dict[str, type[Loss]]] = {"style": {}, "content": {}}
+"""Short name to loss, for `"style"` and for `"content"`: `gram` is `GramStyleLoss`."""
+for _name, _loss in LOSSES.items():
+    if _loss.reference is not None:
+        _words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", re.sub("(Style)?Loss$", "", _name))
+        LOSSES_BY_REFERENCE[_loss.reference][_words.lower()] = _loss
 
 
 def add_losses(
@@ -67,9 +59,7 @@ def change_losses(losses: dict[str, Loss], options: argparse.Namespace) -> dict[
 
 def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
     kind = kind or type(loss)
-    settings: dict[str, Any] = {"weight": loss.weight}
-    if kind is type(loss):
-        settings = loss.settings()
+    settings: dict[str, Any] = loss.settings() if kind is type(loss) else {"weight": loss.weight}
     parameters = inspect.signature(kind).parameters
     if weight is not None:
         settings["weight"] = weight
@@ -85,7 +75,7 @@ def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: flo
 
 
 def _loss_class(reference: str, text: str) -> type[Loss]:
-    """Find a loss by its short name, or by `MODULE:CLASS`."""
+    """Find a loss by its short name, or by `MODULE:CLASS`; the module may be in this folder."""
     known = LOSSES_BY_REFERENCE[reference]
     if text in known:
         return known[text]
@@ -94,7 +84,16 @@ def _loss_class(reference: str, text: str) -> type[Loss]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a loss; use {', '.join(known)}, or MODULE:CLASS"
         )
-    found = getattr(_import(module), name, None)
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:  # the user's code may raise anything
+        raise argparse.ArgumentTypeError(
+            f"the module {module!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(here)
     if not (isinstance(found, type) and issubclass(found, Loss)):
         raise argparse.ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
     if found.reference != reference:
@@ -102,17 +101,3 @@ def _loss_class(reference: str, text: str) -> type[Loss]:
             f"{text!r} compares with {found.reference!r}; set `reference = {reference!r}`"
         )
     return found
-
-
-def _import(name: str) -> ModuleType:
-    """Import a module, which may also be in the current folder."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # the user's code may raise anything
-        raise argparse.ArgumentTypeError(
-            f"the module {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(here)

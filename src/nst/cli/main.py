@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from nst._utils.group import Group, ProcessLost, launched, process_group
 from nst._utils.memory import is_exhausted
 from nst._utils.text import one_line
 from nst._utils.version import __version__
 from nst.cli.arguments import BAD_INPUT, PORT, Parser
+from nst.cli.build import save_result
 from nst.cli.commands import (
     batch,
     capture,
@@ -25,7 +25,6 @@ from nst.cli.commands import (
     synthesize,
 )
 from nst.cli.config import read_config
-from nst.cli.output import save_result
 from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -35,20 +34,21 @@ _SINGLE = ("stylize", "synthesize", "rerun", "resume", "demo")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+    """Run the command line, by default with the arguments of the process.
 
-    Args:
-        argv: Arguments after the program's name; by default those of the process.
-
-    Returns:
-        The exit status: 0 for success; 1 if pictures of a batch failed, or another process of
-        `torchrun` ended; 2 for bad input, with one line on standard error; 130 if interrupted
-        before there was a picture to save.
+    Returns the exit status: 0 for success; 1 if pictures of a batch failed, or another process of
+    `torchrun` ended; 2 for bad input, with one line on standard error; 130 if interrupted before
+    there was a picture to save.
     """
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        with _saving_partial_result(options):
+        try:
             return _run_in_group(options) if launched() else _run(options)
+        except Exception as error:  # save what was painted before it
+            result = getattr(error, "result", None)
+            if isinstance(result, StyleTransferResult) and options.command in _SINGLE:
+                save_result(result, options)
+            raise
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         is_expected = isinstance(error, ProcessLost) or is_exhausted(error)
         if isinstance(error, RuntimeError) and not is_expected:
@@ -90,38 +90,12 @@ def _run(options: argparse.Namespace) -> int:
         logger.removeHandler(handler)
 
 
-@contextmanager
-def _saving_partial_result(options: argparse.Namespace) -> Iterator[None]:
-    """Save what was painted before an error."""
-    try:
-        yield
-    except Exception as error:
-        result = getattr(error, "result", None)
-        if isinstance(result, StyleTransferResult) and options.command in _SINGLE:
-            save_result(result, options)
-        raise
-
-
-def make_parsers() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser, and those of the commands by name."""
-    parser = Parser(prog="nst", description="Repaint a photograph in the style of a painting.")
-    parser.add_argument("--version", action="version", version=f"nst {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for each in _COMMANDS:
-        each.add_parser(commands)
-    for module, (name, command) in zip(_COMMANDS, commands.choices.items(), strict=True):
-        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        complete = getattr(module, "complete", None)
-        command.set_defaults(command=name, parser=command, run=module.run, complete=complete)
-    return parser, dict(commands.choices)
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line, with the options of the file that `--config` names before the others.
 
     The result also has `command`, `run(options)` and the command's `parser`.
     """
-    parser, commands = make_parsers()
+    parser, commands = _make_parsers()
     name, *words = arguments or [""]
     if name not in commands:
         return parser.parse_args(arguments)  # does not return: it is --help or an error
@@ -138,15 +112,29 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _make_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser, and those of the commands by name."""
+    parser = Parser(prog="nst", description="Repaint a photograph in the style of a painting.")
+    parser.add_argument("--version", action="version", version=f"nst {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in _COMMANDS:
+        name = module.__name__.split(".")[-1]
+        command = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
+        module.add_arguments(command)
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        complete = getattr(module, "complete", None)
+        command.set_defaults(command=name, parser=command, run=module.run, complete=complete)
+    return parser, dict(commands.choices)
+
+
 def _protect(words: list[str]) -> list[str]:
     """Write out what argparse would misread: files after `--`, and `--page` before a picture."""
     end = words.index("--") if "--" in words else len(words)
     files = [f"./{word}" if word.startswith("-") else word for word in words[end + 1 :]]
     words = words[:end]
-    followers = [*words[1:], ""]
     return [
         f"{word}={PORT}" if word == "--page" and not follower.isdecimal() else word
-        for word, follower in zip(words, followers, strict=False)
+        for word, follower in zip(words, [*words, ""][1:], strict=True)
     ] + files
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ import pytest
 import torch
 from PIL import Image
 
-import nst.cli.main
 from nst import MapResult, StyleTransfer, load_image
 from nst.cli.commands.batch import save_all, workers
 from nst.cli.main import parse
 from nst.images import read_record
+from tests.cli.running import nst_command
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
@@ -41,10 +42,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def command(line: str) -> int:
-    return nst.cli.main.main(line.split())
-
-
 def written() -> list[str]:
     return sorted(path.name for path in Path("out").iterdir())
 
@@ -54,7 +51,7 @@ def test_every_picture_becomes_what_stylize_makes_of_it(
 ) -> None:
     (folder / "photos" / "deeper").mkdir()
     Image.new("RGB", (24, 24)).save("photos/deeper/four.png")
-    assert command(LINE) == 0
+    assert nst_command(LINE) == 0
     assert loaded == ["auto"]
     assert written() == ["one.png", "three.png", "two.png"]
     out, err = capsys.readouterr()
@@ -63,49 +60,44 @@ def test_every_picture_becomes_what_stylize_makes_of_it(
     assert re.fullmatch(r"3 of 3 pictures in \d+ s", summary)
     assert "2/2" in err
     for name in NAMES:
-        assert command(f"stylize photos/{name} a.png -o alone.png --steps 2 --quiet") == 0
+        assert nst_command(f"stylize photos/{name} a.png -o alone.png --steps 2 --quiet") == 0
         path = Path("out", name).with_suffix(".png")
         assert torch.equal(load_image(path), load_image("alone.png"))
         assert read_record(path)["inputs"] == read_record("alone.png")["inputs"]
 
 
 def test_options_and_styles_are_those_of_stylize() -> None:
-    assert command(f"{LINE} --style photos/one.png:0.5 --seed 3 --format webp --size 24") == 0
+    assert nst_command(f"{LINE} --style photos/one.png:0.5 --seed 3 --format webp --size 24") == 0
     assert written() == ["one.webp", "three.webp", "two.webp"]
     record = read_record("out/two.webp")
     assert (record["seed"], record["size"], len(record["styles"])) == (3, 24, 2)
 
 
-def test_several_processes_make_the_same_pictures(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(LINE) == 0
+@contextmanager
+def dask_cluster(num_workers: int) -> Iterator[str]:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=num_workers, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        yield f"--dask {cluster.scheduler_address}"
+
+
+@pytest.mark.parametrize("kind", ["processes", "dask"])
+def test_several_processes_and_a_cluster_make_the_same_pictures(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nst_command(LINE) == 0
     alone = [load_image(Path("out", name)) for name in written()]
-    assert command(f"{LINE} --overwrite --workers 2") == 0
-    assert all(
-        torch.equal(load_image(Path("out", name)), picture)
-        for name, picture in zip(written(), alone, strict=True)
-    )
+    with dask_cluster(1) if kind == "dask" else nullcontext("--workers 2") as option:
+        assert nst_command(f"{LINE} --overwrite {option}") == 0
+    for name, picture in zip(written(), alone, strict=True):
+        assert torch.equal(load_image(Path("out", name)), picture)
     assert "3 of 3 pictures in " in capsys.readouterr().out
 
 
-def test_so_does_a_dask_cluster() -> None:
-    distributed = pytest.importorskip("distributed")
-    assert command(LINE) == 0
-    alone = [load_image(Path("out", name)) for name in written()]
-    cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-    )
-    with cluster:
-        assert command(f"{LINE} --overwrite --dask {cluster.scheduler_address}") == 0
-    assert all(
-        torch.equal(load_image(Path("out", name)), picture)
-        for name, picture in zip(written(), alone, strict=True)
-    )
-
-
 def test_a_cluster_without_workers_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster:
-        assert command(f"{LINE} --dask {cluster.scheduler_address}") == 2
+    with dask_cluster(0) as option:
+        assert nst_command(f"{LINE} {option}") == 2
     assert "which has no workers; one is needed. Run" in capsys.readouterr().err
 
 
@@ -113,7 +105,7 @@ def test_dask_is_an_extra(
     loaded: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    assert command(f"{LINE} --dask tcp://127.0.0.1:8786") == 2
+    assert nst_command(f"{LINE} --dask tcp://127.0.0.1:8786") == 2
     assert capsys.readouterr().err == (
         "nst: error: `--dask` needs Dask, which is not installed. Run `pip install 'nst[dask]'`.\n"
     )
@@ -123,17 +115,17 @@ def test_dask_is_an_extra(
 def test_what_is_there_is_left_and_what_is_missing_is_made(
     loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(LINE) == 0
+    assert nst_command(LINE) == 0
     Path("out/two.png").unlink()
     before = Path("out/one.png").stat().st_mtime_ns
     capsys.readouterr()
-    assert command(LINE) == 0
+    assert nst_command(LINE) == 0
     assert written() == ["one.png", "three.png", "two.png"]
     assert Path("out/one.png").stat().st_mtime_ns == before
     told, summary = capsys.readouterr().out.splitlines()
     assert told.startswith("[1/1]") and told.endswith("two.png")
     assert summary.endswith(", 2 skipped because their output exists")
-    assert command(LINE) == 0
+    assert nst_command(LINE) == 0
     assert len(loaded) == 2, "where nothing is to be done, the network is not loaded"
 
 
@@ -142,7 +134,7 @@ def test_a_failed_picture_is_named_and_the_others_are_made(
 ) -> None:
     path = Path("photos/one.png")
     path.write_bytes(path.read_bytes()[:100])
-    assert command(LINE) == 1
+    assert nst_command(LINE) == 1
     assert written() == ["three.png", "two.png"]
     out, err = capsys.readouterr()
     assert "nst: error: one.png: `content` is" in err and "truncated or corrupt" in err
@@ -155,7 +147,7 @@ def test_files_of_other_names_are_left_out_with_a_warning(
 ) -> None:
     for name in (".hidden.png", "notes.txt", "Thumbs.db"):
         Path("photos", name).write_text("no picture")
-    assert command(f"{LINE} --quiet") == 0
+    assert nst_command(f"{LINE} --quiet") == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert (
@@ -175,7 +167,7 @@ def test_ctrl_c_keeps_what_is_done_and_not_what_is_half_done(
         return replace(result, stop_reason="interrupted")
 
     monkeypatch.setattr(StyleTransfer, "run", interrupted)
-    assert command(LINE) == 130
+    assert nst_command(LINE) == 130
     assert written() == ["one.png"]
     assert "1 of 3 pictures in " in capsys.readouterr().out
 
@@ -224,32 +216,14 @@ def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
     line: str, message: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty").mkdir()
-    assert command(line) == 2
+    assert nst_command(line) == 2
     assert message in capsys.readouterr().err
     assert loaded == []
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("batch photos -o out", "arguments are required: --style"),
-        ("batch photos --style a.png", "arguments are required: -o/--output"),
-        (f"{LINE} --workers 2 --dask x", "not allowed with argument"),
-        (f"{LINE} --format gif", "invalid choice: 'gif'"),
-    ],
-)
-def test_a_line_that_makes_no_sense_is_refused(
-    line: str, message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as end:
-        command(line)
-    assert end.value.code == 2
-    assert message in capsys.readouterr().err
-
-
 def test_two_pictures_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (24, 24)).save("photos/one.jpg")
-    assert command(LINE) == 2
+    assert nst_command(LINE) == 2
     assert "`FOLDER` has 'one.jpg' and 'one.png', which would both be" in capsys.readouterr().err
 
 
@@ -261,7 +235,7 @@ def test_nothing_that_is_read_is_written_over(
     for make_link in (os.symlink, os.link):
         make_link(folder / source, "out/two.png")
         before = Path(source).read_bytes()
-        assert command(f"{LINE} --overwrite") == 2
+        assert nst_command(f"{LINE} --overwrite") == 2
         assert "would be overwritten. Choose another folder" in capsys.readouterr().err
         assert Path(source).read_bytes() == before
         Path("out/two.png").unlink()
@@ -276,14 +250,14 @@ def test_a_picture_that_fails_first_is_no_reason_to_refuse_the_others(
     Image.new("RGB", size).save("photos/aaa.png")
     Path("photos/aab.png").write_text("no picture")
     Image.new("L", (32, 24), 255).save("mask.png")
-    assert command(f"{LINE} {options}") == 1
+    assert nst_command(f"{LINE} {options}") == 1
     assert written() == ["one.png", "three.png", "two.png"]
 
 
 def test_where_no_picture_can_be_read_each_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     for name in NAMES:
         Path("photos", name).write_text("no picture")
-    assert command(LINE) == 1
+    assert nst_command(LINE) == 1
     assert capsys.readouterr().err.count("nst: error: ") == len(NAMES)
 
 
@@ -294,6 +268,6 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
     (folder / "photos" / "one.png").rename(folder / "photos" / f"{name}.png")
     shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", shown)
-    assert command(LINE) == 0
+    assert nst_command(LINE) == 0
     shown.flush()
     assert b"\\udce9.png" in shown.buffer.getvalue()

@@ -9,14 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst import (
-    Estimate,
-    ProgressBar,
-    RunState,
-    StyleTransfer,
-    load_image,
-)
-from nst.cli.commands.samples import photograph
+from nst import Estimate, ProgressBar, RunState, StyleTransfer, load_image
 from tests.cli.running import Run, names, needs_skimage, nst_command, refusal
 
 pytestmark = pytest.mark.usefixtures("loaded")
@@ -31,12 +24,7 @@ def folder(pictures: Path) -> Path:
 @needs_skimage
 @pytest.mark.parametrize(("option", "name"), [("", "nst-demo.png"), ("-o cat.jpg", "cat.jpg")])
 def test_demo_needs_no_files(
-    folder: Path,
-    runs: list[Run],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    option: str,
-    name: str,
+    folder: Path, runs: list[Run], capsys: pytest.CaptureFixture[str], option: str, name: str
 ) -> None:
     assert nst_command(f"demo --size 48 --steps 2 {option}") == 0
     with Image.open(folder / name) as image:
@@ -47,9 +35,7 @@ def test_demo_needs_no_files(
 
 
 @needs_skimage
-def test_demo_says_at_the_start_what_it_takes(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_says_at_the_start_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
     assert nst_command("demo --size 48 --steps 2") == 0
     first = capsys.readouterr().err.splitlines()[0]
     assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
@@ -121,13 +107,8 @@ def test_demo_without_skimage_says_what_to_install(
 
 
 @needs_skimage
-def test_the_demo_photograph_is_a_color_picture() -> None:
-    assert photograph("chelsea").mode == "RGB"
-
-
-@needs_skimage
 def test_samples_are_pictures_to_begin_with(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert nst_command("samples new") == 0
     made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
@@ -141,3 +122,7 @@ def test_samples_are_pictures_to_begin_with(
         assert load_image(path).shape == (1, 3, 384, 512) and path.stat().st_size < 150_000
     assert nst_command("samples new") == 2
     assert "Name another folder." in refusal(capsys)
+    for folder_below_a_file in ("photo.png", "photo.png/new"):
+        assert nst_command(f"samples {folder_below_a_file}") == 2
+        said = f"`FOLDER` is {folder_below_a_file!r}, a folder that cannot be created ("
+        assert said in (err := refusal(capsys)) and "Errno" not in err

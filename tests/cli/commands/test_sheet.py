@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import itertools
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from nst import (
-    Callback,
-    RunState,
-    load_image,
-)
+from nst import Callback, RunState, load_image
 from nst.cli import contact_sheet as sheets
 from nst.cli.commands.sheet import make_table
 from nst.cli.main import parse
@@ -55,17 +50,9 @@ def test_what_is_not_varied_is_as_given() -> None:
         assert {**vars(options), "seed": cell.seed} == vars(cell)
 
 
-def test_styles_are_varied_in_place_of_those_given() -> None:
+def test_styles_are_varied_in_place_of_those_given_and_two_are_blended() -> None:
     cells, *_ = make_table(sheet("--vary style=b.png;c.png,scale=2", "--style d.png"))
     assert [cell.styles for cell in cells] == [["b.png"], ["c.png,scale=2"]]
-
-
-def test_an_option_is_varied_once() -> None:
-    with pytest.raises(ValueError, match="`--vary` names 'strength' twice; give two different"):
-        make_table(sheet("--vary strength=0.5,1 --vary strength=1,2"))
-
-
-def test_two_styles_are_blended_in_a_cell() -> None:
     cells, *_ = make_table(sheet("--vary style=a.png,b.png --vary style=c.png,d.png"))
     assert [cell.styles for cell in cells][1] == ["a.png", "d.png"]
 
@@ -110,6 +97,7 @@ def test_a_sheet_can_vary_layers_and_styles(folder: Path, runs: list[Run]) -> No
         ("--vary steps=1,0", "`num_steps` is 0"),
         ("--vary brush=1,2", "--brush"),
         ("--vary seed=0 --vary seed=1 --vary seed=2", "is given 3 times"),
+        ("--vary seed=0,1 --vary seed=1,2", "`--vary` names 'seed' twice; give two different"),
     ],
 )
 def test_every_cell_is_checked_before_the_first_is_painted(
@@ -130,18 +118,6 @@ def test_a_sheet_that_is_interrupted_keeps_what_is_done(
     assert load_image("sheet.png").shape[-1] > 3 * 40
 
 
-def failing(run: int, error: BaseException) -> Callable[[], Callback]:
-    """Make callbacks of which one, that of the run of this number, fails."""
-    count = itertools.count(1)
-
-    class Fail(Callback):
-        def on_start(self, state: RunState) -> None:
-            if next(count) == run:
-                raise error
-
-    return Fail
-
-
 @pytest.mark.parametrize("error", [OSError("no space"), RuntimeError("no memory")])
 def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
     error: Exception,
@@ -156,8 +132,13 @@ def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
         tables.append(rows)
         return sheets.contact_sheet(rows, *labels)
 
+    class Fail(Callback):
+        def on_start(self, state: RunState) -> None:
+            if len(runs) == 2:
+                raise error
+
     monkeypatch.setattr("nst.cli.commands.sheet.contact_sheet", contact_sheet)
-    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(2, error))
+    monkeypatch.setattr("nst.cli.build.ProgressBar", Fail)
     line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1 --vary tv=0,1"
     if isinstance(error, OSError):
         assert nst_command(line) == 2
@@ -174,30 +155,21 @@ def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
     assert "sheet.png" in names(folder)
 
 
-def test_a_sheet_whose_first_cell_fails_writes_nothing(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cell", "error", "status"),
+    [(1, OSError("no space"), 2), (1, KeyboardInterrupt(), 130), (2, KeyboardInterrupt(), 0)],
+)
+def test_a_sheet_that_ends_between_two_cells_keeps_what_is_done(
+    cell: int, error: BaseException, status: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nst.cli.build.ProgressBar", failing(1, OSError("no space")))
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
-    assert nst_command(line) == 2
-    assert "sheet.png" not in names(folder)
-
-
-def test_a_sheet_interrupted_between_two_cells_keeps_what_is_done(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
     called = itertools.count(1)
 
     def callbacks() -> Callback:
-        if next(called) == stop:
-            raise KeyboardInterrupt
+        if next(called) == cell:
+            raise error
         return Callback()
 
     monkeypatch.setattr("nst.cli.build.ProgressBar", callbacks)
-    stop = 1
-    assert nst_command(line) == 130
-    assert "sheet.png" not in names(folder)
-    called, stop = itertools.count(1), 2
-    assert nst_command(line) == 0
-    assert "sheet.png" in names(folder)
+    line = "sheet photo.png painting.png -o sheet.png --steps 1 --vary seed=0,1"
+    assert nst_command(line) == status
+    assert ("sheet.png" in names(folder)) == (cell == 2)

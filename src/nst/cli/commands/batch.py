@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import logging
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,28 +23,25 @@ from nst._batch.map import MapResult
 from nst._utils.checks import at_least
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
-from nst.cli.check import check_run
-from nst.cli.files import check_inputs
+from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, parse_styles
 from nst.images import check_output, read_picture
 from nst.styles.style import Style
 
+HELP = "stylize all photographs of a folder"
+DESCRIPTION = (
+    "Repaint every picture of FOLDER in the style of STYLE; several styles are blended. Pictures "
+    "whose output exists are skipped, so that the same command continues after an interruption."
+)
 logger = logging.getLogger("nst")
 
 # Number of pictures with which the options are checked, as some may be wrong for one picture only.
 _NUM_CHECKED = 16
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "batch",
-        help="stylize all photographs of a folder",
-        description="Repaint every picture of FOLDER in the style of STYLE; several styles are "
-        "blended. Pictures whose output exists are skipped, so that the same command continues "
-        "after an interruption.",
-        epilog=f"STYLE is {FORM}.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = f"STYLE is {FORM}."
     parser.add_argument("folder", metavar="FOLDER", help="photographs; subfolders are ignored")
     arguments.add_style(parser, dest="styles", default=None, required=True)
     arguments.add_output(parser, help="output folder")
@@ -65,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     outputs, num_skipped = find_pictures(options)
     if not outputs:
         return save_all([], outputs, num_skipped, options)
-    _check_options(list(outputs), styles, options)
+    _check_options(outputs, styles, options)
     with workers(options) as (executor, settings):
         transfer = build.make_transfer(options, build.load_network(options))
         settings = {**settings, **build.run_arguments(options)}
@@ -74,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_options(
-    pictures: Sequence[Path], styles: list[Style], options: argparse.Namespace
+    pictures: Iterable[Path], styles: list[Style], options: argparse.Namespace
 ) -> None:
     """Refuse what is wrong for all pictures. What is wrong for one is reported by its own run."""
     refusal = None
-    for path in pictures[:_NUM_CHECKED]:
+    for path in itertools.islice(pictures, _NUM_CHECKED):
         try:
             pixels = read_picture(path).pixels
         except (OSError, ValueError, MemoryError):

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from nst.cli import arguments, build
-from nst.cli.check import weightless
-from nst.cli.files import check_files
-from nst.cli.output import report_path
+from nst.cli.check import check_files, weightless
 from nst.cli.styles import FORM, parse_styles
 from nst.transfer import StyleTransfer
 
+HELP = "save a style to a file, without the painting"
+DESCRIPTION = "Save the statistics of STYLE, for the losses and the network chosen here."
 _OF_RUNS = ("num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv")
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "capture",
-        help="save a style to a file, without the painting",
-        description="Save the statistics of STYLE, for the losses and the network chosen here.",
-        epilog=f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}."
     parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
     arguments.add_output(parser)
     about = "longer sides of the pictures to stylize (default: the scales of --size)"
@@ -58,4 +52,4 @@ def run(options: argparse.Namespace) -> None:
     with weightless(options, [style]) as (transfer, adopted):
         transfer.capture(adopted[0], options.sizes)
     transfer = build.make_transfer(options, build.load_network(options))
-    report_path(transfer.capture(style, options.sizes).save(options.output), options)
+    build.report_path(transfer.capture(style, options.sizes).save(options.output), options)

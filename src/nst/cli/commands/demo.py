@@ -13,27 +13,25 @@ from PIL import Image
 from nst._utils.group import launched
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.check import check_run
+from nst.cli.check import check_files, check_run
 from nst.cli.commands.samples import painting, photograph
-from nst.cli.files import check_files
 from nst.images import save_image
 from nst.result import StyleTransferResult
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
+HELP = "stylize a bundled sample photograph"
+DESCRIPTION = (
+    "Stylize a photograph of scikit-image with a painting that comes with nst, in two scales and "
+    "with a content weight of 0.05 by default."
+)
 # A beginner waits a minute for the steps, and as long again for all else. With fewer than 40
 # steps, there is little of the painting in the picture.
 _SECONDS, _MIN_STEPS = 60, 40
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "demo",
-        help="stylize a bundled sample photograph",
-        description="Stylize a photograph of scikit-image with a painting that comes with nst, "
-        "in two scales and with a content weight of 0.05 by default.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     about = "output file (default: nst-demo.png)"
     arguments.add_output(parser, required=False, default="nst-demo.png", help=about)
     arguments.add_watching(parser)
@@ -71,8 +69,7 @@ def _announced(
     may_shorten = is_default and not launched()
     if options.quiet and not may_shorten:
         return transfer
-    estimate, remark = transfer.estimate(content, styles), ""
-    all_steps = transfer.num_steps
+    estimate, remark, all_steps = transfer.estimate(content, styles), "", transfer.num_steps
     steps = max(_MIN_STEPS, int(all_steps * _SECONDS / max(estimate.seconds, 1)))
     if may_shorten and steps < all_steps:
         transfer = replace(transfer, num_steps=steps)
@@ -87,8 +84,7 @@ class Preview(Callback):
     """Saves the result of the coarse scales, which already resembles the final picture."""
 
     def __init__(self, output: str, quiet: bool) -> None:
-        self._output, self._quiet = output, quiet
-        self._scale = 0
+        self._output, self._quiet, self._is_saved = output, quiet, False
 
     def on_start(self, state: RunState) -> None:
         """Announce the preview."""
@@ -97,7 +93,6 @@ class Preview(Callback):
 
     def on_step(self, state: RunState) -> None:
         """Save the picture after the first step of the last scale."""
-        if state.scale > self._scale:
-            self._scale = state.scale
-            if state.scale == state.num_scales - 1:
-                save_image(state.image, self._output)
+        if 0 < state.scale == state.num_scales - 1 and not self._is_saved:
+            self._is_saved = True
+            save_image(state.image, self._output)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from nst._record.replay import recorded_extractor
 from nst.cli import arguments, build
-from nst.cli.derived import given
-from nst.cli.files import check_files
-from nst.cli.output import save_result
+from nst.cli.check import check_files
 from nst.images import read_record
 from nst.transfer import StyleTransfer
 
+HELP = "make a picture again from its record"
+DESCRIPTION = "Make PICTURE again, from its record and the files it was made from."
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "rerun",
-        help="make a picture again from its record",
-        description="Make PICTURE again, from its record and the files it was made from.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("picture", metavar="PICTURE", help="picture that nst saved")
     arguments.add_output(parser)
     about = "folder to search, or a file; may be repeated"
@@ -31,13 +25,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Make the picture again."""
     check_files(options)
-    record, weights = read_record(options.picture), options.weights
-    extractor = None if weights is None else recorded_extractor(record, weights)
-    result = StyleTransfer.rerun(
-        options.picture,
-        options.inputs,
-        callbacks=build.make_callbacks(options),
-        extractor=extractor,
-        **given(options, arguments.REPLACEABLE),
-    )
-    save_result(result, options)
+    replaced = build.replacements(options, read_record(options.picture))
+    callbacks = build.make_callbacks(options)
+    result = StyleTransfer.rerun(options.picture, options.inputs, callbacks=callbacks, **replaced)
+    build.save_result(result, options)

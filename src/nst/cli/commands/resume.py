@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from nst._record.replay import recorded_extractor
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.cli import arguments, build
-from nst.cli.derived import given
-from nst.cli.files import check_files
-from nst.cli.output import save_result
+from nst.cli.check import check_files
 from nst.transfer import StyleTransfer
 
+HELP = "resume a killed run from its checkpoint"
+DESCRIPTION = (
+    "Resume the run stored in FILE, with the result of an uninterrupted run; FILE is kept up to "
+    "date."
+)
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "resume",
-        help="resume a killed run from its checkpoint",
-        description="Resume the run stored in FILE, with the result of an uninterrupted run; FILE "
-        "is kept up to date.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("file", metavar="FILE", help="checkpoint written by --checkpoint")
     arguments.add_output(parser)
     arguments.add_replacements(parser)
@@ -31,13 +27,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Resume the run."""
     check_files(options)
-    record, weights = read_checkpoint_record(options.file), options.weights
-    extractor = None if weights is None else recorded_extractor(record, weights)
-    with build.live_page(options) as page:
-        result = StyleTransfer.resume(
-            options.file,
-            callbacks=[*page, *build.make_callbacks(options)],
-            extractor=extractor,
-            **given(options, arguments.REPLACEABLE),
-        )
-        save_result(result, options)
+    replaced = build.replacements(options, read_checkpoint_record(options.file))
+    with build.live_callbacks(options) as callbacks:
+        result = StyleTransfer.resume(options.file, callbacks=callbacks, **replaced)
+        build.save_result(result, options)

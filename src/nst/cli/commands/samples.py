@@ -6,40 +6,44 @@ import argparse
 import importlib
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst.cli.output import report_path
+from nst.cli.build import report_path
+from nst.images import check_output
 
+HELP = "write sample images to a folder"
+DESCRIPTION = (
+    "Write photo.jpg, painting.jpg, other.jpg and mask.png to FOLDER: a photograph of "
+    "scikit-image, two paintings, and a mask."
+)
 NAMES = ("photo.jpg", "painting.jpg", "other.jpg", "mask.png")
 # Saucer and cup in the photograph: left, top, right, bottom in fractions of its width and height.
 _CUP = ((0.13, 0.18, 0.8, 0.97), (0.28, 0.04, 0.69, 0.52))
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "samples",
-        help="write sample images to a folder",
-        description="Write photo.jpg, painting.jpg, other.jpg and mask.png to FOLDER: a "
-        "photograph of scikit-image, two paintings, and a mask.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     about = "folder to write to (default: the current one)"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the sample images, none over an existing file."""
-    folder = Path(options.folder)
+    folder, coffee = Path(options.folder), photograph("coffee")  # CC0, by Rachel Michetti
+    what = f"`FOLDER` is {str(folder)!r}, "
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"{what}a folder that cannot be created ({error.strerror}). Name another folder."
+        ) from error
     for name in NAMES:
         if (folder / name).exists():
             raise FileExistsError(
-                f"`FOLDER` is {str(folder)!r}, where {name!r} exists and would be overwritten. "
-                "Name another folder."
+                f"{what}where {name!r} exists and would be overwritten. Name another folder."
             )
-    coffee = photograph("coffee")  # CC0, by Rachel Michetti
-    folder.mkdir(parents=True, exist_ok=True)
+        check_output(folder / name, name="FOLDER")
     coffee.save(folder / "photo.jpg", quality=95)
     (folder / "painting.jpg").write_bytes(painting("evening"))
     (folder / "other.jpg").write_bytes(painting("woodcut"))

@@ -7,28 +7,22 @@ import copy
 import itertools
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from nst.cli import arguments, build
-from nst.cli.check import check_run
+from nst.cli.check import check_files, check_run
 from nst.cli.contact_sheet import contact_sheet
-from nst.cli.files import check_files
-from nst.cli.output import report_path, save_or_rescue
-from nst.cli.styles import FORM, parse_styles
+from nst.cli.styles import parse_styles
 from nst.images import save_image
 
+HELP = "compare results in a contact sheet, over one or two options"
+DESCRIPTION = "Stylize CONTENT once for each value of an option, or of two."
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "sheet",
-        help="compare results in a contact sheet, over one or two options",
-        description="Stylize CONTENT once for each value of an option, or of two.",
-        epilog=f"STYLE is {FORM}.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     arguments.add_pictures(parser)
     arguments.add_output(parser)
     parser.add_argument(
@@ -74,7 +68,8 @@ def run(options: argparse.Namespace) -> None:
             width = len(column_labels)
             rows = [done[i : i + width] for i in range(0, len(done), width)]
             sheet = contact_sheet(rows, row_labels, column_labels)
-            report_path(save_or_rescue(partial(save_image, sheet), options.output), options)
+            saved = build.save_or_rescue(partial(save_image, sheet), options.output)
+            build.report_path(saved, options)
 
 
 def make_table(

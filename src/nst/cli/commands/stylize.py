@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from nst._utils.text import say
 from nst.cli import arguments, build
-from nst.cli.check import check_run
-from nst.cli.files import check_files
-from nst.cli.styles import FORM, parse_styles
+from nst.cli.check import check_files, check_run
+from nst.cli.styles import parse_styles
 from nst.transfer import StyleTransfer
 
+HELP = "stylize a photograph"
+DESCRIPTION = "Repaint CONTENT in the style of STYLE; several styles are blended."
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "stylize",
-        help="stylize a photograph",
-        description="Repaint CONTENT in the style of STYLE; several styles are blended.",
-        epilog=f"STYLE is {FORM}.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     arguments.add_pictures(parser)
     parser.add_argument("--content", dest="photograph", help=argparse.SUPPRESS)  # for --config
     arguments.add_output(parser, required=False)  # --config may have it

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from nst.cli import arguments, build
-from nst.cli.check import Stop, weightless
-from nst.cli.files import check_files
+from nst.cli.check import Stop, check_files, weightless
 from nst.cli.styles import FORM, parse_styles
 from nst.transfer import StyleTransfer
 
+HELP = "make a texture: a style without a photograph"
+DESCRIPTION = "Make a texture in the style of STYLE; several styles are blended."
 
-def add_parser(commands: Any) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "synthesize",
-        help="make a texture: a style without a photograph",
-        description="Make a texture in the style of STYLE; several styles are blended.",
-        epilog=f"STYLE is {FORM.replace('[@REGION]', '')}.",
-    )
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.epilog = f"STYLE is {FORM.replace('[@REGION]', '')}."
     parser.add_argument("styles", metavar="STYLE", nargs="+", help="one painting or more")
     arguments.add_output(parser)
-    for name in ("--height", "--width"):
-        about = "in pixels (default: the style's proportions)"
-        parser.add_argument(name, type=int, metavar="N", help=about)
+    about = "in pixels (default: the style's proportions)"
+    parser.add_argument("--height", type=int, metavar="N", help=about)
+    parser.add_argument("--width", type=int, metavar="N", help=about)
     arguments.add_checkpoint(parser)
     arguments.add_watching(parser)
     arguments.add_options(parser, StyleTransfer.synthesize)
