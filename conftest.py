@@ -26,7 +26,7 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 from sybil.region import Lexeme
 
-from nst._engine.scales import NumScales, Scale, plan_scales
+from nst._engine.configuration import NumScales, Scale, plan_scales
 from nst.cli import main as cli
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor

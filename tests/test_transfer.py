@@ -243,9 +243,8 @@ def test_a_loss_that_becomes_nan_ends_the_run_with_the_best_picture(
     optimizer: str, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(BecomesNaN, "calls", 0)
-    result = paint(
-        losses={"dark": BecomesNaN(after), "tv": TotalVariationLoss()}, optimizer=optimizer
-    )
+    losses = {"dark": BecomesNaN(after), "tv": TotalVariationLoss()}
+    result = paint(losses=losses, optimizer=optimizer)
     assert result.num_steps < 6
     assert bool(result.image.isfinite().all())
     assert result.stop_reason == "diverged: loss 'dark' became nan"
@@ -322,9 +321,7 @@ def test_a_loss_that_is_not_a_scalar_is_named() -> None:
         def forward(self, features: Features) -> Tensor:
             return features["image"].mean((-2, -1))
 
-    with pytest.raises(
-        ValueError, match=r"`losses\['raw'\]` \(Unreduced\) returned \(1, 3\); a scalar"
-    ):
+    with pytest.raises(ValueError, match=r"`losses\['raw'\]` .* returned \(1, 3\); a scalar"):
         paint(losses={"raw": Unreduced()})
 
 
@@ -354,9 +351,7 @@ def test_presets_can_be_changed() -> None:
     default = StyleTransfer.from_preset("default", extractor, num_steps=7)
     assert default.num_steps == 7
     assert repr(StyleTransfer(extractor, num_steps=7)) == repr(default)
-    with pytest.raises(
-        ValueError, match="`preset` is 'gaty'; it must be one of 'default', 'gatys'"
-    ):
+    with pytest.raises(ValueError, match="`preset` is 'gaty'; it must be one of 'default'"):
         StyleTransfer.from_preset("gaty", extractor)
 
 
@@ -379,11 +374,7 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"losses": {"a": ContentLoss}}, TypeError, r"`losses\['a'\]` is .*must be an nst.Loss"),
         ({"losses": {}}, ValueError, "`losses` has nothing to optimize"),
         ({"losses": {"a": ContentLoss(weight=0)}}, ValueError, "must weigh more than 0"),
-        (
-            {"losses": {"a": ContentLoss(["relu4-2"])}},
-            ValueError,
-            "`layers` has 'relu4-2', which VGG19 lacks. Did you mean 'relu4_2'",
-        ),
+        ({"losses": {"a": ContentLoss(["relu4-2"])}}, ValueError, "Did you mean 'relu4_2'"),
         ({"size": 0}, ValueError, "`size` is 0; it must be at least 1"),
         ({"size": 51.5}, TypeError, "`size` is 51.5; a whole number is needed"),
         ({"num_steps": 0}, ValueError, "`num_steps` is 0"),
@@ -396,11 +387,7 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'"),
         ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
         ({"average": -0.1}, ValueError, "`average` is -0.1"),
-        (
-            {"normalize_gradients": True},
-            ValueError,
-            "no function for L-BFGS to follow. Use optimizer='adam'",
-        ),
+        ({"normalize_gradients": True}, ValueError, "L-BFGS requires .* Use optimizer='adam'"),
     ],
 )
 def test_bad_arguments_are_named_before_any_work(
@@ -433,11 +420,7 @@ def test_bad_arguments_are_named_before_any_work(
         ({"preserve_color": "lab"}, ValueError, "is 'lab'; it must be one of 'luminance'"),
         ({"color_when": "now"}, ValueError, "`color_when` is 'now'; it must be one of 'before'"),
         ({"where": torch.zeros(32, 40)}, ValueError, "`where` is black everywhere"),
-        (
-            {"where": torch.ones(32, 32)},
-            ValueError,
-            "`where` is 32x32 pixels, but its picture is 32x40",
-        ),
+        ({"where": torch.ones(32, 32)}, ValueError, "`where` is 32x32 pixels, .* is 32x40"),
     ],
 )
 def test_bad_input_to_a_run_is_named_before_any_step(

@@ -8,9 +8,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
+from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
-from nst._engine.scales import Scale
 from nst._utils.malloc import large_blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import as_extractor

@@ -9,13 +9,6 @@ from nst._engine.configuration import default_losses
 from nst._utils.checks import one_of
 from nst.losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
 
-__all__ = ["PRESETS", "preset"]
-
-
-def _default() -> dict[str, Any]:
-    """Return the best recipe found for the time, at 512 px: the defaults of `StyleTransfer`."""
-    return {"losses": default_losses()}
-
 
 def _gatys() -> dict[str, Any]:
     """Return the recipe of Gatys et al. (2016), with the weights of the authors' own code.
@@ -37,7 +30,10 @@ def _gatys() -> dict[str, Any]:
     }
 
 
-PRESETS: Mapping[str, Callable[[], dict[str, Any]]] = {"default": _default, "gatys": _gatys}
+PRESETS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "default": lambda: {"losses": default_losses()},
+    "gatys": _gatys,
+}
 """Functions that return the arguments; each use creates its own losses."""
 
 

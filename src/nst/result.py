@@ -15,8 +15,6 @@ from torch import Tensor
 
 from nst.images import save_image, to_pil
 
-__all__ = ["StyleTransferResult", "attach_result"]
-
 logger = logging.getLogger("nst")
 
 _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
@@ -46,11 +44,7 @@ class StyleTransferResult:
     """The content's transparency, `(N, 1, H, W)`; `to_pil` and `save` restore it."""
 
     def to_pil(self, index: int = 0) -> Image.Image:
-        """Return one picture of the batch, 8-bit RGB (RGBA if the content had transparency).
-
-        Args:
-            index: Number in the batch.
-        """
+        """Return a picture of the batch, 8-bit RGB (RGBA if the content had transparency)."""
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
     def save(self, path: str | os.PathLike[str], *, record: bool = True) -> list[Path]:

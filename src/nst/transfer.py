@@ -27,8 +27,6 @@ from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.styles.style import Style, StyleLike
 
-__all__ = ["StyleTransfer"]
-
 logger = logging.getLogger("nst")
 
 
@@ -165,10 +163,7 @@ class StyleTransfer(Repeatable):
     def check(self, content: ImageLike, style: StyleLike, **options: Any) -> None:
         """Raise what `run` would raise before its first step, without using the network.
 
-        Args:
-            content: As in `run`.
-            style: As in `run`.
-            **options: Other arguments of `run`, except `callbacks`.
+        The arguments are those of `run`, without `callbacks`.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -236,14 +231,7 @@ class StyleTransfer(Repeatable):
             missing.jpg FileNotFoundError
         """
         return map_pictures(
-            self,
-            contents,
-            style,
-            arguments,
-            executor=executor,
-            callbacks=callbacks,
-            max_in_flight=max_in_flight,
-            num_threads=num_threads,
+            self, contents, style, arguments, executor, callbacks, max_in_flight, num_threads
         )
 
     @plain_arithmetic()
@@ -290,13 +278,7 @@ class StyleTransfer(Repeatable):
 
         The time assumes a machine as busy as now, without callbacks and files. The memory is that
         of all tensors, without the temporary memory of PyTorch's operations.
-
-        Args:
-            content: As in `run`.
-            style: As in `run`; by default, the photograph itself.
-
-        Raises:
-            Exception: As in `run`.
+        Arguments and errors are those of `run`; by default, the style is the photograph itself.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -333,8 +315,7 @@ class StyleTransfer(Repeatable):
             >>> tuple(transfer.run(torch.rand(1, 3, 32, 24), captured).image.shape)
             (1, 3, 32, 24)
         """
-        style = style if isinstance(style, Style) else Style(style)
-        return capture_style(self, style, sizes)
+        return capture_style(self, style if isinstance(style, Style) else Style(style), sizes)
 
     def __repr__(self) -> str:
         """Document the configuration."""

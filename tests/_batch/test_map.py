@@ -35,7 +35,6 @@ from nst import (
     Loss,
     MapResult,
     NearestNeighborStyleLoss,
-    RunState,
     StatisticLoss,
     Style,
     StyleTransfer,
@@ -46,6 +45,8 @@ from nst._batch.worker import PARTS, PartCache
 from nst._engine.capture import capture_painting
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
+from tests import helpers
+from tests.helpers import PAINTING, fail_at
 
 LAYERS = ["relu1_1", "relu2_1"]
 
@@ -133,16 +134,15 @@ def executor(request: pytest.FixtureRequest) -> Executor | None:
     return found
 
 
-def transfer(*losses: Loss, extractor: Any = None, **arguments: Any) -> StyleTransfer:
+def transfer(*losses: Loss, **arguments: Any) -> StyleTransfer:
     named: dict[str, Loss] = {"content": ContentLoss(["relu2_1"], weight=0.1)}
     for i, loss in enumerate(losses or [GramStyleLoss(LAYERS)]):
         named[f"style{i}"] = loss
-    extractor = tiny_extractor() if extractor is None else extractor
-    return StyleTransfer(extractor, named, **{"num_steps": 3, "num_scales": 2, **arguments})
+    return helpers.small(losses=named, **{"num_steps": 3, "num_scales": 2, **arguments})
 
 
 def picture(height: int = 24, width: int = 32, seed: int = 0) -> Tensor:
-    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+    return helpers.picture(height, width, seed)
 
 
 def files(folder: Path, count: int) -> list[Path]:
@@ -161,14 +161,11 @@ def results_of(outcomes: Iterator[MapResult]) -> list[StyleTransferResult]:
     return found
 
 
-def settings(result: StyleTransferResult) -> dict[str, Any]:
-    return {**result.settings, "num_threads": None}
-
-
 def assert_same(found: StyleTransferResult, expected: StyleTransferResult) -> None:
     assert torch.equal(found.image, expected.image)
     assert found.history == expected.history
-    assert settings(found) == settings(expected)
+    same_threads = {"num_threads": expected.settings["num_threads"]}
+    assert {**found.settings, **same_threads} == expected.settings
     assert torch.equal(found.content, expected.content)
     assert len(found.styles) == len(expected.styles)
     for one, other in zip(found.styles, expected.styles, strict=True):
@@ -181,9 +178,9 @@ def assert_same(found: StyleTransferResult, expected: StyleTransferResult) -> No
 
 
 def test_each_picture_is_to_the_bit_what_run_makes_of_it(
-    executor: Executor | None, tmp_path: Path, painting: Tensor
+    executor: Executor | None, tmp_path: Path
 ) -> None:
-    save_image(painting, tmp_path / "painting.png")
+    save_image(PAINTING, tmp_path / "painting.png")
     contents: list[Any] = [*files(tmp_path, 2), picture(40, 20), np.ones((20, 30, 3), np.float32)]
     contents += [Image.new("RGBA", (30, 20), (200, 10, 10, 100))]
     styles = [Style(tmp_path / "painting.png", 0.7, scale=0.8), Style(picture(30, 30, 9), 0.3)]
@@ -204,27 +201,15 @@ def test_each_picture_is_to_the_bit_what_run_makes_of_it(
         (GramStyleLoss(LAYERS), {"preserve_color": "luminance", "strength": 0.7, "seed": 3}),
         (GramStyleLoss(LAYERS), {"init": picture(seed=5), "where": torch.eye(24, 32)}),
     ],
-    ids=[
-        "no statistics",
-        "across layers",
-        "starts as style",
-        "recolored style",
-        "recolored result",
-        "pictures",
-    ],
 )
 @pytest.mark.parametrize("pool", ["none", "processes"])
 def test_so_it_is_for_every_handle_and_kind_of_loss(
-    pool: str,
-    loss: Loss,
-    arguments: dict[str, Any],
-    painting: Tensor,
-    request: pytest.FixtureRequest,
+    pool: str, loss: Loss, arguments: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     executor = None if pool == "none" else request.getfixturevalue(pool)
     repaint = transfer(loss)
-    (found,) = results_of(repaint.map([picture()], painting, executor=executor, **arguments))
-    assert_same(found, repaint.run(picture(), painting, **arguments))
+    (found,) = results_of(repaint.map([picture()], PAINTING, executor=executor, **arguments))
+    assert_same(found, repaint.run(picture(), PAINTING, **arguments))
 
 
 def test_styles_may_be_captured_already_and_have_regions(processes: Executor) -> None:
@@ -262,16 +247,17 @@ def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> N
         assert_same(found, repaint.run(picture(), picture(seed=1)))
 
 
-def test_a_run_in_another_process_uses_as_many_threads_as_it_is_told(processes: Executor) -> None:
-    outcomes = transfer().map([picture()], picture(seed=1), executor=processes, num_threads=2)
-    assert results_of(outcomes)[0].settings["num_threads"] == 2
-    outcomes = transfer().map([picture()], picture(seed=1), executor=processes)
-    assert results_of(outcomes)[0].settings["num_threads"] == 1
-
-
-def test_threads_of_this_process_are_left_alone(threads: Executor) -> None:
-    outcomes = transfer().map([picture()], picture(seed=1), executor=threads, num_threads=2)
-    assert results_of(outcomes)[0].settings["num_threads"] == torch.get_num_threads() == 1
+@pytest.mark.parametrize(
+    ("pool", "told", "used"), [("processes", 2, 2), ("processes", 1, 1), ("threads", 2, 1)]
+)
+def test_a_run_in_another_process_uses_as_many_threads_as_it_is_told(
+    pool: str, told: int, used: int, request: pytest.FixtureRequest
+) -> None:
+    outcomes = transfer().map(
+        [picture()], picture(seed=1), executor=request.getfixturevalue(pool), num_threads=told
+    )
+    assert results_of(outcomes)[0].settings["num_threads"] == used
+    assert torch.get_num_threads() == 1
 
 
 def test_a_picture_is_made_again_from_its_record(processes: Executor, tmp_path: Path) -> None:
@@ -360,13 +346,15 @@ def test_an_executor_that_was_shut_down_is_told_for_every_picture_not_done() -> 
         next(outcomes)
 
 
-def test_what_cannot_be_sent_is_refused(
-    processes: Executor, monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_sent_is_refused_but_works_in_threads(
+    processes: Executor, threads: Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "cloudpickle", raising=False)
     repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
     with pytest.raises(TypeError, match="at the top of a module"):
         list(repaint.map([picture()], picture(), executor=processes))
+    (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=threads))
+    assert_same(found, repaint.run(picture(), picture(seed=1)))
 
 
 def test_dask_is_sent_what_only_a_notebook_knows(dask: Executor) -> None:
@@ -376,12 +364,6 @@ def test_dask_is_sent_what_only_a_notebook_knows(dask: Executor) -> None:
 
     repaint = transfer(LocalLoss(LAYERS), optimizer=lambda params: torch.optim.Adam(params))
     (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=dask))
-    assert_same(found, repaint.run(picture(), picture(seed=1)))
-
-
-def test_threads_need_nothing_to_be_sent(threads: Executor) -> None:
-    repaint = transfer(optimizer=lambda parameters: torch.optim.Adam(parameters))
-    (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=threads))
     assert_same(found, repaint.run(picture(), picture(seed=1)))
 
 
@@ -433,10 +415,7 @@ def test_nothing_is_kept_afterwards(threads: Executor) -> None:
 
 
 def test_ctrl_c_ends_them_all() -> None:
-    def interrupt(state: RunState) -> None:
-        raise KeyboardInterrupt
-
-    contents = [picture(seed=i) for i in range(3)]
+    interrupt, contents = fail_at(1, KeyboardInterrupt()), [picture(seed=i) for i in range(3)]
     (only,) = transfer().map(contents, picture(), callbacks=interrupt)
     assert only.result is not None and only.result.stop_reason == "interrupted"
 
@@ -521,6 +500,11 @@ def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
         ({"strenght": 1}, TypeError, "`map` has no argument 'strenght'"),
         ({"strength": -1}, ValueError, "`strength` is -1"),
         ({"callbacks": 3}, TypeError, "`callbacks`"),
+        (
+            {"callbacks": print, "executor": ThreadPoolExecutor(1)},
+            ValueError,
+            "`callbacks` cannot be called on an executor",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -531,11 +515,6 @@ def test_what_is_wrong_for_all_is_refused_at_once(
     with pytest.raises(error) as refusal:
         transfer().map(arguments.pop("contents"), arguments.pop("style"), **arguments)
     assert message in str(refusal.value)
-
-
-def test_callbacks_are_refused_with_an_executor(threads: Executor) -> None:
-    with pytest.raises(ValueError, match="`callbacks` cannot be called on an executor"):
-        transfer().map([picture()], picture(), executor=threads, callbacks=print)
 
 
 def test_nst_knows_nothing_of_dask() -> None:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nst import (
     ContentLoss,
     CrossLayerGramStyleLoss,
-    FeatureExtractor,
     GramStyleLoss,
     Loss,
     MomentStyleLoss,
@@ -25,8 +24,10 @@ from nst import (
 )
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
+from tests.helpers import LEFT, PAINTING, PHOTO, small
 
 LAYERS = ["relu1_1", "relu2_1"]
+SIZES = [20, 40]
 
 
 class MeanLoss(StatisticLoss):
@@ -42,17 +43,20 @@ class MeanLoss(StatisticLoss):
 
 
 def transfer(
-    extractor: FeatureExtractor, loss: Loss | None = None, **arguments: Any
+    loss: Loss | None = None, extractor: nn.Module | None = None, **arguments: Any
 ) -> StyleTransfer:
-    loss = GramStyleLoss(LAYERS) if loss is None else loss
-    losses = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": loss}
-    return StyleTransfer(extractor, losses, **{"num_steps": 4, "num_scales": 2, **arguments})
+    style = GramStyleLoss(LAYERS) if loss is None else loss
+    losses = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": style}
+    return small(extractor, losses=losses, **{"num_steps": 4, "num_scales": 2, **arguments})
 
 
-def left(height: int, width: int) -> Tensor:
-    mask = torch.zeros(1, 1, height, width)
-    mask[..., : width // 2] = 1
-    return mask
+def captured_with(loss: Loss | None = None, sizes: Any = SIZES, **arguments: Any) -> Style:
+    return transfer(loss, **arguments).capture(PAINTING, sizes=sizes)
+
+
+def same(own: StyleTransfer, style: Any, other: Any, **arguments: Any) -> bool:
+    images = [own.run(PHOTO, each, **arguments).image for each in (style, other)]
+    return torch.equal(*images)
 
 
 @pytest.mark.parametrize(
@@ -69,51 +73,39 @@ def left(height: int, width: int) -> Tensor:
 )
 @pytest.mark.parametrize("double", [False, True])
 def test_a_style_from_a_file_gives_the_same_bits_as_from_its_picture(
-    loss: Loss, double: bool, photo: Tensor, painting: Tensor, tmp_path: Path
+    loss: Loss, double: bool, tmp_path: Path
 ) -> None:
-    extractor = tiny_extractor().double() if double else tiny_extractor()
-    own = transfer(extractor, loss)
-    captured = own.capture(painting, sizes=[20, 40])
-    expected = own.run(photo, painting).image
-    assert torch.equal(own.run(photo, captured).image, expected)
-    loaded = Style.load(captured.save(tmp_path / "style.nst"))
-    assert torch.equal(own.run(photo, loaded).image, expected)
+    own = transfer(loss, tiny_extractor().double() if double else None)
+    captured = own.capture(PAINTING, sizes=SIZES)
+    assert same(own, captured, PAINTING)
+    assert same(own, Style.load(captured.save(tmp_path / "style.nst")), PAINTING)
 
 
-def test_mask_scale_and_rotation_are_part_of_what_is_captured(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
-    own, region = transfer(extractor), left(32, 40)
-    style = Style(painting, 2.0, region, left(36, 28), scale=0.8, rotation=30)
-    captured = own.capture(style, sizes=[20, 40])
-    expected = own.run(photo, style).image
-    assert torch.equal(own.run(photo, captured).image, expected)
-    loaded = Style.load(captured.save(tmp_path / "style.nst"), weight=2.0, region=region)
-    assert torch.equal(own.run(photo, loaded).image, expected)
+def test_mask_scale_and_rotation_are_part_of_what_is_captured(tmp_path: Path) -> None:
+    mask = torch.zeros(1, 1, 36, 28)
+    mask[..., :14] = 1
+    own, style = transfer(), Style(PAINTING, 2.0, LEFT, mask, scale=0.8, rotation=30)
+    captured = own.capture(style, sizes=SIZES)
+    assert same(own, captured, style)
+    loaded = Style.load(captured.save(tmp_path / "style.nst"), weight=2.0, region=LEFT)
+    assert same(own, loaded, style)
 
 
-def test_captured_styles_blend_with_pictures(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    own, other = transfer(extractor), painting.flip(1)
-    captured = own.capture(Style(painting, weight=0.7), sizes=[20, 40])
-    blended = own.run(photo, [captured, Style(other, weight=0.3)]).image
-    assert torch.equal(blended, own.run(photo, [Style(painting, 0.7), Style(other, 0.3)]).image)
+def test_captured_styles_blend_with_pictures() -> None:
+    own, other = transfer(), Style(PAINTING.flip(1), weight=0.3)
+    painting = Style(PAINTING, weight=0.7)
+    assert same(own, [own.capture(painting, sizes=SIZES), other], [painting, other])
 
 
-def test_the_default_sizes_are_the_scales_of_a_picture_of_full_size(
-    extractor: FeatureExtractor, painting: Tensor
-) -> None:
-    captured = transfer(extractor, size=64).capture(painting).image
+def test_the_default_sizes_are_the_scales_of_a_picture_of_full_size() -> None:
+    captured = captured_with(sizes=None, size=64).image
     assert isinstance(captured, StyleStatistics)
     assert captured.sizes == [32, 64]
 
 
-def test_other_contents_use_the_nearest_size_within_reach(
-    extractor: FeatureExtractor, painting: Tensor
-) -> None:
-    own = transfer(extractor, num_scales=1)
-    captured = own.capture(painting, sizes=[32])
+def test_other_contents_use_the_nearest_size_within_reach() -> None:
+    own = transfer(num_scales=1)
+    captured = own.capture(PAINTING, sizes=[32])
     for side in (23, 32, 45):
         assert own.run(torch.rand(1, 3, side, 20), captured).num_steps == 4
     for side in (22, 46):
@@ -121,124 +113,97 @@ def test_other_contents_use_the_nearest_size_within_reach(
             own.run(torch.rand(1, 3, side, 20), captured)
 
 
-def test_capturing_changes_neither_losses_nor_style(
-    extractor: FeatureExtractor, painting: Tensor
-) -> None:
-    own, style = transfer(extractor), Style(painting, weight=3.0)
-    captured = own.capture(style, sizes=[32])
-    assert captured.weight == 3.0
-    assert style.image is painting
+def test_capturing_changes_neither_losses_nor_style() -> None:
+    own, style = transfer(), Style(PAINTING, weight=3.0)
+    assert own.capture(style, sizes=[32]).weight == 3.0
+    assert style.image is PAINTING
     assert not list(own.losses["style"].buffers())
 
 
+def average_pooling() -> nn.Module:
+    extractor = tiny_extractor()
+    extractor.pooling = "average"
+    return extractor
+
+
 @pytest.mark.parametrize(
-    ("other", "message"),
+    ("captured", "other", "message"),
     [
-        (lambda: transfer(tiny_extractor(seed=1)), "captured with another network"),
-        (lambda: transfer(tiny_extractor(), MomentStyleLoss(LAYERS)), "GramStyleLoss, but not for"),
-        (lambda: transfer(tiny_extractor(), GramStyleLoss(["relu3_1"])), "but not 'relu3_1'"),
-        (lambda: transfer(tiny_extractor(), GramStyleLoss(LAYERS, centered=True)), "but not for"),
+        ({}, {"extractor": tiny_extractor(seed=1)}, "captured with another network"),
+        ({}, {"extractor": average_pooling()}, "captured with another network"),
+        ({}, {"loss": MomentStyleLoss(LAYERS)}, "GramStyleLoss, but not for"),
+        ({}, {"loss": GramStyleLoss(["relu3_1"])}, "but not 'relu3_1'"),
+        ({}, {"loss": GramStyleLoss(LAYERS, centered=True)}, "but not for"),
         (
-            lambda: transfer(tiny_extractor(), NearestNeighborStyleLoss(LAYERS)),
+            {},
+            {"loss": NearestNeighborStyleLoss(LAYERS)},
             "'style' .NearestNeighborStyleLoss. compares with the painting itself",
+        ),
+        ({"loss": MeanLoss(power=2)}, {"loss": MeanLoss()}, r"but not for .*'power': 1"),
+        (
+            {"loss": CrossLayerGramStyleLoss(["conv1_1", "relu2_1"])},
+            {"loss": CrossLayerGramStyleLoss(LAYERS)},
+            "holds statistics for CrossLayerGramStyleLoss, but not",
         ),
     ],
 )
 def test_a_style_of_another_kind_is_refused_before_any_step(
-    other: Any, message: str, extractor: FeatureExtractor, photo: Tensor, painting: Tensor
+    captured: dict[str, Any], other: dict[str, Any], message: str
 ) -> None:
-    captured = transfer(extractor).capture(painting, sizes=[20, 40])
     started: list[object] = []
     with pytest.raises(ValueError, match=message):
-        other().run(photo, captured, callbacks=[started.append])
+        transfer(**other).run(PHOTO, captured_with(**captured), callbacks=[started.append])
     assert not started
 
 
-def test_pooling_and_a_users_setting_tell_styles_apart(photo: Tensor, painting: Tensor) -> None:
-    average = tiny_extractor()
-    average.pooling = "average"
-    captured = transfer(tiny_extractor()).capture(painting, sizes=[20, 40])
-    with pytest.raises(ValueError, match="another network"):
-        transfer(average).run(photo, captured)
-    squares = transfer(tiny_extractor(), MeanLoss(power=2)).capture(painting, sizes=[20, 40])
-    with pytest.raises(ValueError, match=r"but not for .*'power': 1"):
-        transfer(tiny_extractor(), MeanLoss()).run(photo, squares)
-
-
-def test_weights_and_units_are_no_part_of_a_captured_style(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    captured = transfer(extractor).capture(painting, sizes=[20, 40])
-    loss = GramStyleLoss({"relu2_1": 0.3}, weight=9.0, units="gatys")
-    own = transfer(extractor, loss)
-    assert torch.equal(own.run(photo, captured).image, own.run(photo, painting).image)
+def test_weights_and_units_are_no_part_of_a_captured_style() -> None:
+    own = transfer(GramStyleLoss({"relu2_1": 0.3}, weight=9.0, units="gatys"))
+    assert same(own, captured_with(), PAINTING)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "value"),
+    [("mask", LEFT), ("mask", np.ones((4, 4))), ("scale", 0.5), ("rotation", 9)],
+)
+def test_what_is_part_of_a_captured_style_cannot_be_changed(name: str, value: Any) -> None:
+    captured: Any = captured_with(sizes=[32]).image
+    with pytest.raises(ValueError, match=f"`{name}` cannot be changed"):
+        Style(captured, **{name: value})
+
+
+def test_a_painting_cannot_be_saved_as_a_style_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Capture it first"):
+        Style(PAINTING).save(tmp_path / "style.nst")
+
+
+@pytest.mark.parametrize(
+    ("changes", "style", "sizes", "message"),
     [
-        ({"mask": left(4, 4)}, "`mask`"),
-        ({"mask": np.ones((4, 4))}, "`mask`"),
-        ({"scale": 0.5}, "`scale`"),
-        ({"rotation": 9}, "`rotation`"),
+        ({}, captured_with(sizes=[32]), [32], "captured already"),
+        ({"size": None}, PAINTING, None, "`sizes` is required"),
+        ({}, PAINTING, [], "`sizes` is empty"),
+        ({}, PAINTING, [0], "`sizes` is 0"),
+        ({}, PAINTING, [1], "`style` is 1x1 pixels"),
+        ({"loss": NearestNeighborStyleLoss(LAYERS)}, PAINTING, [32], "with the painting itself"),
+        ({"loss": ContentLoss(["relu1_1"])}, PAINTING, [32], "no style loss"),
     ],
 )
-def test_what_is_part_of_a_captured_style_cannot_be_changed(
-    arguments: dict[str, Any], message: str, extractor: FeatureExtractor, painting: Tensor
-) -> None:
-    captured = transfer(extractor).capture(painting, sizes=[32])
-    with pytest.raises(ValueError, match=f"{message} cannot be changed"):
-        Style(captured.image, **arguments)
-
-
 def test_what_cannot_be_captured_is_refused(
-    extractor: FeatureExtractor, painting: Tensor, tmp_path: Path
+    changes: dict[str, Any], style: Any, sizes: Any, message: str
 ) -> None:
-    own = transfer(extractor)
-    with pytest.raises(ValueError, match="Capture it first"):
-        Style(painting).save(tmp_path / "style.nst")
-    with pytest.raises(ValueError, match="captured already"):
-        own.capture(own.capture(painting, sizes=[32]))
-    with pytest.raises(ValueError, match="`sizes` is required"):
-        transfer(extractor, size=None).capture(painting)
-    with pytest.raises(ValueError, match="`sizes` is empty"):
-        own.capture(painting, sizes=[])
-    with pytest.raises(ValueError, match="`sizes` is 0"):
-        own.capture(painting, sizes=[0])
-    with pytest.raises(ValueError, match="`style` is 1x1 pixels"):
-        own.capture(painting, sizes=[1])
-    with pytest.raises(ValueError, match="compares with the painting itself"):
-        transfer(extractor, NearestNeighborStyleLoss(LAYERS)).capture(painting)
-    with pytest.raises(ValueError, match="no style loss"):
-        StyleTransfer(extractor, {"content": ContentLoss(["relu1_1"])}).capture(painting)
+    with pytest.raises(ValueError, match=message):
+        transfer(**changes).capture(style, sizes)
 
 
 @pytest.mark.parametrize("init", ["noise", "pink-noise"])
-def test_noise_has_the_colors_of_a_captured_style(
-    init: str, extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    own = transfer(extractor)
-    captured = own.capture(painting, sizes=[20, 40])
-    expected = own.run(photo, painting, init=init).image
-    assert torch.equal(own.run(photo, captured, init=init).image, expected)
+def test_noise_has_the_colors_of_a_captured_style(init: str) -> None:
+    own, captured = transfer(), captured_with()
+    assert same(own, captured, PAINTING, init=init)
     with pytest.raises(ValueError, match="`init` is 'style', of which only statistics"):
-        own.run(photo, captured, init="style")
+        own.run(PHOTO, captured, init="style")
 
 
-def test_losses_of_a_kind_share_a_captured_style(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_losses_of_a_kind_share_a_captured_style() -> None:
     losses = {"fine": GramStyleLoss(["relu1_1"]), "coarse": GramStyleLoss(["relu2_1"])}
-    own = StyleTransfer(extractor, losses, num_steps=3, num_scales=1)
-    captured = own.capture(painting, sizes=[40])
-    assert torch.equal(own.run(photo, captured).image, own.run(photo, painting).image)
-
-
-def test_what_lies_across_other_layers_is_refused(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    captured = transfer(extractor, CrossLayerGramStyleLoss(["conv1_1", "relu2_1"])).capture(
-        painting, sizes=[20, 40]
-    )
-    with pytest.raises(ValueError, match="holds statistics for CrossLayerGramStyleLoss, but not"):
-        transfer(extractor, CrossLayerGramStyleLoss(LAYERS)).run(photo, captured)
+    own = small(losses=losses, num_steps=3, num_scales=1)
+    assert same(own, own.capture(PAINTING, sizes=[40]), PAINTING)

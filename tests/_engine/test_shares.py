@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from nst import (
     LaplacianLoss,
     Loss,
     MomentStyleLoss,
-    RunState,
     SelfSimilarityLoss,
     Style,
     StyleTransfer,
@@ -32,6 +31,7 @@ from nst.extractors.weights import Weights
 from nst.images import save_image
 from nst.styles.style import Painting
 from nst.testing import tiny_extractor
+from tests.helpers import at_step, fail_at
 
 T = TypeVar("T")
 
@@ -230,6 +230,7 @@ Divided = Callable[[int, Callable[[], Any]], list[Any]]
         ({"num_scales": 1}, {"where": HALF, "init": "noise"}),
         ({"optimizer": "adam", "average": 0.9}, {"strength": 1.5}),
         ({"optimizer": "adam", "average": 0.9, "num_scales": 4}, {}),  # the first is left to one
+        ({"optimizer": partial(torch.optim.SGD, lr=0.1), "num_scales": 1}, {}),
         ({"optimizer": "adam", "normalize_gradients": True}, {"preserve_color": "luminance"}),
     ],
 )
@@ -256,17 +257,14 @@ def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
 
 
 def test_callbacks_follow_in_the_first_process_and_may_stop_all(divided: Divided) -> None:
-    shapes = []
-
-    def stop(state: RunState) -> None:
-        shapes.append(tuple(state.image.shape))
-        if state.step == 4:
-            state.stop("enough")
-
-    results = divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=stop))
+    shapes: list[torch.Size] = []
+    both: list[Any] = [
+        lambda state: shapes.append(state.image.shape),
+        at_step(4, lambda state: state.stop("enough")),
+    ]
+    results = divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=both))
     assert [(each.num_steps, each.stop_reason) for each in results] == 2 * [(4, "enough")]
-    assert len(shapes) == 4
-    assert shapes[-1] == (1, 3, 301, 64)
+    assert shapes == 4 * [(1, 3, 301, 64)]
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -276,16 +274,9 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
 ) -> None:
     before, after = sizes
     make = {"optimizer": optimizer, "average": 0.5, "num_scales": 1}
-
-    def begin() -> None:
-        def stop(state: RunState) -> None:
-            if state.step == 4:
-                state.stop("a machine is wanted")
-
-        keep = Checkpoint(tmp_path / "run.ckpt", every=4)
-        transfer(**make).run(PHOTO, STYLES, callbacks=[keep, stop])
-
-    divided(before, begin)
+    stop = at_step(4, lambda state: state.stop("a machine is wanted"))
+    both: list[Any] = [Checkpoint(tmp_path / "run.ckpt", every=4), stop]
+    divided(before, lambda: transfer(**make).run(PHOTO, STYLES, callbacks=both))
     results = divided(after, lambda: StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny()))
     alone = transfer(**make).run(PHOTO, STYLES)
     for found in results:
@@ -296,31 +287,17 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
 def test_processes_that_are_given_different_runs_are_told(divided: Divided) -> None:
     numbers = iter([3, 4])
     with pytest.raises(ValueError, match="of process 1 of 2 is not that of the first"):
-        divided(2, lambda: run_for(numbers))
-
-
-def run_for(numbers: Iterator[int]) -> None:
-    transfer(num_steps=next(numbers)).run(PHOTO, STYLES)
-
-
-def test_a_custom_optimizer_runs_in_the_first_process_alone(divided: Divided) -> None:
-    make: Any = {"optimizer": partial(torch.optim.SGD, lr=0.1), "num_scales": 1}
-    alone = transfer(**make).run(PHOTO, STYLES)
-    for found in divided(2, lambda: transfer(**make).run(PHOTO, STYLES)):
-        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
-
-
-def fail_at_step_3(state: RunState) -> None:
-    if state.step == 3:
-        raise ZeroDivisionError("no more")
+        divided(2, lambda: transfer(num_steps=next(numbers)).run(PHOTO, STYLES))
 
 
 def test_an_error_of_the_first_process_ends_the_others_and_has_the_picture(
     divided: Divided,
 ) -> None:
+    stop = fail_at(3, ZeroDivisionError("no more"))
+
     def run() -> Exception:
         with pytest.raises((ZeroDivisionError, ProcessLost)) as caught:
-            transfer(num_scales=1).run(PHOTO, STYLES, callbacks=fail_at_step_3)
+            transfer(num_scales=1).run(PHOTO, STYLES, callbacks=stop)
         return caught.value
 
     first, second = divided(2, run)
@@ -344,22 +321,24 @@ def test_an_error_of_another_process_ends_the_first(
         divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES))
 
 
-def test_many_pictures_are_refused_under_torchrun(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("batch {0} -o {0}/out --style {0}/a.png", "`nst batch` does not support torchrun"),
+        (
+            "stylize {0}/a.png {0}/a.png -o {0}/out.png --estimate",
+            "`--estimate` does not support torchrun",
+        ),
+    ],
+)
+def test_what_processes_do_not_share_is_refused_under_torchrun(
+    line: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     save_image(PHOTO, tmp_path / "a.png")
     monkeypatch.setattr(cli, "launched", lambda: True)
-    folders = [str(tmp_path), "-o", str(tmp_path / "out")]
-    assert cli.main(["batch", *folders, "--style", str(tmp_path / "a.png")]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("nst: error: `nst batch` does not support torchrun")
-
-
-def test_an_estimate_is_refused_under_torchrun(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    photo = str(save_image(PHOTO, tmp_path / "a.png"))
-    monkeypatch.setattr(cli, "launched", lambda: True)
-    line = ["stylize", photo, photo, "-o", str(tmp_path / "out.png"), "--estimate"]
-    assert cli.main(line) == 2
-    assert "`--estimate` does not support torchrun" in capsys.readouterr().err
+    assert cli.main(line.format(tmp_path).split()) == 2
+    assert f"nst: error: {message}" in capsys.readouterr().err

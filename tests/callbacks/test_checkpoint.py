@@ -445,7 +445,7 @@ def test_a_resumed_run_is_stored_in_the_same_file(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("inputs content", {"pixels": torch.zeros(2)}),
+        ("inputs content", torch.zeros(2)),
         ("inputs scales", [[20, 5], [0, 4]]),
         ("inputs start", {}),
         ("inputs options", {"seed": -1, "init": "content", "where": False}),

@@ -30,8 +30,6 @@ from nst.images import ImageLike
 from nst.result import StyleTransferResult
 from nst.styles.style import Style, StyleLike, as_styles
 
-__all__ = ["MapResult", "map_pictures"]
-
 
 @dataclass(frozen=True, eq=False)
 class MapResult:
@@ -67,7 +65,6 @@ def map_pictures(
     contents: Iterable[ImageLike],
     style: StyleLike,
     arguments: Mapping[str, Any],
-    *,
     executor: Executor | None,
     callbacks: CallbackLike | Iterable[CallbackLike],
     max_in_flight: int | None,
@@ -88,9 +85,8 @@ def map_pictures(
     styles = as_styles(style)
     if executor is None:
         shared = SharedStyles(transfer, styles, options)
-        return _one_by_one(
-            transfer, enumerate(contents), shared, {**arguments, "callbacks": followers}
-        )
+        given = {**arguments, "callbacks": followers}
+        return _one_by_one(transfer, enumerate(contents), shared, given)
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(
             f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
@@ -242,21 +238,20 @@ class _Dispatcher:
     def _receive(self, future: Future[bytes], picture: _Picture) -> Iterator[MapResult]:
         try:
             outcome: Outcome = pickle.loads(future.result())
-        except BrokenExecutor as error:
-            self._broken = error
-            self._undone += 1
-            yield picture.failed(error)
         except Exception as error:  # the executor's own, such as Dask's for a killed worker
+            if isinstance(error, BrokenExecutor):
+                self._broken = error
+                self._undone += 1
             yield picture.failed(error)
+            return
+        if isinstance(outcome, Lacking):
+            yield from self._submit(replace(picture, lacking=picture.lacking | outcome.parts))
+        elif isinstance(outcome, Failed):
+            outcome.error.__cause__ = _WorkerTraceback(outcome.trace)
+            yield picture.failed(outcome.error)
         else:
-            if isinstance(outcome, Lacking):
-                yield from self._submit(replace(picture, lacking=picture.lacking | outcome.parts))
-            elif isinstance(outcome, Failed):
-                outcome.error.__cause__ = _WorkerTraceback(outcome.trace)
-                yield picture.failed(outcome.error)
-            else:
-                result = self._shared.restore(outcome, picture.sizes)
-                yield MapResult(picture.index, picture.content, result, None)
+            result = self._shared.restore(outcome, picture.sizes)
+            yield MapResult(picture.index, picture.content, result, None)
 
 
 def _packed_part(part: object) -> bytes:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeAlias
-
-from torch import Tensor
 
 from nst._engine.capture import can_capture, capture_painting
 from nst._engine.configuration import Configuration, RunOptions
-from nst._engine.inputs import plan_run
+from nst._engine.inputs import plan_run, resized_paintings
 from nst._engine.reading import identify_pictures, read_style
 from nst._record.describe import describe_styles
 from nst._utils.device import plain_arithmetic
@@ -21,8 +19,6 @@ from nst.images.decode import picture_shape
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style
-
-__all__ = ["SharedStyles", "Sizes"]
 
 logger = logging.getLogger("nst")
 
@@ -47,28 +43,25 @@ class SharedStyles:
         self._identities, self._settings = identify_pictures(None, styles), describe_styles(styles)
         # Statistics of a size take a few megabytes; most pictures of a folder share theirs.
         self._captured = lru_cache(maxsize=16)(self._capture)
-        self._resized = lru_cache(maxsize=4)(self._resize)
+        resized = partial(resized_paintings, self._styles, self._sources)
+        self._resized = lru_cache(maxsize=4)(resized)
 
     @plain_arithmetic()
     def for_picture(self, content: ImageLike) -> tuple[list[Style], Sizes]:
         """Return the styles for the run of a picture, and the sizes they are captured for."""
-        if self._captures:
-            try:
-                sizes = self._sizes_for(picture_shape(content))
-                if sizes is not None:
-                    return [self._at(i, sizes) for i in range(len(self._styles))], sizes
-            except Exception as error:  # the run of the picture will raise it
-                logger.debug("styles are not captured: %s", error)
+        if not self._captures:
+            return self._styles, None
+        try:
+            shape, configuration = picture_shape(content), self._configuration
+            size = configuration.size_of(shape)
+            scales = plan_run(configuration, shape, self._styles, self._sources, size)
+            # A painting may be too small for a scale, which its statistics would not show.
+            if scales == plan_run(configuration, shape, [], [], size):
+                sizes = tuple(scale.size for scale in scales)
+                return [self._at(i, sizes) for i in range(len(self._styles))], sizes
+        except Exception as error:  # the run of the picture will raise it
+            logger.debug("styles are not captured: %s", error)
         return self._styles, None
-
-    def _sizes_for(self, shape: tuple[int, int]) -> Sizes:
-        configuration = self._configuration
-        size = configuration.size_of(shape)
-        scales = plan_run(configuration, shape, self._styles, self._sources, size)
-        # A painting may be too small for a scale, which its statistics would not show.
-        if scales != plan_run(configuration, shape, [], [], size):
-            return None
-        return tuple(scale.size for scale in scales)
 
     def _at(self, index: int, sizes: tuple[int, ...]) -> Style:
         style = self._styles[index]
@@ -76,8 +69,7 @@ class SharedStyles:
             return style
         first, *others = (self._captured(index, size) for size in sizes)
         entries = [entry for each in (first, *others) for entry in each.entries]
-        statistics = replace(first, entries=entries)
-        return Style(statistics, weight=style.weight, region=style.region)
+        return Style(replace(first, entries=entries), weight=style.weight, region=style.region)
 
     def _capture(self, index: int, size: int) -> StyleStatistics:
         painting = self._sources[index]
@@ -93,10 +85,3 @@ class SharedStyles:
         settings = {**result.settings, "inputs": inputs, "styles": self._settings}
         paintings = self._resized(max(result.image.shape[-2:]))
         return replace(result, settings=settings, styles=[each.clone() for each in paintings])
-
-    def _resize(self, size: int) -> list[Tensor]:
-        return [
-            each.resized(style.size_at(size)).pixels.cpu()
-            for style, each in zip(self._styles, self._sources, strict=True)
-            if isinstance(each, Painting)
-        ]

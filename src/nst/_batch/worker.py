@@ -12,8 +12,7 @@ import platform
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -24,19 +23,6 @@ from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.images import ImageLike
 from nst.result import StyleTransferResult
-
-__all__ = [
-    "PARTS",
-    "Failed",
-    "Lacking",
-    "Network",
-    "Outcome",
-    "PartCache",
-    "Task",
-    "own_process",
-    "packed",
-    "work",
-]
 
 
 class PartCache:
@@ -162,24 +148,17 @@ def _outcome(task: Task) -> Outcome:
     if lacking:
         return Lacking(lacking)
     network, (kind, options, styles, arguments) = parts.values()
-    with _threads(None if task.sender == own_process() else task.num_threads):
+    before, is_own = torch.get_num_threads(), task.sender == own_process()
+    if not is_own:
+        torch.set_num_threads(task.num_threads)
+    try:
         result: StyleTransferResult = kind(network, **options).run(
             task.content, styles, **arguments
         )
-    return result
-
-
-@contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """Set PyTorch's number of threads within the block; None changes nothing."""
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
     finally:
-        if number is not None:
+        if not is_own:
             torch.set_num_threads(before)
+    return result
 
 
 def _part(task: Task, key: str) -> Any:

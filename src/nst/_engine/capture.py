@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nst._engine.configuration import Configuration
-from nst._engine.noise import color_moments
+from nst._engine.configuration import Configuration, plan_scales
 from nst._engine.objective import Objective
-from nst._engine.reading import read_style
-from nst._engine.scales import plan_scales
+from nst._engine.reading import color_moments, read_style
 from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
@@ -16,8 +14,6 @@ from nst.extractors.base import as_extractor
 from nst.losses.base import Loss, StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
-
-__all__ = ["can_capture", "capture_painting", "capture_style"]
 
 
 def can_capture(configuration: Configuration) -> bool:
@@ -27,7 +23,7 @@ def can_capture(configuration: Configuration) -> bool:
 
 
 def capture_style(configuration: Configuration, style: Style, sizes: Sequence[int] | None) -> Style:
-    """Capture a style for `StyleTransfer.capture`; see there for the arguments."""
+    """Capture a style; see `StyleTransfer.capture`."""
     _style_losses(configuration)  # raises before anything is read
     sizes = _sizes(configuration, sizes)
     painting = read_style(style, configuration.like)
@@ -59,14 +55,13 @@ def capture_painting(
 
 
 def _style_losses(configuration: Configuration) -> dict[str, Loss]:
-    losses: dict[str, Loss] = {}
-    for name, loss in configuration.active_losses("style").items():
+    losses = configuration.active_losses("style")
+    for name, loss in losses.items():
         if not isinstance(loss, StorableLoss):
             raise ValueError(
                 f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
                 "so it has no statistics to capture. Use a StatisticLoss, or the painting."
             )
-        losses[name] = loss
     if not losses:
         raise ValueError(
             "`losses` has no style loss of positive weight, so there is nothing to capture. "

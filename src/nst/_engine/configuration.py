@@ -1,16 +1,15 @@
-"""The configuration of a style transfer, and the options of a single run."""
+"""The configuration of a style transfer, the options of a single run, and its scales."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from nst import color
-from nst._engine.scales import NumScales
 from nst._engine.terms import check_divisible
 from nst._engine.tiles import Tile, check_tile, choose_tile
 from nst._utils.checks import at_least, non_negative, one_of
@@ -23,8 +22,6 @@ from nst.losses.content import ContentLoss
 from nst.losses.gram import GramStyleLoss
 from nst.optim.by_name import OptimizerLike, optimizer_factory
 
-__all__ = ["INITS", "ColorWhen", "Configuration", "RunOptions", "default_losses"]
-
 INITS = ("content", "style", "noise", "pink-noise", "gray")
 """The names of the pictures that a run can start from."""
 
@@ -32,6 +29,12 @@ INITS = ("content", "style", "noise", "pink-noise", "gray")
 _CREATED: Any = None
 
 ColorWhen = Literal["before", "after", "both"]
+NumScales: TypeAlias = int | Literal["auto"]
+
+# A run that starts at 128 px takes over the composition of the painting.
+_SMALLEST_SCALE = 256
+# Ratio of the steps of a scale to those of the scale before, which cost a quarter as much.
+_STEP_RATIO = 0.8
 
 
 def default_losses() -> dict[str, Loss]:
@@ -155,12 +158,7 @@ class Configuration:
 
 @dataclass(frozen=True, eq=False)
 class RunOptions:
-    """The options of a single run; see `StyleTransfer.run`.
-
-    Raises:
-        ValueError: An unknown name, or a number out of range.
-        TypeError: An argument of a wrong type.
-    """
+    """The options of a single run, checked; see `StyleTransfer.run`."""
 
     init: ImageLike = "content"
     seed: int = 0
@@ -204,3 +202,46 @@ class RunOptions:
     def recolors_result(self) -> bool:
         """Whether the result gets the photograph's colors after the run."""
         return self.preserve_color is not None and self.color_when != "before"
+
+
+class Scale(NamedTuple):
+    """One scale of a run."""
+
+    size: int
+    """Longer side, in pixels."""
+    num_steps: int
+    """Number of optimizer steps."""
+
+
+def as_scales(pairs: Iterable[Sequence[int]]) -> tuple[Scale, ...]:
+    """Return scales from pairs of size and number of steps, checked."""
+    return tuple(
+        Scale(at_least("size", size, 1), at_least("num_steps", num_steps, 0))
+        for size, num_steps in pairs
+    )
+
+
+def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:
+    """Divide a run into scales, each twice the size of the one before.
+
+    The coarse scale paints strokes that a fine scale alone would take many times as long to find
+    (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017). There are
+    fewer scales than asked for if there are not enough steps or pixels.
+
+    Examples:
+        >>> plan_scales(512, 120)
+        [Scale(size=256, num_steps=67), Scale(size=512, num_steps=53)]
+        >>> plan_scales(300, 100)
+        [Scale(size=300, num_steps=100)]
+    """
+    sizes = [size]
+    while sizes[0] >= 2 and (
+        sizes[0] // 2 >= _SMALLEST_SCALE if num_scales == "auto" else len(sizes) < num_scales
+    ):
+        sizes.insert(0, round(sizes[0] / 2))
+    sizes = sizes[-num_steps:]
+    shares = [_STEP_RATIO**i for i in range(len(sizes))]
+    spare = num_steps - len(sizes)  # every scale has at least one step
+    steps = [1 + int(spare * share / sum(shares)) for share in shares]
+    steps[0] += num_steps - sum(steps)
+    return [Scale(*scale) for scale in zip(sizes, steps, strict=True)]

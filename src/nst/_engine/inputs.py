@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.configuration import Configuration, RunOptions, Scale, plan_scales
 from nst._engine.objective import Region
 from nst._engine.reading import (
     StyleSource,
@@ -21,18 +21,15 @@ from nst._engine.reading import (
     read_style,
     recolor_styles,
 )
-from nst._engine.scales import Scale, plan_scales
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.hashing import hash_network
 from nst.extractors.base import as_extractor
 from nst.images import ImageLike, Picture, fit, resize
-from nst.losses.base import Loss, Statistic, StorableLoss
+from nst.losses.base import StorableLoss
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
-
-__all__ = ["RunInputs", "plan_run"]
 
 _MOST_PIXELS = 2**31
 
@@ -71,15 +68,7 @@ class RunInputs:
         options: RunOptions | None = None,
         shape: Sequence[int] | None = None,
     ) -> RunInputs:
-        """Read and check the arguments of a run.
-
-        Args:
-            configuration: Of the run.
-            content: As in `StyleTransfer.run`; None for a texture.
-            style: As in `StyleTransfer.run`.
-            options: By default those of `StyleTransfer.run`.
-            shape: As in `StyleTransfer.synthesize`.
-        """
+        """Read and check the arguments of `StyleTransfer.run` or, without content, `synthesize`."""
         configuration.check_losses()
         options, like = options or RunOptions(), configuration.like
         photo = None if content is None else read_content(content, like)
@@ -125,56 +114,50 @@ class RunInputs:
         content = self.content.pixels.shape[-2:]
         return list(_shapes_at(size, content, self.styles, self.sources[0]).values())
 
-    def styles_at(self, size: int, picture: int = 0) -> list[StyleSource]:
-        """Return the styles, resized, for a scale of this size and one picture of the batch."""
-        sources = self.sources[picture if len(self.sources) > 1 else 0]
-        return [
-            each if isinstance(each, StyleStatistics) else each.resized(style.size_at(size))
-            for style, each in zip(self.styles, sources, strict=True)
-        ]
-
     def regions_at(
         self, size: int, picture: int = 0, *, captured_for: int | None = None
     ) -> list[Region]:
-        """Return the regions with their styles for a scale.
+        """Return the regions with their styles for a scale and one picture of the batch.
 
-        Args:
-            size: Longer side of the picture, in pixels.
-            picture: Index in the batch.
-            captured_for: Another size, for captured styles.
+        Captured styles may be those for another size.
         """
-        regions = []
-        pairs = list(zip(self.styles, self.styles_at(size, picture), strict=True))
+        pairs, regions = list(zip(self.styles, self.sources[picture], strict=True)), []
         for key, mask in self.regions.items():
             members = [(style, each) for style, each in pairs if style.region_key == key]
-            regions.append(
-                Region(
-                    mask=None if mask is None else resize(mask, size),
-                    styles=[_at(each, captured_for or size) for _, each in members],
-                    blend=[style.weight for style, _ in members],
-                )
+            region = Region(
+                mask=None if mask is None else resize(mask, size),
+                styles=[
+                    each.resized(style.size_at(size))
+                    if isinstance(each, Painting)
+                    else partial(each.find, size=captured_for or size)
+                    for style, each in members
+                ],
+                blend=[style.weight for style, _ in members],
             )
+            regions.append(region)
         return regions
 
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
-        """Return the result of a run, with the pictures that it was given.
-
-        Args:
-            image: The resulting pictures, `(N, 3, H, W)`.
-            **outcome: The fields of the result that are not pictures.
-        """
+        """Return the result of a run: its pictures, with the other fields of the result."""
         alpha = self.content.alpha
         return StyleTransferResult(
             image=image.cpu(),
             content=resize(self.content.pixels, self.shape).cpu(),
-            styles=[
-                style.pixels.cpu()
-                for style in self.styles_at(max(self.shape))
-                if isinstance(style, Painting)
-            ],
+            styles=resized_paintings(self.styles, self.sources[0], max(self.shape)),
             alpha=None if alpha is None else resize(alpha, self.shape).cpu(),
             **outcome,
         )
+
+
+def resized_paintings(
+    styles: Sequence[Style], sources: Sequence[StyleSource], size: int
+) -> list[Tensor]:
+    """Return the pixels of the paintings for a picture of this size, on the CPU."""
+    return [
+        each.resized(style.size_at(size)).pixels.cpu()
+        for style, each in zip(styles, sources, strict=True)
+        if isinstance(each, Painting)
+    ]
 
 
 def plan_run(
@@ -184,17 +167,9 @@ def plan_run(
     sources: Sequence[StyleSource],
     size: int,
 ) -> list[Scale]:
-    """Return the scales of a run, without those at which a picture is too small for the network.
+    """Return the scales of a run at which no picture is too small for the network.
 
-    Args:
-        configuration: Of the run.
-        shape: Height and width of the content.
-        styles: Of the run.
-        sources: What each style is learned from.
-        size: Longer side of the result.
-
-    Raises:
-        ValueError: A picture is too small at every scale.
+    Raise `ValueError` if a picture is too small at every scale.
     """
     network = as_extractor(configuration.extractor)
     scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
@@ -216,11 +191,6 @@ def _shapes_at(
         if isinstance(each, Painting):
             shapes[f"style[{i}]"] = fit(each.pixels.shape[-2:], style.size_at(size))
     return shapes
-
-
-def _at(source: StyleSource, size: int) -> Painting | Callable[[Loss], Mapping[str, Statistic]]:
-    """Return a painting, or what finds the captured statistics for a size."""
-    return source if isinstance(source, Painting) else partial(source.find, size=size)
 
 
 def _check_texture(configuration: Configuration, styles: Sequence[Style]) -> None:

@@ -13,8 +13,6 @@ from nst._engine.shared import AnyObjective
 from nst.images import fit, resize
 from nst.optim.by_name import OptimizerFactory, restore_optimizer
 
-__all__ = ["OptimizedPicture"]
-
 
 class OptimizedPicture:
     """One picture of a batch, optimized independently of the others, with its own optimizer.
@@ -63,13 +61,7 @@ class OptimizedPicture:
     def start_scale(
         self, objective: AnyObjective, size: int, make_optimizer: OptimizerFactory
     ) -> None:
-        """Continue from the best picture so far, at another size.
-
-        Args:
-            objective: Has the targets of the styles; used by this picture alone.
-            size: Longer side, in pixels.
-            make_optimizer: Takes the list of parameters.
-        """
+        """Continue from the best picture so far, at another size."""
         shape = fit(self._content.shape[-2:], size)
         resumed, self._resumed = self._resumed, False
         if self.failure is not None:
@@ -181,10 +173,7 @@ class OptimizedPicture:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs: plain values, and tensors that are not copied.
-
-        The optimizer must have made a step.
-        """
+        """Return what `load_state_dict` needs, after a step; tensors are not copied."""
         return {
             "pixels": self.pixels.detach(),
             "scored": self._scored_version == self.pixels._version,
@@ -198,26 +187,19 @@ class OptimizedPicture:
             "failure": self.failure,
             "stall": self.stall,
             "problem": self._problem,
-            "work": None if self.failure is not None else self._work_state(),
-        }
-
-    def _work_state(self) -> dict[str, Any]:
-        return {
-            "losses": self._objective.state_dict(),
-            "optimizer": type(self._optimizer).__qualname__,
-            "state": self._optimizer.state_dict(),
+            "work": None
+            if self.failure is not None
+            else {
+                "losses": self._objective.state_dict(),
+                "optimizer": type(self._optimizer).__qualname__,
+                "state": self._optimizer.state_dict(),
+            },
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore another picture's state; then start the scale that it was at.
+        """Restore the state of another picture, without copying; its scale must be started next.
 
-        Args:
-            state: From `state_dict`, on the same device; its tensors become this picture's.
-
-        Raises:
-            KeyError: A part is missing.
-            TypeError: A reason is not a string.
-            ValueError: A picture has another shape than it should.
+        A damaged state can raise nearly any error.
         """
         self._size, self.failure, self.stall = state["size"], state["failure"], state["stall"]
         for name in ("failure", "stall"):

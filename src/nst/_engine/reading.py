@@ -14,34 +14,18 @@ from torch import Tensor
 
 from nst import color
 from nst._engine.configuration import INITS, RunOptions
-from nst._engine.noise import color_moments, colored_noise
 from nst._utils.hashing import hash_array, hash_file, hash_tensor
+from nst.functional.statistics import square_root
 from nst.images import ImageLike, Picture, read_picture, resize
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, read_mask
-
-__all__ = [
-    "StyleSource",
-    "identify_pictures",
-    "read_content",
-    "read_regions",
-    "read_start",
-    "read_style",
-    "recolor_styles",
-]
 
 StyleSource: TypeAlias = Painting | StyleStatistics
 """What a style is learned from: its picture, or statistics that were captured from it."""
 
 
 def read_content(source: ImageLike, like: Tensor, name: str = "content") -> Picture:
-    """Read a picture or a batch of pictures.
-
-    Args:
-        source: As in `nst.load_image`.
-        like: Has the device and the dtype.
-        name: The argument, for error messages.
-    """
+    """Read a picture or a batch, to the device and the dtype of `like`; `name` is for errors."""
     pixels, alpha = read_picture(source, name=name)
     return Picture(pixels.to(like), None if alpha is None else alpha.to(like))
 
@@ -74,24 +58,20 @@ def read_regions(
             mask = None
             if style.region is not None:
                 mask = read_mask(style.region, *content, f"style[{i}].region")
-            regions[style.region_key] = mask if free is None else _intersection(mask, free)
+            if free is not None:
+                mask = free if mask is None else mask * free
+                if not bool(mask.any()):
+                    raise ValueError(
+                        "`where` and a style's region have no part in common; let them overlap."
+                    )
+            regions[style.region_key] = mask
     return regions
-
-
-def _intersection(mask: Tensor | None, free: Tensor) -> Tensor:
-    both = free if mask is None else mask * free
-    if not bool(both.any()):
-        raise ValueError("`where` and a style's region have no part in common; let them overlap.")
-    return both
 
 
 def recolor_styles(
     sources: Sequence[StyleSource], content: Tensor, options: RunOptions
 ) -> list[list[StyleSource]]:
-    """Give the styles the colors of the content, if asked to: once for each picture of the batch.
-
-    Otherwise the batch shares one list.
-    """
+    """Return the styles, once for each picture of the batch if they get its colors."""
     if not options.recolors_styles:
         return [list(sources)]
     if any(isinstance(source, StyleStatistics) for source in sources):
@@ -124,15 +104,7 @@ def read_start(
 ) -> Tensor:
     """Return the pictures that the run starts from, `(N, 3, h, w)`.
 
-    Args:
-        options: Of the run.
-        content: The photographs, `(N, 3, H, W)`.
-        sources: The styles, as `recolor_styles` returned them.
-        shape: Height and width of the first scale.
-
-    Raises:
-        FileNotFoundError: `init` is neither a file nor one of the names.
-        ValueError: `init` cannot be read, or its number of pictures differs from the content's.
+    The styles are those of `recolor_styles`; `shape` is height and width of the first scale.
     """
     if options.init_picture is not None:
         return _read_init(options.init_picture, content)
@@ -220,3 +192,48 @@ def _identify(source: Any) -> dict[str, str | None]:
     if isinstance(source, torch.Tensor):
         return {"name": None, "sha256": hash_tensor(source)}
     return {"name": None, "sha256": hash_array(np.array(source))}
+
+
+def color_moments(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the mean color `(3,)` and the covariance `(3, 3)`, in float64 on the CPU.
+
+    The mask, `(1, 1, H, W)`, holds weights of the pixels of `(1, 3, H, W)`; None for equal ones.
+    """
+    pixels = image[0].flatten(1).cpu().double()
+    share = pixels.new_ones(1, pixels.shape[1]) if mask is None else mask.flatten(1).cpu().double()
+    share = share / share.sum()
+    mean = (share * pixels).sum(1)
+    centered = pixels - mean[:, None]
+    return mean, (share * centered) @ centered.mT
+
+
+def colored_noise(
+    shape: tuple[int, int], mean: Tensor, covariance: Tensor, *, pink: bool, seed: int
+) -> Tensor:
+    """Return Gaussian noise of given colors, clamped to [0, 1]: `(1, 3, H, W)` in float64.
+
+    The amplitudes of pink noise fall with frequency, 1/f, as in natural images (Field 1987). It is
+    drawn on the CPU, so it does not depend on the device; no global generator is used.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
+    if pink:
+        noise = _fall_with_frequency(noise)
+    root = square_root(covariance.double()[None])[0]
+    colored = mean.double()[:, None] + root @ noise.flatten(1)
+    picture: Tensor = colored.reshape(1, 3, *shape).clamp(0, 1)
+    return picture
+
+
+def _fall_with_frequency(noise: Tensor) -> Tensor:
+    """Divide each wave of (3, H, W) by its frequency; normalize each channel to deviation 1."""
+    height, width = noise.shape[-2:]
+    rows = torch.fft.fftfreq(height, dtype=noise.dtype)[:, None]
+    columns = torch.fft.rfftfreq(width, dtype=noise.dtype)
+    frequency = (rows.square() + columns.square()).sqrt()
+    frequency[0, 0] = torch.inf  # no constant part
+    # Multiplied, as PyTorch 2.4 returns NaN for a complex number divided by infinity.
+    waves = torch.fft.rfft2(noise) * frequency.reciprocal()
+    pink: Tensor = torch.fft.irfft2(waves, s=(height, width))
+    deviation = pink.flatten(1).std(1, correction=0).clamp_min(1e-12)
+    return pink / deviation[:, None, None]

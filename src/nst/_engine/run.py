@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from nst import color
+from nst._engine.configuration import as_scales
 from nst._engine.inputs import RunInputs
 from nst._engine.picture import OptimizedPicture
-from nst._engine.scales import as_scales
 from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
 from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
@@ -28,8 +28,6 @@ from nst.images import fit, resize
 from nst.optim.by_name import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
 
-__all__ = ["Run", "complete"]
-
 logger = logging.getLogger("nst")
 
 T = TypeVar("T")
@@ -38,11 +36,7 @@ T = TypeVar("T")
 class Run:
     """One run under way, with everything that changes in it.
 
-    Args:
-        inputs: Of the run.
-        callbacks: Callbacks of the user.
-        settings: Description of the inputs, which becomes part of the result.
-        started: When the run was started, by `time.perf_counter`.
+    `settings` describes the inputs; `started` is the time of its start by `time.perf_counter`.
     """
 
     def __init__(
@@ -60,12 +54,10 @@ class Run:
         configuration, scales = inputs.configuration, tuple(inputs.scales)
         image = resize(inputs.start, coarse).clone()
         self.state = RunState(image, configuration.num_steps, len(scales), plan=scales)
+        contents, starts = (torch.split(each, 1) for each in (inputs.content.pixels, inputs.start))
         self.pictures = [
             OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
-            for content, start in zip(
-                *(torch.split(each, 1) for each in (inputs.content.pixels, inputs.start)),
-                strict=True,
-            )
+            for content, start in zip(contents, starts, strict=True)
         ]
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
@@ -187,13 +179,9 @@ class Run:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of another run with the same inputs.
+        """Restore the state of a run with the same inputs, without copying its tensors.
 
-        Args:
-            state: From `state_dict`, on the same device; its tensors become this run's.
-
-        Raises:
-            Exception: The state is not of such a run; of nearly any type.
+        A damaged state can raise nearly any error.
         """
         for picture, own in zip(self.pictures, state["pictures"], strict=True):
             picture.load_state_dict(own)
@@ -208,12 +196,7 @@ class Run:
 
 
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:
-    """Go through the scales of a run, however it ends.
-
-    Args:
-        run: New, or with a restored state.
-        take_snapshot: Returns the content of a checkpoint; for `RunState.snapshot`.
-    """
+    """Go through the scales of a run, however it ends; checkpoints store `take_snapshot(run)`."""
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
     check_same_inputs(inputs, group)
     if group.rank > 0:

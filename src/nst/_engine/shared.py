@@ -6,77 +6,41 @@ objectives at each scale, and evaluate their rows of a picture when the first pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partialmethod
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
-from nst._engine.scales import COARSE_EMPHASIS
 from nst._utils.group import Group, ProcessLost
 from nst._utils.malloc import large_blocks_kept
 from nst.images import fit
 from nst.result import StyleTransferResult
 
-__all__ = [
-    "AnyObjective",
-    "SharedObjective",
-    "check_same_inputs",
-    "leading",
-    "objectives_for",
-    "serve",
-    "share_result",
-]
-
-
 AnyObjective: TypeAlias = "Objective | SharedObjective"
+
+# Factor of the losses that refer to the content, at all scales but the last: a finer scale does not
+# recover what a coarse scale loses of the photograph.
+_COARSE_EMPHASIS = 3.0
 
 
 class SharedObjective:
-    """An objective that all processes evaluate, each for its rows of the picture.
+    """An objective with the methods of `Objective`, which all processes call together.
 
-    Args:
-        objective: This process's own.
-        group: The processes.
-        number: Index of the picture in the batch.
-        height: Rows of the picture. If they are too few, the first process evaluates them alone.
+    If the picture has too few rows for all of them, the first process evaluates it alone.
     """
 
     def __init__(self, objective: Objective, group: Group, number: int, height: int) -> None:
         self._objective, self._group, self._number = objective, group, number
         self._divides = group.divides(height)
-
-    def capture_content(self, image: Tensor) -> None:
-        """Capture the targets of the losses that refer to the content."""
-        self._together("capture_content", image)
-
-    def evaluate(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by name and the gradient of their sum."""
-        losses, gradient = self._together("evaluate", image)
-        return losses, gradient
-
-    def score(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the losses by name."""
-        losses: dict[str, Tensor] = self._together("score", image)
-        return losses
-
-    def blame(self, image: Tensor) -> str:
-        """Return the name of the first loss whose gradient is not finite."""
-        return str(self._together("blame", image))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the losses, which is the same in all processes."""
-        return self._objective.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of the losses in all processes."""
-        self._together("load_state_dict", state)
+        self.state_dict = objective.state_dict  # the same in all processes
 
     def _together(self, method: str, argument: Any) -> Any:
-        """Do something in this process, and have the other processes do the same."""
+        """Call a method in this process, and have the other processes call it."""
         state = None if isinstance(argument, Tensor) else argument
         with self._group.interrupts_deferred():
             try:
@@ -85,6 +49,12 @@ class SharedObjective:
             except BaseException:
                 self._group.leave()  # the others may be waiting within the evaluation
                 raise
+
+    capture_content = partialmethod(_together, "capture_content")
+    evaluate = partialmethod(_together, "evaluate")
+    score = partialmethod(_together, "score")
+    blame = partialmethod(_together, "blame")
+    load_state_dict = partialmethod(_together, "load_state_dict")
 
     def perform(self, method: str, argument: Any) -> Any:
         """Call a method of this process's objective."""
@@ -97,35 +67,25 @@ class SharedObjective:
 
 
 def objectives_for(inputs: RunInputs, index: int, group: Group) -> Iterator[AnyObjective]:
-    """Return an objective for each picture, with the targets of the styles at a scale."""
-    if group.size == 1:
-        return _objectives(inputs, index, group)
-    group.broadcast_object(("scale", index, inputs.tile))
-    return _shared(inputs, index, group)
-
-
-def _shared(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjective]:
-    height, _ = fit(inputs.shape, inputs.scales[index].size)
-    dividing = group if group.divides(height) else Group()
-    for number, objective in enumerate(_objectives(inputs, index, dividing)):
-        yield SharedObjective(objective, group, number, height)
-
-
-def _objectives(inputs: RunInputs, index: int, group: Group) -> Iterator[Objective]:
+    """Yield an objective for each picture, with the targets of the styles at a scale."""
+    if group.rank == 0:
+        group.broadcast_object(("scale", index, inputs.tile))
     size, configuration = inputs.scales[index].size, inputs.configuration
-    for picture in range(len(inputs.content.pixels)):
-        if picture < len(inputs.sources):  # otherwise its styles are those of the first picture
+    height, _ = fit(inputs.shape, size)
+    for number in range(len(inputs.content.pixels)):
+        if number < len(inputs.sources):  # otherwise its styles are those of the first picture
             objective = Objective(
                 configuration.extractor,
                 configuration.losses,
                 strength=inputs.options.strength,
-                emphasis=1.0 if index == len(inputs.scales) - 1 else COARSE_EMPHASIS,
+                emphasis=1.0 if index == len(inputs.scales) - 1 else _COARSE_EMPHASIS,
                 normalize_gradients=configuration.normalize_gradients,
                 tile=inputs.tile,
-                group=group,
+                group=group if group.divides(height) else None,
             )
-            objective.capture_styles(inputs.regions_at(size, picture))
-        yield objective.copy()
+            objective.capture_styles(inputs.regions_at(size, number))
+        own = objective.copy()
+        yield own if group.size == 1 else SharedObjective(own, group, number, height)
 
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
@@ -136,7 +96,7 @@ def check_same_inputs(inputs: RunInputs, group: Group) -> None:
         inputs.shape,
         inputs.scales,
         list(configuration.losses),
-        str(configuration.optimizer) if isinstance(configuration.optimizer, str) else None,
+        configuration.optimizer if isinstance(configuration.optimizer, str) else None,
         (options.seed, options.strength, options.preserve_color, options.color_when),
     )
     every = group.gather_objects(given)
@@ -174,14 +134,14 @@ def share_result(inputs: RunInputs, group: Group, result: StyleTransferResult) -
 def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
     """Evaluate what the first process asks for until its run is over; return the same result."""
     height, width = inputs.shape
-    pixels, objectives = inputs.content.pixels, list[SharedObjective]()
+    pixels, objectives = inputs.content.pixels, list[Any]()
     try:
         with group.interrupts_deferred(ignored=True), large_blocks_kept(height * width):
             while True:
                 kind, *message = group.broadcast_object(None)
                 if kind == "scale":
                     index, tile = message
-                    objectives = list(_shared(replace(inputs, tile=tile), index, group))
+                    objectives = list(objectives_for(replace(inputs, tile=tile), index, group))
                     shape = fit(inputs.shape, inputs.scales[index].size)
                 elif kind == "call":
                     number, method, state = message

@@ -15,11 +15,8 @@ from nst._utils.json import json_ready
 from nst._utils.version import __version__
 from nst.extractors.base import Extractor, as_extractor
 from nst.losses.base import Loss
-from nst.optim.by_name import OptimizerLike
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
-
-__all__ = ["describe_run", "describe_styles"]
 
 logger = logging.getLogger("nst")
 
@@ -27,6 +24,9 @@ logger = logging.getLogger("nst")
 def describe_run(inputs: RunInputs) -> dict[str, Any]:
     """Return the settings of a run: its record, before the first step."""
     configuration, options = inputs.configuration, inputs.options
+    optimizer = configuration.optimizer
+    if not isinstance(optimizer, str):
+        optimizer = getattr(optimizer, "__qualname__", "custom")
     settings = {
         "nst": __version__,
         "torch": torch.__version__,
@@ -38,7 +38,7 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "network": as_extractor(configuration.extractor).fingerprint(),
         "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
         "styles": describe_styles(inputs.styles),
-        "optimizer": _optimizer_name(configuration.optimizer),
+        "optimizer": optimizer,
         "size": configuration.size,
         "num_steps": configuration.num_steps,
         "steps_done": 0,
@@ -61,29 +61,23 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
 
 
 def describe_styles(styles: Sequence[Style]) -> list[dict[str, Any]]:
-    """Return the settings of styles for the record; their pictures are among its inputs."""
-    return [_describe_style(style, styles) for style in styles]
-
-
-def _describe_style(style: Style, styles: Sequence[Style]) -> dict[str, Any]:
-    """Return a style's weight and what differs from the defaults; regions are numbered."""
-    described: dict[str, Any] = {"weight": style.weight}
-    if style.region is not None:
-        keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
-        described["region"] = keys.index(style.region_key)
-    if isinstance(style.image, StyleStatistics):
-        described["captured"] = style.image.sizes
-    if style.mask is not None:
-        described["mask"] = True
-    if style.scale != 1:
-        described["scale"] = style.scale
-    if style.rotation != 0:
-        described["rotation"] = style.rotation
+    """Return the styles' weights, numbers of their regions, and what differs from the defaults."""
+    keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
+    described = []
+    for style in styles:
+        settings: dict[str, Any] = {"weight": style.weight}
+        if style.region is not None:
+            settings["region"] = keys.index(style.region_key)
+        if isinstance(style.image, StyleStatistics):
+            settings["captured"] = style.image.sizes
+        if style.mask is not None:
+            settings["mask"] = True
+        if style.scale != 1:
+            settings["scale"] = style.scale
+        if style.rotation != 0:
+            settings["rotation"] = style.rotation
+        described.append(settings)
     return described
-
-
-def _optimizer_name(optimizer: OptimizerLike) -> str:
-    return optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
 
 
 def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:

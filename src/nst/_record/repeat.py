@@ -33,8 +33,6 @@ from nst.losses.base import Loss
 from nst.optim.by_name import OptimizerLike
 from nst.result import StyleTransferResult
 
-__all__ = ["Repeatable"]
-
 logger = logging.getLogger("nst")
 
 T = TypeVar("T", bound="Repeatable")

@@ -6,27 +6,22 @@ it; they are captured again, bit-identically.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nst._engine.configuration import Configuration, RunOptions
+from nst._engine.configuration import Configuration, RunOptions, as_scales
 from nst._engine.inputs import RunInputs
 from nst._engine.reading import StyleSource
 from nst._engine.run import Run
-from nst._engine.scales import as_scales
 from nst._record.describe import describe_run
 from nst.callbacks.base import Callback
 from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
 from nst.styles.style import Painting, Style
-
-__all__ = ["generators_set", "restore_run", "take_snapshots"]
-
-_DTYPES = {str(t): t for t in (torch.float64, torch.float32, torch.float16, torch.bfloat16)}
 
 
 def take_snapshots() -> Callable[[Run], dict[str, Any]]:
@@ -55,16 +50,9 @@ def restore_run(
     callbacks: list[Callback],
     started: float,
 ) -> Run:
-    """Return a run as it was at a checkpoint.
+    """Return a run as it was at a checkpoint, whose tensors become the run's.
 
-    Args:
-        snapshot: The content of the checkpoint, its tensors on any device; they become the run's.
-        configuration: Of the run.
-        callbacks: Of the user.
-        started: When the run was resumed, by `time.perf_counter`.
-
-    Raises:
-        Exception: The snapshot is damaged; of nearly any type.
+    A damaged snapshot can raise nearly any error.
     """
     device = torch.device(configuration.device)
     identities = snapshot["record"]["inputs"]
@@ -88,20 +76,16 @@ def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
         "content": _compact(content.pixels),
         "alpha": _compact(content.alpha),
         "options": {
+            **vars(options),
             "init": options.init if options.init_picture is None else None,
-            "seed": options.seed,
-            "strength": options.strength,
-            "preserve_color": options.preserve_color,
-            "color_when": options.color_when,
             "where": options.where is not None,
         },
         "styles": [
             {
-                "weight": style.weight,
+                **vars(style),
+                "image": None,  # it is among the sources
                 "region": None if style.region is None else regions.index(style.region_key),
                 "mask": style.mask is not None,
-                "scale": style.scale,
-                "rotation": style.rotation,
             }
             for style in inputs.styles
         ],
@@ -114,45 +98,43 @@ def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
 
 
 def _unpack_inputs(
-    packed: Mapping[str, Any],
-    identities: Mapping[str, Mapping[str, str | None]],
-    configuration: Configuration,
+    packed: Mapping[str, Any], identities: Mapping[str, Any], configuration: Configuration
 ) -> RunInputs:
-    content = Picture(_needed(packed["content"]), _expanded(packed["alpha"]))
+    dtype = configuration.like.dtype
+    content = Picture(_picture(packed["content"], dtype), _expanded(packed["alpha"], dtype))
     # A mask has been read already; in options and styles, only its presence matters.
-    mask = content.pixels.new_ones(1, 1, 1, 1)
-    options = packed["options"]
+    mask, options = content.pixels.new_ones(1, 1, 1, 1), packed["options"]
     init = content.pixels if options["init"] is None else options["init"]
-    where = mask if options["where"] else None
+    options = {**options, "init": init, "where": mask if options["where"] else None}
     places = [None if everywhere else mask.clone() for everywhere, _ in packed["regions"]]
-    keys: list[Hashable] = [None if place is None else id(place) for place in places]
-    sources = [[_unpack_source(each) for each in one] for one in packed["sources"]]
+    sources = [[_unpack_source(each, dtype) for each in one] for one in packed["sources"]]
     scales = as_scales(packed["scales"])
     shape = fit(content.pixels.shape[-2:], scales[-1].size)
     return RunInputs(
         configuration=configuration,
-        options=RunOptions(**{**options, "init": init, "where": where}),
+        options=RunOptions(**options),
         content=content,
         styles=[
             Style(
-                source.pixels if isinstance(source, Painting) else source,
-                style["weight"],
-                None if style["region"] is None else places[style["region"]],
-                mask if style["mask"] else None,
-                style["scale"],
-                style["rotation"],
+                **{
+                    **style,
+                    "image": source.pixels if isinstance(source, Painting) else source,
+                    "region": None if style["region"] is None else places[style["region"]],
+                    "mask": mask if style["mask"] else None,
+                }
             )
             for style, source in zip(packed["styles"], sources[0], strict=True)
         ],
         sources=sources,
         regions={
-            key: _expanded(each) for key, (_, each) in zip(keys, packed["regions"], strict=True)
+            None if place is None else id(place): _expanded(each, dtype)
+            for place, (_, each) in zip(places, packed["regions"], strict=True)
         },
-        where=_expanded(packed["where"]),
+        where=_expanded(packed["where"], dtype),
         shape=shape,
         scales=scales,
         tile=configuration.tile_for(shape, content.pixels),
-        start=content.pixels if packed["start"] is None else _needed(packed["start"]),
+        start=_expanded(packed["start"], dtype, content.pixels),
         identities=dict(identities),
     )
 
@@ -160,55 +142,33 @@ def _unpack_inputs(
 def _pack_source(source: StyleSource) -> dict[str, Any]:
     if isinstance(source, Painting):
         return {"painting": _compact(source.pixels), "mask": _compact(source.mask)}
-    return {
-        "network": source.network,
-        "entries": [
-            [dict(entry.loss), entry.size, dict(entry.statistics)] for entry in source.entries
-        ],
-        "color_mean": source.color_mean,
-        "color_covariance": source.color_covariance,
-    }
+    entries = [[dict(entry.loss), entry.size, dict(entry.statistics)] for entry in source.entries]
+    return {**vars(source), "entries": entries}
 
 
-def _unpack_source(packed: Mapping[str, Any]) -> StyleSource:
+def _unpack_source(packed: Mapping[str, Any], dtype: torch.dtype) -> StyleSource:
     if "painting" in packed:
-        return Painting(_needed(packed["painting"]), _expanded(packed["mask"]))
-    return StyleStatistics(
-        packed["network"],
-        [Entry(loss, size, statistics) for loss, size, statistics in packed["entries"]],
-        packed["color_mean"],
-        packed["color_covariance"],
-    )
+        return Painting(_picture(packed["painting"], dtype), _expanded(packed["mask"], dtype))
+    return StyleStatistics(**{**packed, "entries": [Entry(*each) for each in packed["entries"]]})
 
 
-def _compact(picture: Tensor | None) -> dict[str, Tensor | str] | None:
+def _compact(picture: Tensor | None) -> Tensor | None:
     """Return a picture as 8-bit numbers if they represent it exactly: a quarter of the size."""
     if picture is None:
         return None
-    if bool(((picture >= 0) & (picture <= 1)).all()):
-        levels = (picture * 255).round().to(torch.uint8)
-        if _alike(_from_levels(levels, picture.dtype), picture):
-            return {"levels": levels, "dtype": str(picture.dtype)}
-    return {"pixels": picture}
+    levels = (picture * 255).round().clamp(0, 255).to(torch.uint8)
+    return levels if _alike(levels.to(picture.dtype) / 255, picture) else picture
 
 
-def _expanded(compact: Mapping[str, Any] | None) -> Tensor | None:
-    return None if compact is None else _needed(compact)
-
-
-def _needed(compact: Mapping[str, Any]) -> Tensor:
-    picture: Tensor = (
-        compact["pixels"]
-        if "pixels" in compact
-        else _from_levels(compact["levels"], _DTYPES[compact["dtype"]])
-    )
+def _picture(compact: Tensor, dtype: torch.dtype) -> Tensor:
+    picture = compact.to(dtype) / 255 if compact.dtype == torch.uint8 else compact
     if picture.ndim != 4 or not picture.is_floating_point():
         raise ValueError("a picture has another shape than it should")
     return picture
 
 
-def _from_levels(levels: Tensor, dtype: torch.dtype) -> Tensor:
-    return levels.to(dtype) / 255
+def _expanded(compact: Tensor | None, dtype: torch.dtype, default: Any = None) -> Any:
+    return default if compact is None else _picture(compact, dtype)
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
@@ -237,12 +197,7 @@ def _generators(device: torch.device) -> dict[str, Tensor]:
 
 @contextmanager
 def generators_set(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Set the states of torch's global generators within the block.
-
-    Args:
-        states: By the type of device.
-        device: Of the run.
-    """
+    """Set the states of torch's global generators, by type of device, within the block."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.set_rng_state(states["cpu"])

@@ -87,8 +87,6 @@ class Callback:
 
     called_last: ClassVar[bool] = False
     """Whether it is called after those that have this False, wherever it is in the list."""
-    sees_image: ClassVar[bool] = True
-    """Whether `on_step` uses `RunState.image`. If none does, several processes do not gather it."""
 
     def on_start(self, state: RunState) -> None:
         """Called once before any work, with the initial picture; raise here to refuse the run."""

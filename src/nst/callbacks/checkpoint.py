@@ -70,7 +70,6 @@ class Checkpoint(Callback):
     """
 
     called_last: ClassVar[bool] = True
-    sees_image: ClassVar[bool] = False
 
     def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
         self.path, self.every = file_path("path", path), at_least("every", every, 1)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from nst._utils.checks import at_least, non_negative
 from nst.callbacks.base import Callback, RunState, stored_numbers
@@ -24,8 +24,6 @@ class EarlyStopping(Callback):
         >>> EarlyStopping(patience=20, min_improvement=0.01).patience
         20
     """
-
-    sees_image: ClassVar[bool] = False
 
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
         self.patience = at_least("patience", patience, 1)

@@ -1,7 +1,7 @@
 """A record of all losses."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from nst.callbacks.base import Callback, RunState, stored_numbers
 
@@ -18,8 +18,6 @@ class LossHistory(Callback):
 
     losses: dict[str, list[float]]
     """Weighted values of each loss by name, one for each step."""
-
-    sees_image: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.losses = {}

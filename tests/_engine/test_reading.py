@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst._engine.noise import color_moments, colored_noise
+from nst._engine.reading import color_moments, colored_noise
 
 
 @pytest.fixture

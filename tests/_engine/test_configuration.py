@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nst._engine.scales import NumScales, plan_scales
+from nst._engine.configuration import NumScales, plan_scales
 
 
 @given(
