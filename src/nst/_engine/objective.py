@@ -165,10 +165,11 @@ class Objective:
         with torch.enable_grad():
             passing = self._pass(image, *self._divided_terms(image), self._group)
             losses = self._compare(passing)
+            total = torch.stack(list(losses.values())).sum()
         if self._normalize:
             gradient = self._normalized_gradient(losses, image)
         else:
-            gradient = self._gradient(torch.stack(list(losses.values())).sum(), image)
+            gradient = self._gradient(total, image)
         if gradient is None:
             names = ", ".join(map(repr, losses))
             raise RuntimeError(
