@@ -26,7 +26,7 @@ from _machine import describe_machine
 from nst import Checkpoint, EarlyStopping, RunState, StyleTransfer
 from nst._utils.hashing import hash_tensor
 from nst.callbacks.base import CallbackLike
-from nst.callbacks.checkpoint import read_checkpoint
+from nst.callbacks.checkpoint import CHECKPOINT_FILE
 from nst.testing import tiny_extractor
 
 STEPS, SCALES, SIDE = 400, 2, 96
@@ -74,7 +74,7 @@ def compare(folder: Path, kills: int, every: int, seed: int) -> int:
                     process.join()
                     writing += any(folder.glob(".nst-*.tmp"))
                     if path.exists():
-                        read_checkpoint(path)
+                        CHECKPOINT_FILE.read(path)
             process.join()
         same = result.read_text() == expected
         wrong |= not same

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +16,14 @@ from nst.testing import tiny_extractor
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
     """Return a picture of random noise, `(1, 3, height, width)`."""
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Find every part of a nested value: its container and its key there."""
+    if isinstance(value, (dict, list)):
+        for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield value, key
+            yield from places_in(each)
 
 
 PHOTO, PAINTING = picture(32, 40, seed=1), picture(36, 28, seed=2)

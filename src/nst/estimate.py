@@ -11,7 +11,7 @@ from torch import Tensor
 from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
-from nst._utils.malloc import large_blocks_kept
+from nst._utils.memory import large_blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import as_extractor
 from nst.images import fit, resize

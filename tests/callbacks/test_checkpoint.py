@@ -7,8 +7,8 @@ import logging
 import multiprocessing
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -42,32 +42,30 @@ from nst.extractors.weights import Weights
 from nst.images import read_record
 from nst.optim.by_name import OptimizerLike
 from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO, at_step, fail_at, picture, places_in
 
 STEPS = 9
 
 
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.ckpt"
+
+
 @pytest.mark.weights
-def test_the_real_network_resumes_bit_for_bit(tmp_path: Path) -> None:
+def test_the_real_network_resumes_bit_for_bit(path: Path) -> None:
     photo, painting = picture(96, 80, 1), picture(72, 64, 2)
     made = StyleTransfer(num_steps=4, num_scales=2)
     whole = made.run(photo, painting)
     for step in (1, 3):
-        callbacks: list[CallbackLike] = [Checkpoint(tmp_path / "run.ckpt", step), CutLast(step)]
+        callbacks: list[CallbackLike] = [Checkpoint(path, step), CutLast(step)]
         with pytest.raises(PowerCut):
             made.run(photo, painting, callbacks=callbacks)
-        assert_same(StyleTransfer.resume(tmp_path / "run.ckpt"), whole)
+        assert_same(StyleTransfer.resume(path), whole)
 
 
 class PowerCut(BaseException):
     """The process is gone."""
-
-
-def cut_after(step: int) -> Callable[[RunState], None]:
-    def cut(state: RunState) -> None:
-        if state.step == step:
-            raise PowerCut
-
-    return cut
 
 
 class CutLast(Callback):
@@ -92,8 +90,9 @@ def transfer(**arguments: Any) -> StyleTransfer:
     return StyleTransfer(tiny_extractor(), **settings)
 
 
-def picture(height: int, width: int, seed: int, count: int = 1) -> Tensor:
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
+def repainting(**arguments: Any) -> Callable[..., StyleTransferResult]:
+    """Return the run of a new transfer on the photograph."""
+    return partial(transfer(**arguments).run, PHOTO, PAINTING)
 
 
 def assert_same(one: StyleTransferResult, other: StyleTransferResult) -> None:
@@ -116,20 +115,15 @@ def cut_and_resume(
 ) -> StyleTransferResult:
     with pytest.raises(PowerCut):
         run(callbacks=[Checkpoint(path, every=step), *callbacks(), CutLast(step)])
-    return StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=callbacks(), **given)
+    return resume(path, callbacks=callbacks(), **given)
+
+
+def resume(path: Path, **given: Any) -> StyleTransferResult:
+    return StyleTransfer.resume(path, **{"extractor": tiny_extractor(), **given})
 
 
 def sgd(params: list[Tensor]) -> torch.optim.Optimizer:
     return torch.optim.SGD(params, lr=0.5, momentum=0.9)
-
-
-def plain_lbfgs(params: list[Tensor]) -> torch.optim.Optimizer:
-    return torch.optim.LBFGS(params, max_iter=2, history_size=3)
-
-
-def unbounded(params: list[Tensor]) -> torch.optim.Optimizer:
-    # Clamped after a step, it is moved by somebody else and has to begin anew.
-    return BoundedLBFGS(params, bounds=None, first_step=0.5)
 
 
 class Halting(torch.optim.SGD):
@@ -157,8 +151,9 @@ OPTIMIZERS: dict[str, OptimizerLike] = {
     "lbfgs": "lbfgs",
     "adam": "adam",
     "sgd": sgd,
-    "plain_lbfgs": plain_lbfgs,
-    "unbounded": unbounded,
+    "plain_lbfgs": lambda params: torch.optim.LBFGS(params, max_iter=2, history_size=3),
+    # Clamped after a step, it is moved by somebody else and has to begin anew.
+    "unbounded": lambda params: BoundedLBFGS(params, bounds=None, first_step=0.5),
     "halting": Halting,
     "nadam": lambda params: torch.optim.NAdam(params, lr=0.02),
 }
@@ -166,29 +161,23 @@ OPTIMIZERS: dict[str, OptimizerLike] = {
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_run_cut_after_any_step_ends_with_the_same_bits(
-    name: str, step: int, photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_a_run_cut_after_any_step_ends_with_the_same_bits(name: str, step: int, path: Path) -> None:
     optimizer = OPTIMIZERS[name]
-    average = 0.9 if step % 2 else 0.0
-
-    def run(**arguments: Any) -> StyleTransferResult:
-        return transfer(optimizer=optimizer, average=average).run(photo, painting, **arguments)
-
+    run = repainting(optimizer=optimizer, average=0.9 if step % 2 else 0.0)
     given: dict[str, Any] = {} if isinstance(optimizer, str) else {"optimizer": optimizer}
     whole = run()
     if step <= whole.num_steps:
-        assert_same(cut_and_resume(run, tmp_path / "run.ckpt", step, **given), whole)
+        assert_same(cut_and_resume(run, path, step, **given), whole)
 
 
 SKY = torch.zeros(1, 3, 32, 40)
 SKY[..., :16, :] = 1
 
 
-def test_a_run_resumes_with_all_its_options(painting: Tensor, tmp_path: Path) -> None:
-    photos, other = picture(32, 40, 1, count=2), picture(30, 30, 3)
-    styles = [Style(painting, 0.7, region=SKY), Style(other, 0.3, SKY, other.round(), 0.8, 30)]
-    for options in (
+def test_a_run_resumes_with_all_its_options(path: Path) -> None:
+    photos, other = torch.cat([PHOTO, picture(32, 40, 4)]), picture(30, 30, 3)
+    styles = [Style(PAINTING, 0.7, region=SKY), Style(other, 0.3, SKY, other.round(), 0.8, 30)]
+    every_options: list[dict[str, Any]] = [
         {},
         {"where": SKY, "strength": 0.7},
         {"where": torch.ones_like(SKY)},
@@ -197,59 +186,43 @@ def test_a_run_resumes_with_all_its_options(painting: Tensor, tmp_path: Path) ->
         {"preserve_color": "luminance"},
         {"init": "pink-noise", "seed": 3},
         {"init": "style"},
-        {"init": picture(32, 40, 7, count=2)},
-    ):
-        for style in (painting, [*styles, Style(painting)], [Style(painting), other]):
-
-            def run(
-                style: Any = style, options: Mapping[str, Any] = options, **arguments: Any
-            ) -> StyleTransferResult:
-                return transfer(num_steps=4).run(photos, style, **options, **arguments)
-
-            assert_same(cut_and_resume(run, tmp_path / "run.ckpt", 2), run())
+        {"init": photos.flip(-1)},
+    ]
+    every_style: list[Any] = [PAINTING, [*styles, Style(PAINTING)], [Style(PAINTING), other]]
+    for options in every_options:
+        for style in every_style:
+            run = partial(transfer(num_steps=4).run, photos, style, **options)
+            assert_same(cut_and_resume(run, path, 2), run())
 
 
-def test_a_run_resumes_without_its_input_files(tmp_path: Path) -> None:
+def test_a_run_resumes_without_its_input_files(path: Path) -> None:
     clear = torch.ones(1, 32, 40)
     clear[..., :20] = 0
-    save_image(picture(32, 40, 1), tmp_path / "photo.png", alpha=clear)
-    save_image(picture(36, 28, 2), tmp_path / "painting.png")
-
-    def run(**arguments: Any) -> StyleTransferResult:
-        return transfer().run(
-            tmp_path / "photo.png", tmp_path / "painting.png", where="alpha", **arguments
-        )
-
+    photo, painting = path.with_name("photo.png"), path.with_name("painting.png")
+    save_image(PHOTO, photo, alpha=clear)
+    save_image(PAINTING, painting)
+    run = partial(transfer().run, photo, painting, where="alpha")
     whole = run()
     with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", 2), cut_after(5)])
-    for name in ("photo.png", "painting.png"):
-        (tmp_path / name).rename(tmp_path / f"moved-{name}")
-    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor())
-    assert_same(resumed, whole)
+        run(callbacks=[Checkpoint(path, 2), fail_at(5, PowerCut())])
+    photo.unlink()
+    painting.unlink()
+    assert_same(resume(path), whole)
     # Nothing tells whose machine it was; pictures of 8 bits take no more than that.
-    content = (tmp_path / "run.ckpt").read_bytes()
-    assert str(tmp_path).encode() not in content and b"photo.png" in content
+    content = path.read_bytes()
+    assert str(path.parent).encode() not in content and b"photo.png" in content
     # 14 pictures in 32 bits: pixels and best, and two for each of the five pairs and the gradient.
     assert len(content) < 32 * 40 * 3 * 4 * 14
 
 
-def test_captured_styles_and_textures_resume(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
-    captured = transfer().capture(painting, sizes=[20, 40])
-    captured.save(tmp_path / "style.nst")
-    for style in (captured, Style.load(tmp_path / "style.nst", region=SKY)):
-
-        def repaint(style: Style = style, **arguments: Any) -> StyleTransferResult:
-            return transfer().run(photo, [style, style], init="noise", **arguments)
-
-        assert_same(cut_and_resume(repaint, tmp_path / "run.ckpt", 3), repaint())
-
-    def synthesize(**arguments: Any) -> StyleTransferResult:
-        return transfer(num_steps=4).synthesize(painting, (20, 24), seed=5, **arguments)
-
-    assert_same(cut_and_resume(synthesize, tmp_path / "run.ckpt", 2), synthesize())
+def test_captured_styles_and_textures_resume(path: Path) -> None:
+    captured = transfer().capture(PAINTING, sizes=[20, 40])
+    captured.save(path.with_name("style.nst"))
+    for style in (captured, Style.load(path.with_name("style.nst"), region=SKY)):
+        repaint = partial(transfer().run, PHOTO, [style, style], init="noise")
+        assert_same(cut_and_resume(repaint, path, 3), repaint())
+    synthesize = partial(transfer(num_steps=4).synthesize, PAINTING, (20, 24), seed=5)
+    assert_same(cut_and_resume(synthesize, path, 2), synthesize())
 
 
 class Jumpy(TotalVariationLoss):
@@ -270,22 +243,18 @@ class Jumpy(TotalVariationLoss):
 @pytest.mark.parametrize("step", [4, 5, STEPS])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_a_loss_resumes_with_its_random_numbers_and_buffers(
-    optimizer: str, step: int, photo: Tensor, painting: Tensor, tmp_path: Path
+    optimizer: str, step: int, path: Path
 ) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"]), "jumpy": Jumpy()}
-
-    def run(**arguments: Any) -> StyleTransferResult:
-        torch.manual_seed(3)
-        made = transfer(losses=losses, optimizer=optimizer)
-        return made.run(photo, painting, **arguments)
-
+    run = repainting(losses=losses, optimizer=optimizer)
+    torch.manual_seed(3)
     whole = run()
+    torch.manual_seed(3)
     with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", step), CutLast(step)])
+        run(callbacks=[Checkpoint(path, step), CutLast(step)])
     torch.manual_seed(7)
     before = torch.get_rng_state()
-    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor(), losses=losses)
-    assert_same(resumed, whole)
+    assert_same(resume(path, losses=losses), whole)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -306,29 +275,22 @@ class FailsAt(TotalVariationLoss):
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8])
-def test_a_batch_with_a_failed_picture_resumes(
-    step: int, photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_a_batch_with_a_failed_picture_resumes(step: int, path: Path) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"], weight=0.1), "fails": FailsAt()}
-    photos = torch.cat([photo * 0.2, photo])
+    made = transfer(losses=losses, optimizer="adam", average=0.9, num_steps=8)
+    run = partial(made.run, torch.cat([PHOTO * 0.2, PHOTO]), PAINTING)
     seen: list[Tensor] = []
 
     def look(state: RunState) -> None:
         seen.append(state.image.clone())
 
-    def run(**arguments: Any) -> StyleTransferResult:
-        made = transfer(losses=losses, optimizer="adam", average=0.9, num_steps=8)
-        return made.run(photos, painting, **arguments)
-
     whole = run(callbacks=look)
     assert "diverged" in whole.stop_reason
     shown = seen[step:]
-    path = tmp_path / "run.ckpt"
     with pytest.raises(PowerCut):
         run(callbacks=[Checkpoint(path, step), CutLast(step)])
     seen.clear()
-    resumed = StyleTransfer.resume(path, extractor=tiny_extractor(), losses=losses, callbacks=look)
-    assert_same(resumed, whole)
+    assert_same(resume(path, losses=losses, callbacks=look), whole)
     assert len(seen) == len(shown)
     assert all(torch.equal(one, other) for one, other in zip(seen, shown, strict=True))
 
@@ -351,93 +313,60 @@ class Counting(Callback):
         self.steps, self.best = kept["steps"], kept["best"]
 
 
-def test_callbacks_resume_with_their_state(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
-    def run(**arguments: Any) -> StyleTransferResult:
-        return transfer().run(photo, painting, **arguments)
-
-    whole = run()
+def test_callbacks_resume_with_their_state(path: Path) -> None:
+    run = repainting()
     history, counting, late = LossHistory(), Counting(), EarlyStopping(patience=1)
     with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(tmp_path / "run.ckpt", 4), LossHistory(), Counting(), CutLast(6)])
-    StyleTransfer.resume(
-        tmp_path / "run.ckpt", extractor=tiny_extractor(), callbacks=[counting, history, late]
-    )
-    assert history.losses == whole.history
+        run(callbacks=[Checkpoint(path, 4), LossHistory(), Counting(), CutLast(6)])
+    resume(path, callbacks=[counting, history, late])
+    assert history.losses == run().history
     assert counting.steps == list(range(1, STEPS + 1))
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_early_stopping_stops_where_it_would_have(
-    step: int, photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_early_stopping_stops_where_it_would_have(step: int, path: Path) -> None:
     def stop() -> list[CallbackLike]:
         return [EarlyStopping(patience=2, min_improvement=0.5)]
 
-    def run(**arguments: Any) -> StyleTransferResult:
-        return transfer(optimizer="adam").run(photo, painting, **arguments)
-
+    run = repainting(optimizer="adam")
     whole = run(callbacks=stop())
     assert 6 < whole.num_steps < STEPS and "plateau" in whole.stop_reason
     if step <= whole.num_steps:
-        resumed = cut_and_resume(run, tmp_path / "run.ckpt", step, callbacks=stop)
-        assert_same(resumed, whole)
+        assert_same(cut_and_resume(run, path, step, callbacks=stop), whole)
 
 
-def test_a_run_that_a_callback_stopped_resumes(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
-    def time_is_up(state: RunState) -> None:
-        if state.step == 5:
-            state.stop("time is up")
-
-    stopped = transfer().run(
-        photo, painting, callbacks=[Checkpoint(tmp_path / "run.ckpt", 100), time_is_up]
-    )
+def test_a_run_that_a_callback_stopped_resumes(path: Path) -> None:
+    time_is_up = at_step(5, lambda state: state.stop("time is up"))
+    stopped = repainting()(callbacks=[Checkpoint(path, 100), time_is_up])
     assert stopped.stop_reason == "time is up"
-    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny_extractor())
-    assert_same(resumed, transfer().run(photo, painting))
+    assert_same(resume(path), repainting()())
 
 
-def test_a_run_that_is_done_returns_its_result_at_once(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
-    path, steps = tmp_path / "run.ckpt", Counting()
-    done = transfer(optimizer="adam").run(photo, painting, callbacks=Checkpoint(path, 100))
-    assert_same(
-        StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=steps_of(steps)), done
-    )
+def test_a_run_that_is_done_returns_its_result_at_once(path: Path) -> None:
+    steps = Counting()
+    done = repainting(optimizer="adam")(callbacks=Checkpoint(path, 100))
+    assert_same(resume(path, callbacks=steps.on_step), done)
     assert steps.steps == []
 
 
-def steps_of(counting: Counting) -> Callable[[RunState], None]:
-    return counting.on_step
-
-
-def test_ctrl_c_leaves_the_last_checkpoint(photo: Tensor, painting: Tensor, tmp_path: Path) -> None:
-    def interrupt(state: RunState) -> None:
-        if state.step == 5:
-            raise KeyboardInterrupt
-
-    path = tmp_path / "run.ckpt"
-    stopped = transfer().run(photo, painting, callbacks=[Checkpoint(path, 2), interrupt])
+def test_ctrl_c_leaves_the_last_checkpoint(path: Path) -> None:
+    stopped = repainting()(callbacks=[Checkpoint(path, 2), fail_at(5, KeyboardInterrupt())])
     assert stopped.stop_reason == "interrupted"
     assert read_checkpoint_record(path)["steps_done"] == 4
-    resumed = StyleTransfer.resume(path, extractor=tiny_extractor())
-    assert_same(resumed, transfer().run(photo, painting))
+    resumed = resume(path)
+    assert_same(resumed, repainting()())
     assert resumed.seconds > 0
 
 
-def test_a_resumed_run_is_stored_in_the_same_file(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
-    path, done = tmp_path / "run.ckpt", []
+def test_a_resumed_run_is_stored_in_the_same_file(path: Path) -> None:
+    done: list[int] = []
 
     def note(state: RunState) -> None:
         done.append(read_checkpoint_record(path)["steps_done"])
 
     with pytest.raises(PowerCut):
-        transfer().run(photo, painting, callbacks=[Checkpoint(path, 2), cut_after(3)])
-    StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=note)
+        repainting()(callbacks=[Checkpoint(path, 2), fail_at(3, PowerCut())])
+    resume(path, callbacks=note)
     assert done == [2, 2, 4, 4, 6, 6, 8]  # before it is written, in the same step
     assert read_checkpoint_record(path)["steps_done"] == STEPS
 
@@ -461,14 +390,13 @@ def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) 
     *parents, last = name.split()
     forge(kept, lambda values: reduce(dict.__getitem__, parents, values).update({last: value}))
     with pytest.raises(ValueError, match=r"must be a checkpoint of version 1|cannot be used: it"):
-        StyleTransfer.resume(kept, extractor=tiny_extractor())
+        resume(kept)
 
 
 @pytest.fixture
-def kept(photo: Tensor, painting: Tensor, tmp_path: Path) -> Path:
-    path = tmp_path / "run.ckpt"
+def kept(path: Path) -> Path:
     with pytest.raises(PowerCut):
-        transfer().run(photo, painting, callbacks=[Checkpoint(path, 6), cut_after(7)])
+        repainting()(callbacks=[Checkpoint(path, 6), fail_at(7, PowerCut())])
     return path
 
 
@@ -480,40 +408,21 @@ def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         torch.save(content, file)
 
 
-HOSTILE: tuple[Any, ...] = (
-    None,
-    -1,
-    10**30,
-    1.5,
-    True,
-    "x",
-    [],
-    {},
-    (),
-    float("nan"),
-    torch.ones(1),
-)
-
-
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Find every part of a value: its container and its key there."""
-    parts = value.items() if isinstance(value, dict) else ()
-    for key, each in enumerate(value) if isinstance(value, list) else parts:
-        yield value, key
-        yield from places(each)
+HOSTILE: tuple[Any, ...] = (None, -1, 10**30, 1.5, True, "x", [], {}, (), float("nan"))
+HOSTILE += (torch.ones(1),)
 
 
 def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_path: Path) -> None:
     content, network, path = torch.load(kept, weights_only=True), tiny_extractor(), tmp_path / "a"
     rng, used = random.Random(0), 0
-    forged = [(*place, new) for place in places(content) for new in HOSTILE]
+    forged = [(*place, new) for place in places_in(content) for new in HOSTILE]
     for container, key, new in rng.sample(forged, 800):
         before, container[key] = container[key], new
         with path.open("wb") as file:
             torch.save(content, file)
         container[key] = before
         try:
-            StyleTransfer.resume(path, extractor=network, callbacks=[Checkpoint(kept), Halt()])
+            resume(path, extractor=network, callbacks=[Checkpoint(kept), Halt()])
         except ValueError as error:
             assert str(error).startswith("`"), (key, new)
         else:
@@ -533,99 +442,80 @@ def test_a_file_of_another_kind_is_neither_read_nor_replaced(tmp_path: Path) -> 
     transfer().capture(picture(30, 30, 1), [32]).save(tmp_path / "style.nst")
     for name in ("a.png", "style.nst"):
         with pytest.raises(ValueError, match="must be a checkpoint"):
-            StyleTransfer.resume(tmp_path / name, extractor=tiny_extractor())
+            resume(tmp_path / name)
         with pytest.raises(ValueError, match="exists and is not a checkpoint"):
-            transfer().run(
-                picture(32, 40, 1), picture(30, 30, 2), callbacks=Checkpoint(tmp_path / name)
-            )
+            repainting()(callbacks=Checkpoint(tmp_path / name))
     assert load_image(tmp_path / "a.png").shape == (1, 3, 8, 8)
     with pytest.raises(FileNotFoundError, match="missing"):
         StyleTransfer.resume(tmp_path / "missing.ckpt")
 
 
-def test_parts_of_another_run_are_refused(kept: Path) -> None:
-    def resume(**given: Any) -> None:
-        StyleTransfer.resume(kept, **{"extractor": tiny_extractor(), **given})
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"extractor": None}, r"cannot be found by name\. Pass extractor"),
+        ({"extractor": tiny_extractor(seed=1)}, "`extractor` is not the run's"),
+        ({"losses": {"style": GramStyleLoss()}}, r"`losses` is .* but the run's were"),
+        ({"optimizer": sgd}, "makes a SGD, but the run was made with a BoundedLBFGS"),
+    ],
+)
+def test_parts_of_another_run_are_refused(given: dict[str, Any], message: str, kept: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        resume(kept, **given)
 
-    with pytest.raises(ValueError, match=r"cannot be found by name\. Pass extractor"):
-        resume(extractor=None)
-    with pytest.raises(ValueError, match="`extractor` is not the run's"):
-        resume(extractor=tiny_extractor(seed=1))
-    with pytest.raises(ValueError, match=r"`losses` is .* but the run's were"):
-        resume(losses={"style": GramStyleLoss()})
-    with pytest.raises(ValueError, match="makes a SGD, but the run was made with a BoundedLBFGS"):
-        resume(optimizer=sgd)
 
-
-def test_a_users_own_parts_have_to_be_given(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_a_users_own_parts_have_to_be_given(path: Path) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"]), "own": Jumpy()}
-    path = tmp_path / "run.ckpt"
-    transfer(losses=losses, optimizer=sgd).run(photo, painting, callbacks=Checkpoint(path))
-    given: dict[str, Any] = {"extractor": tiny_extractor()}
+    repainting(losses=losses, optimizer=sgd)(callbacks=Checkpoint(path))
     with pytest.raises(ValueError, match="'own' of type 'Jumpy', which is not nst's own"):
-        StyleTransfer.resume(path, **given)
+        resume(path)
     with pytest.raises(ValueError, match="`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"):
-        StyleTransfer.resume(path, losses=losses, **given)
+        resume(path, losses=losses)
     other = Jumpy()
     other.count = torch.zeros(3)
     with pytest.raises(ValueError, match="`losses` has one that cannot restore its state"):
-        StyleTransfer.resume(path, losses={**losses, "own": other}, optimizer=sgd, **given)
-    StyleTransfer.resume(path, losses=losses, optimizer=sgd, **given)
+        resume(path, losses={**losses, "own": other}, optimizer=sgd)
+    resume(path, losses=losses, optimizer=sgd)
 
 
 def test_a_disk_that_fails_leaves_the_checkpoint_before(
-    photo: Tensor,
-    painting: Tensor,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "run.ckpt"
-
-    def break_disk(state: RunState) -> None:
-        if state.step == 4:
-            monkeypatch.setattr("os.fsync", fail)
-
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    result = transfer().run(photo, painting, callbacks=[Checkpoint(path, 3), break_disk])
+    break_disk = at_step(4, lambda state: monkeypatch.setattr("os.fsync", fail))
+    result = repainting()(callbacks=[Checkpoint(path, 3), break_disk])
     assert result.stop_reason == "completed"
     messages = [r.message for r in caplog.records if r.levelno == logging.WARNING]
     assert len(messages) == 2  # after steps 6 and 9
     assert "could not be written after step 6 (No space left on device)" in messages[0]
-    assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
+    assert [file.name for file in path.parent.iterdir()] == ["run.ckpt"]
     monkeypatch.undo()
-    assert_same(StyleTransfer.resume(path, extractor=tiny_extractor()), result)
+    assert_same(resume(path), result)
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_the_run(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     for path, error in (
         (tmp_path, IsADirectoryError),
         (tmp_path / "missing" / "run.ckpt", FileNotFoundError),
     ):
         steps = Counting()
         with pytest.raises(error, match="`path` is"):
-            transfer().run(photo, painting, callbacks=[steps, Checkpoint(path)])
+            repainting()(callbacks=[steps, Checkpoint(path)])
         assert steps.steps == []
     with pytest.raises(ValueError, match="`every` is 0; it must be at least 1"):
         Checkpoint(tmp_path / "run.ckpt", every=0)
 
 
-def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(
-    photo: Tensor, painting: Tensor, tmp_path: Path
-) -> None:
+def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(path: Path) -> None:
     class Secretive(Counting):
         def state_dict(self) -> dict[str, Any]:
-            return {"file": tmp_path}
+            return {"file": path}
 
-    steps, path = Counting(), tmp_path / "run.ckpt"
+    steps = Counting()
     with pytest.raises(TypeError, match=r"\['callbacks'\].*cannot be stored without"):
-        transfer().run(photo, painting, callbacks=[Checkpoint(path, 5), Secretive(), steps])
+        repainting()(callbacks=[Checkpoint(path, 5), Secretive(), steps])
     assert steps.steps == [1] and not path.exists()
 
 
@@ -633,13 +523,13 @@ def test_other_versions_and_threads_are_logged(
     kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    StyleTransfer.resume(kept, extractor=tiny_extractor())
+    resume(kept)
     assert "the run had num_threads 1 before and has 7 now" in caplog.text
 
 
-def test_a_state_that_is_stored_does_not_hold_the_run(photo: Tensor, painting: Tensor) -> None:
+def test_a_state_that_is_stored_does_not_hold_the_run() -> None:
     states: list[RunState] = []
-    transfer().run(photo, painting, callbacks=states.append)
+    repainting()(callbacks=states.append)
     with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
         states[0].snapshot()
 
@@ -652,14 +542,18 @@ def small_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst.extractors.vgg.load_weights", lambda source: small)
 
 
+def command(line: str) -> int:
+    return nst.cli.main.main(line.split())
+
+
 @pytest.mark.usefixtures("small_original")
 def test_the_command_line_resumes_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_image(picture(32, 40, 1), "photo.png")
-    save_image(picture(36, 28, 2), "painting.png")
-    made = "photo.png painting.png --steps 5 --scales 2 --quiet --weights original -o"
-    assert nst.cli.main.main(f"stylize {made} whole.png".split()) == 0
+    save_image(PHOTO, "photo.png")
+    save_image(PAINTING, "painting.png")
+    stylize = "stylize photo.png painting.png --steps 5 --scales 2 --quiet --weights original"
+    assert command(f"{stylize} -o whole.png") == 0
 
     step = OptimizedPicture.step
 
@@ -670,39 +564,35 @@ def test_the_command_line_resumes_a_run(
 
     monkeypatch.setattr(OptimizedPicture, "step", killed)
     with pytest.raises(PowerCut):
-        kept = "--checkpoint run.ckpt --checkpoint-every 2"
-        nst.cli.main.main(f"stylize {made} out.png {kept}".split())
+        command(f"{stylize} -o out.png --checkpoint run.ckpt --checkpoint-every 2")
     monkeypatch.setattr(OptimizedPicture, "step", step)
     assert not Path("out.png").exists()
-    assert nst.cli.main.main(["resume", "run.ckpt", "-o", "out.png", "--save-every", "1"]) == 0
+    assert command("resume run.ckpt -o out.png --save-every 1") == 0
     said = capsys.readouterr()
     assert "5 steps" in said.out and "5/5 steps" in said.err
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()  # the record, too
     assert [file.name for file in Path("out-steps").iterdir()] == ["step-0005.png"]
-    assert nst.cli.main.main(["rerun", "out.png", "-o", "again.png", "--quiet"]) == 0
+    assert command("rerun out.png -o again.png --quiet") == 0
     assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
     for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
-        assert nst.cli.main.main(["resume", *line.split(), "--quiet"]) == 2
+        assert command(f"resume {line} --quiet") == 2
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("small_original")
 def test_the_command_line_resumes_a_batch_on_another_device_in_tiles(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
-    made.run(picture(32, 40, 1, 2), picture(36, 28, 2), callbacks=Checkpoint("run.ckpt"))
-    forge(Path("run.ckpt"), lambda values: values["record"].update(device="cuda:7"))
-    assert nst.cli.main.main(["resume", "run.ckpt", "-o", "out.png", "--quiet"]) == 2
+    made.run(torch.cat([PHOTO, PHOTO]), PAINTING, callbacks=Checkpoint("run.ckpt"))
+    forge(path, lambda values: values["record"].update(device="cuda:7"))
+    assert command("resume run.ckpt -o out.png --quiet") == 2
     assert "Use 'auto' or 'cpu'" in capsys.readouterr().err
-    line = ["resume", "run.ckpt", "-o", "out.png", "--device", "cpu", "--tile", "8"]
-    assert nst.cli.main.main(line) == 0
+    assert command("resume run.ckpt -o out.png --device cpu --tile 8") == 0
     said = capsys.readouterr().out
     for name in ("out-0.png", "out-1.png"):
-        assert str(tmp_path / name) in said and read_record(name)["tile"] == 8
-    assert (
-        nst.cli.main.main(["rerun", "out-0.png", "-o", "a.png", "--device", "cpu"]) == 2
-    )  # in memory
+        assert str(path.with_name(name)) in said and read_record(name)["tile"] == 8
+    assert command("rerun out-0.png -o a.png --device cpu") == 2  # in memory
 
 
 def paint(path: Path, log: Path, result: Path) -> None:
@@ -714,13 +604,8 @@ def paint(path: Path, log: Path, result: Path) -> None:
             file.write(f"{state.step}\n")
 
     callbacks: list[CallbackLike] = [Checkpoint(path, every=3), note]
-    if path.exists():
-        made = StyleTransfer.resume(path, extractor=tiny_extractor(), callbacks=callbacks)
-    else:
-        made = transfer(num_steps=60).run(
-            picture(32, 40, 1), picture(36, 28, 2), callbacks=callbacks
-        )
-    result.write_text(hash_tensor(made.image))
+    run = partial(resume, path) if path.exists() else repainting(num_steps=60)
+    result.write_text(hash_tensor(run(callbacks=callbacks).image))
 
 
 def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path: Path) -> None:
@@ -739,8 +624,7 @@ def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path:
             process.kill()
             kills += 1
         process.join()
-    undisturbed = transfer(num_steps=60).run(picture(32, 40, 1), picture(36, 28, 2))
-    assert result.read_text() == hash_tensor(undisturbed.image)
+    assert result.read_text() == hash_tensor(repainting(num_steps=60)().image)
     steps = [int(line) for line in log.read_text().splitlines()]
     lost = [before - after + 1 for before, after in itertools.pairwise(steps)]
     assert max(lost) <= 3

@@ -27,9 +27,7 @@ from nst.extractors.weights import load_weights
 from nst.images import check_output
 from nst.testing import tiny_extractor
 from tests.extractors.test_weights import a_state_dict
-
-PHOTO = torch.rand(1, 3, 32, 24, generator=torch.Generator().manual_seed(1))
-PAINTING = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(2))
+from tests.helpers import PAINTING, PHOTO, places_in
 
 
 def transfer(*, centered: bool = False) -> StyleTransfer:
@@ -101,13 +99,6 @@ def test_every_style_file_can_be_used_or_is_refused(
         assert bool(result.image.isfinite().all())
 
 
-def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(value, (dict, list)):
-        for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
-            yield value, key
-            yield from places_in(each)
-
-
 # What they must not do
 
 _watchers: list[list[tuple[str, tuple[Any, ...]]]] = []
@@ -162,12 +153,10 @@ def test_no_path_in_a_file_is_followed_and_nothing_in_it_is_executed(
 
 
 def test_weights_are_read_without_calling_anything(tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    torch.save(a_state_dict(), path)
+    torch.save(a_state_dict(), tmp_path / "weights.pth")
     with audited() as seen:
-        load_weights(path)
-    events = {event for event, _ in seen}
-    assert events <= {"open"}
+        load_weights(tmp_path / "weights.pth")
+    assert {event for event, _ in seen} <= {"open"}
 
 
 def test_no_file_tells_whose_machine_it_was(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import operator
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,75 +12,61 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import FeatureExtractor, GramStyleLoss, Style, StyleTransfer
+from nst import GramStyleLoss, Style, StyleTransfer
 from nst.losses.base import parts_of
 from nst.styles.statistics import Entry, StyleStatistics
-
-
-def transfer(extractor: FeatureExtractor) -> StyleTransfer:
-    return StyleTransfer(extractor, {"style": GramStyleLoss(["relu1_1", "relu2_1"])})
+from nst.testing import tiny_extractor
+from tests.helpers import PAINTING
 
 
 @pytest.fixture
-def file(extractor: FeatureExtractor, painting: Tensor, tmp_path: Path) -> Path:
-    return transfer(extractor).capture(painting, sizes=[32]).save(tmp_path / "style.nst")
+def file(tmp_path: Path) -> Path:
+    made = StyleTransfer(tiny_extractor(), {"style": GramStyleLoss(["relu1_1", "relu2_1"])})
+    return made.capture(PAINTING, sizes=[32]).save(tmp_path / "style.nst")
 
 
-def first(value: Any) -> dict[str, Any]:
-    entry: dict[str, Any] = value["entries"][0]
-    return entry
+MISSING = object()
+COLORS = "must be the colors of a picture"
+CHANGES: list[tuple[str, Any, str]] = [
+    ("network", MISSING, "it lacks 'network'"),
+    ("network", 7, "`network` is 7; it must be a string"),
+    ("entries", [], "`entries` is empty"),
+    ("entries", 7, "`entries` is 7; it must be a list"),
+    ("painting", "a.png", "unexpected keyword argument 'painting'"),
+    ("color_mean", [1, 2], r"`color_mean` is \[1, 2\]; it must be a tensor"),
+    ("color_mean", torch.full((3,), math.nan), "`color_mean` must be made of finite"),
+    ("color_mean", torch.full((3,), 1e30), f"`color_mean` {COLORS}"),
+    ("color_covariance", torch.zeros(3), f"`color_covariance` {COLORS}"),
+    ("entries 0 size", 0, "size` is 0; it must be at least 1"),
+    ("entries 0 size", 10**30, "size` is .* of 64 bits"),
+    ("entries 0 size", "32", "size` is '32'; it must be a whole"),
+    ("entries 0 loss type", MISSING, "loss` lacks 'type'"),
+    ("entries 0 loss layers", torch.ones(2), "not JSON serializable"),
+    ("entries 0 statistics relu1_1", (), r"\['relu1_1'\]` is None; it must be a tensor"),
+    ("entries 0 statistics relu1_1", torch.ones(1, 2).int(), "must be made of finite"),
+    ("entries 0 statistics relu2_1", torch.full((1, 2), math.nan), "must be made of finite"),
+    ("entries 0 statistics relu1_1", torch.ones(2, 3), "is of 2 pictures; it must be of one"),
+    ("entries 0 statistics relu1_1", [torch.ones(1, 5)], "shape mismatch|could not be broadcast"),
+    ("entries 0 statistics relu1_1", [torch.ones(1)], "out of range"),
+]
 
 
-CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
-    "it lacks 'network'": lambda value: value.pop("network"),
-    "`network` is 7; it must be a string": lambda value: value.update(network=7),
-    "`entries` is empty": lambda value: value.update(entries=[]),
-    "`entries` is 7; it must be a list": lambda value: value.update(entries=7),
-    "unexpected keyword argument 'painting'": lambda value: value.update(painting="a.png"),
-    "`color_mean` is .1, 2.; it must be a tensor": lambda value: value.update(color_mean=[1, 2]),
-    "`color_covariance` must be the colors of a picture": lambda value: value.update(
-        color_covariance=value["color_mean"]
-    ),
-    "`color_mean` must be made of finite": lambda value: value["color_mean"].fill_(math.nan),
-    "`color_mean` must be the colors of a picture": lambda value: value["color_mean"].fill_(1e300),
-    "size` is 0; it must be at least 1": lambda value: first(value).update(size=0),
-    "size` is .* of 64 bits": lambda value: first(value).update(size=10**30),
-    "size` is '32'; it must be a whole": lambda value: first(value).update(size="32"),
-    "loss` lacks 'type'": lambda value: first(value)["loss"].pop("type"),
-    "not JSON serializable": lambda value: first(value)["loss"].update(layers=torch.ones(2)),
-    r"\['relu1_1'\]` is None; it must be a tensor": lambda value: statistics(value).update(
-        relu1_1=()
-    ),
-    r"\['relu1_1'\]` must be made of finite": lambda value: statistics(value).update(
-        relu1_1=torch.ones(1, 2, dtype=torch.int64)
-    ),
-    r"\['relu2_1'\]` must be made of finite": lambda value: statistics(value).update(
-        relu2_1=torch.full((1, 2), math.nan)
-    ),
-    "is of 2 pictures; it must be of one": lambda value: statistics(value).update(
-        relu1_1=torch.ones(2, 3)
-    ),
-    "shape mismatch|could not be broadcast": lambda value: statistics(value).update(
-        relu1_1=[torch.ones(1, 5)]
-    ),
-    "index out of range|out of range": lambda value: statistics(value).update(
-        relu1_1=[torch.ones(1)]
-    ),
-}
-
-
-def statistics(value: Any) -> dict[str, Any]:
-    found: dict[str, Any] = first(value)["statistics"]
-    return found
-
-
-@pytest.mark.parametrize("reason", CHANGES)
-def test_a_file_with_other_values_is_refused_with_the_reason(reason: str, file: Path) -> None:
+@pytest.mark.parametrize(("part", "new", "reason"), CHANGES)
+def test_a_file_with_other_values_is_refused_with_the_reason(
+    part: str, new: Any, reason: str, file: Path
+) -> None:
     content = torch.load(file, weights_only=True)
-    CHANGES[reason](content["value"])
+    *parents, last = [int(key) if key.isdigit() else key for key in part.split()]
+    container = reduce(operator.getitem, parents, content["value"])
+    if new is MISSING:
+        del container[last]
+    else:
+        container[last] = new
     with file.open("wb") as opened:
         torch.save(content, opened)
-    message = rf"style\.nst', which cannot be read \(.*{reason}.*must be a style file of version 1"
+    message = (
+        rf"style\.nst', which cannot be read \(.*({reason}).*must be a style file of version 1"
+    )
     with pytest.raises(ValueError, match=message):
         Style.load(file)
 

@@ -12,24 +12,31 @@ from torch import Tensor
 
 from nst import (
     ContentLoss,
-    FeatureExtractor,
     GramStyleLoss,
     Loss,
     PointwiseLoss,
     Style,
     StyleTransfer,
+    StyleTransferResult,
     functional,
 )
 from nst.images import resize, to_pil
 from nst.losses import Features
 from nst.styles.style import Painting, as_styles, read_mask
+from nst.testing import tiny_extractor
+from tests.helpers import LEFT, PAINTING, PHOTO, picture
 
-LEFT = torch.cat([torch.ones(1, 1, 32, 20), torch.zeros(1, 1, 32, 20)], dim=-1)
 
-
-def transfer(extractor: FeatureExtractor, layer: str = "relu2_1") -> StyleTransfer:
+def run(style: Any, layer: str = "relu2_1") -> StyleTransferResult:
     losses = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": GramStyleLoss([layer])}
-    return StyleTransfer(extractor.double(), losses, num_steps=4, num_scales=1)
+    transfer = StyleTransfer(tiny_extractor().double(), losses, num_steps=4, num_scales=1)
+    return transfer.run(PHOTO, style)
+
+
+def run_on_pixels(style: Any, num_steps: int) -> Tensor:
+    """Return the result of a loss that sees no further than the pixel itself."""
+    losses = {"style": GramStyleLoss(["image"])}
+    return StyleTransfer(tiny_extractor(), losses, num_steps=num_steps).run(PHOTO, style).image
 
 
 def test_weights_under_a_mask_agree_with_naive_averages() -> None:
@@ -62,65 +69,47 @@ def test_a_small_region_of_one_color_has_the_statistic_of_a_large_one(share: flo
     assert float(loss({"image": image, "mask": mask})) == pytest.approx(0, abs=1e-20)
 
 
-def test_a_region_of_the_whole_picture_is_none(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    white = torch.ones(1, 1, 32, 40)
-    plain = transfer(extractor).run(photo, painting)
-    whole = transfer(extractor).run(photo, Style(painting, region=white, mask=torch.ones(36, 28)))
-    assert torch.equal(plain.image, whole.image)
+def test_a_region_of_the_whole_picture_is_none() -> None:
+    whole = run(Style(PAINTING, region=torch.ones(1, 1, 32, 40), mask=torch.ones(36, 28)))
+    assert torch.equal(run(PAINTING).image, whole.image)
 
 
-def test_areas_outside_every_region_are_left_to_the_other_losses(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    losses = {"style": GramStyleLoss(["image"])}  # sees no further than the pixel itself
-    lone = StyleTransfer(extractor, losses, num_steps=5)
-    result = lone.run(photo, Style(painting, region=LEFT))
-    assert torch.equal(result.image[..., 20:], photo[..., 20:])
-    assert not torch.equal(result.image[..., :20], photo[..., :20])
+def test_areas_outside_every_region_are_left_to_the_other_losses() -> None:
+    image = run_on_pixels(Style(PAINTING, region=LEFT), 5)
+    assert torch.equal(image[..., 20:], PHOTO[..., 20:])
+    assert not torch.equal(image[..., :20], PHOTO[..., :20])
 
 
-def test_each_region_gets_its_own_style(extractor: FeatureExtractor, photo: Tensor) -> None:
+def test_each_region_gets_its_own_style() -> None:
     red, blue = (torch.zeros(1, 3, 32, 32) for _ in range(2))
     red[:, 0], blue[:, 2] = 0.9, 0.9
-    losses = {"style": GramStyleLoss(["image"])}
-    styles = [Style(red, region=LEFT), Style(blue, region=1 - LEFT)]
-    image = StyleTransfer(extractor, losses, num_steps=40).run(photo, styles).image
+    image = run_on_pixels([Style(red, region=LEFT), Style(blue, region=1 - LEFT)], 40)
     left, right = image[..., :20].mean((0, 2, 3)), image[..., 20:].mean((0, 2, 3))
     assert left[0] > 0.7 > 0.2 > left[2]
     assert right[2] > 0.7 > 0.2 > right[0]
 
 
-def test_two_equal_styles_of_one_region_are_one(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    one = transfer(extractor).run(photo, Style(painting, region=LEFT))
-    styles = [Style(painting, region=LEFT, weight=3), Style(painting, region=LEFT, weight=1)]
-    two = transfer(extractor).run(photo, styles)
+def test_two_equal_styles_of_one_region_are_one() -> None:
+    two = run([Style(PAINTING, region=LEFT, weight=3), Style(PAINTING, region=LEFT, weight=1)])
+    one = run(Style(PAINTING, region=LEFT))
     torch.testing.assert_close(one.image, two.image, rtol=0, atol=1e-6)
 
 
-def test_a_masked_style_is_learned_from_its_part_alone(
-    extractor: FeatureExtractor, photo: Tensor
-) -> None:
-    style = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(5))
-    masked = transfer(extractor, "image").run(photo, Style(style, mask=LEFT))
-    cropped = transfer(extractor, "image").run(photo, style[..., :20])
+def test_a_masked_style_is_learned_from_its_part_alone() -> None:
+    style = picture(32, 40, seed=5)
+    masked, cropped = run(Style(style, mask=LEFT), "image"), run(style[..., :20], "image")
     torch.testing.assert_close(masked.image, cropped.image, rtol=0, atol=1e-6)
 
 
-def test_transparency_can_be_the_mask(extractor: FeatureExtractor, photo: Tensor) -> None:
+def test_transparency_can_be_the_mask() -> None:
     painting = to_pil(torch.rand(3, 32, 40), alpha=LEFT[0])
-    by_alpha = transfer(extractor).run(photo, Style(painting, mask="alpha"))
-    by_mask = transfer(extractor).run(photo, Style(painting, mask=LEFT))
+    by_alpha, by_mask = run(Style(painting, mask="alpha")), run(Style(painting, mask=LEFT))
     assert torch.equal(by_alpha.image, by_mask.image)
 
 
-def test_a_style_can_be_used_at_another_scale(extractor: FeatureExtractor, photo: Tensor) -> None:
-    style = torch.rand(1, 3, 40, 40, generator=torch.Generator().manual_seed(5))
-    scaled = transfer(extractor).run(photo, Style(style, scale=0.5))
-    shrunk = transfer(extractor).run(photo, resize(style.double(), 20))
+def test_a_style_can_be_used_at_another_scale() -> None:
+    style = picture(40, 40, seed=5)
+    scaled, shrunk = run(Style(style, scale=0.5)), run(resize(style.double(), 20))
     assert torch.equal(scaled.image, shrunk.image)
     assert scaled.styles[0].shape == (1, 3, 20, 20)
 
@@ -145,22 +134,19 @@ def test_the_corners_of_a_rotated_style_are_masked(degrees: float) -> None:
     assert 0.25 < float(turned.mask.mean()) < 0.95
 
 
-def test_masks_may_have_another_size_in_the_same_proportions(photo: Tensor) -> None:
-    mask = read_mask(Image.new("L", (80, 64), 128), photo, None, "mask")
+def test_masks_may_have_another_size_in_the_same_proportions() -> None:
+    mask = read_mask(Image.new("L", (80, 64), 128), PHOTO, None, "mask")
     assert mask is not None and mask.shape == (1, 1, 32, 40)
 
 
-def test_the_record_numbers_the_regions_and_has_what_differs_from_the_defaults(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
+def test_the_record_numbers_the_regions_and_has_what_differs_from_the_defaults() -> None:
     right = 1 - LEFT
     styles = [
-        Style(painting, region=LEFT),
-        Style(painting, weight=2, region=right, rotation=90),
-        Style(painting, region=LEFT, scale=0.9, mask=torch.ones(36, 28) * 0.5),
+        Style(PAINTING, region=LEFT),
+        Style(PAINTING, weight=2, region=right, rotation=90),
+        Style(PAINTING, region=LEFT, scale=0.9, mask=torch.ones(36, 28) * 0.5),
     ]
-    settings = transfer(extractor).run(photo, styles).settings
-    assert settings["styles"] == [
+    assert run(styles).settings["styles"] == [
         {"weight": 1.0, "region": 0},
         {"weight": 2.0, "region": 1, "rotation": 90},
         {"weight": 1.0, "region": 0, "mask": True, "scale": 0.9},
@@ -186,13 +172,11 @@ class ToTheStyle(PointwiseLoss):
         return (feature - target).square()
 
 
-def test_a_pointwise_loss_may_compare_with_the_style(
-    extractor: FeatureExtractor, photo: Tensor
-) -> None:
+def test_a_pointwise_loss_may_compare_with_the_style() -> None:
     losses = {"style": ToTheStyle(["relu1_1", "image"])}
-    style = photo.flip(-1)
-    result = StyleTransfer(extractor, losses, num_steps=20, num_scales=1).run(photo, style)
-    assert result.history["style"][-1] < 0.1 * result.history["style"][0]
+    transfer = StyleTransfer(tiny_extractor(), losses, num_steps=20, num_scales=1)
+    history = transfer.run(PHOTO, PHOTO.flip(-1)).history["style"]
+    assert history[-1] < 0.1 * history[0]
 
 
 class NotAMean(Loss):
@@ -213,23 +197,15 @@ class NotAMean(Loss):
         ({"weight": 0, "region": LEFT}, "`style` has only weights of 0 in a region"),
     ],
 )
-def test_masks_that_do_not_fit_are_refused(
-    extractor: FeatureExtractor,
-    photo: Tensor,
-    painting: Tensor,
-    arguments: dict[str, Any],
-    message: str,
-) -> None:
+def test_masks_that_do_not_fit_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        transfer(extractor).run(photo, Style(painting, **arguments))
+        run(Style(PAINTING, **arguments))
 
 
-def test_a_loss_that_is_no_mean_over_positions_refuses_regions(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    lone = StyleTransfer(extractor, {"own": NotAMean()}, num_steps=1)
+def test_a_loss_that_is_no_mean_over_positions_refuses_regions() -> None:
+    lone = StyleTransfer(tiny_extractor(), {"own": NotAMean()}, num_steps=1)
     with pytest.raises(ValueError, match=r"the loss 'own' \(NotAMean\) is not a mean"):
-        lone.run(photo, Style(painting, region=LEFT))
+        lone.run(PHOTO, Style(PAINTING, region=LEFT))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +219,7 @@ def test_a_loss_that_is_no_mean_over_positions_refuses_regions(
     ],
 )
 def test_a_style_refuses_numbers_out_of_range(
-    painting: Tensor, arguments: dict[str, Any], error: type[Exception], message: str
+    arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        Style(painting, **arguments)
+        Style(PAINTING, **arguments)

@@ -21,7 +21,7 @@ from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.group import Group
 from nst._utils.json import json_ready
-from nst._utils.malloc import large_blocks_kept
+from nst._utils.memory import large_blocks_kept
 from nst.callbacks.base import Callback, RunState
 from nst.callbacks.history import LossHistory
 from nst.images import fit, resize

@@ -17,7 +17,7 @@ from torch import Tensor
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
 from nst._utils.group import Group, ProcessLost
-from nst._utils.malloc import large_blocks_kept
+from nst._utils.memory import large_blocks_kept
 from nst.images import fit
 from nst.result import StyleTransferResult
 

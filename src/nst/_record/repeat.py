@@ -27,7 +27,7 @@ from nst._record.replay import (
 from nst._record.snapshot import generators_set, restore_run, take_snapshots
 from nst._utils.device import plain_arithmetic
 from nst.callbacks.base import CallbackLike, as_callbacks
-from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint, read_checkpoint
+from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint
 from nst.images import read_record
 from nst.losses.base import Loss
 from nst.optim.by_name import OptimizerLike
@@ -172,7 +172,7 @@ class Repeatable(Configuration):
         """
         started = time.perf_counter()
         followers = as_callbacks(callbacks)
-        snapshot = read_checkpoint(path)
+        snapshot = CHECKPOINT_FILE.read(path)
         if not any(isinstance(each, Checkpoint) for each in followers):
             followers.insert(0, Checkpoint(path, snapshot["every"]))
         record = snapshot["record"]

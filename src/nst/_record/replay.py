@@ -6,20 +6,19 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from nst._engine.configuration import INITS, RunOptions
-from nst._record.files import find_files
-from nst._utils.checks import non_negative
+from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
-from nst._utils.hashing import fingerprint
+from nst._utils.hashing import fingerprint, hash_file
 from nst._utils.schema import Rule, check, choice, whole
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
@@ -28,15 +27,6 @@ from nst.losses import LOSSES, Loss
 from nst.optim.by_name import optimizer_factory
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, as_styles
-
-__all__ = [
-    "check_same",
-    "network_difference",
-    "recorded_arguments",
-    "recorded_end",
-    "recorded_extractor",
-    "recorded_run",
-]
 
 logger = logging.getLogger("nst")
 
@@ -100,7 +90,7 @@ def _integer(digits: str) -> int:
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `StyleTransfer`, some changed, except for the extractor."""
     with _usable(record) as plain:
-        arguments: dict[str, Any] = {}
+        arguments = dict(changes)
         if "losses" not in changes:
             check(plain, _LOSSES)
             arguments["losses"] = {
@@ -108,7 +98,7 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
             }
         rules = {name: rule for name, rule in _ARGUMENTS.items() if name not in changes}
         check(plain, rules)
-        return {**arguments, **{name: plain[name] for name in rules}, **changes}
+        return {**arguments, **{name: plain[name] for name in rules}}
 
 
 def _loss(name: str, /, type: str, **settings: Any) -> Loss:
@@ -185,11 +175,16 @@ def recorded_run(
 ) -> dict[str, Any]:
     """Return the arguments of `run`, or, without `content` among them, of `synthesize`.
 
-    The places are folders to search for the pictures, and files; see `find_files`.
+    The places are folders to search for the pictures, and files. Pictures are found by name and
+    content, never by a path.
     """
     with _usable(record) as plain:
         check(plain, {"inputs": _INPUTS})
-    files = find_files(plain["inputs"], places)
+    paths = [file_path("inputs", place) for place in places]
+    files = {
+        argument: _find(argument, source["name"], source["sha256"], paths)
+        for argument, source in plain["inputs"].items()
+    }
     with _usable(plain):
         check(plain, {"task": choice(["run", "synthesize"]), "where": bool, "styles": [_STYLE]})
         texture = plain["task"] == "synthesize"
@@ -206,6 +201,37 @@ def recorded_run(
             used = {name: options[name] for name in ("init", "seed")}
             return {"style": style, "shape": plain["shape"], **used}
         return {"content": files["content"], "style": style, **options}
+
+
+def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) -> Path:
+    """Return the path of the file that was passed to a run, by its name and SHA-256."""
+    if name is None:
+        raise ValueError(
+            f"`{argument}` of this run was in memory, not a file, so it cannot be found. Use "
+            "StyleTransfer.from_record, and pass it to run."
+        )
+    name = PurePosixPath(name.replace("\\", "/")).name
+    candidates = [place / name if place.is_dir() else place for place in places]
+    candidates = [path for path in candidates if path.name == name and _is_file(path)]
+    for path in candidates:
+        if hash_file(path) == sha256:
+            return path
+    if candidates:
+        raise ValueError(
+            f"`{argument}` was {name!r}, but {str(candidates[0])!r} has another content (its "
+            f"SHA-256 should be {sha256}). Put the original there."
+        )
+    raise FileNotFoundError(
+        f"`{argument}` was {name!r}, which is not in {', '.join(repr(str(p)) for p in places)}. "
+        "Pass its folder in `inputs`."
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no file can have this name: too long, or with a zero character
+        return False
 
 
 def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:

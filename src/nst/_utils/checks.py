@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["at_least", "file_path", "known_layers", "non_negative", "normalized_blend", "one_of"]
-
 T = TypeVar("T")
 
 

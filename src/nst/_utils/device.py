@@ -7,8 +7,6 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-__all__ = ["plain_arithmetic", "resolve_device"]
-
 
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device that the `device` argument names, if it can be used here.

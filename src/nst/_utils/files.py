@@ -9,20 +9,11 @@ from typing import BinaryIO
 
 from nst._utils.checks import file_path
 
-__all__ = ["check_place", "write_whole"]
-
 
 def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
     """Return a path if a file can be written there, before any work on its content.
 
-    Args:
-        path: Path of the file; any suffix.
-        name: Name of the caller's argument in messages.
-        example: Example of a file name in messages.
-
-    Raises:
-        OSError: Of the class that tells why not.
-        ValueError: The path exists and is not a regular file, or no file can have this name.
+    `name` is the caller's argument in messages, and `example` a file name.
     """
     path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
@@ -49,16 +40,11 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
 def write_whole(
     path: Path, content: memoryview | Callable[[BinaryIO], object], *, sole_writer: bool = False
 ) -> None:
-    """Write a file that appears whole or not at all.
+    """Write a file that appears whole or not at all; if it fails, an existing one is unchanged.
 
-    Args:
-        path: Path of the file; a symbolic link stays one, and the file it points to is replaced.
-        content: Bytes, or a function that writes them to an open file.
-        sole_writer: Whether no other process writes this file. A temporary file that a killed
-            process left is then overwritten instead of left behind.
-
-    Raises:
-        OSError: The file cannot be written. An existing one is then left as it was.
+    The content is bytes, or a function that writes them to an open file. If the path is a symbolic
+    link, the file it points to is replaced. With `sole_writer`, no other process writes this file,
+    and a temporary file that a killed process left is overwritten instead of left behind.
     """
     try:
         path = path.resolve()

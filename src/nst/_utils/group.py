@@ -14,12 +14,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Group", "ProcessLost", "launched", "process_group"]
-
 # How long a process waits for another. A process that has ended is noticed at once; this is for a
 # machine that has lost its network.
 _TIMEOUT = timedelta(minutes=10)
-
 
 # Each process's rows of a picture begin at a multiple of this number. Then those of every block
 # begin at a multiple of four, as Winograd's tiles do, and rounding decides no ReLU differently.
@@ -33,9 +30,7 @@ class ProcessLost(RuntimeError):
 class Group:
     """The processes of torch's default group, or this process alone.
 
-    Args:
-        rank: Number of this process. The first one, 0, runs the optimizer and the callbacks.
-        size: Number of processes.
+    `rank` is the number of this process. The first one, 0, runs the optimizer and the callbacks.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -101,21 +96,15 @@ class Group:
     def exchange(
         self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], kind: str
     ) -> None:
-        """Send tensors to other processes and receive tensors from others.
-
-        Args:
-            outgoing: Tensors by rank.
-            incoming: Memory for the received tensors, by rank.
-            kind: Key in `sent`.
-        """
+        """Send tensors to other processes, by rank, and receive others into existing memory."""
         self._count(kind, *outgoing.values())
         received = {rank: each.contiguous() for rank, each in incoming.items()}
-        sends = [dist.P2POp(dist.isend, x.contiguous(), r) for r, x in outgoing.items()]
-        receipts = [dist.P2POp(dist.irecv, x, r) for r, x in received.items()]
-        if not sends and not receipts:
+        messages = [dist.P2POp(dist.isend, x.contiguous(), r) for r, x in outgoing.items()]
+        messages += [dist.P2POp(dist.irecv, x, r) for r, x in received.items()]
+        if not messages:
             return
         with self._naming_the_lost({*outgoing, *incoming}):
-            for work in dist.batch_isend_irecv([*sends, *receipts]):
+            for work in dist.batch_isend_irecv(messages):
                 work.wait()
         for rank, each in received.items():
             if each is not incoming[rank]:
@@ -173,8 +162,8 @@ def process_group() -> Iterator[Group]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_TIMEOUT)
+    group = Group.current()
     try:
-        yield Group.current()
+        yield group
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        group.leave()

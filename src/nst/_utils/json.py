@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-__all__ = ["json_ready"]
-
 _DEEPEST = 16  # nested containers; deeper ones may contain themselves
 _MOST_VALUES = 64  # of an array that is converted in full
 
@@ -30,8 +28,8 @@ _FOLDERS = re.compile(
 )
 
 
-def json_ready(value: Any) -> Any:
-    """Convert a value to one that JSON can hold; it never raises.
+def json_ready(value: Any, depth: int = 0) -> Any:
+    """Convert a value, within `depth` containers, to one that JSON can hold; it never raises.
 
     Numbers become plain numbers, paths their last part, mappings and sequences those of JSON, sets
     sorted lists, and anything else its `repr` without memory addresses, or the name of its type.
@@ -41,21 +39,23 @@ def json_ready(value: Any) -> Any:
         >>> json_ready({"seed": np.int64(7), "end": math.inf, "brush": PurePath("/home/me/a.png")})
         {'seed': 7, 'end': 'inf', 'brush': 'a.png'}
     """
-    return _ready(value, 0)
-
-
-def _ready(value: Any, depth: int) -> Any:
     try:
         if value is None or isinstance(value, (bool, np.bool_)):
             return None if value is None else bool(value)
-        if isinstance(value, (Integral, Real)):
-            return _number(value)
+        if isinstance(value, Integral):
+            number = int(value)
+            # Most readers of JSON support no longer ones.
+            return number if -(2**63) <= number < 2**64 else hex(number)
+        if isinstance(value, Real):
+            return float(value) if math.isfinite(value) else repr(float(value))
         if isinstance(value, str):
             return _without_folders(str.__str__(value))
         if isinstance(value, os.PathLike):
             return _without_folders(PurePath(os.fsdecode(value)).name)
         if isinstance(value, (np.ndarray, Tensor)):
-            return _array(value, depth)
+            if math.prod(value.shape) > _MOST_VALUES:
+                return f"<{type(value).__name__} of {value.dtype}, {tuple(value.shape)}>"
+            return json_ready(value.tolist(), depth)
         if isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth < _DEEPEST:
             return _container(value, depth + 1)
         return _without_folders(_ADDRESS.sub("", repr(value)))
@@ -63,32 +63,14 @@ def _ready(value: Any, depth: int) -> Any:
         return f"<{type(value).__name__}>"
 
 
-def _number(value: Integral | Real) -> int | float | str:
-    if isinstance(value, Integral):
-        number = int(value)
-        # Most readers of JSON support no longer ones.
-        return number if -(2**63) <= number < 2**64 else hex(number)
-    return float(value) if math.isfinite(value) else repr(float(value))
-
-
-def _array(value: np.ndarray[Any, Any] | Tensor, depth: int) -> Any:
-    shape = tuple(value.shape)
-    if math.prod(shape) > _MOST_VALUES:
-        return f"<{type(value).__name__} of {value.dtype}, {shape}>"
-    return _ready(value.tolist(), depth)
-
-
 def _container(value: Any, depth: int) -> Any:
     if isinstance(value, Mapping):
-        return {_key(key, depth): _ready(each, depth) for key, each in value.items()}
-    ready = [_ready(each, depth) for each in value]
+        keys = [json_ready(key, depth) for key in value]
+        names = [key if isinstance(key, str) else json.dumps(key) for key in keys]
+        return dict(zip(names, (json_ready(each, depth) for each in value.values()), strict=True))
+    ready = [json_ready(each, depth) for each in value]
     # The order of a set differs between processes.
     return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
-
-
-def _key(key: Any, depth: int) -> str:
-    ready = _ready(key, depth)
-    return ready if isinstance(ready, str) else json.dumps(ready)
 
 
 def _without_folders(text: str) -> str:

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from nst._utils.checks import at_least, one_of
-
-__all__ = ["Rule", "check", "choice", "whole"]
 
 Rule: TypeAlias = Any
 
@@ -36,9 +35,8 @@ _TYPES: dict[type, tuple[Any, str]] = {
 def check(value: Any, rule: Rule, where: str = "") -> None:
     """Raise if a value does not follow a rule; the message names the part that does not.
 
-    Raises:
-        TypeError: A part is of another type.
-        ValueError: A part is missing or out of range.
+    It is a `TypeError` if the part is of another type, and a `ValueError` if it is missing or out
+    of range.
     """
     if isinstance(rule, tuple):
         *constants, rule = rule
@@ -92,5 +90,4 @@ def whole(lowest: int) -> Callable[[str, Any], None]:
 
 def choice(choices: Iterable[Any]) -> Callable[[str, Any], Any]:
     """Return the rule for one of the choices."""
-    known = tuple(choices)
-    return lambda name, value: one_of(name, value, known)
+    return partial(one_of, choices=tuple(choices))

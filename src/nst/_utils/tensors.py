@@ -23,8 +23,6 @@ from nst._utils.files import write_whole
 from nst._utils.memory import is_exhausted
 from nst._utils.schema import Rule, check
 
-__all__ = ["FileFormat", "check_values"]
-
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
 _DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
 

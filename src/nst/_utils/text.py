@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["byte_count", "duration", "one_line", "say"]
-
 
 def duration(seconds: float) -> str:
     """Return a duration as text, in two or three digits.

@@ -13,14 +13,6 @@ from nst._utils.schema import whole
 from nst._utils.tensors import FileFormat, check_values
 from nst.callbacks.base import Callback, RunState
 
-__all__ = [
-    "CHECKPOINT_FILE",
-    "Checkpoint",
-    "check_replaceable",
-    "read_checkpoint",
-    "read_checkpoint_record",
-]
-
 logger = logging.getLogger("nst")
 
 CHECKPOINT_FILE = FileFormat(
@@ -85,10 +77,8 @@ class Checkpoint(Callback):
         if not self._checked:  # now: the first write may be hours later
             check_values("snapshot", state.snapshot())
             self._checked = True
-        if state.stop_reason or state.progress == 1 or state.step % self.every == 0:
-            self._write(state)
-
-    def _write(self, state: RunState) -> None:
+        if not (state.stop_reason or state.progress == 1 or state.step % self.every == 0):
+            return
         try:
             value = {**state.snapshot(), "every": self.every}
             CHECKPOINT_FILE.write(self.path, value, sole_writer=True)
@@ -113,12 +103,6 @@ def check_replaceable(path: Path, *, name: str = "path") -> None:
                 f"`{name}` is {str(path)!r}, which exists and is not a checkpoint. Choose another "
                 "name, or move the file away."
             ) from error
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the snapshot in a checkpoint, and `every`; raises as `FileFormat.read` does."""
-    snapshot: dict[str, Any] = CHECKPOINT_FILE.read(path)
-    return snapshot
 
 
 def read_checkpoint_record(path: str | os.PathLike[str]) -> dict[str, Any]:

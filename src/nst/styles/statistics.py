@@ -19,8 +19,6 @@ from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
 from nst.losses.base import Loss, Statistic, StatisticLoss
 
-__all__ = ["Entry", "StyleStatistics", "loss_identity"]
-
 # The statistics of one size serve pictures up to this much larger or smaller.
 _REACH = math.sqrt(2) * 1.001
 
@@ -161,34 +159,34 @@ def _whole(part: Tensor | list[Tensor]) -> Tensor:
     return whole
 
 
-def _check_numbers(name: str, value: Any) -> None:
+def _numbers(name: str, value: Any) -> None:
     check(value, Tensor, name)
     if not value.is_floating_point() or value.ndim < 1 or not bool(value.isfinite().all()):
         raise ValueError(f"`{name}` must be made of finite numbers.")
 
 
-def _check_color(name: str, value: Any, shape: tuple[int, ...]) -> None:
-    _check_numbers(name, value)
-    # No picture in [0, 1] has larger ones.
-    if value.shape != shape or bool((value.abs() > 2).any()):
-        raise ValueError(f"`{name}` must be the colors of a picture.")
+def _colors(*shape: int) -> Callable[[str, Any], None]:
+    def rule(name: str, value: Any) -> None:
+        _numbers(name, value)
+        # No picture in [0, 1] has larger ones.
+        if value.shape != shape or bool((value.abs() > 2).any()):
+            raise ValueError(f"`{name}` must be the colors of a picture.")
+
+    return rule
 
 
-def _check_statistic(name: str, value: Any) -> None:
+def _statistic(name: str, value: Any) -> None:
     parts = value if isinstance(value, tuple) else (value,)
     for part in parts or (None,):
         numbers = part[0] if isinstance(part, list) and len(part) == 1 else part
-        _check_numbers(name, numbers)
+        _numbers(name, numbers)
         if len(numbers) != 1:
             raise ValueError(f"`{name}` is of {len(numbers)} pictures; it must be of one.")
 
 
-def _check_entries(name: str, value: Any) -> None:
-    check(
-        value,
-        [{"loss": {"type": str}, "size": whole(1), "statistics": {str: _check_statistic}}],
-        name,
-    )
+def _entries(name: str, value: Any) -> None:
+    entry = {"loss": {"type": str}, "size": whole(1), "statistics": {str: _statistic}}
+    check(value, [entry], name)
     json.dumps([each["loss"] for each in value])  # raises for tensors, which == does not compare
     if not value:
         raise ValueError(f"`{name}` is empty; it must not be.")
@@ -199,9 +197,9 @@ STYLE_FILE = FileFormat(
     1,
     {
         "network": str,
-        "entries": _check_entries,
-        "color_mean": lambda name, value: _check_color(name, value, (3,)),
-        "color_covariance": lambda name, value: _check_color(name, value, (3, 3)),
+        "entries": _entries,
+        "color_mean": _colors(3),
+        "color_covariance": _colors(3, 3),
     },
     "Make it again with Style.save.",
 )

@@ -18,8 +18,6 @@ from nst._utils.checks import non_negative
 from nst.images import ImageLike, read_picture, resize
 from nst.styles.statistics import StyleStatistics
 
-__all__ = ["Painting", "Style", "StyleLike", "as_styles", "read_mask"]
-
 _LARGEST = 1e100  # multiples of it are still finite
 
 
@@ -90,13 +88,8 @@ class Style:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the captured statistics to a file, about a megabyte for each size.
 
-        Weight and region are not stored.
-
-        Args:
-            path: Path of the file; any suffix, `.nst` by convention.
-
-        Returns:
-            The file written.
+        Weight and region are not stored. The path may have any suffix, `.nst` by convention; it is
+        returned.
 
         Raises:
             ValueError: The style has not been captured.
@@ -119,21 +112,12 @@ class Style:
 
     @classmethod
     def load(
-        cls,
-        path: str | os.PathLike[str],
-        *,
-        weight: float = 1.0,
-        region: ImageLike | None = None,
+        cls, path: str | os.PathLike[str], *, weight: float = 1.0, region: ImageLike | None = None
     ) -> Style:
         """Read a style that `save` wrote.
 
         It works in transfers with the network, the types of style loss and the layers that it was
-        captured with; others refuse it before the run.
-
-        Args:
-            path: The file.
-            weight: As in `Style`.
-            region: As in `Style`.
+        captured with; others refuse it before the run. `weight` and `region` are as in `Style`.
 
         Raises:
             FileNotFoundError: There is no file.
@@ -200,11 +184,7 @@ def as_styles(style: StyleLike) -> list[Style]:
 def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
     """Return the mask of a picture, `(1, 1, H, W)` in [0, 1]; None if all of the picture counts.
 
-    Args:
-        source: A picture, or `"alpha"`.
-        picture: The picture that is masked, `(N, 3, H, W)`.
-        alpha: Transparency of that picture, if it has any.
-        name: Name of the mask in messages.
+    The source is a picture, or `"alpha"` for the transparency of the masked one, `(N, 3, H, W)`.
     """
     if isinstance(source, str) and source == "alpha":
         mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha

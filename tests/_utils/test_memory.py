@@ -7,14 +7,13 @@ import threading
 
 import pytest
 import torch
-from torch import Tensor
 
-from nst import FeatureExtractor, RunState, StyleTransfer
-from nst._utils import malloc
-from nst._utils.malloc import large_blocks_kept
+from nst._utils import memory
+from nst._utils.memory import large_blocks_kept
+from tests.helpers import at_step, fail_at, paint
 
 pytestmark = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or malloc._glibc() is None, reason="memory is not glibc's"
+    platform.libc_ver()[0] != "glibc" or memory._glibc() is None, reason="memory is not glibc's"
 )
 
 
@@ -37,7 +36,7 @@ def test_large_blocks_are_kept_within_and_given_back_after() -> None:
     with large_blocks_kept(LARGEST):
         # Not every time: small blocks may be cut off from the one that was left behind.
         assert sum(pages_made(BLOCK) for _ in range(10)) < 5 * PAGES
-    assert malloc._users == 0
+    assert memory._users == 0
 
 
 def test_the_last_of_several_threads_gives_back() -> None:
@@ -53,41 +52,34 @@ def test_the_last_of_several_threads_gives_back() -> None:
     there.wait(10)
     with large_blocks_kept(LARGEST):
         pass
-    assert malloc._users == 1
+    assert memory._users == 1
     done.set()
     thread.join()
-    assert malloc._users == 0
+    assert memory._users == 0
 
 
 def test_they_are_not_kept_for_a_picture_whose_blocks_are_larger() -> None:
     with large_blocks_kept(LARGEST + 1):
-        assert malloc._users == 0
+        assert memory._users == 0
 
 
-def test_a_run_keeps_them_and_no_longer(
-    extractor: FeatureExtractor, photo: Tensor, painting: Tensor
-) -> None:
-    transfer, seen = StyleTransfer(extractor, num_steps=3), []
-
-    def look(state: RunState) -> None:
-        seen.append(malloc._users)
-        if state.step == 2:
-            raise ZeroDivisionError
-
+def test_a_run_keeps_them_and_no_longer() -> None:
+    seen: list[int] = []
+    look = at_step(1, lambda state: seen.append(memory._users))
     with pytest.raises(ZeroDivisionError):
-        transfer.run(photo, painting, callbacks=look)
-    assert seen == [1, 1] and malloc._users == 0
+        paint(num_steps=3, callbacks=[look, fail_at(2, ZeroDivisionError())])
+    assert seen == [1] and memory._users == 0
 
 
 def test_what_the_user_has_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
-    malloc._glibc.cache_clear()
+    memory._glibc.cache_clear()
     try:
-        assert malloc._glibc() is None
+        assert memory._glibc() is None
         with large_blocks_kept(LARGEST):
-            assert malloc._users == 0
+            assert memory._users == 0
     finally:
-        malloc._glibc.cache_clear()
+        memory._glibc.cache_clear()
 
 
 def test_an_older_glibc_that_refuses_the_threshold_is_asked_for_its_most(
@@ -98,11 +90,11 @@ def test_an_older_glibc_that_refuses_the_threshold_is_asked_for_its_most(
     class Older:
         def mallopt(self, parameter: int, value: int) -> int:
             asked.append((parameter, value))
-            return int(parameter != malloc._MMAP_THRESHOLD or value <= 2**25)
+            return int(parameter != memory._MMAP_THRESHOLD or value <= 2**25)
 
         def malloc_trim(self, padding: int) -> int:
             return 1
 
-    monkeypatch.setattr(malloc, "_glibc", Older)
+    monkeypatch.setattr(memory, "_glibc", Older)
     with large_blocks_kept(LARGEST):
-        assert (malloc._MMAP_THRESHOLD, 2**25) in asked
+        assert (memory._MMAP_THRESHOLD, 2**25) in asked
