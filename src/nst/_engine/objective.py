@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nst._engine.passing import Passing
+from nst._engine.passing import Passing, pass_through
 from nst._engine.terms import Term, indivisible, keeps_promise, reads_pixels_only
 from nst._utils.group import Group
 from nst.extractors.base import as_extractor
@@ -28,9 +28,6 @@ from nst.styles.style import Painting
 _STRENGTH_POWER = 3
 # Side of the corner of a picture on which losses are tried, in pixels.
 _CORNER = 64
-# From so many pixels on, the first block is computed twice, some rows at a time: its features take
-# half of the memory, and computing them a hundredth of the time.
-_LARGE, _ROWS = 2**19, 128
 
 
 class Region(NamedTuple):
@@ -295,43 +292,7 @@ class Objective:
     def _pass(
         self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
     ) -> Passing:
-        """Take a picture through the network once.
-
-        Args:
-            image: `(1, 3, H, W)`.
-            terms: Those that are computed while the features pass by.
-            layers: Those of which whole features are needed.
-            group: Processes that share the picture.
-        """
-        layers = layers - {"image"}
-        passing = Passing(image, terms, layers, group)
-        deep = layers.union(*(term.loss.layers for term in terms)) - {"image"}
-        extractor, large = self._extractor, image.shape[2:].numel() >= _LARGE
-        if not deep:
-            return passing
-        if not extractor.computes_in_tiles:
-            passing.features.update(self._whole_features(image, deep))
-            return passing
-        # Whole features of a block that is computed in bands have no gradient.
-        divides_first = self._tile is None and large and not (layers and torch.is_grad_enabled())
-        step = _ROWS if self._tile is None else -(-self._tile // 4) * 4
-        blocks = extractor.blocks(deep, divides_first=divides_first)
-        banded = int(divides_first) if self._tile is None else len(blocks)
-        x = extractor.normalized(passing.own_rows(image))
-        for number, block in enumerate(blocks, 1):
-            rows = step if number <= banded else None
-            x = passing.through(block, x, rows, needed=number < len(blocks))
-        return passing
-
-    def _whole_features(self, image: Tensor, layers: frozenset[str]) -> Mapping[str, Tensor]:
-        features: Mapping[str, Tensor] = self._extractor(image, sorted(layers))
-        missing = sorted(layers - set(features))
-        if missing:
-            raise ValueError(
-                f"`extractor` returned no {missing[0]!r}, which the losses need. Its forward must "
-                "return every layer asked for."
-            )
-        return {layer: features[layer] for layer in layers}
+        return pass_through(self._extractor, image, terms, layers, group, self._tile)
 
     def _divided_names(self, image: Tensor) -> set[str]:
         """Return the losses that can be computed in parts; refuse where all must be.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -13,11 +13,15 @@ from nst._engine.terms import Term
 from nst._network.bands import Rows, in_bands
 from nst._network.exchange import add_up, widen
 from nst._utils.group import Group
-from nst.extractors.base import Block
+from nst.extractors.base import Block, Extractor
 from nst.losses.base import Statistic, parts_of
 
 _Keys: TypeAlias = list[tuple[int, str, int | None]]
 """Of each share: the index of its term, the layer, and of how many tensors the share is a tuple."""
+
+# From so many pixels on, the first block is computed twice, some rows at a time: its features take
+# half of the memory, and computing them a hundredth of the time.
+_LARGE, _ROWS = 2**19, 128
 
 
 class _Pixels:
@@ -25,7 +29,9 @@ class _Pixels:
 
     halo = 0
 
-    def __call__(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def __call__(
+        self, x: Tensor, span: tuple[int, int] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         yield "image", x
 
 
@@ -70,8 +76,8 @@ class Passing:
         def part(x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
             shares, own = list[Tensor](), x
             keys.clear()
-            for layer, feature in block(x):
-                place = rows if feature.shape[2] == x.shape[2] else rows.halved()
+            for layer, feature in block(x, (rows.above, rows.above + rows.last - rows.first)):
+                place = rows if feature.shape[3] == x.shape[3] else rows.halved()
                 own = place.own(feature)
                 if layer in self._layers:
                     self._store(layer, own, place)
@@ -112,3 +118,59 @@ class Passing:
         for i, layer, count in self._keys:
             sums[i][layer] = next(left) if count is None else tuple(islice(left, count))
         return sums
+
+
+def pass_through(
+    extractor: Extractor,
+    image: Tensor,
+    terms: Sequence[Term],
+    layers: frozenset[str],
+    group: Group,
+    tile: int | None,
+) -> Passing:
+    """Take a picture through the network once.
+
+    Args:
+        extractor: The network.
+        image: `(1, 3, H, W)`.
+        terms: Those that are computed while the features pass by.
+        layers: Layers of which whole features are needed.
+        group: Processes that share the picture.
+        tile: Number of rows of each block that are computed at a time; None for all.
+
+    Raises:
+        ValueError: The extractor left out a layer.
+    """
+    layers = layers - {"image"}
+    passing = Passing(image, terms, layers, group)
+    deep = layers.union(*(term.loss.layers for term in terms)) - {"image"}
+    if not extractor.computes_in_tiles:
+        passing.features.update(_whole_features(extractor, image, deep))
+    if not deep or not extractor.computes_in_tiles:
+        return passing
+    # Whole features of a block that is computed in bands have no gradient.
+    large = image.shape[2:].numel() >= _LARGE and not (layers and torch.is_grad_enabled())
+    divides_first = tile is None and large
+    step = _ROWS if tile is None else -(-tile // 4) * 4
+    blocks = extractor.blocks(deep, divides_first=divides_first)
+    banded = int(divides_first) if tile is None else len(blocks)
+    x = extractor.normalized(passing.own_rows(image))
+    for number, block in enumerate(blocks, 1):
+        rows = step if number <= banded else None
+        x = passing.through(block, x, rows, needed=number < len(blocks))
+    return passing
+
+
+def _whole_features(
+    extractor: Extractor, image: Tensor, layers: frozenset[str]
+) -> Mapping[str, Tensor]:
+    if not layers:
+        return {}
+    features: Mapping[str, Tensor] = extractor(image, sorted(layers))
+    missing = sorted(layers - set(features))
+    if missing:
+        raise ValueError(
+            f"`extractor` returned no {missing[0]!r}, which the losses need. Its forward must "
+            "return every layer asked for."
+        )
+    return {layer: features[layer] for layer in layers}

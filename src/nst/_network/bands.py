@@ -37,7 +37,7 @@ class Rows(NamedTuple):
         return Rows(self.first // 2, self.last // 2, self.height // 2, self.above // 2)
 
     def own(self, tensor: Tensor) -> Tensor:
-        """Return the own rows of a tensor `(N, C, H, W)`."""
+        """Return the own rows of a tensor `(N, C, H, W)`, which may have no others."""
         count = self.last - self.first
         # A slice of everything would cost a copy on the backward pass.
         return tensor if tensor.shape[2] == count else tensor[:, :, self.above :][:, :, :count]
@@ -69,8 +69,9 @@ def in_bands(part: Part, x: Tensor, rows: Rows, step: int, halo: int) -> tuple[T
 def bands(rows: Rows, size: int, step: int, halo: int) -> Iterator[tuple[Rows, slice]]:
     """Yield the rows of each band, and where a tensor of `size` rows holds it with its halo."""
     origin = rows.first - rows.above
-    for first in range(rows.first, rows.last, step):
-        last = min(first + step, rows.last)
+    # A single row left over, which pooling may refuse, belongs to the band above.
+    for first in range(rows.first, max(rows.last - 1, rows.first + 1), step):
+        last = first + step if first + step < rows.last - 1 else rows.last
         start, stop = max(first - halo, origin), min(last + halo, origin + size)
         yield Rows(first, last, rows.height, first - start), slice(start - origin, stop - origin)
 

@@ -56,7 +56,14 @@ class Stage(nn.Module):
             return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weight, self.bias)
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
-    def compute(self, x: Tensor, kind: Kind, *, output_stays: bool = False) -> Tensor:
+    def compute(
+        self,
+        x: Tensor,
+        kind: Kind,
+        *,
+        output_stays: bool = False,
+        span: tuple[int, int] | None = None,
+    ) -> Tensor:
         """Return the convolution of `(N, C, H, W)`, and what follows it, in one step.
 
         Args:
@@ -64,32 +71,40 @@ class Stage(nn.Module):
             kind: Where to stop: at `"conv"`, `"relu"`, or `"pool"` (the ReLU's, max pooled).
             output_stays: Whether somebody keeps the result for the backward pass anyway. It then
                 tells which values were positive.
+            span: First row of the convolution and the one after the last; None for all.
         """
         hooks = self._forward_hooks or self._forward_pre_hooks
         hooks = hooks or self._backward_hooks or self._backward_pre_hooks
         trainable = self.weight.requires_grad or self.bias.requires_grad
+        whole = span is None or span == (0, x.shape[2])
+        start, stop = (0, x.shape[2]) if span is None else span
         if x.device.type != "cpu" or hooks or trainable:  # somebody looks into the module
-            return _followed(self(x), kind)
+            out = self(x)
+            return _followed(out if whole else out[:, :, start:stop], kind)
         if self.padding == "zeros":
-            return _fused(self, x, kind, output_stays)
+            return _fused(self, x, kind, output_stays, (start, stop))
         # A picture with a wider border, of whose convolution the border is cut off.
-        wide = _fused(self, F.pad(x, (1, 1, 1, 1), mode="replicate"), "conv", False)
-        return _followed(wide[:, :, 1:-1, 1:-1], kind)
+        wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        wide = _fused(self, wide, "conv", False, (start + 1, stop + 1))
+        return _followed(wide[:, :, :, 1:-1], kind)
 
-    def pass_forward(self, x: Tensor, kind: Kind, *, traces: bool) -> tuple[Tensor, Tensor | None]:
+    def pass_forward(
+        self, x: Tensor, kind: Kind, span: tuple[int, int], *, traces: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the result, and for the backward pass where ReLU and pooling let values pass.
 
         The trace is 0 where they did not, else 1, or the place of the largest pixel where pooled.
         """
         n, _, height, width = x.shape
-        stride = 2 if kind == "pool" else 1
-        picture = _new_picture(x, n, len(self.weight), height // stride, width // stride)
-        rows, out, trace = x.permute(0, 2, 3, 1), picture.permute(0, 2, 3, 1), None
+        stride, rows, trace = 2 if kind == "pool" else 1, x.permute(0, 2, 3, 1), None
+        shape = n, len(self.weight), (span[1] - span[0]) // stride, width // stride
+        picture = _new_picture(x, *shape)
+        out = picture.permute(0, 2, 3, 1)
         if traces:
             dtype = _place_dtype(width) if kind == "pool" else torch.uint8
             trace = torch.empty(out.shape, dtype=dtype)
-        for start, stop in self._bands(rows):
-            own = slice(start // stride, stop // stride)
+        for start, stop in self._bands(rows, *span):
+            own = slice((start - span[0]) // stride, (stop - span[0]) // stride)
             target = None if kind == "pool" else out[:, own]
             band = self._convolve(_with_border(rows, start - 1, stop + 1), (height, width), target)
             if kind == "conv":
@@ -106,22 +121,31 @@ class Stage(nn.Module):
         return picture, trace
 
     def pass_backward(
-        self, gradient: Tensor, trace: Tensor | None, kind: Kind, shape: torch.Size
+        self,
+        gradient: Tensor,
+        trace: Tensor | None,
+        kind: Kind,
+        span: tuple[int, int],
+        shape: torch.Size,
     ) -> Tensor:
         """Return the gradient for an input of a shape, from the gradient for the result."""
         picture, stride = _new_picture(gradient, *shape), 2 if kind == "pool" else 1
         out, given = picture.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
         height = given.shape[1] * stride  # an odd last row is not pooled
-        for start, stop in self._bands(out):
-            first, last = max(start - 1, 0), min(stop + 1, height)
+        reached = max(span[0] - 1, 0), min(span[1] + 1, shape[2])
+        out[:, : reached[0]] = 0
+        out[:, reached[1] :] = 0
+        for start, stop in self._bands(out, *reached):
+            above, below = start - 1 - span[0], stop + 1 - span[0]
+            first, last = max(above, 0), min(below, height)
             cells = slice(first // stride, -(-last // stride))
             rows = given[:, cells]
             if trace is not None:
                 rows = _where_positive(trace[:, cells], rows)
             if trace is not None and kind == "pool":
-                above = first % 2
-                rows = _unpool(rows, trace[:, cells], shape[3])[:, above : above + last - first]
-            rows = _with_border(rows, start - 1 - first, stop + 1 - first)
+                rows = _unpool(rows, trace[:, cells], shape[3])
+                rows = rows[:, first % 2 : first % 2 + last - first]
+            rows = _with_border(rows, above - first, below - first)
             own = out[:, start:stop]
             _store(self._convolve(rows, (shape[2], shape[3]), own, rotated=True), own)
         return picture
@@ -131,12 +155,12 @@ class Stage(nn.Module):
         """Size of the kernels that the first use derives from the weights and stores."""
         return 0 if self._derived else 4 * self.weight.nbytes  # 6x6 numbers for 3x3
 
-    def _bands(self, rows: Tensor) -> Iterator[tuple[int, int]]:
-        """Divide rows into bands, each of a multiple of four rows but the last."""
-        n, height, width, _ = rows.shape
+    def _bands(self, rows: Tensor, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Divide rows from one to another into bands, of a multiple of four rows but the last."""
+        n, _, width, _ = rows.shape
         values = n * width * max(self.weight.shape[:2]) * winograd.TILE
         step = max(1, _BAND // values) * winograd.TILE
-        return ((i, min(i + step, height)) for i in range(0, height, step))
+        return ((i, min(i + step, last)) for i in range(first, last, step))
 
     def _convolve(
         self,
@@ -177,16 +201,16 @@ class Stage(nn.Module):
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
-        x: Tensor, stage: Stage, kind: Kind, output_stays: bool
+        x: Tensor, stage: Stage, kind: Kind, output_stays: bool, span: tuple[int, int]
     ) -> tuple[Tensor, Tensor | None]:
         traces = kind == "pool" or (kind == "relu" and not output_stays)
-        return stage.pass_forward(x, kind, traces=traces)
+        return stage.pass_forward(x, kind, span, traces=traces)
 
     @staticmethod
     def setup_context(
         ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]
     ) -> None:
-        (x, ctx.stage, ctx.kind, _), (out, trace) = inputs, output
+        (x, ctx.stage, ctx.kind, _, ctx.span), (out, trace) = inputs, output
         ctx.shape = x.shape
         if ctx.kind != "conv":
             ctx.save_for_backward(out if trace is None else trace)
@@ -195,13 +219,12 @@ class _Fused(torch.autograd.Function):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(
-        ctx: Any, gradient: Tensor | None, _: None
-    ) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         if gradient is None:
-            return None, None, None, None
+            return (None,) * 5
         trace = ctx.saved_tensors[0] if ctx.kind != "conv" else None
-        return _PulledBack.apply(gradient, trace, ctx.stage, ctx.kind, ctx.shape), None, None, None
+        how = ctx.stage, ctx.kind, ctx.span, ctx.shape
+        return _PulledBack.apply(gradient, trace, *how), None, None, None, None
 
 
 class _PulledBack(torch.autograd.Function):
@@ -209,12 +232,17 @@ class _PulledBack(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        gradient: Tensor, trace: Tensor | None, stage: Stage, kind: Kind, shape: torch.Size
+        gradient: Tensor,
+        trace: Tensor | None,
+        stage: Stage,
+        kind: Kind,
+        span: tuple[int, int],
+        shape: torch.Size,
     ) -> Tensor:
         if trace is not None and trace.is_floating_point():
             trace = trace.permute(0, 2, 3, 1)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        return stage.pass_backward(gradient, trace, kind, shape)
+        return stage.pass_backward(gradient, trace, kind, span, shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -228,11 +256,13 @@ class _PulledBack(torch.autograd.Function):
         )
 
 
-def _fused(stage: Stage, x: Tensor, kind: Kind, output_stays: bool) -> Tensor:
+def _fused(
+    stage: Stage, x: Tensor, kind: Kind, output_stays: bool, span: tuple[int, int]
+) -> Tensor:
     x = x.contiguous(memory_format=torch.channels_last)
     if not (torch.is_grad_enabled() and x.requires_grad):
-        return stage.pass_forward(x, kind, traces=False)[0]
-    out: Tensor = _Fused.apply(x, stage, kind, output_stays)[0]
+        return stage.pass_forward(x, kind, span, traces=False)[0]
+    out: Tensor = _Fused.apply(x, stage, kind, output_stays, span)[0]
     return out
 
 

@@ -16,10 +16,13 @@ class Block(Protocol):
     halo: int
     """Number of rows above and below that its result depends on, a multiple of four."""
 
-    def __call__(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def __call__(
+        self, x: Tensor, span: tuple[int, int] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         """Yield layers by name as they are computed from `(N, C, H, W)`; the last is the result.
 
-        Those that were asked for are among them. Layers after a pooling are half as high.
+        Those that were asked for are among them. Layers after a pooling are half as high. The last
+        convolution may be computed for some rows alone, from one up to another.
         """
 
 

@@ -237,7 +237,9 @@ class _Block:
             self._stages[-1].append(name)
         self.halo = _REACH * len(self._stages)
 
-    def __call__(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def __call__(
+        self, x: Tensor, span: tuple[int, int] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         is_max = self._network.pooling == "max"
         for names in self._stages:
             stage, end = self._network.get_submodule(names[0]), 0
@@ -246,8 +248,9 @@ class _Block:
                 # One step goes as far as nobody looks into what is in between.
                 while names[end] not in self._wanted and end + 1 < len(fused):
                     end += 1
-                kind = cast("Kind", names[end][:4])
-                x = stage.compute(x, kind, output_stays=names[end] in self._wanted)
+                kind, stays = cast("Kind", names[end][:4]), names[end] in self._wanted
+                rows = span if names is self._stages[-1] else None
+                x = stage.compute(x, kind, output_stays=stays, span=rows)
             else:
                 x = stage(x)
             yield names[end], x
