@@ -202,5 +202,5 @@ except MemoryError as error:
 )
 def test_a_real_limit_of_memory_is_respected(tile: str, megabytes: int, message: str) -> None:
     command = [sys.executable, "-c", LIMITED, tile, str(megabytes)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.startswith(message)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.startswith(message), done.stderr

@@ -39,7 +39,7 @@ OTHERWISE = (
     "{error} The picture is in ",
     "{text!r} is not made of whole numbers, such as 256,512",
     "{text!r}",
-    "the module {name!r} cannot be imported: ",
+    "the module {module!r} cannot be imported: ",
     "{self.name}: {promise}",
 )
 # What may stand for the name in backticks: a part that begins with it, and the class of a loss.

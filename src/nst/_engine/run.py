@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -198,6 +198,7 @@ class Run:
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:
     """Go through the scales of a run, however it ends; checkpoints store `take_snapshot(run)`."""
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
+    explained = partial(explaining_memory, inputs.shape, lambda: inputs.tile, inputs.content.pixels)
     check_same_inputs(inputs, group)
     if group.rank > 0:
         return serve(inputs, group)
@@ -208,7 +209,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                     run.start(callback)
                     stack.callback(run.end, callback)
                 state.snapshot = partial(take_snapshot, run)
-                with explaining_memory(inputs.shape, lambda: inputs.tile, inputs.content.pixels):
+                with explained():
                     for index in run.remaining_scales():
                         run.optimize_scale(index)
             except KeyboardInterrupt:
@@ -221,9 +222,11 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
             finally:
                 state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
                 persistently(lambda: state.stop(run.reason))
-                state.image = persistently(run.image)  # a copy: callbacks may change it
+                with suppress(MemoryError), explained():  # else callbacks see the last step's
+                    state.image = persistently(run.image)  # a copy: callbacks may change it
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        result = persistently(run.result)
+        with explained():
+            result = persistently(run.result)
         if group.size > 1:
             share_result(inputs, group, result)
         return result
