@@ -168,7 +168,7 @@ class BackboneExtractor(Extractor):
         known_layers(layers, self.layer_names, type(self.network).__name__)
 
     def train(self, mode: bool = True) -> BackboneExtractor:
-        """Stay in evaluation mode: the network is a fixed measuring instrument."""
+        """Stay in evaluation mode, as the network is frozen."""
         return super().train(False)
 
     def settings(self) -> dict[str, Any]:

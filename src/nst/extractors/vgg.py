@@ -209,7 +209,7 @@ class FeatureExtractor(Extractor):
         return self.layer_names[: last + 1]
 
     def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in evaluation mode: the network is a fixed measuring instrument."""
+        """Stay in evaluation mode, as the network is frozen."""
         return super().train(False)
 
     def settings(self) -> dict[str, Any]:
