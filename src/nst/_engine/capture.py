@@ -46,7 +46,7 @@ def capture_painting(
     shape = largest.shape[-2], largest.shape[-1]
     tile = choose_tile(configuration.tile, network, losses, shape, largest)
     objective, entries = Objective(network, losses, tile=tile), []
-    with explaining_memory(shape, lambda: tile, largest):
+    with explaining_memory(shape, tile, largest):
         for size, each in scaled.items():
             for name, summary in objective.summarize(each).items():
                 entries.append(Entry(loss_identity(losses[name]), size, summary))

@@ -91,7 +91,7 @@ class RunInputs:
         _check_captured(configuration, sources, scales)
         result_shape = fit(given, size)
         tile = configuration.tile_for(result_shape, photo.pixels)
-        with explaining_memory(result_shape, lambda: tile, photo.pixels):
+        with explaining_memory(result_shape, tile, photo.pixels):
             recolored = recolor_styles(sources, photo.pixels, options)
             start = read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
         return cls(
@@ -224,7 +224,7 @@ def _blank(
             f"`shape` is {(height, width)}; it must have at most {_MOST_PIXELS} pixels."
         )
     like = configuration.like
-    with explaining_memory((height, width), lambda: None, like):
+    with explaining_memory((height, width), None, like):
         return Picture(like.new_zeros(1, 3, height, width), None)
 
 

@@ -149,7 +149,7 @@ class Objective:
         Raises:
             ValueError: A loss is not a scalar, or the extractor left out a layer.
         """
-        return self._compare(self._pass(image, *self._divided_terms(image), self._group))
+        return self._losses(image)
 
     def evaluate(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """Return the losses of `(1, 3, H, W)` by name, detached, and the gradient of their sum.
@@ -160,8 +160,7 @@ class Objective:
         """
         image = image.detach().requires_grad_()
         with torch.enable_grad():
-            passing = self._pass(image, *self._divided_terms(image), self._group)
-            losses = self._compare(passing)
+            losses = self._losses(image)
             total = torch.stack(list(losses.values())).sum()
         if self._normalize:
             gradient = self._normalized_gradient(losses, image)
@@ -190,7 +189,7 @@ class Objective:
         hooks = torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor)
         with torch.enable_grad(), hooks:
             image = image.detach().requires_grad_()
-            self._compare(self._pass(image, *self._divided_terms(image), self._group))
+            self._losses(image)
         return sum(sizes.values()) + 2 * max(sizes.values(), default=0)
 
     def target_bytes(self) -> int:
@@ -201,8 +200,7 @@ class Objective:
         """Return the name of the first loss whose gradient is not finite."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
-            passing = self._pass(image, *self._divided_terms(image), self._group)
-            losses = self._compare(passing)
+            losses = self._losses(image)
         names = []
         for name, value in losses.items():
             gradient = self._gradient(value, image, again=True)
@@ -267,6 +265,9 @@ class Objective:
             gradient = gradient * (weight / torch.where(length > 0, length, 1))
             total = gradient if total is None else total + gradient
         return total
+
+    def _losses(self, image: Tensor) -> dict[str, Tensor]:
+        return self._compare(self._pass(image, *self._divided_terms(image), self._group))
 
     def _divided_terms(self, image: Tensor) -> tuple[list[Term], frozenset[str]]:
         """Return the terms that are computed in parts, and the layers that the others read."""

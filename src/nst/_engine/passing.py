@@ -144,9 +144,10 @@ def pass_through(
     layers = layers - {"image"}
     passing = Passing(image, terms, layers, group)
     deep = layers.union(*(term.loss.layers for term in terms)) - {"image"}
+    if not deep:
+        return passing
     if not extractor.computes_in_tiles:
         passing.features.update(_whole_features(extractor, image, deep))
-    if not deep or not extractor.computes_in_tiles:
         return passing
     # Whole features of a block that is computed in bands have no gradient.
     large = image.shape[2:].numel() >= _LARGE and not (layers and torch.is_grad_enabled())
@@ -164,8 +165,6 @@ def pass_through(
 def _whole_features(
     extractor: Extractor, image: Tensor, layers: frozenset[str]
 ) -> Mapping[str, Tensor]:
-    if not layers:
-        return {}
     features: Mapping[str, Tensor] = extractor(image, sorted(layers))
     missing = sorted(layers - set(features))
     if missing:

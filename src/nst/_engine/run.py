@@ -198,7 +198,7 @@ class Run:
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:
     """Go through the scales of a run, however it ends; checkpoints store `take_snapshot(run)`."""
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
-    explained = partial(explaining_memory, inputs.shape, lambda: inputs.tile, inputs.content.pixels)
+    explained = partial(explaining_memory, inputs.shape, inputs.tile, inputs.content.pixels)
     check_same_inputs(inputs, group)
     if group.rank > 0:
         return serve(inputs, group)

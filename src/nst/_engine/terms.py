@@ -76,6 +76,11 @@ def reads_pixels_only(loss: Loss) -> bool:
     return set(loss.layers) <= {"image"}
 
 
+def is_divisible(loss: Loss) -> bool:
+    """Tell whether a loss can be computed in parts, or needs no part of the network at all."""
+    return loss.adds_up or reads_pixels_only(loss)
+
+
 def check_divisible(
     extractor: nn.Module, losses: Mapping[str, Loss], reason: str, remedy: str
 ) -> None:
@@ -96,7 +101,7 @@ def check_divisible(
             f"in parts. Use FeatureExtractor, or {remedy}."
         )
     for name, loss in losses.items():
-        if loss.weight > 0 and not reads_pixels_only(loss) and not loss.adds_up:
+        if loss.weight > 0 and not is_divisible(loss):
             raise indivisible(name, loss, reason, remedy)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from traceback import clear_frames
 from typing import Literal, TypeAlias
@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import nn
 
-from nst._engine.terms import reads_pixels_only
+from nst._engine.terms import is_divisible
 from nst._utils.checks import at_least, one_of
 from nst._utils.memory import free_memory, is_exhausted
 from nst._utils.text import byte_count
@@ -30,7 +30,7 @@ ROWS = 64
 # Bytes for each pixel, in float32, of a step with VGG19, whole and in tiles, and of the pictures
 # that an optimizer with its history works with.
 _WHOLE, _IN_TILES, _OPTIMIZER = 700, 250, 700
-# The share of the free memory that a run may take before it goes on in tiles.
+# The share of the free memory that a run may take before it is computed in tiles.
 _SHARE = 0.8
 
 
@@ -68,7 +68,7 @@ def choose_tile(
     if not isinstance(tile, str):
         return tile
     sees_rows = as_extractor(extractor).computes_in_tiles and all(
-        loss.adds_up or reads_pixels_only(loss) for loss in losses.values() if loss.weight > 0
+        is_divisible(loss) for loss in losses.values() if loss.weight > 0
     )
     free = free_memory(like.device)
     needed = _bytes_needed(shape, None, like)
@@ -87,13 +87,13 @@ def choose_tile(
 
 @contextmanager
 def explaining_memory(
-    shape: tuple[int, int], tile: Callable[[], int | None], like: torch.Tensor
+    shape: tuple[int, int], tile: int | None, like: torch.Tensor
 ) -> Iterator[None]:
     """Tell how much memory a run takes when that was more than there is.
 
     Args:
         shape: Height and width of the result, in pixels.
-        tile: Returns how many rows were computed at a time; None for all.
+        tile: Number of rows that are computed at a time; None for all.
         like: The pictures, or one of their number and type.
 
     Raises:
@@ -105,7 +105,7 @@ def explaining_memory(
         if not is_exhausted(error):
             raise
         height, width = shape
-        needed = byte_count(_bytes_needed(shape, tile(), like))
+        needed = byte_count(_bytes_needed(shape, tile, like))
         clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
         raise MemoryError(
             f"`size` is {max(shape)}: {width}x{height} pixels take about {needed}, which is "
