@@ -82,9 +82,10 @@ def read(process: subprocess.Popen[str]) -> str:
 
 def compare(checkouts: list[Path], case: str, steps: int, threads: int) -> None:
     """Print what a step takes with both checkouts."""
-    processes = [start(checkout, case, threads) for checkout in checkouts]
-    for process in processes:
-        read(process)
+    processes = []
+    for checkout in checkouts:  # one after another: together they would wait for each other
+        processes.append(start(checkout, case, threads))
+        read(processes[-1])
     rounds = []
     for _ in range(steps):
         seconds = []

@@ -22,7 +22,7 @@ Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
 
 # Values of a band. All that is computed from one stays in the cache.
-_BAND = 2**21
+_BAND = 2**20
 
 
 class Stage(nn.Module):

@@ -12,7 +12,7 @@ Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from typing import Any
 
 import torch
@@ -22,8 +22,8 @@ from nst._network.scratch import scratch
 
 TILE = 4
 """Rows and columns of the result that are computed together."""
-# The kernel's transform, for the points 0, 1, -1, 2, -2 and infinity. The other two transforms are
-# written out in `_transform` and `_invert`.
+# Transforms of a kernel's side, of a tile's side and of a result's, for the points 0, 1, -1, 2, -2
+# and infinity.
 _KERNEL = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
@@ -32,26 +32,32 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
+_TILE = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_RESULT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 _COMPONENTS = 36
 # The component that adds the same value to every pixel of the result: the bias goes there.
 _CONSTANT = 7
-# With AVX-512 this is twice as fast as BLAS. It is not public, so `torch.bmm` stands by.
+# With AVX-512 this is twice as fast as BLAS, except on Intel's own processors. It is not public,
+# so `torch.bmm` stands by.
 _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-
-
-def has_avx512() -> bool:
-    """Tell whether PyTorch's CPU kernels use AVX-512."""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def is_faster(kernel: Tensor, height: int, width: int) -> bool:
     """Tell whether this was measured to be faster than PyTorch (benchmarks/winograd.py).
 
-    The answer depends on instructions and shapes alone, so that a repeated run has the same bits.
+    The answer depends on the processor and shapes alone, so that a repeated run has the same bits.
     """
-    if kernel.device.type != "cpu" or kernel.dtype != torch.float32:
+    if kernel.device.type != "cpu" or kernel.dtype != torch.float32 or _products_are_rounded():
         return False
-    return min(kernel.shape[:2]) >= (128 if has_avx512() else 64) and min(height, width) >= 2 * TILE
+    narrowest = 128 if _linear_is_faster() else 64
+    return min(kernel.shape[:2]) >= narrowest and min(height, width) >= 2 * TILE
 
 
 def transform_kernel(kernel: Tensor) -> Tensor:
@@ -73,93 +79,80 @@ def convolve(
         bias: `(K,)`.
         rotated: Whether to rotate the kernel, as the gradient needs it; C and K change places.
     """
-    tiles = _to_tiles(rows, rotated)
-    products = _multiply(tiles, kernel if rotated else kernel.mT, bias)
+    products = _multiply(_to_tiles(rows, rotated), kernel if rotated else kernel.mT)
+    if bias is not None:
+        products[_CONSTANT] += bias
     _to_rows(products, out, rotated)
 
 
 def _to_tiles(rows: Tensor, rotated: bool) -> Tensor:
-    """Return the components of the tiles, `(6, 6, N, down, across, C)`."""
+    """Return the components of the tiles, `(36, N * down * across, C)`."""
     n, height, width, channels = rows.shape
     down, across = -(-(height - 2) // TILE), -(-width // TILE)
     if height < TILE * down + 2:  # the last tile reaches beyond the last row
         padded = scratch.take("padded", (n, TILE * down + 2, width, channels), rows)
         padded[:, :height], padded[:, height:] = rows, 0
         rows = padded
-    # Along the columns first: whole rows are added there.
-    half = scratch.take("half", (6, n, down, TILE * across + 2, channels), rows)
-    half[:, :, :, 0] = 0
-    half[:, :, :, width + 1 :] = 0
-    pixels = [rows[:, i : i + TILE * down - 3 : TILE] for i in range(6)]
-    _transform(_along(pixels, rotated), half[:, :, :, 1 : width + 1])
-    tiles = scratch.take("tiles", (6, 6, n, down, across, channels), rows)
-    pixels = [half[:, :, :, j : j + TILE * across - 3 : TILE] for j in range(6)]
-    _transform(_along(pixels, rotated), tiles)
-    return tiles
+    transform, _ = _transforms(rows.dtype, rotated)
+    # Along the columns first: whole rows are added there. The outer columns stay zero.
+    half = scratch.take("half", (n * down, 6, TILE * across + 2, channels), rows)
+    half[:, :, 0] = half[:, :, width + 1 :] = 0
+    pixels = rows.unfold(1, 6, TILE).movedim(-1, 2).reshape(n * down, 6, -1)
+    inner = half.flatten(2)[:, :, channels : channels * (width + 1)]
+    torch.bmm(transform.expand(n * down, 6, 6), pixels, out=inner)
+    windows = half.unfold(2, 6, TILE).permute(4, 1, 0, 2, 3)
+    pixels = scratch.take("pixels", windows.shape, rows).copy_(windows).view(6, -1)
+    tiles = scratch.take("tiles", pixels.shape, rows)
+    return torch.mm(transform, pixels, out=tiles).view(_COMPONENTS, -1, channels)
 
 
-def _along(pixels: Sequence[Tensor] | Tensor, rotated: bool) -> list[Tensor]:
-    """Return the pixels along one side of a tile, reversed if it is rotated."""
-    return list(pixels)[::-1] if rotated else list(pixels)
+def _multiply(tiles: Tensor, kernel: Tensor) -> Tensor:
+    """Return the components of the result, `(36, N * down * across, K)`."""
+    products = scratch.take("products", (*tiles.shape[:2], kernel.shape[-1]), tiles)
+    if not _linear_is_faster() or tiles.dtype != torch.float32:
+        return torch.bmm(tiles, kernel, out=products)
+    for product, tile, matrix in zip(products, tiles, kernel.mT, strict=True):
+        product.copy_(_linear(tile, matrix, None, "none", [], ""))
+    return products
 
 
-def _multiply(tiles: Tensor, kernel: Tensor, bias: Tensor | None) -> Sequence[Tensor]:
-    """Return the 36 components of the result, `(N, down, across, K)` each."""
-    shape, matrices = tiles.shape[2:-1], tiles.view(_COMPONENTS, -1, tiles.shape[-1])
-    if _linear is not None and has_avx512() and tiles.dtype == torch.float32:
-        biases = {_CONSTANT: bias}
-        pairs = enumerate(zip(matrices, kernel.mT, strict=True))
-        return [
-            _linear(a, b, biases.get(i), "none", [], "").view(*shape, -1) for i, (a, b) in pairs
-        ]
-    products = scratch.take("products", (*matrices.shape[:2], kernel.shape[-1]), tiles)
-    torch.bmm(matrices, kernel, out=products)
-    if bias is not None:
-        products[_CONSTANT] += bias
-    return products.view(_COMPONENTS, *shape, -1).unbind()
-
-
-def _to_rows(products: Sequence[Tensor], out: Tensor, rotated: bool) -> None:
+def _to_rows(products: Tensor, out: Tensor, rotated: bool) -> None:
     """Turn the components of a result into its rows."""
-    n, down, across, channels = products[0].shape
-    half = scratch.take("half", (6, TILE, n, down, across, channels), out)
-    for j in range(6):
-        _invert(products[6 * j : 6 * j + 6], _along(half[j], rotated))
-    fits = out.shape[1:3] == (TILE * down, TILE * across) and out.is_contiguous()
-    rows = out if fits else scratch.take("padded", (n, TILE * down, TILE * across, channels), out)
-    pixels = rows.view(n, down, TILE, across, TILE, channels).permute(4, 2, 0, 1, 3, 5)
-    _invert(half, _along(pixels, rotated))
-    if not fits:
-        out.copy_(rows[:, : out.shape[1], : out.shape[2]])
+    n, height, width, channels = out.shape
+    down, across = -(-height // TILE), -(-width // TILE)
+    _, transform = _transforms(out.dtype, rotated)
+    pixels = scratch.take("pixels", (TILE, TILE, n, down, across, channels), out)
+    torch.mm(transform, products.view(_COMPONENTS, -1), out=pixels.view(TILE * TILE, -1))
+    pixels = pixels.permute(2, 3, 1, 4, 0, 5)
+    if height == TILE * down and width == TILE * across:
+        out.view(pixels.shape).copy_(pixels)
+    else:
+        out.copy_(pixels.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width])
 
 
-def _transform(x: Sequence[Tensor], out: Tensor) -> None:
-    """Transform six pixels into six components, in twelve sums."""
-    a, b = scratch.take("sums", (2, *x[0].shape), out)
-    torch.sub(x[4], x[2], out=a)
-    torch.sub(x[3], x[1], out=b)
-    torch.add(a, b, alpha=2, out=out[3])
-    torch.sub(a, b, alpha=2, out=out[4])
-    torch.sub(x[0], x[2], out=out[0])
-    torch.add(a, out[0], alpha=4, out=out[0])
-    torch.sub(x[5], x[3], out=out[5])
-    torch.sub(out[5], b, alpha=4, out=out[5])
-    torch.sub(x[4], x[2], alpha=4, out=a)
-    torch.sub(x[3], x[1], alpha=4, out=b)
-    torch.add(a, b, out=out[1])
-    torch.sub(a, b, out=out[2])
+@functools.cache
+def _transforms(dtype: torch.dtype, rotated: bool) -> tuple[Tensor, Tensor]:
+    """Return the matrices that transform a side of a tile, and both sides of a result."""
+    with torch.inference_mode(False):
+        tile = torch.tensor(_TILE, dtype=dtype, device="cpu")
+        result = torch.tensor(_RESULT, dtype=dtype, device="cpu")
+        if rotated:
+            tile, result = tile.flip(1), result.flip(0)
+        return tile, torch.kron(result, result)
 
 
-def _invert(m: Sequence[Tensor] | Tensor, out: Sequence[Tensor]) -> None:
-    """Transform six components into four pixels, in ten sums."""
-    a, b = scratch.take("sums", (2, *m[0].shape), m[0])
-    torch.add(m[1], m[2], out=a)
-    torch.add(m[3], m[4], out=b)
-    torch.add(m[0], a, out=out[0])
-    out[0].add_(b)
-    torch.add(a, b, alpha=4, out=out[2])
-    torch.sub(m[1], m[2], out=a)
-    torch.sub(m[3], m[4], out=b)
-    torch.add(a, b, alpha=2, out=out[1])
-    torch.add(a, b, alpha=8, out=out[3])
-    out[3].add_(m[5])
+def _products_are_rounded() -> bool:
+    """Tell whether the caller lets PyTorch round factors to bfloat16, which the sums amplify."""
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since PyTorch 2.9
+    if matmul is None:
+        return torch.get_float32_matmul_precision() == "medium"
+    return bool(matmul.fp32_precision == "bf16")
+
+
+@functools.cache
+def _linear_is_faster() -> bool:
+    """Tell whether `_linear` is there and faster than BLAS."""
+    capability = torch.backends.cpu.get_cpu_capability()
+    describe: Any = getattr(torch.cpu, "get_capabilities", dict)
+    name = describe().get("cpu_name", "")
+    return _linear is not None and capability == "AVX512" and "Intel" not in name
