@@ -11,7 +11,7 @@ from torch import Tensor
 from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
-from nst._utils.memory import large_blocks_kept
+from nst._utils.memory import blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import as_extractor
 from nst.images import fit, resize
@@ -59,7 +59,7 @@ def estimate_run(inputs: RunInputs) -> Estimate:
     network = as_extractor(inputs.configuration.extractor)
     derived = network.bytes_to_derive(inputs.configuration.layers)
     objective, picture = _begin(inputs, size)
-    with large_blocks_kept(_pixels(inputs, finest.size)):
+    with blocks_kept(_pixels(inputs, finest.size)):
         stored = objective.bytes_stored(picture)  # also the first use of the network
         start = perf_counter()
         _, gradient = objective.evaluate(picture)

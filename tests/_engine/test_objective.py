@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,7 @@ from nst import (
 )
 from nst._engine.objective import Objective, Region
 from nst.extractors.weights import Weights
+from nst.functional import gram_matrix
 from nst.styles.style import Painting
 from nst.testing import tiny_extractor
 
@@ -151,6 +154,26 @@ def test_the_gradient_jumps_at_no_border_of_a_tile() -> None:
     difference = (tiled - whole).abs().mean((0, 1, 3))
     borders = torch.arange(128) % 16 == 0
     assert float(difference[borders].max()) < 1e-12 * float(whole.abs().max())
+
+
+@pytest.mark.parametrize("how", [{}, {"tile": 16}, {"normalize_gradients": True, "tile": 16}])
+@pytest.mark.parametrize("masked", [False, True])
+def test_an_evaluation_leaves_nothing_in_memory(how: dict[str, Any], masked: bool) -> None:
+    made = list[weakref.ref[Tensor]]()
+
+    class Watched(GramStyleLoss):
+        def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+            statistic = gram_matrix(feature, weight)
+            made.append(weakref.ref(statistic))
+            return statistic
+
+    picture = noise(1, 64, 48, 0)
+    objective = prepared(tiny(), {"style": Watched()}, picture, masked, **how)
+    made.clear()
+    objective.evaluate(picture)
+    gc.collect()
+    assert made
+    assert not [tensor for tensor in made if tensor() is not None]
 
 
 def test_the_way_back_may_be_gone_again() -> None:

@@ -35,6 +35,54 @@ class _Pixels:
         yield "image", x
 
 
+class _Part:
+    """A block and the losses' shares of its layers, of some rows at a time.
+
+    Autograd keeps it until the backward pass is over. So it must not keep what it returns, or both
+    would stay in memory for good.
+    """
+
+    def __init__(
+        self,
+        block: Block,
+        terms: Sequence[Term],
+        layers: frozenset[str],
+        features: dict[str, Tensor],
+        needed: bool,
+    ) -> None:
+        self._block, self._terms, self._needed = block, terms, needed
+        self._layers, self._features = layers, features
+        self.keys: _Keys = []
+
+    def __call__(self, x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
+        shares, own = list[Tensor](), x
+        self.keys.clear()
+        for layer, feature in self._block(x, (rows.above, rows.above + rows.last - rows.first)):
+            place = rows if feature.shape[3] == x.shape[3] else rows.halved()
+            own = place.own(feature)
+            if layer in self._layers:
+                self._store(layer, own, place)
+            for i, term in enumerate(self._terms):
+                if layer in term.loss.layers:
+                    weight = term.weights(layer, (place.height, own.shape[3]))
+                    share = term.share(layer, own, place.first, place.height, *weight)
+                    count = len(share) if isinstance(share, tuple) else None
+                    self.keys.append((i, layer, count))
+                    shares += parts_of(share)
+        return own if self._needed else x.new_empty(0), *shares
+
+    def _store(self, layer: str, feature: Tensor, rows: Rows) -> None:
+        """Store features as a whole; in bands, without gradient."""
+        if rows.last - rows.first == rows.height:
+            self._features[layer] = feature
+            return
+        if layer not in self._features:
+            n, channels, _, width = feature.shape
+            whole = feature.new_empty(n, channels, rows.height, width)
+            self._features[layer] = whole.contiguous(memory_format=torch.channels_last)
+        self._features[layer][:, :, rows.first : rows.last] = feature
+
+
 class Passing:
     """Collects what losses need of a picture, block after block.
 
@@ -71,45 +119,17 @@ class Passing:
             step: Number of rows to compute at a time, and again on the backward pass; None for all.
             needed: Whether there is a block after it.
         """
-        keys: _Keys = []
-
-        def part(x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
-            shares, own = list[Tensor](), x
-            keys.clear()
-            for layer, feature in block(x, (rows.above, rows.above + rows.last - rows.first)):
-                place = rows if feature.shape[3] == x.shape[3] else rows.halved()
-                own = place.own(feature)
-                if layer in self._layers:
-                    self._store(layer, own, place)
-                for i, term in enumerate(self._terms):
-                    if layer in term.loss.layers:
-                        weight = term.weights(layer, (place.height, own.shape[3]))
-                        share = term.share(layer, own, place.first, place.height, *weight)
-                        keys.append((i, layer, len(share) if isinstance(share, tuple) else None))
-                        shares += parts_of(share)
-            return own if needed else x.new_empty(0), *shares
-
+        part = _Part(block, self._terms, self._layers, self.features, needed)
         x, rows = widen(x, self._rows, block.halo, self._edges, self._group)
         if step is None:
             result, *shares = part(x, rows)
         else:
             result, *shares = in_bands(part, x, rows, step, block.halo)
-        self._keys += keys
+        self._keys += part.keys
         self._shares += shares
         if needed and result.shape[3] != x.shape[3]:
             self._rows, self._edges = self._rows.halved(), [edge // 2 for edge in self._edges]
         return result
-
-    def _store(self, layer: str, feature: Tensor, rows: Rows) -> None:
-        """Store features as a whole; in bands, without gradient."""
-        if rows.last - rows.first == rows.height:
-            self.features[layer] = feature
-            return
-        if layer not in self.features:
-            n, channels, _, width = feature.shape
-            whole = feature.new_empty(n, channels, rows.height, width)
-            self.features[layer] = whole.contiguous(memory_format=torch.channels_last)
-        self.features[layer][:, :, rows.first : rows.last] = feature
 
     def sums(self) -> list[dict[str, Statistic]]:
         """Return for each term what it has added up by layer, over all processes."""

@@ -21,7 +21,7 @@ from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
 from nst._utils.group import Group
 from nst._utils.json import json_ready
-from nst._utils.memory import large_blocks_kept
+from nst._utils.memory import blocks_kept
 from nst.callbacks.base import Callback, RunState
 from nst.callbacks.history import LossHistory
 from nst.images import fit, resize
@@ -97,7 +97,7 @@ class Run:
             inputs.configuration.optimizer, fine=0 < index == len(inputs.scales) - 1
         )
         callbacks = sorted(self.callbacks, key=lambda each: each.called_last)
-        with large_blocks_kept(height * width):
+        with blocks_kept(height * width):
             objectives = objectives_for(inputs, index, self.group)
             for picture, objective in zip(self.pictures, objectives, strict=True):
                 picture.start_scale(objective, scale.size, make_optimizer)

@@ -17,7 +17,7 @@ from torch import Tensor
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
 from nst._utils.group import Group, ProcessLost
-from nst._utils.memory import large_blocks_kept
+from nst._utils.memory import blocks_kept
 from nst.images import fit
 from nst.result import StyleTransferResult
 
@@ -136,7 +136,7 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
     height, width = inputs.shape
     pixels, objectives = inputs.content.pixels, list[Any]()
     try:
-        with group.interrupts_deferred(ignored=True), large_blocks_kept(height * width):
+        with group.interrupts_deferred(ignored=True), blocks_kept(height * width):
             while True:
                 kind, *message = group.broadcast_object(None)
                 if kind == "scale":

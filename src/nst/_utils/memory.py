@@ -2,8 +2,8 @@
 
 The features of a step are blocks of tens of megabytes, and every step needs them anew. glibc gives
 such blocks back to the system after use, which then has to make their pages again: a seventh of a
-step's time at 512 pixels. The blocks of larger pictures are left to the system: to keep them too
-would take a quarter more memory.
+step's time at 512 pixels. For larger pictures memory counts more than that: there, fewer blocks
+than by default stay with the process, as unused ones between used ones took a sixth of the memory.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SECOND = ("memory.max", "memory.current", "inactive_file")
 
 # Of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# From which size on a block is the system's, and how much unused memory is kept: while pictures are
-# painted, and what glibc itself comes to in a process that uses large blocks.
-_PAINTING, _OTHERWISE = (65 * 2**20, 2**29), (2**25, 2**26)
-# The largest picture that is painted like that: VGG's first block takes 256 bytes for each pixel.
+# From which size on a block is the system's, and how much unused memory is kept: for small and for
+# large pictures, and what glibc itself comes to in a process that uses large blocks.
+_SMALL, _LARGE, _OTHERWISE = (65 * 2**20, 2**29), (2**24, 2**26), (2**25, 2**26)
+# The largest small picture: VGG's first block takes 256 bytes for each pixel.
 _MOST_PIXELS = 2**18
 _lock = threading.Lock()
-_users = 0
+_users: list[tuple[int, int]] = []
 
 
 def is_exhausted(error: BaseException) -> bool:
@@ -118,37 +118,35 @@ def _left_to_process() -> int | None:
 
 
 @contextmanager
-def large_blocks_kept(pixels: int) -> Iterator[None]:
-    """Keep blocks of up to 65 MB in the process; in the end, all unused memory is given back.
+def blocks_kept(pixels: int) -> Iterator[None]:
+    """Keep the memory of a picture of so many pixels between its steps, then give it back.
 
-    Does nothing for a picture of many pixels, or where memory is not glibc's or is the user's to
-    set.
+    Does nothing where memory is not glibc's or is the user's to set.
     """
-    libc = _glibc()
-    if libc is None or pixels > _MOST_PIXELS:
+    libc, setting = _glibc(), _SMALL if pixels <= _MOST_PIXELS else _LARGE
+    if libc is None:
         yield
         return
-    _count(libc, 1)
+    with _lock:
+        _users.append(setting)
+        _set_thresholds(libc)
     try:
         yield
     finally:
-        _count(libc, -1)
+        with _lock:
+            _users.remove(setting)
+            _set_thresholds(libc)
 
 
-def _count(libc: ctypes.CDLL, more: int) -> None:
-    """Count those who want it; threads share the memory."""
-    global _users
-    with _lock:
-        before, _users = _users, _users + more
-        if bool(before) == bool(_users):
-            return
-        mmap_threshold, trim_threshold = _PAINTING if _users else _OTHERWISE
-        # Before 2.35, glibc refuses more than half of a heap; what follows sets the rest for good.
-        if not libc.mallopt(_MMAP_THRESHOLD, mmap_threshold):
-            libc.mallopt(_MMAP_THRESHOLD, _OTHERWISE[0])
-        libc.mallopt(_TRIM_THRESHOLD, trim_threshold)
-        if not _users:
-            libc.malloc_trim(0)
+def _set_thresholds(libc: ctypes.CDLL) -> None:
+    """Set them for all users, as threads share the memory."""
+    mmap_threshold, trim_threshold = max(_users, default=_OTHERWISE)
+    # Before 2.35, glibc refuses more than half of a heap; what follows sets the rest for good.
+    if not libc.mallopt(_MMAP_THRESHOLD, mmap_threshold):
+        libc.mallopt(_MMAP_THRESHOLD, _OTHERWISE[0])
+    libc.mallopt(_TRIM_THRESHOLD, trim_threshold)
+    if not _users:
+        libc.malloc_trim(0)
 
 
 @cache
