@@ -24,7 +24,7 @@ from torch import Tensor
 
 from _machine import describe_machine
 from nst import Checkpoint, EarlyStopping, RunState, StyleTransfer
-from nst._utils.hashing import hash_tensor
+from nst._utils.plain import hash_tensor
 from nst.callbacks.base import CallbackLike
 from nst.callbacks.checkpoint import CHECKPOINT_FILE
 from nst.testing import tiny_extractor

@@ -4,10 +4,9 @@ import logging
 
 from nst._batch.map import MapResult
 from nst._utils.version import __version__ as __version__
-from nst.callbacks.base import Callback, RunState
+from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.early_stopping import EarlyStopping
-from nst.callbacks.history import LossHistory
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
@@ -37,7 +36,7 @@ from nst.losses import (
     TotalVariationLoss,
     WassersteinStyleLoss,
 )
-from nst.optim.lbfgs import BoundedLBFGS
+from nst.optim import BoundedLBFGS
 from nst.result import StyleTransferResult
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer

@@ -11,11 +11,10 @@ from torch import Tensor
 from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
-from nst._utils.memory import blocks_kept
+from nst._utils.device import blocks_kept
 from nst._utils.text import byte_count, duration
-from nst.extractors.base import as_extractor
 from nst.images import fit, resize
-from nst.optim.by_name import optimizer_factory
+from nst.optim import optimizer_factory
 from nst.styles.style import Painting
 
 __all__ = ["Estimate", "estimate_run"]
@@ -56,7 +55,7 @@ class Estimate:
 def estimate_run(inputs: RunInputs) -> Estimate:
     """Measure a step at a small size, and predict time and memory of a whole run."""
     size, finest = _measured_size(inputs), inputs.scales[-1]
-    network = as_extractor(inputs.configuration.extractor)
+    network = inputs.configuration.network
     derived = network.bytes_to_derive(inputs.configuration.layers)
     objective, picture = _begin(inputs, size)
     with blocks_kept(_pixels(inputs, finest.size)):
@@ -89,7 +88,7 @@ def _measured_size(inputs: RunInputs) -> int:
 def _begin(inputs: RunInputs, size: int) -> tuple[Objective, Tensor]:
     """Do what a run does at the beginning of a scale; return its objective, and a picture."""
     objective = Objective(
-        inputs.configuration.extractor,
+        inputs.configuration.network,
         inputs.configuration.losses,
         normalize_gradients=inputs.configuration.normalize_gradients,
         tile=inputs.tile,

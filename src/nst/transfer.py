@@ -18,7 +18,7 @@ from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
 from nst._record.describe import describe_run
 from nst._record.repeat import Repeatable
-from nst._record.snapshot import take_snapshots
+from nst._record.snapshot import take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.estimate import Estimate, estimate_run
@@ -157,7 +157,7 @@ class StyleTransfer(Repeatable):
         self.check_losses()  # their weights may have changed
         followers = as_callbacks(callbacks)
         inputs = RunInputs.read(self, content, style, options)
-        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshots())
+        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshot)
 
     @plain_arithmetic()
     def check(self, content: ImageLike, style: StyleLike, **options: Any) -> None:
@@ -270,7 +270,7 @@ class StyleTransfer(Repeatable):
             raise ValueError("`init` is 'content', but a texture has none. Use 'pink-noise'.")
         options, followers = RunOptions(init, seed), as_callbacks(callbacks)
         inputs = RunInputs.read(self, None, style, options, shape)
-        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshots())
+        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshot)
 
     @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:

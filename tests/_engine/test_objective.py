@@ -24,6 +24,7 @@ from nst import (
     WassersteinStyleLoss,
 )
 from nst._engine.objective import Objective, Region
+from nst.extractors.base import as_extractor
 from nst.extractors.weights import Weights
 from nst.functional import gram_matrix
 from nst.styles.style import Painting
@@ -85,7 +86,7 @@ def prepared(
     masked: bool,
     **how: Any,
 ) -> Objective:
-    objective = Objective(extractor, chosen, **how)
+    objective = Objective(as_extractor(extractor), chosen, **how)
     height, width = picture.shape[-2:]
     objective.capture_content(noise(1, height, width, 1).to(picture))
     styles = [

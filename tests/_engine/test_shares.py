@@ -27,6 +27,7 @@ from nst import (
 from nst._engine.objective import Objective, Region
 from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
+from nst.extractors.base import as_extractor
 from nst.extractors.weights import Weights
 from nst.images import save_image
 from nst.styles.style import Painting
@@ -116,7 +117,7 @@ def objective_for(
     extractor: torch.nn.Module, losses: Mapping[str, Loss], shape: tuple[int, int], **how: Any
 ) -> Objective:
     """Return an objective with two styles in two regions; its content is not captured yet."""
-    objective = Objective(extractor, losses, **how)
+    objective = Objective(as_extractor(extractor), losses, **how)
     dtype = next(extractor.parameters()).dtype
     mask = (noise(*shape, 4, channels=1) + 0.1).to(dtype)
     styles = [Painting(noise(33, 47, seed).to(dtype), None) for seed in (2, 3)]

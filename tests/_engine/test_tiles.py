@@ -18,9 +18,9 @@ from nst import (
     StyleTransfer,
     TotalVariationLoss,
 )
-from nst._engine import tiles
+from nst._engine import configuration
 from nst.images import read_record
-from nst.optim.by_name import optimizer_factory
+from nst.optim import optimizer_factory
 from nst.testing import tiny_extractor
 
 
@@ -38,6 +38,12 @@ def picture() -> Tensor:
 @pytest.fixture
 def painting() -> Tensor:
     return torch.rand(1, 3, 64, 90, generator=torch.Generator().manual_seed(1))
+
+
+def leave_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let there be so few bytes that even a small picture may not fit."""
+    monkeypatch.setattr(configuration, "free_memory", lambda device: count)
+    monkeypatch.setattr(configuration, "_SMALL", 0)
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -68,7 +74,7 @@ def test_tiles_are_taken_where_it_is_not_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(tiles, "free_memory", lambda device: 1_000_000)
+    leave_free(monkeypatch, 1_000_000)
     with caplog.at_level(logging.INFO, "nst"):
         result = small().run(picture, painting)
     assert result.settings["tile"] == 64
@@ -82,7 +88,7 @@ def test_each_picture_of_a_batch_is_reckoned_with(
     painting: Tensor,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tiles, "free_memory", lambda device: 10_000_000)
+    leave_free(monkeypatch, 10_000_000)
     batch = picture.expand(12, -1, -1, -1)
     assert small().run(picture, painting).settings["tile"] is None
     assert small(num_steps=1).run(batch, painting).settings["tile"] == 64
@@ -91,7 +97,7 @@ def test_each_picture_of_a_batch_is_reckoned_with(
 def test_styles_are_captured_in_tiles_as_well(
     painting: Tensor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tiles, "free_memory", lambda device: 1_000_000)
+    leave_free(monkeypatch, 1_000_000)
     with caplog.at_level(logging.INFO, "nst"):
         small().capture(painting, [60])
     assert "are free: in tiles of 64 rows" in caplog.text
@@ -100,7 +106,7 @@ def test_styles_are_captured_in_tiles_as_well(
 def test_what_must_see_everything_is_not_tiled_by_itself(
     picture: Tensor, painting: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "free_memory", lambda device: 1_000_000)
+    leave_free(monkeypatch, 1_000_000)
     losses = {"style": SlicedWassersteinStyleLoss(["relu2_1"])}
     assert small(losses=losses).run(picture, painting).settings["tile"] is None
 

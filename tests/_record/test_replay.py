@@ -35,7 +35,7 @@ from nst import (
     save_image,
 )
 from nst._record.replay import recorded_arguments, recorded_end, recorded_extractor, recorded_run
-from nst._utils.hashing import hash_file, hash_network
+from nst._utils.plain import hash_file, hash_network
 from nst.callbacks.base import CallbackLike
 from nst.extractors.weights import Weights
 from nst.images import read_record

@@ -35,12 +35,12 @@ from nst import (
     save_image,
 )
 from nst._engine.picture import OptimizedPicture
-from nst._utils.hashing import hash_tensor
+from nst._utils.plain import hash_tensor
 from nst.callbacks.base import CallbackLike
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.extractors.weights import Weights
 from nst.images import read_record
-from nst.optim.by_name import OptimizerLike
+from nst.optim import OptimizerLike
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO, at_step, fail_at, picture, places_in
 

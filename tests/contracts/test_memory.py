@@ -22,7 +22,7 @@ from nst import (
     load_image,
     save_image,
 )
-from nst._utils.memory import free_memory, is_exhausted
+from nst._utils.device import free_memory, is_exhausted
 from nst.testing import tiny_extractor
 from tests import helpers
 from tests.helpers import PHOTO, picture
@@ -164,8 +164,8 @@ def test_the_limits_of_all_control_groups_around_the_process_count(
         (group / "memory.stat").write_text(f"anon 7\n{cached} 500\n")
     own = tmp_path / "own"
     own.write_text({1: "5:cpu:/c\n4:memory:/a/b\n0::/\n", 2: "0::/a/b\n"}[version])
-    monkeypatch.setattr("nst._utils.memory._GROUPS", tmp_path)
-    monkeypatch.setattr("nst._utils.memory._OWN_GROUPS", own)
+    monkeypatch.setattr("nst._utils.device._GROUPS", tmp_path)
+    monkeypatch.setattr("nst._utils.device._OWN_GROUPS", own)
     assert free_memory(torch.device("cpu")) == 2500
 
 

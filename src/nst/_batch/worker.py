@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import nn
 
-from nst._utils.hashing import fingerprint
+from nst._utils.plain import fingerprint
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.images import ImageLike

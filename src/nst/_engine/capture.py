@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nst._engine.configuration import Configuration, plan_scales
+from nst._engine.configuration import Configuration, explaining_memory, plan_scales
 from nst._engine.objective import Objective
 from nst._engine.reading import color_moments, read_style
-from nst._engine.tiles import choose_tile, explaining_memory
 from nst._utils.checks import at_least
-from nst._utils.hashing import hash_network
-from nst.extractors.base import as_extractor
+from nst._utils.plain import hash_network
 from nst.losses.base import Loss, StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
@@ -37,21 +35,21 @@ def capture_painting(
     configuration: Configuration, style: Style, painting: Painting, sizes: Sequence[int]
 ) -> StyleStatistics:
     """Return the statistics of a painting for pictures of some sizes, in ascending order."""
-    losses, network = _style_losses(configuration), configuration.extractor
+    losses, network = _style_losses(configuration), configuration.network
     scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
     layers = {layer for loss in losses.values() for layer in loss.layers}
     height, width = scaled[sizes[0]].pixels.shape[-2:]
-    as_extractor(network).check_size(height, width, layers, name="style")
+    network.check_size(height, width, layers, name="style")
     largest = scaled[sizes[-1]].pixels
     shape = largest.shape[-2], largest.shape[-1]
-    tile = choose_tile(configuration.tile, network, losses, shape, largest)
+    tile = configuration.tile_for(shape, largest, losses)
     objective, entries = Objective(network, losses, tile=tile), []
     with explaining_memory(shape, tile, largest):
         for size, each in scaled.items():
             for name, summary in objective.summarize(each).items():
                 entries.append(Entry(loss_identity(losses[name]), size, summary))
     colors = color_moments(painting.pixels, painting.mask)
-    return StyleStatistics(hash_network(network), entries, *colors)
+    return StyleStatistics(hash_network(configuration.extractor), entries, *colors)
 
 
 def _style_losses(configuration: Configuration) -> dict[str, Loss]:

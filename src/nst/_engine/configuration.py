@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import cached_property
+from traceback import clear_frames
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from nst import color
-from nst._engine.terms import check_divisible
-from nst._engine.tiles import Tile, check_tile, choose_tile
+from nst._engine.passing import check_divisible, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
-from nst._utils.device import resolve_device
-from nst.extractors.base import as_extractor
+from nst._utils.device import free_memory, is_exhausted, resolve_device
+from nst._utils.text import byte_count
+from nst.extractors.base import Extractor, as_extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
 from nst.losses.gram import GramStyleLoss
-from nst.optim.by_name import OptimizerLike, optimizer_factory
+from nst.optim import OptimizerLike, optimizer_factory
+
+logger = logging.getLogger("nst")
 
 INITS = ("content", "style", "noise", "pink-noise", "gray")
 """The names of the pictures that a run can start from."""
@@ -30,6 +36,18 @@ _CREATED: Any = None
 
 ColorWhen = Literal["before", "after", "both"]
 NumScales: TypeAlias = int | Literal["auto"]
+Tile: TypeAlias = int | Literal["auto"] | None
+"""How many rows of every block are computed at a time; None for all."""
+
+ROWS = 64
+"""How many rows of every block are computed at a time, where nobody says how many."""
+# Bytes for each pixel, in float32, of a step with VGG19, whole and in tiles, and of the pictures
+# that an optimizer with its history works with.
+_WHOLE, _IN_TILES, _OPTIMIZER = 700, 250, 700
+# Bytes that a machine with PyTorch is taken to have.
+_SMALL = 2**27
+# The share of the free memory that a run may take before it is computed in tiles.
+_SHARE = 0.8
 
 # A run that starts at 128 px takes over the composition of the painting.
 _SMALLEST_SCALE = 256
@@ -118,10 +136,14 @@ class Configuration:
             )
         self._set("extractor", self.extractor.to(self.device))
         for loss in self.losses.values():
-            as_extractor(self.extractor).check_layers(loss.layers)
+            self.network.check_layers(loss.layers)
         if isinstance(self.tile, int):
-            reason = f"`tile` is {self.tile}"
-            check_divisible(self.extractor, self.losses, reason, "tile=None")
+            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
+
+    @cached_property
+    def network(self) -> Extractor:
+        """The extractor, with all methods of one."""
+        return as_extractor(self.extractor)
 
     def active_losses(self, reference: str | None = None) -> dict[str, Loss]:
         """Return the losses of positive weight, by name: all, or those with a reference."""
@@ -147,9 +169,30 @@ class Configuration:
         dtype = next(self.extractor.parameters(), torch.empty(0)).dtype
         return torch.empty(0, device=self.device, dtype=dtype)
 
-    def tile_for(self, shape: tuple[int, int], like: Tensor) -> int | None:
-        """Return the tile for a result of this height and width, by the memory that is free now."""
-        return choose_tile(self.tile, self.extractor, self.losses, shape, like)
+    def tile_for(
+        self, shape: tuple[int, int], like: Tensor, losses: Mapping[str, Loss] | None = None
+    ) -> int | None:
+        """Decide about the tile of a run, by the memory that is free now.
+
+        Args:
+            shape: Height and width of the result, in pixels.
+            like: The pictures, or one of their number, device and type.
+            losses: Those that will be computed; None for all.
+        """
+        if not isinstance(self.tile, str):
+            return self.tile
+        needed = _bytes_needed(shape, None, like)
+        if needed < _SMALL or not self.network.computes_in_tiles:
+            return None
+        used = [loss for loss in (losses or self.losses).values() if loss.weight > 0]
+        free = free_memory(like.device)
+        if free is None or needed <= _SHARE * free or not all(map(is_divisible, used)):
+            return None
+        logger.info(
+            f"{shape[1]}x{shape[0]} pixels would take about {byte_count(needed)}, and "
+            f"{byte_count(free)} are free: in tiles of {ROWS} rows"
+        )
+        return ROWS
 
     def size_of(self, shape: Sequence[int]) -> int:
         """Return the longer side of the result for a photograph of this height and width."""
@@ -245,3 +288,51 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
     steps = [1 + int(spare * share / sum(shares)) for share in shares]
     steps[0] += num_steps - sum(steps)
     return [Scale(*scale) for scale in zip(sizes, steps, strict=True)]
+
+
+def check_tile(tile: Tile) -> Tile:
+    """Return the argument if it can be one.
+
+    Raises:
+        ValueError: It is too low, or an unknown word.
+        TypeError: It is neither a whole number nor a word nor None.
+    """
+    if tile is None:
+        return None
+    if isinstance(tile, str):
+        one_of("tile", tile, ["auto"])
+        return "auto"
+    return at_least("tile", tile, 1)
+
+
+@contextmanager
+def explaining_memory(shape: tuple[int, int], tile: int | None, like: Tensor) -> Iterator[None]:
+    """Tell how much memory a run takes when that was more than there is.
+
+    Args:
+        shape: Height and width of the result, in pixels.
+        tile: Number of rows that are computed at a time; None for all.
+        like: The pictures, or one of their number and type.
+
+    Raises:
+        MemoryError: In place of PyTorch's errors.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_exhausted(error):
+            raise
+        height, width = shape
+        needed = byte_count(_bytes_needed(shape, tile, like))
+        clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
+        raise MemoryError(
+            f"`size` is {max(shape)}: {width}x{height} pixels take about {needed}, which is "
+            f"more memory than there is. Use tile={ROWS}, a smaller size, or optimizer='adam'."
+        ) from error
+
+
+def _bytes_needed(shape: tuple[int, int], tile: int | None, like: Tensor) -> int:
+    """Return about how much memory a run with VGG19 takes."""
+    # Each picture of a batch has an optimizer, but they are evaluated one after the other.
+    each = _OPTIMIZER * max(len(like), 1) + (_WHOLE if tile is None else _IN_TILES)
+    return shape[0] * shape[1] * each * like.element_size() // 4

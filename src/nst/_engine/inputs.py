@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -10,8 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
-from nst._engine.configuration import Configuration, RunOptions, Scale, plan_scales
-from nst._engine.objective import Region
+from nst._engine.configuration import (
+    Configuration,
+    RunOptions,
+    Scale,
+    explaining_memory,
+    plan_scales,
+)
+from nst._engine.objective import Objective, Region
 from nst._engine.reading import (
     StyleSource,
     identify_pictures,
@@ -21,10 +27,9 @@ from nst._engine.reading import (
     read_style,
     recolor_styles,
 )
-from nst._engine.tiles import explaining_memory
 from nst._utils.checks import at_least
-from nst._utils.hashing import hash_network
-from nst.extractors.base import as_extractor
+from nst._utils.group import Group
+from nst._utils.plain import hash_network
 from nst.images import ImageLike, Picture, fit, resize
 from nst.losses.base import StorableLoss
 from nst.result import StyleTransferResult
@@ -32,6 +37,9 @@ from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
 
 _MOST_PIXELS = 2**31
+# Factor of the losses that refer to the content, at all scales but the last: a finer scale does not
+# recover what a coarse scale loses of the photograph.
+_COARSE_EMPHASIS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +145,24 @@ class RunInputs:
             regions.append(region)
         return regions
 
+    def objectives_at(self, index: int, group: Group) -> Iterator[Objective]:
+        """Yield an objective for each picture, with the targets of the styles at a scale."""
+        size, configuration = self.scales[index].size, self.configuration
+        height, _ = fit(self.shape, size)
+        for number in range(len(self.content.pixels)):
+            if number < len(self.sources):  # otherwise its styles are those of the first picture
+                objective = Objective(
+                    configuration.network,
+                    configuration.losses,
+                    strength=self.options.strength,
+                    emphasis=1.0 if index == len(self.scales) - 1 else _COARSE_EMPHASIS,
+                    normalize_gradients=configuration.normalize_gradients,
+                    tile=self.tile,
+                    group=group if group.divides(height) else None,
+                )
+                objective.capture_styles(self.regions_at(size, number))
+            yield objective.copy()
+
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
         """Return the result of a run: its pictures, with the other fields of the result."""
         alpha = self.content.alpha
@@ -171,7 +197,7 @@ def plan_run(
 
     Raise `ValueError` if a picture is too small at every scale.
     """
-    network = as_extractor(configuration.extractor)
+    network = configuration.network
     scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
     for name, (height, width) in _shapes_at(size, shape, styles, sources).items():
         network.check_size(height, width, configuration.layers, name=name)

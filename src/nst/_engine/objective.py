@@ -14,12 +14,17 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nst._engine.passing import Passing, pass_through
-from nst._engine.terms import Term, indivisible, keeps_promise, reads_pixels_only
+from nst._engine.passing import (
+    Term,
+    indivisible,
+    keeps_promise,
+    pass_through,
+    reads_pixels_only,
+)
 from nst._utils.group import Group
-from nst.extractors.base import as_extractor
+from nst.extractors.base import Extractor
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
@@ -61,7 +66,7 @@ class Objective:
 
     def __init__(
         self,
-        extractor: nn.Module,
+        extractor: Extractor,
         losses: Mapping[str, Loss],
         *,
         strength: float = 1.0,
@@ -70,7 +75,7 @@ class Objective:
         tile: int | None = None,
         group: Group | None = None,
     ) -> None:
-        self._extractor, self._normalize = as_extractor(extractor), normalize_gradients
+        self._extractor, self._normalize = extractor, normalize_gradients
         self._tile, self._group = tile, group or Group()
         self._divided: set[str] | None = None  # unknown before there is a picture
         self._terms: dict[str, list[Term]] = {}
@@ -89,7 +94,8 @@ class Objective:
         self._divided_names(image)
         self._to(image)
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
-        features = self._pass(image, [], _layers(chosen), Group()).features
+        layers = _layers(chosen)
+        _, features = pass_through(self._extractor, image, [], layers, Group(), self._tile)
         for loss in chosen:
             loss.capture(features)
 
@@ -129,8 +135,9 @@ class Objective:
         divided = {name for name in divided if isinstance(losses[name], StorableLoss)}
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
         others = {name: loss for name, loss in losses.items() if name not in divided}
-        passing = self._pass(image, terms, _layers(others.values()), Group())
-        sums, features = iter(passing.sums()), passing.features
+        layers = _layers(others.values())
+        found = pass_through(self._extractor, image, terms, layers, Group(), self._tile)
+        sums, features = iter(found[0]), found[1]
         if mask is not None:
             features = {**features, "mask": mask}
         return {
@@ -267,33 +274,24 @@ class Objective:
         return total
 
     def _losses(self, image: Tensor) -> dict[str, Tensor]:
-        return self._compare(self._pass(image, *self._divided_terms(image), self._group))
-
-    def _divided_terms(self, image: Tensor) -> tuple[list[Term], frozenset[str]]:
-        """Return the terms that are computed in parts, and the layers that the others read."""
+        """Return the losses by name, differentiable."""
         divided = self._divided_names(image)
         terms = [term for name, own in self._terms.items() if name in divided for term in own]
-        others = (term.loss for n, own in self._terms.items() if n not in divided for term in own)
-        return terms, _layers(others)
-
-    def _compare(self, passing: Passing) -> dict[str, Tensor]:
-        """Return the losses by name, differentiable, of a picture that has passed."""
-        sums, features, values = iter(passing.sums()), passing.features, {}
-        divided = self._divided_names(features["image"])
+        others = [term.loss for n, own in self._terms.items() if n not in divided for term in own]
+        layers = _layers(others)
+        found = pass_through(self._extractor, image, terms, layers, self._group, self._tile)
+        sums, features, values = iter(found[0]), found[1], dict[str, Tensor]()
         if self._group.rank > 0:  # one process has the gradient of what all of them compute
             features = {layer: feature.detach() for layer, feature in features.items()}
         for name, terms in self._terms.items():
             own = [
-                term.compare(next(sums)) if name in divided else term.value(name, features)
+                term.factor * term.loss.compare(next(sums))
+                if name in divided
+                else term.value(name, features)
                 for term in terms
             ]
             values[name] = torch.stack(own).sum()
         return values
-
-    def _pass(
-        self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
-    ) -> Passing:
-        return pass_through(self._extractor, image, terms, layers, group, self._tile)
 
     def _divided_names(self, image: Tensor) -> set[str]:
         """Return the losses that can be computed in parts; refuse where all must be.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nst._engine.shared import AnyObjective
 from nst.images import fit, resize
-from nst.optim.by_name import OptimizerFactory, restore_optimizer
+from nst.optim import OptimizerFactory, restore_optimizer
 
 
 class OptimizedPicture:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from nst import color
-from nst._engine.configuration import as_scales
+from nst._engine.configuration import as_scales, explaining_memory
 from nst._engine.inputs import RunInputs
 from nst._engine.picture import OptimizedPicture
-from nst._engine.shared import check_same_inputs, leading, objectives_for, serve, share_result
-from nst._engine.tiles import explaining_memory
+from nst._engine.shared import AnyObjective, check_same_inputs, lead, leading, serve, share_result
 from nst._utils.checks import at_least
+from nst._utils.device import blocks_kept
 from nst._utils.group import Group
-from nst._utils.json import json_ready
-from nst._utils.memory import blocks_kept
-from nst.callbacks.base import Callback, RunState
-from nst.callbacks.history import LossHistory
+from nst._utils.plain import json_ready
+from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.images import fit, resize
-from nst.optim.by_name import optimizer_factory
+from nst.optim import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
 
 logger = logging.getLogger("nst")
@@ -59,6 +58,7 @@ class Run:
             OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
             for content, start in zip(contents, starts, strict=True)
         ]
+        self.packed_inputs: dict[str, Any] | None = None  # for checkpoints, made once
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
     def start(self, callback: Callback) -> None:
@@ -96,9 +96,11 @@ class Run:
         make_optimizer = optimizer_factory(
             inputs.configuration.optimizer, fine=0 < index == len(inputs.scales) - 1
         )
-        callbacks = sorted(self.callbacks, key=lambda each: each.called_last)
+        callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width):
-            objectives = objectives_for(inputs, index, self.group)
+            objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)
+            if self.group.size > 1:
+                objectives = lead(inputs, index, self.group)
             for picture, objective in zip(self.pictures, objectives, strict=True):
                 picture.start_scale(objective, scale.size, make_optimizer)
             for _ in range(scale.num_steps - (state.step - before)):
@@ -128,13 +130,11 @@ class Run:
         every = sound or every
         return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
 
-    @property
-    def reason(self) -> str:
-        """Why the run is over, if nobody has stopped it."""
+    def stop(self) -> None:
+        """Store why the run is over, if nobody has stopped it."""
         reasons = [picture.failure or picture.stall or "completed" for picture in self.pictures]
-        if len(set(reasons)) == 1:
-            return reasons[0]
-        return "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
+        several = "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
+        self.state.stop(reasons[0] if len(set(reasons)) == 1 else several)
 
     def image(self) -> Tensor:
         """Return a copy of the best pictures so far, at the size of the result: `(N, 3, H, W)`."""
@@ -199,10 +199,11 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
     """Go through the scales of a run, however it ends; checkpoints store `take_snapshot(run)`."""
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
     explained = partial(explaining_memory, inputs.shape, inputs.tile, inputs.content.pixels)
-    check_same_inputs(inputs, group)
+    if group.size > 1:
+        check_same_inputs(inputs, group)
     if group.rank > 0:
         return serve(inputs, group)
-    with leading(group):
+    with leading(group) if group.size > 1 else nullcontext():
         with ExitStack() as stack:
             try:
                 for callback in run.callbacks:
@@ -221,7 +222,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                 raise
             finally:
                 state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
-                persistently(lambda: state.stop(run.reason))
+                persistently(run.stop)
                 with suppress(MemoryError), explained():  # else callbacks see the last step's
                     state.image = persistently(run.image)  # a copy: callbacks may change it
         logger.info("%s after %d steps", state.stop_reason, state.step)

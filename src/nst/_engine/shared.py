@@ -16,16 +16,12 @@ from torch import Tensor
 
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
+from nst._utils.device import blocks_kept
 from nst._utils.group import Group, ProcessLost
-from nst._utils.memory import blocks_kept
 from nst.images import fit
 from nst.result import StyleTransferResult
 
 AnyObjective: TypeAlias = "Objective | SharedObjective"
-
-# Factor of the losses that refer to the content, at all scales but the last: a finer scale does not
-# recover what a coarse scale loses of the photograph.
-_COARSE_EMPHASIS = 3.0
 
 
 class SharedObjective:
@@ -66,26 +62,13 @@ class SharedObjective:
         return own(argument)
 
 
-def objectives_for(inputs: RunInputs, index: int, group: Group) -> Iterator[AnyObjective]:
-    """Yield an objective for each picture, with the targets of the styles at a scale."""
+def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjective]:
+    """Yield an objective for each picture at a scale, which the other processes build as well."""
     if group.rank == 0:
         group.broadcast_object(("scale", index, inputs.tile))
-    size, configuration = inputs.scales[index].size, inputs.configuration
-    height, _ = fit(inputs.shape, size)
-    for number in range(len(inputs.content.pixels)):
-        if number < len(inputs.sources):  # otherwise its styles are those of the first picture
-            objective = Objective(
-                configuration.extractor,
-                configuration.losses,
-                strength=inputs.options.strength,
-                emphasis=1.0 if index == len(inputs.scales) - 1 else _COARSE_EMPHASIS,
-                normalize_gradients=configuration.normalize_gradients,
-                tile=inputs.tile,
-                group=group if group.divides(height) else None,
-            )
-            objective.capture_styles(inputs.regions_at(size, number))
-        own = objective.copy()
-        yield own if group.size == 1 else SharedObjective(own, group, number, height)
+    height, _ = fit(inputs.shape, inputs.scales[index].size)
+    for number, objective in enumerate(inputs.objectives_at(index, group)):
+        yield SharedObjective(objective, group, number, height)
 
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
@@ -141,7 +124,7 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
                 kind, *message = group.broadcast_object(None)
                 if kind == "scale":
                     index, tile = message
-                    objectives = list(objectives_for(replace(inputs, tile=tile), index, group))
+                    objectives = list(lead(replace(inputs, tile=tile), index, group))
                     shape = fit(inputs.shape, inputs.scales[index].size)
                 elif kind == "call":
                     number, method, state = message

@@ -9,6 +9,7 @@ bytes for every four values where they are pooled, or nothing where a loss keeps
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nst._network import winograd
-from nst._network.scratch import scratch
+from nst._utils.device import scratch
 
 Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
@@ -79,14 +80,18 @@ class Stage(nn.Module):
         whole = span is None or span == (0, x.shape[2])
         start, stop = (0, x.shape[2]) if span is None else span
         if x.device.type != "cpu" or hooks or trainable:  # somebody looks into the module
-            out = self(x)
-            return _followed(out if whole else out[:, :, start:stop], kind)
-        if self.padding == "zeros":
-            return _fused(self, x, kind, output_stays, (start, stop))
-        # A picture with a wider border, of whose convolution the border is cut off.
-        wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        wide = _fused(self, wide, "conv", False, (start + 1, stop + 1))
-        return _followed(wide[:, :, :, 1:-1], kind)
+            all_rows = self(x)
+            return _followed(all_rows if whole else all_rows[:, :, start:stop], kind)
+        how: tuple[Kind, bool, tuple[int, int]] = kind, output_stays, (start, stop)
+        if self.padding == "replicate":  # a wider picture, whose border is cut off afterwards
+            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+            how = "conv", False, (start + 1, stop + 1)
+        x = x.contiguous(memory_format=torch.channels_last)
+        if torch.is_grad_enabled() and x.requires_grad:
+            out = _Fused.apply(x, self, *how)[0]
+        else:
+            out, _ = self.pass_forward(x, how[0], how[2], traces=False)
+        return out if self.padding == "zeros" else _followed(out[:, :, :, 1:-1], kind)
 
     def pass_forward(
         self, x: Tensor, kind: Kind, span: tuple[int, int], *, traces: bool
@@ -101,21 +106,23 @@ class Stage(nn.Module):
         picture = _new_picture(x, *shape)
         out = picture.permute(0, 2, 3, 1)
         if traces:
-            dtype = _place_dtype(width) if kind == "pool" else torch.uint8
-            trace = torch.empty(out.shape, dtype=dtype)
+            dtype = torch.int16 if 2 * width < 2**15 else torch.int32  # places in two rows
+            trace = torch.empty(out.shape, dtype=dtype if kind == "pool" else torch.uint8)
         for start, stop in self._bands(rows, *span):
             own = slice((start - span[0]) // stride, (stop - span[0]) // stride)
-            target = None if kind == "pool" else out[:, own]
-            band = self._convolve(_with_border(rows, start - 1, stop + 1), (height, width), target)
+            target = out[:, own]
+            room = None if kind == "pool" else target
+            band = self._convolve(_with_border(rows, start - 1, stop + 1), (height, width), room)
             if kind == "conv":
-                _store(band, out[:, own])
+                if band is not target:
+                    target.copy_(band)
             elif kind == "relu":
-                torch.clamp_min(band, 0, out=out[:, own])
+                torch.clamp_min(band, 0, out=target)
                 if trace is not None:
-                    torch.gt(out[:, own], 0, out=trace[:, own])
+                    torch.gt(target, 0, out=trace[:, own])
             else:
                 largest, place = _pool(band)
-                torch.clamp_min(largest, 0, out=out[:, own])
+                torch.clamp_min(largest, 0, out=target)
                 if trace is not None:
                     torch.mul(place, largest > 0, out=trace[:, own])
         return picture, trace
@@ -147,7 +154,9 @@ class Stage(nn.Module):
                 rows = rows[:, first % 2 : first % 2 + last - first]
             rows = _with_border(rows, above - first, below - first)
             own = out[:, start:stop]
-            _store(self._convolve(rows, (shape[2], shape[3]), own, rotated=True), own)
+            band = self._convolve(rows, (shape[2], shape[3]), own, rotated=True)
+            if band is not own:
+                own.copy_(band)
         return picture
 
     @property
@@ -183,7 +192,8 @@ class Stage(nn.Module):
                 out = scratch.take("band", size, rows)
             winograd.convolve(rows, kernel, out, bias, rotated=rotated)
             return out
-        kernel = self._derive("rotated", _rotate) if rotated else self._derive("plain", _reorder)
+        name = "rotated" if rotated else "plain"
+        kernel = self._derive(name, partial(_reorder, rotated=rotated))
         result = F.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, padding=(0, 1))
         return result.permute(0, 2, 3, 1)
 
@@ -256,25 +266,10 @@ class _PulledBack(torch.autograd.Function):
         )
 
 
-def _fused(
-    stage: Stage, x: Tensor, kind: Kind, output_stays: bool, span: tuple[int, int]
-) -> Tensor:
-    x = x.contiguous(memory_format=torch.channels_last)
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return stage.pass_forward(x, kind, span, traces=False)[0]
-    out: Tensor = _Fused.apply(x, stage, kind, output_stays, span)[0]
-    return out
-
-
 def _followed(x: Tensor, kind: Kind) -> Tensor:
     """Return what follows a convolution, by plain operations."""
     x = x if kind == "conv" else x.relu()
     return F.max_pool2d(x, 2) if kind == "pool" else x
-
-
-def _store(band: Tensor, out: Tensor) -> None:
-    if band is not out:
-        out.copy_(band)
 
 
 def _new_picture(like: Tensor, *shape: int) -> Tensor:
@@ -283,14 +278,10 @@ def _new_picture(like: Tensor, *shape: int) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
-def _reorder(kernel: Tensor) -> Tensor:
-    """Return a kernel in the pictures' memory order."""
+def _reorder(kernel: Tensor, *, rotated: bool) -> Tensor:
+    """Return a kernel, or that of the gradient's convolution, in the pictures' memory order."""
+    kernel = kernel.flip(-2, -1).transpose(0, 1) if rotated else kernel
     return kernel.contiguous(memory_format=torch.channels_last)
-
-
-def _rotate(kernel: Tensor) -> Tensor:
-    """Return the kernel of the convolution that pulls a gradient back."""
-    return _reorder(kernel.flip(-2, -1).transpose(0, 1))
 
 
 def _with_border(rows: Tensor, start: int, stop: int) -> Tensor:
@@ -316,18 +307,13 @@ def _where_positive(condition: Tensor, gradient: Tensor) -> Tensor:
     return out
 
 
-def _place_dtype(width: int) -> torch.dtype:
-    """Return a type that can hold the place of a pixel in two rows."""
-    return torch.int16 if 2 * width < 2**15 else torch.int32
-
-
 def _pool(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the largest of every four pixels, and one more than its place in its two rows."""
     n, height, width, channels = rows.shape
     pairs = rows[:, : height // 2 * 2].reshape(-1, 2, width, channels).permute(0, 3, 1, 2)
     largest, place = F.max_pool2d(pairs, 2, return_indices=True)
     shape = n, height // 2, width // 2, channels
-    place = place.permute(0, 2, 3, 1).to(_place_dtype(width)).add_(1)
+    place = place.permute(0, 2, 3, 1).int().add_(1)
     return largest.permute(0, 2, 3, 1).reshape(shape), place.reshape(shape)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst._network.scratch import scratch
+from nst._utils.device import scratch
 
 TILE = 4
 """Rows and columns of the result that are computed together."""

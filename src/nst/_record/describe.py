@@ -11,9 +11,9 @@ import torchvision
 from torch import nn
 
 from nst._engine.inputs import RunInputs
-from nst._utils.json import json_ready
+from nst._utils.plain import json_ready
 from nst._utils.version import __version__
-from nst.extractors.base import Extractor, as_extractor
+from nst.extractors.base import Extractor
 from nst.losses.base import Loss
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
@@ -34,8 +34,8 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "task": "run" if "content" in inputs.identities else "synthesize",
         "inputs": inputs.identities,
         "shape": inputs.shape,
-        "extractor": _describe(configuration.extractor, as_extractor(configuration.extractor)),
-        "network": as_extractor(configuration.extractor).fingerprint(),
+        "extractor": _describe(configuration.extractor, configuration.network),
+        "network": configuration.network.fingerprint(),
         "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
         "styles": describe_styles(inputs.styles),
         "optimizer": optimizer,

@@ -13,9 +13,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import nn
 
-from nst._engine.configuration import Configuration
+from nst._engine.configuration import Configuration, Tile, check_tile
 from nst._engine.run import complete
-from nst._engine.tiles import Tile, check_tile
 from nst._record.replay import (
     check_same,
     network_difference,
@@ -24,13 +23,13 @@ from nst._record.replay import (
     recorded_extractor,
     recorded_run,
 )
-from nst._record.snapshot import generators_set, restore_run, take_snapshots
+from nst._record.snapshot import generators_set, restore_run, take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint
 from nst.images import read_record
 from nst.losses.base import Loss
-from nst.optim.by_name import OptimizerLike
+from nst.optim import OptimizerLike
 from nst.result import StyleTransferResult
 
 logger = logging.getLogger("nst")
@@ -194,4 +193,4 @@ class Repeatable(Configuration):
         generators = snapshot["generators"]
         del snapshot  # its tensors are the run's now
         with generators_set(generators, torch.device(transfer.device)):
-            return complete(run, take_snapshots())
+            return complete(run, take_snapshot)

@@ -18,13 +18,13 @@ from torch import nn
 from nst._engine.configuration import INITS, RunOptions
 from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
-from nst._utils.hashing import fingerprint, hash_file
+from nst._utils.plain import fingerprint, hash_file
 from nst._utils.schema import Rule, check, choice, whole
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.losses import LOSSES, Loss
-from nst.optim.by_name import optimizer_factory
+from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, as_styles
 

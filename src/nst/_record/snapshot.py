@@ -6,7 +6,7 @@ it; they are captured again, bit-identically.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,24 +24,15 @@ from nst.styles.statistics import Entry, StyleStatistics
 from nst.styles.style import Painting, Style
 
 
-def take_snapshots() -> Callable[[Run], dict[str, Any]]:
-    """Return a function that returns the content of a checkpoint of one run.
-
-    Its tensors are the run's own, not copies. The inputs are packed only once.
-    """
-    inputs: dict[str, Any] = {}
-
-    def snapshot(run: Run) -> dict[str, Any]:
-        if not inputs:
-            inputs.update(_pack_inputs(run.inputs))
-        return {
-            "record": run.settings(),
-            "inputs": inputs,
-            "run": run.state_dict(),
-            "generators": _generators(run.inputs.content.pixels.device),
-        }
-
-    return snapshot
+def take_snapshot(run: Run) -> dict[str, Any]:
+    """Return the content of a checkpoint, whose tensors are the run's own, not copies."""
+    run.packed_inputs = run.packed_inputs or _pack_inputs(run.inputs)
+    return {
+        "record": run.settings(),
+        "inputs": run.packed_inputs,
+        "run": run.state_dict(),
+        "generators": _generators(run.inputs.content.pixels.device),
+    }
 
 
 def restore_run(

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from nst._utils.checks import file_path
+from nst._utils.device import is_exhausted
 from nst._utils.files import write_whole
-from nst._utils.memory import is_exhausted
 from nst._utils.schema import Rule, check
 
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}

@@ -1,9 +1,8 @@
 """Callbacks: observe a run, or stop it."""
 
-from nst.callbacks.base import Callback, RunState
+from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.early_stopping import EarlyStopping
-from nst.callbacks.history import LossHistory
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from nst._utils.files import check_place
-from nst._utils.hashing import hash_file, hash_network
+from nst._utils.plain import hash_file, hash_network
 from nst.callbacks.base import Callback, RunState
 from nst.callbacks.checkpoint import check_replaceable, read_checkpoint_record
 from nst.cli import build

@@ -7,8 +7,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
-from nst._utils.memory import is_exhausted
 from nst._utils.text import one_line
 from nst._utils.version import __version__
 from nst.cli.arguments import BAD_INPUT, PORT, Parser

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from nst._utils import hashing
+from nst._utils.plain import fingerprint
 
 
 class Block(Protocol):
@@ -49,9 +49,8 @@ class Extractor(nn.Module):
         """Return the arguments that would make this extractor again, for a run's record."""
         return {"repr": self.extra_repr()}
 
-    def fingerprint(self) -> str | None:
-        """Return a hash that differs wherever features differ; None if that cannot be told."""
-        return hashing.fingerprint(self)
+    fingerprint = fingerprint
+    """Returns a hash that differs wherever features differ; None if that cannot be told."""
 
     def bytes_to_derive(self, layers: Iterable[str]) -> int:
         """Return the size of what the first use of some layers derives from the weights."""
@@ -91,7 +90,7 @@ class _Adapter(Extractor):
         return {"repr": self.module.extra_repr()}
 
     def fingerprint(self) -> str | None:
-        return hashing.fingerprint(self.module)
+        return fingerprint(self.module)
 
 
 def as_extractor(module: nn.Module) -> Extractor:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
-from nst._utils.memory import is_exhausted
+from nst._utils.device import is_exhausted
 from nst.images.read import check_input, decoding, image_array
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor

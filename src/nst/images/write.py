@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nst._utils.checks import floating, value_range
 from nst._utils.files import check_place, write_whole
-from nst._utils.json import json_ready
+from nst._utils.plain import json_ready
 from nst.images.decode import STRIP
 from nst.images.read import check_input, decoding
 

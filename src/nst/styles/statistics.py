@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst._utils.checks import file_path
-from nst._utils.hashing import hash_file
+from nst._utils.plain import hash_file
 from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
 from nst.losses.base import Loss, Statistic, StatisticLoss

@@ -8,12 +8,12 @@ import threading
 import pytest
 import torch
 
-from nst._utils import memory
-from nst._utils.memory import blocks_kept
+from nst._utils import device
+from nst._utils.device import blocks_kept
 from tests.helpers import at_step, fail_at, paint
 
 pytestmark = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc" or memory._glibc() is None, reason="memory is not glibc's"
+    platform.libc_ver()[0] != "glibc" or device._glibc() is None, reason="memory is not glibc's"
 )
 
 
@@ -36,7 +36,7 @@ def test_large_blocks_are_kept_within_and_given_back_after() -> None:
     with blocks_kept(LARGEST):
         # Not every time: small blocks may be cut off from the one that was left behind.
         assert sum(pages_made(BLOCK) for _ in range(10)) < 5 * PAGES
-    assert not memory._users
+    assert not device._users
 
 
 def test_the_last_of_several_threads_gives_back() -> None:
@@ -52,10 +52,10 @@ def test_the_last_of_several_threads_gives_back() -> None:
     there.wait(10)
     with blocks_kept(LARGEST):
         pass
-    assert len(memory._users) == 1
+    assert len(device._users) == 1
     done.set()
     thread.join()
-    assert not memory._users
+    assert not device._users
 
 
 def test_large_blocks_of_a_large_picture_are_not_kept() -> None:
@@ -65,22 +65,22 @@ def test_large_blocks_of_a_large_picture_are_not_kept() -> None:
 
 def test_a_run_keeps_them_and_no_longer() -> None:
     seen: list[int] = []
-    look = at_step(1, lambda state: seen.append(len(memory._users)))
+    look = at_step(1, lambda state: seen.append(len(device._users)))
     with pytest.raises(ZeroDivisionError):
         paint(num_steps=3, callbacks=[look, fail_at(2, ZeroDivisionError())])
     assert seen == [1]
-    assert not memory._users
+    assert not device._users
 
 
 def test_what_the_user_has_set_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
-    memory._glibc.cache_clear()
+    device._glibc.cache_clear()
     try:
-        assert memory._glibc() is None
+        assert device._glibc() is None
         with blocks_kept(LARGEST):
-            assert not memory._users
+            assert not device._users
     finally:
-        memory._glibc.cache_clear()
+        device._glibc.cache_clear()
 
 
 def test_an_older_glibc_that_refuses_the_threshold_is_asked_for_its_most(
@@ -91,11 +91,11 @@ def test_an_older_glibc_that_refuses_the_threshold_is_asked_for_its_most(
     class Older:
         def mallopt(self, parameter: int, value: int) -> int:
             asked.append((parameter, value))
-            return int(parameter != memory._MMAP_THRESHOLD or value <= 2**25)
+            return int(parameter != device._MMAP_THRESHOLD or value <= 2**25)
 
         def malloc_trim(self, padding: int) -> int:
             return 1
 
-    monkeypatch.setattr(memory, "_glibc", Older)
+    monkeypatch.setattr(device, "_glibc", Older)
     with blocks_kept(LARGEST):
-        assert (memory._MMAP_THRESHOLD, 2**25) in asked
+        assert (device._MMAP_THRESHOLD, 2**25) in asked
