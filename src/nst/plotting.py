@@ -1,7 +1,7 @@
 """Plot a run: a live display, a comparison, the loss curves. Requires the extra `plot`.
 
 Functions return the figure, which a notebook shows; in a script, call `matplotlib.pyplot.show()` or
-`figure.savefig(path)`. Without matplotlib, all raise `ImportError`.
+`figure.savefig(path)`. All raise `ImportError` without matplotlib.
 """
 
 from __future__ import annotations
@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveDisplay", "plot_losses", "show_transfer"]
 
-_INCHES = 4.0  # side of one picture
-
 
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
-    """Show content, styles and result side by side, on one matplotlib axes each.
-
-    `index` is that of the picture in a batch.
+    """Show content, styles and result side by side, for the picture `index` of a batch.
 
     Examples:
-        >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
         >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
@@ -40,9 +35,8 @@ def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     pictures = [("content", result.content[index])]
     pictures += [("style", style[0]) for style in result.styles]
     pictures += [("result", result.image[index])]
-    figure = _pyplot().figure(figsize=(_INCHES * len(pictures), _INCHES), layout="constrained")
-    every_axes = figure.subplots(1, len(pictures))
-    for axes, (title, picture) in zip(every_axes, pictures, strict=True):
+    figure = _pyplot().figure(figsize=(4 * len(pictures), 4), layout="constrained")
+    for axes, (title, picture) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
         axes.imshow(to_pil(picture))
         axes.set_title(title)
         axes.set_axis_off()
@@ -55,7 +49,6 @@ def plot_losses(result: StyleTransferResult) -> Figure:
     The losses jump up where a finer scale begins.
 
     Examples:
-        >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
         >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
@@ -63,7 +56,7 @@ def plot_losses(result: StyleTransferResult) -> Figure:
         >>> [line.get_label() for line in plot_losses(result).axes[0].lines]
         ['content', 'style', 'total']
     """
-    figure = _pyplot().figure(figsize=(1.6 * _INCHES, _INCHES), layout="constrained")
+    figure = _pyplot().figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     curves = dict(result.history)
     if len(curves) > 1:
@@ -80,10 +73,9 @@ def plot_losses(result: StyleTransferResult) -> Figure:
 
 
 class LiveDisplay(Callback):
-    """Shows the evolving picture during the run, in a notebook or a window.
+    """Shows the evolving picture during the run, in a notebook or a window; a batch side by side.
 
-    Without a notebook or a window system, the picture is only drawn into `figure`. A batch is shown
-    side by side.
+    Without either, the picture is only drawn into `figure`.
 
     Args:
         every: Number of steps between pictures; `ValueError` if below 1.
@@ -101,8 +93,7 @@ class LiveDisplay(Callback):
         self._handle: Any = None  # of the output in a notebook
 
     def on_start(self, state: RunState) -> None:
-        """Open the display with the initial picture."""
-        self.figure = _pyplot().figure(figsize=(1.5 * _INCHES, 1.5 * _INCHES), layout="constrained")
+        self.figure = _pyplot().figure(figsize=(6, 6), layout="constrained")
         self._axes = self.figure.subplots()
         self._draw(state)
         if _in_notebook():
@@ -113,12 +104,10 @@ class LiveDisplay(Callback):
             _pyplot().show(block=False)
 
     def on_step(self, state: RunState) -> None:
-        """Show the picture every few steps."""
         if state.step % self.every == 0:
             self._refresh(state)
 
     def on_end(self, state: RunState) -> None:
-        """Show the result."""
         if self.figure is not None:
             self._refresh(state)
             _detached(self.figure)
@@ -144,17 +133,14 @@ def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError(
-            "`nst.plotting` needs matplotlib, which is not installed. "
-            "Run `pip install 'nst[plot]'`."
-        ) from error
+        what = "`nst.plotting` needs matplotlib, which is not installed"
+        raise ImportError(f"{what}. Run `pip install 'nst[plot]'`.") from error
     return plt
 
 
 def _in_notebook() -> bool:
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return hasattr(shell, "kernel")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def _has_window(figure: Figure) -> bool:

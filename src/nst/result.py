@@ -48,21 +48,17 @@ class StyleTransferResult:
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
     def save(self, path: str | os.PathLike[str], *, record: bool = True) -> list[Path]:
-        """Write the picture; a batch is written to `out-0.png`, `out-1.png` and so on.
+        """Write the picture and return its path; a batch gets `out-0.png`, `out-1.png` and so on.
 
         Args:
             path: The suffix selects the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. The
                 content's transparency is restored if the format supports it.
-            record: Whether to store the settings in the file, for `StyleTransfer.rerun`, if the
-                format supports it (PNG, WebP, TIFF; JPEG up to 64 kB). They contain names and
-                hashes of the pictures, but no folders.
-
-        Returns:
-            The files written.
+            record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
+                it (PNG, WebP, TIFF; JPEG up to 64 kB): names and hashes of pictures, no folders.
 
         Raises:
-            ValueError: An unknown suffix.
-            OSError: The file cannot be written. An existing file is then unchanged.
+            ValueError: The suffix is unknown.
+            OSError: The file cannot be written; an existing one is unchanged.
         """
         path, count = Path(os.fsdecode(path)), len(self.image)
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]

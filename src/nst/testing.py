@@ -1,10 +1,11 @@
-"""A small network without weights to load, and a check of losses, for tests."""
+"""A small network with random weights, and a check of losses, for tests."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +17,15 @@ from nst.losses.base import StorableLoss, parts_of
 
 __all__ = ["check_loss", "tiny_extractor"]
 
+_Promises: TypeAlias = Iterator[tuple[bool | Tensor, str]]
+"""Whether each promise holds, and the message if it does not."""
+
 
 def tiny_extractor(seed: int = 0) -> FeatureExtractor:
-    """Return a VGG19 with few channels and random weights: same layers, no file, fast.
+    """Return a fast VGG19 with few channels and random weights, which needs no file.
 
     Args:
-        seed: Seed of the weights. No global generator is touched.
+        seed: Seed of the weights; global generators are not used.
 
     Examples:
         >>> features = tiny_extractor()(torch.rand(1, 3, 16, 16), ["relu1_1", "relu5_1"])
@@ -34,7 +38,7 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
     for name in CONVOLUTIONS:
         outputs = channels[int(name[4]) - 1]
         kernel = torch.randn(outputs, inputs, 3, 3, generator=generator)
-        # He et al. (2015): preserves the size of the features from layer to layer.
+        # He et al. (2015): preserves the scale of the features from layer to layer.
         tensors[f"{name}.weight"] = kernel * (2 / (9 * inputs)) ** 0.5
         tensors[f"{name}.bias"] = torch.rand(outputs, generator=generator) * 0.1
         inputs = outputs
@@ -42,22 +46,21 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
 
 
 def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
-    """Check that a loss keeps the promises of its kind; call it in your own tests.
+    """Check that a loss fulfills the promises of its kind; call it in your own tests.
 
-    For every loss: a finite scalar; a finite gradient that is not zero and agrees with finite
-    differences; no target in `state_dict()`; the loss of a batch is the mean of its pictures'; it
-    follows `.to()` to other types and devices. With a reference: the loss is zero at its own
-    target, and the gradient with respect to the features there is at most a millionth of that for
-    another picture. If the reference is the styles: a blend of two equal ones equals that one, and
-    one of weight 0 changes nothing. For a `StatisticLoss`: **the statistic is linear in its
-    weights**, which blending relies on.
+    For every loss: a finite scalar; a finite, nonzero gradient that agrees with finite differences;
+    no target in `state_dict()`; a batch has the mean loss of its pictures; `.to()` changes type and
+    device. With a reference: at its own target, the loss is zero, and the gradient with respect to
+    the features at most a millionth of that for another picture. If the reference is the styles: a
+    blend of two equal ones equals that one, and one of weight 0 changes nothing. For a
+    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on.
 
     Args:
         loss: The loss, captured or not; it is not changed.
         extractor: Network that computes the features; by default one with VGG19's layers.
 
     Raises:
-        AssertionError: A promise is broken; the message says which.
+        AssertionError: A promise is broken; the message names it.
         TypeError: It is not a loss but, for example, a class that was not instantiated.
 
     Examples:
@@ -68,30 +71,32 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
         raise TypeError(f"`loss` is {loss!r}; it must be an nst.Loss (an instance).")
     extractor = (tiny_extractor() if extractor is None else copy.deepcopy(extractor)).double()
     generator = torch.Generator().manual_seed(0)
-    pictures, other = (
-        torch.rand(2, 3, 32, 32, generator=generator, dtype=torch.float64) for _ in range(2)
-    )
-    check = _Check(copy.deepcopy(loss).double(), extractor)
-    if isinstance(check.loss, StatisticLoss):
-        features = check.features(pictures)
-        for layer in loss.layers:
-            check.linear(check.loss.statistic, layer, features[layer].flatten(2))
-    if isinstance(check.loss, StorableLoss):
-        check.halves(check.loss, pictures)
-    check.value_and_gradient(pictures[:1], other[:1])
-    check.batch(pictures, other)
-    if loss.reference == "style":
-        check.blend(pictures[:1], other[:1], other[1:])
-    if loss.reference is not None:
-        check.own_target(other[:1], pictures[:1])
-    check.moves(pictures[:1].float(), other[:1].float())
+    pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=torch.float64)
+    for holds, promise in _Check(copy.deepcopy(loss).double(), extractor).all(pictures, other):
+        if not holds:
+            raise AssertionError(f"{type(loss).__name__}: {promise}")
 
 
 class _Check:
-    """The promises of one loss; each method checks one."""
+    """The promises of one loss, by kind."""
 
     def __init__(self, loss: Loss, extractor: nn.Module) -> None:
-        self.loss, self.extractor, self.name = loss, extractor, type(loss).__name__
+        self.loss, self.extractor = loss, extractor
+
+    def all(self, pictures: Tensor, other: Tensor) -> _Promises:
+        if isinstance(self.loss, StatisticLoss):
+            features = self.features(pictures)
+            for layer in self.loss.layers:
+                yield from self.linear(self.loss.statistic, layer, features[layer].flatten(2))
+        if isinstance(self.loss, StorableLoss):
+            yield from self.halves(self.loss, pictures)
+        yield from self.value_and_gradient(pictures[:1], other[:1])
+        yield from self.batch(pictures, other)
+        if self.loss.reference == "style":
+            yield from self.blend(pictures[:1], other[:1], other[1:])
+        if self.loss.reference is not None:
+            yield from self.own_target(other[:1], pictures[:1])
+        yield from self.moves(pictures[:1].float(), other[:1].float())
 
     def features(self, image: Tensor) -> Features:
         layers = [layer for layer in self.loss.layers if layer != "image"]
@@ -103,116 +108,94 @@ class _Check:
             loss.capture([self.features(image) for image in references], blend)
         return loss
 
-    def require(self, condition: bool | Tensor, promise: str) -> None:
-        if not condition:
-            raise AssertionError(f"{self.name}: {promise}")
-
-    def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
+    def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> _Promises:
         law = "a statistic must be linear in its weights"
         n, _, positions = feature.shape
         some = torch.linspace(0, 1, positions, dtype=feature.dtype).expand(n, 1, -1)
-        part = statistic(feature, some)
-        self.require(
-            _close(statistic(feature, some + (1 - some)), _sum(part, statistic(feature, 1 - some))),
+        part, rest = statistic(feature, some), statistic(feature, 1 - some)
+        yield (
+            _close(statistic(feature, some + (1 - some)), _sum(part, rest)),
             f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
-            f"{layer!r}. Return raw moments and compute what is not linear, such as a "
-            "standard deviation, in `distance`.",
+            f"{layer!r}. Return raw moments, and compute nonlinear terms, such as a standard "
+            "deviation, in `distance`.",
         )
-        self.require(
+        yield (
             _close(statistic(feature, 3 * some), _sum(part, part, part)),
             f"{law}: statistic(f, 3 w) differs from 3 statistic(f, w) at {layer!r}. Multiply "
             "each position by `weight` exactly once and do not normalize by it.",
         )
         tiles = zip(feature.tensor_split(2, -1), some.tensor_split(2, -1), strict=True)
-        self.require(
+        yield (
             positions == 1 or _close(part, _sum(*(statistic(*tile) for tile in tiles))),
-            f"{law}: the statistic of a picture differs from the sum over its tiles at "
-            f"{layer!r}. Let each position contribute by itself.",
+            f"{law}: the statistic of a picture differs from the sum over its tiles at {layer!r}. "
+            "Let each position contribute by itself.",
         )
         number = torch.full((n, 1, 1), 1 / positions, dtype=feature.dtype)
-        self.require(
+        yield (
             _close(statistic(feature, number), statistic(feature, number.expand_as(some))),
             f"equal weights given as one number, (N, 1, 1), must count as that number at every "
             f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
         )
 
-    def halves(self, loss: StorableLoss, pictures: Tensor) -> None:
+    def halves(self, loss: StorableLoss, pictures: Tensor) -> _Promises:
         features = self.features(pictures)
         mask = torch.zeros_like(pictures[:1, :1])
         mask[..., : mask.shape[-1] // 2] = 1
         whole = loss.summarize(features)
         left, right = (loss.summarize({**features, "mask": each}) for each in (mask, 1 - mask))
         for layer in whole:
-            self.require(
-                _close(_sum(whole[layer], whole[layer]), _sum(left[layer], right[layer])),
-                f"a picture's summary must be the mean of its halves'; it is not at {layer!r}.",
-            )
+            same = _close(_sum(whole[layer], whole[layer]), _sum(left[layer], right[layer]))
+            yield same, f"a picture's summary must be the mean of its halves'; not at {layer!r}."
 
-    def value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
+    def value_and_gradient(self, picture: Tensor, other: Tensor) -> _Promises:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
         value = loss(self.features(image))
-        self.require(
-            value.ndim == 0, f"forward must return a scalar, not shape {tuple(value.shape)}."
-        )
-        self.require(value.isfinite(), f"the loss of a random picture is {float(value.detach())}.")
-        self.require(
-            value.requires_grad, "the loss must depend on the picture; it has no gradient."
-        )
+        yield value.ndim == 0, f"forward must return a scalar, not shape {tuple(value.shape)}."
+        yield value.isfinite(), f"the loss of a random picture is {float(value.detach())}."
+        yield value.requires_grad, "the loss must depend on the picture; it has no gradient."
         (gradient,) = torch.autograd.grad(value, image)
-        self.require(gradient.isfinite().all(), "the gradient must be finite everywhere.")
-        self.require(gradient.any(), "the gradient is zero everywhere for a random picture.")
+        yield gradient.isfinite().all(), "the gradient must be finite everywhere."
+        yield gradient.any(), "the gradient is zero everywhere for a random picture."
         # Along the gradient itself, where the change of the loss is well above rounding.
         step = 1e-6 * gradient / gradient.norm()
         with torch.no_grad():
             change = loss(self.features(picture + step)) - loss(self.features(picture - step))
         slope, promised = float(change / 2e-6), float(gradient.norm())
-        self.require(
-            abs(slope - promised) <= 1e-3 * promised,
-            f"the gradient promises a slope of {promised:.6g}; the loss changes by {slope:.6g}.",
-        )
-        added = loss.state_dict().keys() - self.loss.state_dict().keys()
-        self.require(
-            not added,
-            f"state_dict() must not hold targets, but capture added {sorted(added)}. Register "
-            "them with persistent=False.",
-        )
+        agree = abs(slope - promised) <= 1e-3 * promised
+        rule = f"the gradient promises a slope of {promised:.6g}"
+        yield agree, f"{rule}; the loss changes by {slope:.6g}."
+        added = sorted(loss.state_dict().keys() - self.loss.state_dict().keys())
+        rule = "state_dict() must not hold targets"
+        yield not added, f"{rule}, but capture added {added}. Register them with persistent=False."
 
-    def batch(self, pictures: Tensor, references: Tensor) -> None:
+    def batch(self, pictures: Tensor, references: Tensor) -> _Promises:
         if self.loss.reference != "content":
             references = references[:1]
         together = self.captured(references)(self.features(pictures))
         pairs = zip(torch.split(pictures, 1), references.expand_as(pictures), strict=True)
         alone = [self.captured(one[None])(self.features(picture)) for picture, one in pairs]
-        self.require(
-            _close(together, torch.stack(alone).mean()),
-            "the loss of a batch must be the mean of its pictures' losses. Reduce over everything "
-            "but the batch first.",
-        )
+        rule = "the loss of a batch must be the mean of its pictures' losses"
+        same = _close(together, torch.stack(alone).mean())
+        yield same, f"{rule}. Reduce over everything but the batch first."
 
-    def blend(self, picture: Tensor, one: Tensor, other: Tensor) -> None:
+    def blend(self, picture: Tensor, one: Tensor, other: Tensor) -> _Promises:
         features = self.features(picture)
-        twice = self.captured(one, one, blend=[0.3, 0.7])
-        self.require(
-            _close(twice(features), self.captured(one)(features)),
-            "a blend of two equal styles must equal that style.",
-        )
-        second = self.captured(one, other, blend=[0.0, 1.0])
-        self.require(
-            _close(second(features), self.captured(other)(features)),
-            "a style of weight 0 must not change a blend; `capture` must use every reference and "
-            "its weight.",
-        )
+        twice = self.captured(one, one, blend=[0.3, 0.7])(features)
+        same = _close(twice, self.captured(one)(features))
+        yield same, "a blend of two equal styles must equal that style."
+        second = self.captured(one, other, blend=[0.0, 1.0])(features)
+        same = _close(second, self.captured(other)(features))
+        rule = "a style of weight 0 must not change a blend"
+        yield same, f"{rule}; `capture` must use every reference and its weight."
 
-    def own_target(self, picture: Tensor, other: Tensor) -> None:
+    def own_target(self, picture: Tensor, other: Tensor) -> _Promises:
         loss = self.captured(picture)
         value, slope = self.value_and_slope(loss, picture)
-        self.require(
-            abs(value) <= 1e-9, f"the loss must be zero at its own target; it is {value:.3g}."
-        )
-        self.require(math.isfinite(slope), "the gradient at its own target must be finite.")
+        yield abs(value) <= 1e-9, f"the loss must be zero at its own target; it is {value:.3g}."
+        yield math.isfinite(slope), "the gradient at its own target must be finite."
         _, elsewhere = self.value_and_slope(loss, other)
-        self.require(
+        yield (
             # Above rounding in float64, below what an optimizer could follow.
             slope <= 1e-6 * elsewhere,
             f"the gradient must be zero at its own target; it is {slope:.3g} there, "
@@ -220,14 +203,14 @@ class _Check:
         )
 
     def value_and_slope(self, loss: Loss, picture: Tensor) -> tuple[float, float]:
-        """Return the loss and the length of its gradient with respect to the features."""
+        """Return the loss and the norm of its gradient with respect to the features."""
         found = self.features(picture)
         features = {layer: found[layer].detach().requires_grad_() for layer in loss.layers}
         value = loss({**found, **features})
         gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
         return float(value.detach()), math.hypot(*(float(g.norm()) for g in gradients))
 
-    def moves(self, picture: Tensor, other: Tensor) -> None:
+    def moves(self, picture: Tensor, other: Tensor) -> _Promises:
         exact = self.captured(other.double())(self.features(picture.double()))
         moved = self.captured(other.double()).float()
         single = _Check(self.loss, copy.deepcopy(self.extractor).float())
@@ -235,21 +218,16 @@ class _Check:
         for device in ["cpu", *(name for name, there in available.items() if there)]:
             single.extractor.to(device)
             value = moved.to(device)(single.features(picture.to(device))).detach()
-            self.require(
-                value.device.type == device and value.dtype == torch.float32,
-                f"on {device} in float32 the loss is {value.dtype} on {value.device}; targets "
-                "must be buffers, so that .to() moves them.",
-            )
-            self.require(
-                torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5),
-                f"the loss in float32 on {device} is {float(value):.6g}, in float64 "
-                f"{float(exact):.6g}.",
-            )
+            found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
+            right = value.device.type == device and value.dtype == torch.float32
+            yield right, f"{found}; targets must be buffers, so that .to() moves them."
+            near = torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5)
+            values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
+            yield near, f"the loss in float32 on {device} is {values}."
 
 
 def _sum(*statistics: Statistic) -> Statistic:
-    sums = tuple(sum(parts) for parts in zip(*map(parts_of, statistics), strict=True))
-    return sums if isinstance(statistics[0], tuple) else sums[0]
+    return tuple(sum(parts) for parts in zip(*map(parts_of, statistics), strict=True))
 
 
 def _close(a: Statistic, b: Statistic) -> bool:

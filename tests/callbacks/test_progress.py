@@ -71,8 +71,9 @@ def test_a_shorter_line_overwrites_a_longer_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_clock(monkeypatch, [0.0, 1000.0, 1000.0])
-    bar, state = ProgressBar(), state_at(1)
+    bar, state = ProgressBar(), state_at(0)
     bar.on_start(state)
+    state.step = 1
     bar.on_step(state)
     state.stop("enough")
     bar.on_step(state)

@@ -40,7 +40,7 @@ OTHERWISE = (
     "{text!r} is not made of whole numbers, such as 256,512",
     "{text!r}",
     "the module {module!r} cannot be imported: ",
-    "{self.name}: {promise}",
+    "{type(loss).__name__}: {promise}",
 )
 # What may stand for the name in backticks: a part that begins with it, and the class of a loss.
 NAMED = re.compile(

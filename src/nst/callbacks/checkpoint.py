@@ -27,15 +27,14 @@ CHECKPOINT_FILE = FileFormat(
 class Checkpoint(Callback):
     """Stores a run in a file, from which `StyleTransfer.resume` continues it.
 
-    The file is written every few steps and after the last one, whole or not at all: if the process
-    is killed, the previous file is there, and at most `every` steps are lost. It holds everything
-    needed: the pictures passed to the run, the state of the optimizer, the losses so far. With
-    L-BFGS that is up to 43 times the picture in 32-bit numbers, 135 MB at 512x512 pixels; with Adam
-    about 5 times. Reading it executes nothing, and it contains no paths.
+    The file is replaced atomically every few steps and after the last one: a killed process loses
+    at most `every` steps. It holds the pictures passed to the run, the optimizer state and the
+    losses. With L-BFGS that is up to 43 times the picture in 32-bit numbers, 135 MB at 512x512
+    pixels; with Adam about 5 times. Reading it executes nothing, and it contains no paths.
 
-    The other callbacks are called first, wherever this one stands among them, so that their
-    `Callback.state_dict` is from the same step. If the file cannot be written, a warning is logged,
-    the run continues, and the previous file stays.
+    The other callbacks are called first, so that their `Callback.state_dict` is from the same step.
+    If the file cannot be written, a warning is logged, the run continues, and the previous file
+    stays.
 
     Args:
         path: Path of the file; any suffix. An existing checkpoint is replaced at the first write;
@@ -43,14 +42,12 @@ class Checkpoint(Callback):
         every: Number of steps between writes; at least 1.
 
     Raises:
-        ValueError: `every` is below 1; when the run starts: the file exists and is not a
-            checkpoint.
-        OSError: When the run starts: the path cannot be written.
-        TypeError: After the first step: the state of the optimizer or of a callback has a part that
-            is neither a plain value nor a tensor.
+        ValueError: `every` is below 1; at the start: the file exists and is not a checkpoint.
+        OSError: At the start: the path cannot be written.
+        TypeError: After the first step: the state of the optimizer or of a callback holds anything
+            but plain values and tensors.
 
     Examples:
-        >>> import torch
         >>> from nst import StyleTransfer
         >>> from nst.testing import tiny_extractor
         >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
@@ -68,13 +65,11 @@ class Checkpoint(Callback):
         self._checked = False
 
     def on_start(self, state: RunState) -> None:
-        """Check that the path can be written."""
         self._checked = False
         check_replaceable(self.path)
 
     def on_step(self, state: RunState) -> None:
-        """Write the file if it is due."""
-        if not self._checked:  # now: the first write may be hours later
+        if not self._checked:  # the first write may be hours later
             check_values("snapshot", state.snapshot())
             self._checked = True
         if not (state.stop_reason or state.progress == 1 or state.step % self.every == 0):
@@ -84,11 +79,9 @@ class Checkpoint(Callback):
             CHECKPOINT_FILE.write(self.path, value, sole_writer=True)
         except OSError as error:
             logger.warning(
-                "the checkpoint %r could not be written after step %d (%s); the previous one is "
-                "unchanged",
-                str(self.path),
-                state.step,
-                getattr(error.__cause__, "strerror", None) or error,
+                f"the checkpoint {str(self.path)!r} could not be written after step {state.step} "
+                f"({getattr(error.__cause__, 'strerror', None) or error}); the previous one is "
+                "unchanged"
             )
 
 
@@ -99,13 +92,11 @@ def check_replaceable(path: Path, *, name: str = "path") -> None:
         try:
             read_checkpoint_record(path)
         except ValueError as error:
-            raise ValueError(
-                f"`{name}` is {str(path)!r}, which exists and is not a checkpoint. Choose another "
-                "name, or move the file away."
-            ) from error
+            what = f"`{name}` is {str(path)!r}, which exists and is not a checkpoint"
+            raise ValueError(f"{what}. Choose another name, or move the file away.") from error
 
 
 def read_checkpoint_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the record in a checkpoint; its pictures are not read."""
+    """Return the record in a checkpoint, without reading its pictures."""
     record: dict[str, Any] = CHECKPOINT_FILE.read(path, part="record")
     return record

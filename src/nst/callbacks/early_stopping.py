@@ -11,10 +11,10 @@ from nst.callbacks.base import Callback, RunState, stored_numbers
 class EarlyStopping(Callback):
     """Stops the run when the best loss has not improved within the last `patience` steps.
 
-    Only the finest scale is stopped: a plateau on a coarse one, which is cheap, predicts nothing.
+    Only the finest scale is stopped; a plateau on a coarse one predicts nothing.
 
     Args:
-        patience: Number of steps, at least 1.
+        patience: Number of steps; at least 1.
         min_improvement: Smallest drop that counts, relative to the best loss so far.
 
     Raises:
@@ -28,38 +28,31 @@ class EarlyStopping(Callback):
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
         self.patience = at_least("patience", patience, 1)
         self.min_improvement = non_negative("min_improvement", min_improvement)
-        self._best, self._waited = math.inf, 0
+        self._best, self._waited = math.inf, 0  # best loss, and number of steps since then
 
     def on_start(self, state: RunState) -> None:
-        """Forget the losses of earlier runs."""
-        self._best, self._waited = math.inf, 0  # number of steps since the best loss
+        self._best, self._waited = math.inf, 0
 
     def on_step(self, state: RunState) -> None:
-        """Stop the run on a plateau."""
         if state.scale < state.num_scales - 1:
             return
         loss, drop = state.loss, self.min_improvement * abs(self._best)
+        self._waited += 1
         # With an infinite best loss, the difference would be NaN.
         if not math.isfinite(self._best) or loss < self._best - drop:
             self._best, self._waited = loss, 0
-        else:
-            self._waited += 1
         self._stop_if_due(state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best loss so far and the number of steps since then."""
         return {"best": self._best, "waited": self._waited}
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Continue to wait; stop a run at once if it had been stopped on a plateau."""
         with stored_numbers(self):
             self._best = float(kept.get("best", math.inf))
             self._waited = at_least("waited", kept.get("waited", 0), 0)
-        self._stop_if_due(state)
+        self._stop_if_due(state)  # if the run had been stopped on a plateau
 
     def _stop_if_due(self, state: RunState) -> None:
         if self._waited >= self.patience:
-            state.stop(
-                f"plateau: the loss fell by less than {self.min_improvement:.2%} "
-                f"in {self.patience} steps"
-            )
+            fall = f"{self.min_improvement:.2%} in {self.patience} steps"
+            state.stop(f"plateau: the loss fell by less than {fall}")

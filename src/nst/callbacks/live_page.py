@@ -44,15 +44,15 @@ class LivePage(Callback):
     run. The result stays until `close` or the end of the process. A batch is shown side by side.
 
     Args:
-        port: Port of the page; 0 for any free port.
+        port: Port from 1 to 65535; 0 for any free port.
         host: Address to listen on; `"0.0.0.0"` admits everybody who can reach this machine.
         every: Number of steps between pictures; at least 1. Numbers change at each step.
 
     Raises:
         TypeError: `port` or `every` is not a whole number.
-        ValueError: `port` is not between 0 and 65535, `every` is below 1, or `host` is empty.
-        OSError: When the page is opened, at the latest when the run starts: the port is taken, or
-            the address is not available.
+        ValueError: `port` or `every` is out of range, or `host` is empty.
+        OSError: When the page opens, by the start of the run: the port is taken, or the address is
+            not available.
 
     Examples:
         >>> with LivePage(port=0) as page:
@@ -74,16 +74,14 @@ class LivePage(Callback):
     def url(self) -> str:
         """Address of the page; raises RuntimeError while it is closed."""
         if self._server is None:
-            raise RuntimeError(
-                "LivePage has no address while it is closed: call LivePage.open, or start the run."
-            )
+            remedy = "call LivePage.open, or start the run."
+            raise RuntimeError(f"LivePage has no address while it is closed: {remedy}")
         return self._server.url
 
     def open(self) -> Self:
         """Start serving the page, before a run does so when it starts."""
         if self._server is None:
             self._server = _Server(self.host, self.port)
-            self._curves: dict[str, list[float]] = {}
             self._picture = b""
             self._shown = {"title": "nst", "html": "<p>No run has started.</p>"}
             self._shown |= {"picture": "", "alt": "No picture yet."}
@@ -104,27 +102,23 @@ class LivePage(Callback):
         self.close()
 
     def on_start(self, state: RunState) -> None:
-        """Open the page and show the initial picture, before any work."""
         self.open()
-        self._curves = {}
+        self._curves: dict[str, list[float]] = {}
         self._show(state, draw=True)
 
     def on_step(self, state: RunState) -> None:
-        """Show the losses, and every few steps the picture."""
         for name, value in state.losses.items():
             self._curves.setdefault(name, []).append(float(value))
         self._show(state, draw=state.step % self.every == 0)
 
     def on_end(self, state: RunState) -> None:
-        """Show the result, and why the run ended."""
         self._show(state, draw=True)
 
     def _show(self, state: RunState, *, draw: bool) -> None:
-        server = self._server
-        if server is None:  # the page was closed during the run
+        if self._server is None:  # the page was closed during the run
             return
         if draw:
-            # Encoding in the thread of the run, as other threads must not read a changing tensor.
+            # Encode in the thread of the run: other threads must not read a changing tensor.
             picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
             picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
             picture.save(buffer, "jpeg", quality=90, subsampling=0)
@@ -134,7 +128,7 @@ class LivePage(Callback):
             self._shown["alt"] = f"The picture after step {state.step} of {state.num_steps}."
         self._shown["title"] = f"{state.step}/{state.num_steps} · nst"
         self._shown["html"] = _describe(state, self._curves)
-        self._publish(server)
+        self._publish(self._server)
 
     def _publish(self, server: _Server) -> None:
         # Relative addresses also work behind a proxy with another path.
@@ -143,7 +137,7 @@ class LivePage(Callback):
         page = _template().substitute(self._shown, source=source)
         # Some readers take JSON for HTML. Without a "<", it has no elements.
         as_json = json.dumps(self._shown).replace("<", "\\u003c")
-        # All at once, so that no request sees a mixture. A reason can hold any characters.
+        # One assignment, so that no request sees a mixture. A reason can hold any characters.
         server.pages = {
             "/": ("text/html; charset=utf-8", page.encode(errors="replace")),
             "/state.json": ("application/json", as_json.encode()),
@@ -156,7 +150,7 @@ def _template() -> Template:
     page = files("nst.callbacks").joinpath("page.html").read_text("utf-8")
     script = page.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # The browser runs no other script and loads nothing from elsewhere, whatever a loss is called.
+    # The browser runs no other script and loads nothing else, whatever a loss is called.
     return Template(page.replace("$script_hash", digest))
 
 
@@ -180,14 +174,14 @@ def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> str:
 def _curve(name: str, values: Sequence[float]) -> str:
     """Draw a loss by step as SVG, on a logarithmic scale if all values are positive."""
     logarithm = all(v > 0 for v in values)
-    stride = max(1, math.ceil(len(values) / _MAX_POINTS))
+    stride = math.ceil(len(values) / _MAX_POINTS)
     thinned = list(enumerate(values))[::-stride][::-1]  # always with the last value
     points = [(i, math.log(v) if logarithm else v) for i, v in thinned if math.isfinite(v)]
     if not points:
         return ""
     low, high = min(y for _, y in points), max(y for _, y in points)
     across = _CURVE_WIDTH / max(1, len(values) - 1)
-    down = (_CURVE_HEIGHT - 2) / ((high - low) or 1)  # leaves a margin of 1 for the line's width
+    down = (_CURVE_HEIGHT - 2) / ((high - low) or 1)  # with a margin of 1 for the line's width
     line = " ".join(f"{i * across:.1f},{1 + (high - y) * down:.1f}" for i, y in points)
     label = f"{name}: {values[0]:.4g} at the first step, {values[-1]:.4g} after {len(values)}"
     return (
@@ -213,9 +207,9 @@ class _Server(socketserver.ThreadingTCPServer):
             problem = f"where this machine cannot listen ({error.strerror})"
             if error.errno == errno.EADDRINUSE:
                 problem = "which is taken"
+            remedy = "Use '127.0.0.1' and a port from 1024, or 0 for a free one."
             raise OSError(
-                f"`host` is {host!r} and `port` is {port}, {problem}. Use '127.0.0.1' and a port "
-                "from 1024, or 0 for a free one."
+                f"`host` is {host!r} and `port` is {port}, {problem}. {remedy}"
             ) from error
         address, number = self.server_address[:2]
         name = socket.gethostname() if address in ("0.0.0.0", "::") else str(address)
@@ -235,7 +229,7 @@ class _Server(socketserver.ThreadingTCPServer):
             thread.join()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        # The base class does not record its daemon threads, so `close` could not end them.
+        # The base class does not record its daemon threads, which `close` has to end.
         arguments = (request, client_address)
         thread = threading.Thread(target=self.process_request_thread, args=arguments, daemon=True)
         self._connections[thread] = request
@@ -257,8 +251,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         content_type, content = self.server.pages.get(self.path.partition("?")[0], ("", b""))
         if not content:
-            self.send_error(404)
-            return
+            return self.send_error(404)
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))

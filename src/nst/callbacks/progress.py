@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -13,40 +12,28 @@ from nst.callbacks.base import Callback, RunState
 class ProgressBar(Callback):
     """Shows the completed share of the work, the steps, the loss and the time left.
 
-    With tqdm (extra `progress`), the bar also works in notebooks; without it, it is one line on
-    standard error.
+    With tqdm (extra `progress`), it works in notebooks, too; without, it is a line on stderr.
 
     Examples:
         >>> bar = ProgressBar()
         >>> # transfer.run(content, style, callbacks=[bar])
     """
 
-    _bar: Any = None  # of tqdm, if there is one
-    _start_time = 0.0
-    _start_progress = 0.0
-
     def on_start(self, state: RunState) -> None:
-        """Open the bar."""
-        self._bar, self._start_time, self._start_progress = None, monotonic(), 0.0
+        self._start_time, self._start_progress = monotonic(), state.progress  # above 0 if resumed
+        self._bar: Any = None
         if importlib.util.find_spec("tqdm") is not None:
             from tqdm.auto import tqdm
 
-            # tqdm's own estimate assumes that all steps cost the same, so the postfix has ours.
-            # `miniters=0` because one step adds only a fraction of the total of 1.
+            # tqdm's own estimate assumes steps of equal cost, so the postfix shows another.
+            # `miniters=0`, as one step adds only a fraction of the total of 1.
             form = "{l_bar}{bar}| {elapsed}{postfix}"
             self._bar = tqdm(total=1.0, bar_format=form, miniters=0, dynamic_ncols=True)
 
-    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Open the bar at the progress of the checkpoint."""
-        self.on_start(state)
-        self._start_progress = state.progress
-
     def on_step(self, state: RunState) -> None:
-        """Advance the bar."""
         self._show(state)
 
     def on_end(self, state: RunState) -> None:
-        """Show the last step and close the bar."""
         if state.step > 0:
             self._show(state)
         if self._bar is not None:

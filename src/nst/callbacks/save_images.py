@@ -12,15 +12,13 @@ from nst.images import check_output, save_image, side_by_side, to_pil
 
 
 class SaveImages(Callback):
-    """Saves the picture every few steps, as files in a folder or as one animation.
-
-    A batch is saved side by side.
+    """Saves the picture every few steps, as files or an animation; a batch side by side.
 
     Args:
-        path: Path of an animation, which ends in `.gif` or `.webp`, or of a folder for
-            `step-0050.png` and so on, created if necessary.
+        path: Path of an animation (`.gif` or `.webp`), or of a folder for `step-0050.png` and so
+            on, created if necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation in milliseconds.
+        frame_ms: Duration of each frame of the animation in milliseconds; at least 1.
 
     Raises:
         ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another image format.
@@ -40,14 +38,12 @@ class SaveImages(Callback):
         self._animate = suffix in {".gif", ".webp"}
         # In older Pillows, one format has an empty suffix.
         if suffix and not self._animate and suffix in Image.registered_extensions():
-            raise ValueError(
-                f"`path` is {str(path)!r}, which is neither a folder nor an animation. Name a "
-                "folder for single pictures, or a file that ends in .gif or .webp."
-            )
+            what = f"`path` is {str(path)!r}, which is neither a folder nor an animation"
+            remedy = "Name a folder for single pictures, or a file that ends in .gif or .webp."
+            raise ValueError(f"{what}. {remedy}")
         self._frames: list[Image.Image] = []
 
     def on_start(self, state: RunState) -> None:
-        """Check that the path can be written, before any work."""
         self._frames = []
         if self._animate:
             check_output(self.path)
@@ -57,19 +53,16 @@ class SaveImages(Callback):
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             kind = NotADirectoryError if isinstance(error, FileExistsError) else type(error)
-            raise kind(
-                f"`path` is {str(self.path)!r}, a folder that cannot be created "
-                f"({error.strerror}). Name another, or an animation that ends in .gif or .webp."
-            ) from error
+            what = f"`path` is {str(self.path)!r}, a folder that cannot be created"
+            remedy = "Name another, or an animation that ends in .gif or .webp."
+            raise kind(f"{what} ({error.strerror}). {remedy}") from error
         check_output(self.path / "step.png")
 
     def on_step(self, state: RunState) -> None:
-        """Save the picture every few steps."""
         if state.step % self.every == 0:
             self._save(state)
 
     def on_end(self, state: RunState) -> None:
-        """Save the result and write the animation, unless there was no step."""
         if state.step == 0:
             return
         self._save(state)

@@ -1,16 +1,8 @@
 """Read, resize and save images, and the record in an image file."""
 
-from nst.images.decode import (
-    ImageLike,
-    Picture,
-    fit,
-    load_image,
-    read_picture,
-    resize,
-    side_by_side,
-)
+from nst.images.decode import ImageLike, Picture, fit, load_image, read_picture, resize
 from nst.images.read import check_input
-from nst.images.write import check_output, read_record, save_image, to_pil
+from nst.images.write import check_output, read_record, save_image, side_by_side, to_pil
 
 __all__ = [
     "ImageLike",

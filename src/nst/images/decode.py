@@ -20,11 +20,11 @@ ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] |
 """Anything that can be read as an image."""
 
 STRIP = 256
-"""Number of rows converted at a time, so that a large image is not in memory twice."""
+"""Rows converted at a time, so that a large image is not in memory twice."""
 
 
 class Picture(NamedTuple):
-    """An image as it appears on white, (N, 3, H, W), sRGB in [0, 1], and the alpha of its source.
+    """An image composed on white, (N, 3, H, W), sRGB in [0, 1], and the alpha of its source.
 
     The alpha is (N, 1, H, W) in [0, 1], or None if the source is opaque.
 
@@ -43,7 +43,7 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
 
     Args:
         source: As in `read_picture`, which also lists the exceptions.
-        size: Longest side in pixels, at least 1; a larger image is shrunk. None keeps the size.
+        size: Longest side in pixels, at least 1; a larger image is shrunk. None leaves the size.
 
     Examples:
         >>> tuple(load_image(Image.new("RGB", (40, 20)), size=10).shape)
@@ -56,23 +56,22 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
 
 
 def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
-    """Read an image from a file, a PIL image, an array or a tensor, as a copy without a graph.
+    """Copy an image from a file, PIL image, array or tensor, without a graph.
 
     Args:
-        source: A path (its first frame) or a PIL image (its current frame), read upright (EXIF) and
-            in sRGB (ICC profile); an array (H, W) or (H, W, C), `uint8`, `uint16` or floating in
-            [0, 1]; or a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating in [0, 1].
-            C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
-        name: Name of the caller's argument, for error messages.
+        source: A path (first frame) or PIL image (current frame), rotated upright (EXIF) and
+            converted to sRGB (ICC profile); an array (H, W) or (H, W, C), `uint8`, `uint16` or
+            floating in [0, 1]; or a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating
+            in [0, 1]. C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
+        name: Name of the caller's argument in error messages.
 
     Returns:
-        Pixels and, unless all are opaque, alpha, on the device of a tensor; `float64` for a
-        `float64` tensor, else `float32`.
+        `float64` tensors for a `float64` tensor, else `float32`; on the device of a tensor.
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.
         MemoryError: The image does not fit into the free memory.
-        TypeError: The type or dtype of the source is not supported.
+        TypeError: The type or dtype is not supported.
         ValueError: The file is not an image, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
             the shape or the values are not as above.
 
@@ -95,9 +94,8 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not is_exhausted(error):
             raise
-        raise MemoryError(
-            f"{what} does not fit into the memory that is free. Use a smaller picture."
-        ) from error
+        remedy = "Use a smaller picture."
+        raise MemoryError(f"{what} does not fit into the memory that is free. {remedy}") from error
     raise TypeError(
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
         "a PIL image, a numpy array or a torch tensor. Use PIL.Image.open for open files and bytes."
@@ -105,7 +103,7 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
 
 def picture_shape(source: ImageLike) -> tuple[int, int]:
-    """Return height and width, of a file as in its header, i.e. before EXIF rotation."""
+    """Return height and width; those of a file are from its header, before EXIF rotation."""
     if isinstance(source, str | os.PathLike):
         path = check_input(source, name="source")
         with decoding(f"`source` is {str(path)!r}, which"), Image.open(path) as image:
@@ -115,7 +113,7 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
 
 
 def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Return height and width in pixels of an image whose longer side is reduced to `size`.
+    """Return height and width in pixels after reducing the longer side to `size`.
 
     A smaller image is not enlarged. All sizes are integers of at least 1.
 
@@ -124,9 +122,8 @@ def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
         ((150, 200), (30, 40))
     """
     height, width = shape
-    size, longer = at_least("size", size, 1), max(height, width)
-    if longer <= size:
-        return height, width
+    longer = max(height, width)
+    size = min(at_least("size", size, 1), longer)
     return max(1, round(height * size / longer)), max(1, round(width * size / longer))
 
 
@@ -134,7 +131,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Resample an image with an antialiased bicubic filter, clamped to [0, 1].
 
     Args:
-        image: (N, C, H, W), floating in [0, 1]; returned itself if it has the size already.
+        image: (N, C, H, W), floating in [0, 1]; returned itself if it already has the size.
         size: Longest side in pixels, as in `fit`; or exactly (height, width).
 
     Raises:
@@ -162,43 +159,27 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     return resized.clamp(0, 1)  # bicubic overshoots at edges
 
 
-def side_by_side(images: Tensor) -> Tensor:
-    """Join a batch (N, 3, H, W) in [0, 1] horizontally into one image (1, 3, H, N W).
-
-    Examples:
-        >>> tuple(side_by_side(torch.rand(2, 3, 4, 5)).shape)
-        (1, 3, 4, 10)
-    """
-    return torch.cat(list(images.detach()), dim=-1).unsqueeze(0).clamp(0, 1)
-
-
 def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
     native = array.dtype.newbyteorder("=")
     if native not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
-        raise TypeError(
-            f"{what} has dtype {array.dtype}, but must be uint8, uint16 or floating in [0, 1]. "
-            "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255."
-        )
+        rule = f"has dtype {array.dtype}, but must be uint8, uint16 or floating in [0, 1]"
+        remedy = "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255."
+        raise TypeError(f"{what} {rule}. {remedy}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
-        first = "Call array.transpose(1, 2, 0) if the channels come first."
-        hint = first if array.ndim == 3 else "Pass one picture at a time."
-        raise ValueError(
-            f"{what} has shape {array.shape}, but must be (H, W) or (H, W, C), C from 1 to 4. "
-            f"{hint}"
-        )
+        hint = "Pass one picture at a time."
+        if array.ndim == 3:
+            hint = "Call array.transpose(1, 2, 0) if the channels come first."
+        rule = f"has shape {array.shape}, but must be (H, W) or (H, W, C), C from 1 to 4"
+        raise ValueError(f"{what} {rule}. {hint}")
     values = torch.from_numpy(np.array(np.atleast_3d(array), dtype=native, order="C"))
-    if native.kind == "f":
-        values = values.to(torch.float32)
-    return _compose(values.permute(2, 0, 1)[None], what)
+    return _compose(values.permute(2, 0, 1)[None], what, torch.float32)
 
 
 def _from_tensor(tensor: Tensor, what: str) -> Picture:
-    floating = tensor.is_floating_point()
-    if not floating and tensor.dtype != torch.uint8:
-        raise TypeError(
-            f"{what} has dtype {tensor.dtype}, but must be floating in [0, 1] or uint8. "
-            "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255."
-        )
+    if not tensor.is_floating_point() and tensor.dtype != torch.uint8:
+        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1] or uint8"
+        remedy = "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255."
+        raise TypeError(f"{what} {rule}. {remedy}")
     shape, ndim = tuple(tensor.shape), tensor.ndim
     if ndim not in (2, 3, 4) or (ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
         hint = "Add or remove axes, e.g. with tensor[None]."
@@ -209,28 +190,26 @@ def _from_tensor(tensor: Tensor, what: str) -> Picture:
             f"{what} has shape {shape}, but must be (H, W), (C, H, W) or (N, C, H, W), "
             f"C from 1 to 4. {hint}"
         )
-    values = tensor.detach()
-    if floating and values.dtype != torch.float64:
-        values = values.to(torch.float32)
-    return _compose(values[(None,) * (4 - ndim)], what)
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return _compose(tensor.detach()[(None,) * (4 - ndim)], what, dtype)
 
 
-def _compose(values: Tensor, what: str) -> Picture:
+def _compose(values: Tensor, what: str, dtype: torch.dtype) -> Picture:
     """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own."""
     if values.numel() == 0:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
-    integer = not values.is_floating_point()
-    if not integer:
+    white = 1
+    if values.is_floating_point():
+        values = values.to(dtype)
         within_0_and_1(what, values)
+    else:
+        white = torch.iinfo(values.dtype).max
     n, channels, height, width = values.shape
-    dtype = torch.float32 if integer else values.dtype
     pixels = values.new_empty((n, 3, height, width), dtype=dtype)
     alpha = values.new_empty((n, 1, height, width), dtype=dtype) if channels in (2, 4) else None
     for start in range(0, height, STRIP):
         rows = slice(start, start + STRIP)
-        part = values[:, :, rows].to(dtype)
-        if integer:
-            part = part / torch.iinfo(values.dtype).max
+        part = values[:, :, rows].to(dtype) / white
         if alpha is not None:
             alpha[:, :, rows] = opaque = part[:, -1:]
             part = part[:, :-1] * opaque + (1 - opaque)

@@ -1,4 +1,4 @@
-"""Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow gets wrong."""
+"""Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow misreads."""
 
 import io
 import logging
@@ -39,51 +39,43 @@ _warnings_lock = threading.Lock()
 
 
 class _Unsupported(Exception):
-    """The second half of a message about an image: the problem and its remedy."""
+    """Second half of a message about an image: the problem and its remedy."""
 
 
 def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
-    """Decode a file or a PIL image, upright and in sRGB; `what` begins sentences about it.
+    """Decode a file or PIL image to (H, W) or (H, W, C), `uint8`, `uint16` or `float32`.
 
-    The result is (H, W) or (H, W, C), C from 2 to 4; `uint8`, `uint16` or `float32`.
+    C is from 2 to 4. Messages begin with `what`.
     """
     with (
         decoding(what),
         Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
-        # Pillow checks this when it opens a file, but may only have warned the caller.
+        # Pillow checks this when it opens a file, but may only warn.
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
         _check_format(image)
         upright = _load_upright(image, what)
         if upright.mode not in _MODES:
-            raise _Unsupported(
-                f"has the PIL mode {upright.mode!r}, which is not supported. "
-                "Convert it first, e.g. with image.convert('RGB')."
-            )
-        wide = upright.mode in _WIDE_MODES
-        return _wide_array(upright, what) if wide else _srgb_array(upright, what)
+            problem = f"has the PIL mode {upright.mode!r}, which is not supported."
+            raise _Unsupported(f"{problem} Convert it first, e.g. with image.convert('RGB').")
+        convert = _wide_array if upright.mode in _WIDE_MODES else _srgb_array
+        return convert(upright, what)
 
 
 def check_input(path: str | os.PathLike[str], *, name: str) -> Path:
-    """Return a path after checking, without reading it, that it is a regular, non-empty file.
+    """Return the path of a regular, non-empty file; raise OSError or ValueError for any other.
 
     Error messages call it `name`.
-
-    Raises:
-        OSError: The file does not exist, is a folder, or cannot be read.
-        ValueError: The file is empty or not regular, or the path is not a valid file name.
     """
     path = file_path(name, path)
     what = f"`{name}` is {str(path)!r}, which"
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as err:
-        raise FileNotFoundError(
-            f"{what} does not exist. Check the spelling; a relative path starts at the folder "
-            f"{str(Path.cwd())!r}."
-        ) from err
+        hint = f"Check the spelling; a relative path starts at the folder {str(Path.cwd())!r}."
+        raise FileNotFoundError(f"{what} does not exist. {hint}") from err
     except PermissionError as err:
         raise PermissionError(f"{what} may not be read. Check its folder's permissions.") from err
     if stat.S_ISDIR(status.st_mode):
@@ -115,19 +107,15 @@ def decoding(what: str) -> Iterator[None]:
             f"PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS}) if you trust the file."
         ) from err
     except UnidentifiedImageError as err:
-        raise ValueError(
-            f"{what} is not a picture that Pillow can read. Save it as PNG or JPEG; if the file "
-            "may be truncated, copy it again."
-        ) from err
+        remedy = "Save it as PNG or JPEG; if the file may be truncated, copy it again."
+        raise ValueError(f"{what} is not a picture that Pillow can read. {remedy}") from err
     except Exception as err:  # damaged data makes Pillow's decoders raise almost any type
-        raise ValueError(
-            f"{what} is truncated or corrupt ({type(err).__name__}: {err}). "
-            "Save or copy the picture again."
-        ) from err
+        problem = f"is truncated or corrupt ({type(err).__name__}: {err})"
+        raise ValueError(f"{what} {problem}. Save or copy the picture again.") from err
 
 
 def _check_format(image: Image.Image) -> None:
-    """Refuse formats that Pillow opens but decodes to different values."""
+    """Refuse formats that Pillow opens but decodes to wrong values."""
     problem = None
     if image.format in ("EPS", "WMF"):  # Pillow would run it on an untrusted file
         problem = "is a vector drawing that only an external program can render"
@@ -160,24 +148,19 @@ def _load_upright(image: Image.Image, what: str) -> Image.Image:
         _logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
         return image
     # `ImageOps.exif_transpose` also rewrites the EXIF data, and fails on invalid tags.
-    method = _UPRIGHT.get(orientation or 1)
-    return image if method is None else image.transpose(method)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
 def _transparent_gray(image: Image.Image) -> int | None:
-    """Return the transparent gray of a 2-bit or 4-bit PNG, scaled to 8 bits.
-
-    Pillow scales the pixels to 8 bits but not this value.
-    """
+    """Return the transparent gray of a 2-bit or 4-bit PNG in 8 bits; Pillow scales only pixels."""
     key = image.info.get("transparency")
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
         return None
     raw_mode = str(image.tile[0][3])
     if raw_mode == "RGB;16B" and key is not None:
-        # Pillow keeps the upper 8 bits, in which different colors can be equal.
-        raise _Unsupported(
-            "is a PNG of 16-bit colors of which one is transparent. Save it with an alpha channel."
-        )
+        # Pillow drops the lower 8 bits, so different colors can become equal.
+        problem = "is a PNG of 16-bit colors of which one is transparent"
+        raise _Unsupported(f"{problem}. Save it with an alpha channel.")
     factor = {"L;2": 85, "L;4": 17}.get(raw_mode)
     return key * factor if factor and isinstance(key, int) else None
 
@@ -189,10 +172,8 @@ def _wide_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
     gray, key = np.asarray(image), image.info.get("transparency")
     if gray.dtype == np.int32:  # Pillow's type for some 16-bit files
         if gray.size and (gray.min() < 0 or gray.max() > 65535):
-            raise _Unsupported(
-                f"has integers from {gray.min()} to {gray.max()}, but those of mode 'I' "
-                "must lie in 0..65535. Pass an array scaled to [0, 1]."
-            )
+            problem = f"has integers from {gray.min()} to {gray.max()}, but those of mode 'I'"
+            raise _Unsupported(f"{problem} must lie in 0..65535. Pass an array scaled to [0, 1].")
         gray = gray.astype(np.uint16)
     if image.mode == "F" or not isinstance(key, int):
         return gray

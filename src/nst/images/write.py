@@ -1,4 +1,4 @@
-"""Convert images to PIL, save them, and keep the record of a run in the file (EXIF)."""
+"""Convert images to PIL and save them, with the record of a run (EXIF)."""
 
 import io
 import json
@@ -33,7 +33,7 @@ _KEY, _VERSION = "nst record", 1
 def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     """Convert an image to 8 bits in mode RGB, or with `alpha` in mode RGBA.
 
-    With `alpha`, the white that `image` was composed on is removed, so there is no white fringe.
+    With `alpha`, the white that `image` was composed on is removed to avoid a white fringe.
 
     Args:
         image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
@@ -41,7 +41,7 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
 
     Raises:
         TypeError: The values are not floating.
-        ValueError: The shape is another, or a value is NaN or infinite.
+        ValueError: The shape is not as above, or a value is NaN or infinite.
 
     Examples:
         >>> to_pil(torch.full((3, 1, 1), 254.9 / 255)).getpixel((0, 0))
@@ -52,15 +52,19 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
         return Image.fromarray(_to_bytes(pixels))
     alpha = _one_picture(alpha, 1, "alpha")
     if alpha.shape[-2:] != pixels.shape[-2:]:
-        raise ValueError(
-            f"`alpha` is {tuple(alpha.shape[-2:])} in size, but `image` is "
-            f"{tuple(pixels.shape[-2:])}. Resize it with resize(alpha, (height, width))."
-        )
+        found, size = tuple(alpha.shape[-2:]), tuple(pixels.shape[-2:])
+        remedy = "Resize it with resize(alpha, (height, width))."
+        raise ValueError(f"`alpha` is {found} in size, but `image` is {size}. {remedy}")
     # Readers see the rounded alpha. Where it is 0 no color shows, and the pixels stay as they are.
     rounded = (alpha * 255).round() / 255
     bare = (pixels - (1 - rounded)) / rounded.clamp_min(1 / 255)
     bare = torch.where(rounded > 0, bare, pixels).clamp(0, 1)
     return Image.fromarray(np.dstack((_to_bytes(bare), _to_bytes(alpha))))
+
+
+def side_by_side(images: Tensor) -> Tensor:
+    """Join a batch (N, 3, H, W) in [0, 1] horizontally into one image (1, 3, H, N W)."""
+    return torch.cat(list(images.detach()), dim=-1)[None].clamp(0, 1)
 
 
 def save_image(
@@ -72,16 +76,14 @@ def save_image(
 ) -> Path:
     """Save one picture atomically in the format of the suffix, and return the path.
 
-    The file holds no metadata except the record.
-
     Args:
         image: As in `to_pil`, which also lists the exceptions.
         path: Path of the file; an existing one is replaced. JPEG files have quality 95 and full
             color resolution.
         alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
-        record: How the picture was made, saved by formats that have EXIF (PNG, WebP, TIFF; JPEG up
-            to 64 kB), for `read_record`. Values that JSON lacks are saved as text, absolute paths
-            without their folders.
+        record: Settings for `read_record`, the only metadata in the file. Formats with EXIF store
+            it (PNG, WebP, TIFF; JPEG up to 64 kB). Values that JSON lacks are saved as text,
+            absolute paths without their folders.
 
     Raises:
         OSError: The picture could not be encoded or written.
@@ -102,15 +104,12 @@ def save_image(
         if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
             # An error would lose a picture that may have taken an hour; `settings` has the record.
             _logger.warning(
-                "the record of %r is left out: it has %d bytes, and this format can hold %d; "
-                "save as .png to keep it",
-                str(path),
-                length,
-                _MAX_JPEG_EXIF,
+                f"the record of {str(path)!r} is left out: it has {length} bytes, and this format "
+                f"can hold {_MAX_JPEG_EXIF}; save as .png to keep it"
             )
         else:
             options["exif"] = exif
-    buffer = io.BytesIO()  # some formats would store the name of a file
+    buffer = io.BytesIO()  # some formats would store the file name
     try:
         picture.save(buffer, format=format_name, **options)
     except (OSError, ValueError) as err:
@@ -123,14 +122,13 @@ def save_image(
 
 
 def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
-    """Return a path after checking that a picture can be saved there, before the work starts.
+    """Return a path after checking that a picture can be saved there.
 
     Error messages call it `name`.
 
     Raises:
         OSError: The folder does not exist, the path is a folder, or it is not writable.
-        ValueError: The suffix names no format that can hold the picture, or the path is not a valid
-            file name.
+        ValueError: The suffix names no suitable format, or the path is not a valid file name.
 
     Examples:
         >>> check_output("result.png").name
@@ -140,24 +138,22 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
     known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
     supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
     if known.get(path.suffix.lower()) not in supported:
-        found = f"suffix {path.suffix!r} names no known picture format"
-        raise ValueError(
-            f"`{name}` is {str(path)!r}, whose {found if path.suffix else 'name has no suffix'}. "
-            "Use .png, .jpg, .webp, .tiff or .bmp."
-        )
+        problem = "name has no suffix"
+        if path.suffix:
+            problem = f"suffix {path.suffix!r} names no known picture format"
+        remedy = "Use .png, .jpg, .webp, .tiff or .bmp."
+        raise ValueError(f"`{name}` is {str(path)!r}, whose {problem}. {remedy}")
     return path
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the settings of a run that `StyleTransferResult.save` wrote into an image.
+    """Return the settings of a run, which `StyleTransferResult.save` stored in an image.
 
     Raises:
         OSError: The file does not exist or cannot be read.
         ValueError: The file is not an image, or has no record of a known version.
 
     Examples:
-        >>> import torch
-        >>> from nst import save_image
         >>> path = save_image(torch.rand(1, 3, 8, 8), "noise.png", record={"seed": 7})
         >>> read_record(path)
         {'seed': 7}
@@ -186,15 +182,14 @@ def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
     shape = tuple(image.shape)
     wanted = (channels, *shape[-2:])
     if shape not in (wanted, (1, *wanted)) or 0 in shape:
-        raise ValueError(
-            f"`{name}` has shape {shape}, but must be ({channels}, H, W) or (1, {channels}, H, W), "
-            f"none of them 0. Take one picture of a batch, e.g. {name}[0]."
-        )
+        rule = f"({channels}, H, W) or (1, {channels}, H, W), none of them 0"
+        remedy = f"Take one picture of a batch, e.g. {name}[0]."
+        raise ValueError(f"`{name}` has shape {shape}, but must be {rule}. {remedy}")
     remedy = "Lower the step size if an optimization made them."
     low, high = value_range(f"`{name}`", image, remedy)
     image = image.detach().cpu().reshape(wanted)
     image = image if image.dtype == torch.float64 else image.float()
-    return image.clamp(0, 1) if low < 0 or high > 1 else image
+    return image.clamp(0, 1) if low < 0 or high > 1 else image  # without a copy if possible
 
 
 def _to_bytes(values: Tensor) -> npt.NDArray[Any]:
