@@ -1,4 +1,4 @@
-"""`StyleTransfer`: a checked configuration, and everything that can be done with it."""
+"""`StyleTransfer`, the main class."""
 
 from __future__ import annotations
 
@@ -34,35 +34,34 @@ logger = logging.getLogger("nst")
 class StyleTransfer(Repeatable):
     """Repaints a photograph in the style of a painting by optimizing its pixels.
 
-    Bounded L-BFGS or another optimizer minimizes the weighted sum of the losses, starting from a
-    copy of the photograph, first at a coarse scale, then at finer ones. The options cannot be
-    changed afterwards; `dataclasses.replace` makes a changed copy.
+    An optimizer minimizes the weighted sum of the losses, starting from a copy of the photograph,
+    from a coarse scale to finer ones. Instances are immutable; `dataclasses.replace` makes a
+    changed copy.
 
     Args:
         extractor: `FeatureExtractor`, or any module whose `forward(images, layers)` returns a
             mapping from layer to features. It is moved to the device. The default loads VGG19.
-        losses: Losses by name; the names appear in logs, history and errors. The default is
+        losses: Losses by name, for logs, history and errors. The default is
             `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}`.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
             from the list of parameters to a `torch.optim.Optimizer`.
-        size: Longer side of the result in pixels; smaller photographs are not enlarged. None
-            keeps every size.
+        size: Longer side of the result in pixels, at most the photograph's; None uses that.
         num_steps: Number of optimizer steps over all scales.
         num_scales: Number of scales, each twice as large as the one before; `"auto"` starts at 256
             pixels or more. At all but the last, losses that refer to the content count threefold.
         average: Decay, below 1, of a moving average over the steps of a scale, which then is the
             result; 0.99 suits Adam. 0 returns the best picture.
         normalize_gradients: Whether to scale the gradient of each loss, in every step, to a mean
-            absolute value of its weight. It is then not that of a function: L-BFGS is refused.
+            absolute value of its weight. L-BFGS does not support it.
         tile: Rows of every block of the network to compute at a time: less memory, the same
             gradient, up to 1.5 times the time. None computes whole pictures; `"auto"` does so if
-            there is enough free memory, else 64 rows at a time, which is logged.
-        device: `"auto"` (CUDA, else MPS, else CPU), or what `torch.device` takes.
+            there is enough free memory, else logs that it computes 64 rows at a time.
+        device: `"auto"` (CUDA, else MPS, else CPU), or any device of PyTorch.
 
     Raises:
         ValueError: An unknown name or layer, a number out of range, no loss of positive weight, or
             `tile` with losses or a network that cannot be computed in parts.
-        TypeError: A loss is not a `Loss`, or an argument has a wrong type.
+        TypeError: An argument has a wrong type.
 
     Examples:
         >>> from nst.testing import tiny_extractor
@@ -81,8 +80,8 @@ class StyleTransfer(Repeatable):
 
         Args:
             name: `"default"`, or `"gatys"`, the recipe of Gatys et al. (2016) with the weights of
-                their code, for the original network: Gram matrices of relu1_1 to relu5_1, relu4_2,
-                one scale; 500 steps of Adam from a copy of the content.
+                their code, for the original network: Gram matrices of relu1_1 to relu5_1, content
+                at relu4_2, one scale, 500 steps of Adam.
             extractor: As in `StyleTransfer`.
             **changes: Arguments of `StyleTransfer` that replace the preset's.
 
@@ -95,11 +94,9 @@ class StyleTransfer(Repeatable):
             300
         """
         transfer = cls(**{**preset(name), "extractor": extractor, **changes})
-        weights = getattr(transfer.extractor, "weights", "original")
-        if name == "gatys" and weights == "torchvision":
-            logger.warning(
-                "the weights of preset 'gatys' are for the original VGG19, not %s", weights
-            )
+        if name == "gatys" and getattr(transfer.extractor, "weights", None) == "torchvision":
+            message = "the weights of preset 'gatys' are for the original VGG19, not torchvision"
+            logger.warning(message)
         return transfer
 
     @plain_arithmetic()
@@ -118,8 +115,8 @@ class StyleTransfer(Repeatable):
     ) -> StyleTransferResult:
         """Repaint a photograph.
 
-        The processes of PyTorch's default group, if there is one, share the work. All must be given
-        the same arguments, and all return the same result; the first one calls the callbacks.
+        If PyTorch has a default process group, its processes share the work. All must pass the same
+        arguments, and all return the same result; the first one calls the callbacks.
 
         Args:
             content: The photograph: a path, PIL image, array or tensor (see `load_image`). The
@@ -130,25 +127,24 @@ class StyleTransfer(Repeatable):
             preserve_color: Method to preserve the photograph's colors, a key of
                 `nst.color.COLOR_METHODS`; None uses the colors of the style.
             color_when: Whether the styles get the photograph's colors `"before"` the run, the
-                result `"after"` it, or `"both"`. Callbacks see what is being optimized.
-            where: Mask of what to repaint: white is repainted, black stays as it is, gray is
-                blended; `"alpha"` leaves transparent parts alone. None repaints everything.
+                result `"after"` it, or `"both"`. Callbacks see the optimized picture.
+            where: Mask of what to repaint: white is repainted, black is unchanged, gray is
+                blended; `"alpha"` preserves transparent parts. None repaints everything.
             init: Picture to start from: `"content"`, `"style"` (the first), `"noise"` or
                 `"pink-noise"` (1/f) in the style's colors, `"gray"`, or a picture of any size.
             seed: Seed for random noise; global generators are not touched.
             callbacks: `Callback` objects, or functions of the state to call after each step.
 
         Returns:
-            The best picture at the finest scale reached, with the history of the run. Ctrl-C ends
-            the run early. So does an error after the first step; the result is then the error's
-            attribute `result`.
+            The best picture at the finest scale reached, and the history. Ctrl-C ends the run
+            early. An error after the first step has the result as its attribute `result`.
 
         Raises:
             FileNotFoundError: There is no file at a path.
-            MemoryError: A picture or the run takes more memory than there is.
-            ValueError: A picture cannot be read, has a wrong shape or range, or is too small for
-                the deepest layer; a number is out of range, a name unknown; a captured style does
-                not fit the transfer; a loss cannot be shared among processes.
+            MemoryError: There is not enough memory.
+            ValueError: A picture is unreadable, has a wrong shape or range, or is too small for the
+                deepest layer; a number is out of range, a name unknown; a captured style does not
+                fit the transfer; a loss cannot be shared among processes.
             RuntimeError: A process that shares the work has ended.
             TypeError: A picture, style or callback has a wrong type.
         """
@@ -161,9 +157,7 @@ class StyleTransfer(Repeatable):
 
     @plain_arithmetic()
     def check(self, content: ImageLike, style: StyleLike, **options: Any) -> None:
-        """Raise what `run` would raise before its first step, without using the network.
-
-        The arguments are those of `run`, without `callbacks`.
+        """Raise what `run` would raise before using the network; it takes no `callbacks`.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -188,24 +182,22 @@ class StyleTransfer(Repeatable):
         """Repaint many photographs in one style, and yield each as soon as it is finished.
 
         A picture that fails is reported, and the others continue. Each result is bit-identical to
-        that of `run` with the same number of threads. Styles are captured only once for each size,
-        if all style losses are `StatisticLoss`es.
+        that of `run` with the same number of threads. If all style losses are `StatisticLoss`es,
+        styles are captured once for each size.
 
-        With an executor, its workers repaint the pictures: `ProcessPoolExecutor` for one machine,
-        Dask's `Client.get_executor()` for a cluster, whose machines need the same packages and
-        folders. A task takes 600 bytes and a path, or the pixels of a picture in memory. Losses and
-        styles, 5 MB with VGG19 and two scales, are sent once to each worker; so is a network, 80 MB
-        for VGG19, unless the worker has the same named weights.
-        Close the generator to start no more pictures; those in progress are discarded.
+        An executor's workers repaint the pictures: `ProcessPoolExecutor` on one machine, Dask's
+        `Client.get_executor()` on a cluster of machines with the same packages and folders. A task
+        takes 600 bytes and a path, or the pixels of a picture in memory. Losses and styles, 5 MB
+        with VGG19 and two scales, are sent once to each worker; so is a network, 80 MB for VGG19,
+        unless the worker has the same named weights. Closing the generator starts no more pictures
+        and discards those in progress.
 
         Args:
             contents: The photographs, as in `run`; taken one by one, when there is room.
             style: As in `run`.
-            executor: Executor that does the work; shut it down yourself. None does it in this
-                process, one picture after another.
-            max_in_flight: Number of pictures with the executor, or finished and not yet taken; by
-                default twice the number of this machine's processors. Use twice the number of
-                workers.
+            executor: Executor to use; shut it down yourself. None repaints in this process.
+            max_in_flight: Number of pictures in the executor, or finished and not yet taken; use
+                twice the number of workers. The default is twice this machine's processors.
             num_threads: Number of PyTorch threads per picture in other processes.
             callbacks: As in `run`; only without an executor.
             **arguments: Other arguments of `run`, the same for all pictures.
@@ -215,11 +207,10 @@ class StyleTransfer(Repeatable):
 
         Raises:
             FileNotFoundError: There is no file at the path of a style.
-            ValueError: A style cannot be read; a number is out of range, a name unknown; callbacks
-                with an executor.
+            ValueError: As in `run`, except for pictures; or callbacks with an executor.
             TypeError: An argument has a wrong type, or a part of the transfer cannot be pickled.
-            concurrent.futures.BrokenExecutor: At the end, after an error for each picture that is
-                not done: a worker was killed, or the executor was shut down.
+            concurrent.futures.BrokenExecutor: A worker was killed, or the executor was shut down;
+                raised after an error for each unfinished picture.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -248,8 +239,7 @@ class StyleTransfer(Repeatable):
 
         Args:
             style: As in `run`, but without regions.
-            shape: Height and width in pixels; by default the first style's proportions at the
-                transfer's `size`.
+            shape: Height and width in pixels; by default those of the first style at `size`.
             init: As in `run`, except `"content"`.
             seed: Seed for random noise; another seed gives another texture.
             callbacks: As in `run`.
@@ -274,17 +264,16 @@ class StyleTransfer(Repeatable):
 
     @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:
-        """Estimate the time and the memory of a run, by measuring a step at a small size.
+        """Estimate the time and memory of a run, by measuring a step at a small size.
 
-        The time assumes a machine as busy as now, without callbacks and files. The memory is that
-        of all tensors, without the temporary memory of PyTorch's operations.
-        Arguments and errors are those of `run`; by default, the style is the photograph itself.
+        The time assumes the current load of the machine, without callbacks and files. The memory is
+        that of all tensors, without temporary memory of PyTorch's operations. Arguments and errors
+        are those of `run`; the default style is the photograph itself.
 
         Examples:
             >>> from nst.testing import tiny_extractor
             >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-            >>> estimate = transfer.estimate(torch.rand(1, 3, 32, 48))
-            >>> print(estimate)
+            >>> print(transfer.estimate(torch.rand(1, 3, 32, 48)))
             about 1 s and 1 MB
         """
         if style is None:
@@ -295,17 +284,17 @@ class StyleTransfer(Repeatable):
     def capture(self, style: Style | ImageLike, sizes: Sequence[int] | None = None) -> Style:
         """Capture the statistics of a style that the losses compare with.
 
-        The captured style takes the place of the painting in `run`, with bit-identical results,
-        and can be saved to a file (`Style.save`).
+        The captured style replaces the painting in `run`, with bit-identical results, and can be
+        saved to a file (`Style.save`).
 
         Args:
             style: The painting, or a `Style`.
-            sizes: Longer sides, in pixels, of the pictures that it is for, at each scale; others
-                use the nearest, at most a factor of 1.41 away. By default the scales of `size`.
+            sizes: Longer sides of the results, in pixels, at each scale; others use the nearest, at
+                most a factor of 1.41 away. By default the scales of `size`.
 
         Raises:
-            ValueError: A style loss is not a `StatisticLoss`; `sizes` is required as `size` is
-                None; the painting is too small; or as `load_image`.
+            ValueError: A style loss is not a `StatisticLoss`; `sizes` and `size` are None; the
+                painting is too small or unreadable.
             TypeError: The style has a wrong type.
 
         Examples:
@@ -318,7 +307,7 @@ class StyleTransfer(Repeatable):
         return capture_style(self, style if isinstance(style, Style) else Style(style), sizes)
 
     def __repr__(self) -> str:
-        """Document the configuration."""
+        """Show the configuration."""
         lines = [
             f"extractor={self.extractor.__class__.__name__}({self.extractor.extra_repr()})",
             *(f"{name}={loss!r}" for name, loss in self.losses.items()),

@@ -90,7 +90,7 @@ def test_a_nearly_right_layer_name_is_corrected(photo: Tensor) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((3, 32, 32), r"`images` has shape \(3, 32, 32\); \(N, 3, H, W\) is needed"),
+        ((3, 32, 32), r"`images` has shape \(3, 32, 32\), but must be \(N, 3, H, W\)"),
         ((1, 1, 32, 32), r"`images` has shape \(1, 1, 32, 32\)"),
         ((1, 3, 15, 40), "15x40 pixels, but the layer 'relu5_1' needs at least 16x16"),
     ],
@@ -101,7 +101,7 @@ def test_images_that_do_not_fit_are_refused(shape: tuple[int, ...], message: str
 
 
 def test_integers_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"`images` has dtype torch\.uint8; floating in"):
+    with pytest.raises(TypeError, match=r"`images` has dtype torch\.uint8, but must be floating"):
         tiny_extractor()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), ["relu1_1"])
 
 

@@ -65,7 +65,8 @@ def test_our_names_and_torchvisions_numbers_mean_the_same_convolutions() -> None
         layers = vgg19(weights=None).features
     convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.Conv2d)]
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, torch.nn.MaxPool2d)]
-    assert tuple(convolutions) == TORCHVISION_INDEX == weights_module._TORCHVISION_INDEX
+    ours = [weights_module.LAYERS.index(name) for name in CONVOLUTIONS]
+    assert convolutions == list(TORCHVISION_INDEX) == ours
     blocks = [sum(pool < i for pool in pools) + 1 for i in convolutions]
     assert [int(name[4]) for name in CONVOLUTIONS] == blocks
 

@@ -1,4 +1,4 @@
-"""Repeat or resume a run, from the record in its picture or from a checkpoint."""
+"""Repeat a run from the record in its picture, or resume it from a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from typing_extensions import Self
 
 from nst._engine.configuration import Configuration, Tile, check_tile
 from nst._engine.run import complete
@@ -34,8 +35,6 @@ from nst.result import StyleTransferResult
 
 logger = logging.getLogger("nst")
 
-T = TypeVar("T", bound="Repeatable")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Repeatable(Configuration):
@@ -43,24 +42,22 @@ class Repeatable(Configuration):
 
     @classmethod
     def from_record(
-        cls: type[T],
+        cls,
         record: Mapping[str, Any] | str | os.PathLike[str],
         extractor: nn.Module | None = None,
         **changes: Any,
-    ) -> T:
+    ) -> Self:
         """Create the `StyleTransfer` that a picture was made with.
 
         Args:
-            record: The saved picture, or what `nst.images.read_record` returned.
-            extractor: Replaces the recorded network, which is found only if it has the weights
-                `"original"` or `"torchvision"`. A warning is logged if it differs.
-            **changes: Arguments of `StyleTransfer` that replace the recorded ones; required for
-                custom losses and optimizers.
+            record: The saved picture, or the record that `nst.images.read_record` returned.
+            extractor: Replaces the recorded network; required unless its weights are `"original"`
+                or `"torchvision"`. A warning is logged if it differs.
+            **changes: Other arguments to replace; required for custom losses and optimizers.
 
         Raises:
             FileNotFoundError: There is no such picture.
-            ValueError: It has no usable record, a custom part is not passed, or the network of the
-                recorded name is a different one here.
+            ValueError: There is no usable record, a custom part is not passed, or weights differ.
 
         Examples:
             >>> from nst import StyleTransfer
@@ -74,9 +71,8 @@ class Repeatable(Configuration):
         record = record if isinstance(record, Mapping) else read_record(record)
         arguments = recorded_arguments(record, changes)
         if extractor is None:
-            return cls(recorded_extractor(record), **arguments)
-        difference = network_difference(record, extractor)
-        if difference is not None:
+            extractor = recorded_extractor(record)
+        elif difference := network_difference(record, extractor):
             logger.warning("%s The result will not be the same.", difference)
         return cls(extractor, **arguments)
 
@@ -90,15 +86,15 @@ class Repeatable(Configuration):
         extractor: nn.Module | None = None,
         **changes: Any,
     ) -> StyleTransferResult:
-        """Make a picture again, from its record and the files that it was made from.
+        """Repeat the run of a picture, from its record and its input files.
 
-        With the same versions, device and number of threads, it is bit-identical, unless Ctrl-C
-        had interrupted the run. Files are found by name and content beside the picture, in the
-        current folder and in `inputs`. A run that a callback stopped is stopped at the same step.
+        With the same versions, device and number of threads, the result is bit-identical, unless
+        Ctrl-C interrupted the run. Files are found by name and content beside the picture, in the
+        current folder and in `inputs`. The run stops at the recorded step.
 
         Args:
             path: The saved picture.
-            inputs: More folders to search, or files.
+            inputs: More files, or folders to search.
             callbacks: As in `run`.
             extractor: As in `from_record`.
             **changes: As in `from_record`. With another `num_steps`, the run is not stopped early.
@@ -110,13 +106,13 @@ class Repeatable(Configuration):
         record = read_record(path)
         places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
         arguments = recorded_run(record, places)
-        arguments["callbacks"] = as_callbacks(callbacks)
+        followers = as_callbacks(callbacks)
         if "num_steps" not in changes:
-            arguments["callbacks"] += recorded_end(record)
+            followers += recorded_end(record)
         # Last, as the network may be a download.
         transfer: Any = cls.from_record(record, extractor, **changes)  # the subclass has `run`
         method = transfer.run if "content" in arguments else transfer.synthesize
-        result: StyleTransferResult = method(**arguments)
+        result: StyleTransferResult = method(**arguments, callbacks=followers)
         return result
 
     @classmethod
@@ -140,8 +136,7 @@ class Repeatable(Configuration):
         Args:
             path: The checkpoint, which contains everything but callbacks and custom parts.
             callbacks: As in `run`. `EarlyStopping`, `LossHistory` and custom ones that override
-                `Callback.on_resume` restore their state. Without a `Checkpoint` among them, the run
-                is saved to the same file.
+                `on_resume` restore their state. The default `Checkpoint` saves to the same file.
             extractor: The run's network, unless its weights are `"original"` or `"torchvision"`.
             losses: The run's losses, if one of them is custom.
             optimizer: The run's optimizer, if it was a callable.
@@ -150,23 +145,17 @@ class Repeatable(Configuration):
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is not a checkpoint, or is damaged; or a custom part is not passed or
-                differs from the run's.
+            ValueError: It is not a valid checkpoint, or a custom part is missing or differs.
             OSError: The path is not writable, and there is no other `Checkpoint`.
 
         Examples:
             >>> from nst import Checkpoint, StyleTransfer
             >>> from nst.testing import tiny_extractor
             >>> transfer = StyleTransfer(tiny_extractor(), num_steps=5)
-            >>> def power_cut(state):
-            ...     if state.step == 4:
-            ...         raise SystemExit
             >>> pictures = torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40)
-            >>> try:
-            ...     transfer.run(*pictures, callbacks=[Checkpoint("run.ckpt", every=2), power_cut])
-            ... except SystemExit:
-            ...     result = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
-            >>> torch.equal(result.image, transfer.run(*pictures).image)
+            >>> result = transfer.run(*pictures, callbacks=[Checkpoint("run.ckpt", every=2)])
+            >>> resumed = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
+            >>> torch.equal(resumed.image, result.image)
             True
         """
         started = time.perf_counter()
@@ -179,10 +168,7 @@ class Repeatable(Configuration):
         changes = {name: value for name, value in given.items() if value is not None}
         if tile != "kept":
             changes["tile"] = check_tile(tile)
-        arguments = recorded_arguments(record, changes)
-        # Last, as the network may be a download.
-        extractor = recorded_extractor(record) if extractor is None else extractor
-        transfer: Configuration = cls(extractor, **arguments)
+        transfer: Configuration = cls.from_record(record, extractor, **changes)
         if record.get("task") == "synthesize":
             transfer = transfer.without_content()
         check_same(record, transfer.extractor, transfer.losses)

@@ -1,4 +1,4 @@
-"""From the record of a run back to its arguments, so that the run can be repeated."""
+"""Read the arguments of a run from its record."""
 
 from __future__ import annotations
 
@@ -64,14 +64,13 @@ _EXTRACTOR: Rule = {
     "padding": choice(get_args(Padding)),
     "winograd": bool,
 }
-_INPUTS: Rule = {str: {"name": (None, str), "sha256": str}}
 _STYLE: Rule = {"weight": float, "region?": whole(0), "mask?": bool}
 _END: Rule = {"num_steps": whole(1), "steps_done": whole(0), "stop_reason": str}
 
 
 @contextmanager
 def _usable(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a copy of a record in JSON's types; an error within the block names the record."""
+    """Yield a copy of a record in JSON's types; errors in the block name the record."""
     try:
         yield json.loads(json.dumps(dict(record), allow_nan=False), parse_int=_integer)
     except KeyError as error:
@@ -88,14 +87,13 @@ def _integer(digits: str) -> int:
 
 
 def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `StyleTransfer`, some changed, except for the extractor."""
+    """Return the arguments of `StyleTransfer` without the extractor, some of them changed."""
     with _usable(record) as plain:
         arguments = dict(changes)
         if "losses" not in changes:
             check(plain, _LOSSES)
-            arguments["losses"] = {
-                name: _loss(name, **each) for name, each in plain["losses"].items()
-            }
+            losses = plain["losses"].items()
+            arguments["losses"] = {name: _loss(name, **each) for name, each in losses}
         rules = {name: rule for name, rule in _ARGUMENTS.items() if name not in changes}
         check(plain, rules)
         return {**arguments, **{name: plain[name] for name in rules}}
@@ -113,10 +111,7 @@ def _loss(name: str, /, type: str, **settings: Any) -> Loss:
 def recorded_extractor(
     record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
 ) -> FeatureExtractor:
-    """Return the network of a run, with its weights if they have a name, or with other weights.
-
-    Paths in a record are ignored. A network that has the recorded name but differs is refused.
-    """
+    """Return the network of a run; raise if its weights differ, unless others are passed."""
     with _usable(record) as plain:
         check(plain, {"extractor": _EXTRACTOR, "network": str})
         settings = {name: plain["extractor"][name] for name in _EXTRACTOR if name != "type"}
@@ -128,8 +123,7 @@ def recorded_extractor(
     if weights is not None:
         return FeatureExtractor(**{**settings, "weights": weights})
     network = FeatureExtractor(**settings)
-    difference = network_difference(record, network)
-    if difference is not None:
+    if difference := network_difference(record, network):
         raise ValueError(
             f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "
             "here. Pass extractor=..., or --weights on the command line, to use other weights."
@@ -138,7 +132,7 @@ def recorded_extractor(
 
 
 def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:
-    """Return a sentence if a network is not that of the run; None if it is, or if it is unknown."""
+    """Return a sentence if a network is not the run's; None if it is, or if that is unknown."""
     recorded, found = record.get("network"), fingerprint(network)
     if None in (recorded, found) or recorded == found:
         return None
@@ -149,18 +143,13 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
 
 
 def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:
-    """Raise if a run cannot resume with these parts; log differences that may change a bit."""
+    """Raise if a run cannot resume with these parts; log differences that may change bits."""
     here = {"torch": torch.__version__, "num_threads": torch.get_num_threads()}
+    message = "the run had %s %s before and has %s now, so the result may not be bit-identical"
     for name, value in here.items():
         if record.get(name) != value:
-            logger.warning(
-                "the run had %s %s before and has %s now, so the result may not be bit-identical",
-                name,
-                record.get(name),
-                value,
-            )
-    difference = network_difference(record, network)
-    if difference is not None:
+            logger.warning(message, name, record.get(name), value)
+    if difference := network_difference(record, network):
         raise ValueError(f"`extractor` is not the run's; it must be the same. {difference}")
     with _usable(record) as plain:
         check(plain, _LOSSES)
@@ -173,13 +162,12 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
 def recorded_run(
     record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Any]:
-    """Return the arguments of `run`, or, without `content` among them, of `synthesize`.
+    """Return the arguments of `run`, or of `synthesize` if `content` is not among them.
 
-    The places are folders to search for the pictures, and files. Pictures are found by name and
-    content, never by a path.
+    Pictures are found by name and content in the places, which are files and folders.
     """
     with _usable(record) as plain:
-        check(plain, {"inputs": _INPUTS})
+        check(plain, {"inputs": {str: {"name": (None, str), "sha256": str}}})
     paths = [file_path("inputs", place) for place in places]
     files = {
         argument: _find(argument, source["name"], source["sha256"], paths)
@@ -188,7 +176,6 @@ def recorded_run(
     with _usable(plain):
         check(plain, {"task": choice(["run", "synthesize"]), "where": bool, "styles": [_STYLE]})
         texture = plain["task"] == "synthesize"
-        # A path is none of these.
         inits = [name for name in INITS if name != "content" or not texture]
         check(plain, {"init": choice(["picture", *inits])})
         options = {field.name: plain[field.name] for field in fields(RunOptions)}
@@ -198,13 +185,13 @@ def recorded_run(
         style = _styles(plain["styles"], files)
         if texture:
             check(plain, {"shape": _shape})
-            used = {name: options[name] for name in ("init", "seed")}
-            return {"style": style, "shape": plain["shape"], **used}
+            options = {name: options[name] for name in ("init", "seed")}
+            return {"style": style, "shape": plain["shape"], **options}
         return {"content": files["content"], "style": style, **options}
 
 
 def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) -> Path:
-    """Return the path of the file that was passed to a run, by its name and SHA-256."""
+    """Return the path of a file with the recorded name and SHA-256."""
     if name is None:
         raise ValueError(
             f"`{argument}` of this run was in memory, not a file, so it cannot be found. Use "
@@ -212,7 +199,8 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
         )
     name = PurePosixPath(name.replace("\\", "/")).name
     candidates = [place / name if place.is_dir() else place for place in places]
-    candidates = [path for path in candidates if path.name == name and _is_file(path)]
+    # `Path.is_file` raises for a name that is too long.
+    candidates = [p for p in candidates if p.name == name and os.path.isfile(p)]  # noqa: PTH113
     for path in candidates:
         if hash_file(path) == sha256:
             return path
@@ -227,13 +215,6 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
     )
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no file can have this name: too long, or with a zero character
-        return False
-
-
 def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:
     styles, regions = list[Style](), dict[int, Any]()
     names = [field.name for field in fields(Style) if field.name != "image"]
@@ -244,15 +225,14 @@ def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -
             settings["region"] = regions.setdefault(each["region"], region)
         if "mask" in each:
             settings["mask"] = files.get(f"style[{i}].mask", "alpha") if each["mask"] else None
-        image = files[f"style[{i}]"]
-        styles.append(
-            Style(StyleStatistics.load(image) if "captured" in each else image, **settings)
-        )
+        path = files[f"style[{i}]"]
+        image = StyleStatistics.load(path) if "captured" in each else path
+        styles.append(Style(image, **settings))
     return as_styles(styles)
 
 
 def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
-    """Return a callback that stops a run where the recorded one was stopped, if it was."""
+    """Return a callback that stops a run at the recorded step, if the run was stopped."""
     with _usable(record) as plain:
         check(plain, _END)
         planned, done, reason = (plain[name] for name in _END)
@@ -267,7 +247,7 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
             done,
             planned,
         )
-    # The reason may be printed, and must not control a terminal.
+    # Control characters could act on a terminal.
     return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
 
 

@@ -1,4 +1,4 @@
-"""Checks that several arguments share, each with its message."""
+"""Checks of arguments."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def at_least(argument: str, value: Any, lowest: int) -> int:
-    """Return a whole number; raise if it is none, or below the lowest allowed."""
+    """Return a whole number; raise for any other type, or a number below the lowest."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -31,7 +31,7 @@ def at_least(argument: str, value: Any, lowest: int) -> int:
 
 
 def non_negative(argument: str, value: Any, highest: float = math.inf) -> float:
-    """Return a finite number; raise if it is none, negative, or above the highest allowed."""
+    """Return a finite number; raise for any other type, or a number not in [0, highest]."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
     number = float(value)
@@ -43,7 +43,7 @@ def non_negative(argument: str, value: Any, highest: float = math.inf) -> float:
 
 
 def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
-    """Return a value; raise if it is none of the choices."""
+    """Return a value if it is one of the choices; else raise."""
     known = list(choices)
     if value not in known:
         raise ValueError(
@@ -52,26 +52,15 @@ def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
     return value
 
 
-def known_layers(layers: Iterable[str], known: Sequence[str], network: str) -> None:
-    """Raise for a layer that a network does not have, and suggest the nearest name.
-
-    `"image"` is always known; `network` is the name of the network in the message.
-    """
-    for layer in layers:
-        if layer not in known and layer != "image":
-            guess = difflib.get_close_matches(str(layer), known, n=1, cutoff=0)
-            raise ValueError(
-                f"`layers` has {layer!r}, which {network} lacks. Did you mean {guess[0]!r}?"
-            )
+def known(what: str, name: str, names: Iterable[str], owner: str) -> None:
+    """Raise for a name that its owner lacks, and suggest the nearest one."""
+    if name not in names:
+        guess = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
+        raise ValueError(f"{what} {name!r}, which {owner} lacks. Did you mean {guess[0]!r}?")
 
 
 def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
-    """Return one weight for each of `count` references, summing to one; equal ones for None.
-
-    Examples:
-        >>> normalized_blend([3, 1], 2)
-        [0.75, 0.25]
-    """
+    """Return `count` weights with a sum of 1: `[3, 1]` becomes `[0.75, 0.25]`; None, equal ones."""
     if count == 0:
         raise ValueError("`references` is empty; at least one picture is needed.")
     weights = [1.0] * count if blend is None else [non_negative("blend", b) for b in blend]
@@ -89,9 +78,9 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
 
 
 def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path, whether a file is there or not; raise if no file can have this name.
+    """Return a path; raise if no file can have this name.
 
-    A name may be too long, have a zero character, or be a symbolic link to itself.
+    It may be too long, contain a null character, or be a symbolic link to itself.
     """
     try:
         path = Path(os.fsdecode(value))
@@ -100,7 +89,7 @@ def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # the caller's concern
+        pass  # checked by the caller
     except (OSError, ValueError) as error:
         reason, name = getattr(error, "strerror", None) or error, str(path)
         shown = name if len(name) <= 200 else f"{name[:90]}...{name[-90:]}"
@@ -111,7 +100,7 @@ def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
 
 
 def floating_image(argument: str, image: Tensor, channels: int | None = None) -> None:
-    """Raise unless an image is floating and (N, channels, H, W), none of them 0; None: any C."""
+    """Raise unless an image is floating and (N, C, H, W) with no axis of 0; None allows any C."""
     floating(argument, image)
     shape, wanted = tuple(image.shape), channels or "C"
     if len(shape) != 4 or 0 in shape or channels not in (None, shape[1]):
@@ -133,13 +122,13 @@ def value_range(what: str, values: Tensor, remedy: str) -> tuple[float, float]:
     """Return the lowest and the highest value; raise if any is NaN or infinite."""
     low, high = (float(bound) for bound in values.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
-        found = "NaN" if math.isnan(low) else "infinite values"  # both are NaN if any value is
+        found = "NaN" if math.isnan(low) else "infinite values"  # `aminmax` returns NaN if any is
         raise ValueError(f"{what} has {found}. {remedy}")
     return low, high
 
 
 def within_0_and_1(what: str, values: Tensor) -> None:
-    """Raise for a value that is not in [0, 1], and suggest why."""
+    """Raise for values outside [0, 1], and suggest the cause."""
     low, high = value_range(what, values, "Replace them, e.g. with torch.nan_to_num.")
     if low >= 0 and high <= 1:
         return

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and check beforehand that they can be written."""
+"""Write files atomically, and check in advance that they can be written."""
 
 import hashlib
 import os
@@ -11,10 +11,7 @@ from nst._utils.checks import file_path
 
 
 def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
-    """Return a path if a file can be written there, before any work on its content.
-
-    `name` is the caller's argument in messages, and `example` a file name.
-    """
+    """Return a path if a file can be written there; `name` and `example` are for messages."""
     path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
     if path.is_dir():
@@ -28,7 +25,7 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
     if path.exists() and not os.access(path, os.W_OK):
         raise PermissionError(f"{what}, which exists and may not be written. Choose another name.")
     try:
-        # os.access would not do for a folder: it always grants permission to an administrator.
+        # For an administrator, os.access returns True for any folder.
         _temporary(path.resolve()).unlink()
     except OSError as err:
         raise PermissionError(
@@ -40,11 +37,11 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
 def write_whole(
     path: Path, content: memoryview | Callable[[BinaryIO], object], *, sole_writer: bool = False
 ) -> None:
-    """Write a file that appears whole or not at all; if it fails, an existing one is unchanged.
+    """Write a file atomically; on failure, an existing file is unchanged.
 
-    The content is bytes, or a function that writes them to an open file. If the path is a symbolic
-    link, the file it points to is replaced. With `sole_writer`, no other process writes this file,
-    and a temporary file that a killed process left is overwritten instead of left behind.
+    The content is bytes, or a function that writes them to an open file. The target of a symbolic
+    link is replaced. `sole_writer` promises that no other process writes this file: the temporary
+    file of a killed process is then overwritten.
     """
     try:
         path = path.resolve()
@@ -56,7 +53,7 @@ def write_whole(
                 else:
                     file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave the new name and no content
+                os.fsync(file.fileno())  # else a power cut could leave an empty file
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -74,6 +71,6 @@ def _temporary(path: Path, *, sole_writer: bool = False) -> Path:
     temporary = path.with_name(f".nst-{own if sole_writer else secrets.token_hex(8)}.tmp")
     if sole_writer:
         temporary.unlink(missing_ok=True)
-    # `tempfile` would make it unreadable for others; "x" never follows a symbolic link.
+    # `tempfile` would deny access to other users; "x" never follows a symbolic link.
     temporary.open("xb").close()
     return temporary

@@ -1,13 +1,13 @@
-"""Check a value of unknown origin against a schema.
+"""Check an untrusted value against a schema, which is a rule.
 
-A schema is a rule, and a rule is one of:
+A rule is one of:
 
 - a type: `str`, `bool`, `int` (of 64 bits), `float` (any finite number), or `Tensor`;
-- a function of a name and a value that raises, such as those of `nst._utils.checks`;
+- a function of a name and a value that raises, such as `nst._utils.checks.non_negative`;
 - `[rule]`: a list or tuple whose items follow the rule;
-- `{"name": rule}`: a mapping that has these names, and possibly others; `"name?"` is optional;
+- `{"name": rule}`: a mapping with these names, and possibly others; `"name?"` is optional;
 - `{str: rule}`: a mapping from any names;
-- `(constant, ..., rule)`: one of the constants, or what follows the rule.
+- `(constant, ..., rule)`: one of the constants, or a value that follows the rule.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ _TYPES: dict[type, tuple[Any, str]] = {
 
 
 def check(value: Any, rule: Rule, where: str = "") -> None:
-    """Raise if a value does not follow a rule; the message names the part that does not.
+    """Raise for the first part of a value that does not follow a rule.
 
-    It is a `TypeError` if the part is of another type, and a `ValueError` if it is missing or out
-    of range.
+    It is a `TypeError` for another type, and a `ValueError` for a missing part or another value.
     """
     if isinstance(rule, tuple):
         *constants, rule = rule
@@ -52,8 +51,7 @@ def check(value: Any, rule: Rule, where: str = "") -> None:
     elif rule in _TYPES:
         kind, noun = _TYPES[rule]
         right = isinstance(value, kind) and (rule is bool or not isinstance(value, bool))
-        if right and rule is int:
-            right = -(2**63) <= value < 2**64
+        right = right and (rule is not int or -(2**63) <= value < 2**64)
         _expect(right and (rule is not float or math.isfinite(value)), where, value, noun)
     else:
         rule(where, value)
@@ -79,7 +77,7 @@ def _expect(right: bool, where: str, value: Any, noun: str) -> None:
 
 
 def whole(lowest: int) -> Callable[[str, Any], None]:
-    """Return the rule for a whole number that is not below the lowest allowed."""
+    """Return the rule for a whole number of at least `lowest`."""
 
     def rule(name: str, value: Any) -> None:
         check(value, int, name)

@@ -1,7 +1,7 @@
-"""Plain values and tensors in a file.
+"""Plain values and tensors in a file of `torch.save`.
 
-`torch.save` writes the file. It may come from a stranger, so it is checked before `torch.load`
-reads it: nothing in it is executed, and it takes no more memory than its size.
+Files may be untrusted. They are checked before `torch.load` reads them: nothing in them is
+executed, and they take no more memory than their size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from nst._utils.schema import Rule, check
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
 _DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
 
-# All that `torch.save` needs for plain values and tensors. `torch.load` takes more.
+# What `torch.save` needs for plain values and tensors; `torch.load` accepts more.
 _OPCODES = re.compile(
     r"PROTO|STOP|MARK|NONE|NEW(TRUE|FALSE)|BININT[12]?|LONG1|BINFLOAT|BINUNICODE|TUPLE[123]?|"
     r"EMPTY_(LIST|TUPLE|DICT)|APPENDS?|SETITEMS?|(LONG_)?BIN(PUT|GET)|BINPERSID|REDUCE"
@@ -36,27 +36,33 @@ _GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A kind of file, which holds one value."""
+    """A kind of file that stores one value."""
 
     name: str
     """Name of the kind in messages."""
     version: int
     schema: Rule
-    """Rule that the value follows; see `nst._utils.schema`."""
+    """Rule for the value; see `nst._utils.schema`."""
     remedy: str
     """End of the message for a file that cannot be read."""
 
     def write(self, path: Path, value: Any, *, sole_writer: bool = False) -> None:
-        """Write a value as `write_whole` does; raises as `check_values` and `write_whole` do."""
+        """Write a value; raise as `check_values` and `write_whole` do."""
         owned = _copy(value, "value", _owner())
         content = {"format": f"nst {self.name}", "version": self.version, "value": owned}
-        write_whole(path, lambda file: _save(content, file), sole_writer=sole_writer)
+
+        def save(file: BinaryIO) -> None:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # torch's own, which hides the error of the file
+                raise error.__context__ or OSError(str(error)) from None
+
+        write_whole(path, save, sole_writer=sole_writer)
 
     def read(self, path: str | os.PathLike[str], part: str | None = None) -> Any:
-        """Return what `write` wrote, tensors on the CPU.
+        """Return the value that `write` wrote, or one part of it; tensors are on the CPU.
 
-        With the name of a part, return only that part, and do not read tensors outside of it. Any
-        other file is refused by a `ValueError`, and too little memory is a `MemoryError`.
+        Raises `ValueError` for any other file, and `MemoryError` if there is too little memory.
         """
         path = file_path("path", path)
         if not path.is_file():
@@ -81,7 +87,7 @@ class FileFormat:
             raise self.refusal(path, error) from error
 
     def refusal(self, path: str | os.PathLike[str], error: Exception) -> ValueError | MemoryError:
-        """Return the error to raise for a file that cannot be used because of another error."""
+        """Return the error to raise for a file in which another error was found."""
         what = f"`path` is {os.fsdecode(path)!r}, which"
         if isinstance(error, MemoryError) or is_exhausted(error):
             return MemoryError(
@@ -97,14 +103,14 @@ class FileFormat:
 def check_values(name: str, value: Any) -> None:
     """Raise `TypeError` for a value that cannot be written.
 
-    None, booleans, numbers, strings and dense tensors can, and lists, tuples, and mappings from
-    strings or whole numbers, of such values.
+    None, booleans, numbers, strings and dense tensors can be, in lists, tuples, and mappings from
+    strings or whole numbers.
     """
     _copy(value, name, lambda part: part)
 
 
 def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
-    """Return a copy made of plain values, and of what `take` returns for each tensor."""
+    """Return a copy made of plain values; `take` is called for each part, and copies tensors."""
     if isinstance(value, Tensor) and (
         value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta
     ):
@@ -137,9 +143,9 @@ def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
 
 
 def _owner() -> Callable[[Any], Any]:
-    """Return a function that gives a tensor memory of its own.
+    """Return a function that copies views and shared tensors into memory of their own.
 
-    `torch.save` stores the whole memory behind a view, and stores shared memory only once.
+    `torch.save` stores the whole memory behind a view, and shared memory only once.
     """
     seen: set[int] = set()
 
@@ -157,9 +163,9 @@ def _owner() -> Callable[[Any], Any]:
 
 
 def _budget(size: int) -> Callable[[Any], Any]:
-    """Return a function that copies tensors from a mapped file into memory.
+    """Return a function that copies tensors from a mapped file of this size into memory.
 
-    It raises as soon as all parts together are larger than the file, which may repeat a part.
+    It raises if the parts add up to more than the file, as the file may repeat a part.
     """
 
     def take(part: Any) -> Any:
@@ -172,23 +178,16 @@ def _budget(size: int) -> Callable[[Any], Any]:
     return take
 
 
-def _save(content: Any, file: BinaryIO) -> None:
-    try:
-        torch.save(content, file)
-    except RuntimeError as error:  # torch's own, which hides what the file raised
-        raise error.__context__ or OSError(str(error)) from None
-
-
 def _check_archive(path: Path, *, tensors: bool) -> None:
-    """Raise if a file holds more than plain values and tensors, or, with `tensors`, is damaged."""
+    """Raise if a file holds more than plain values and tensors, or if `tensors` are damaged."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-        # Either could fill the memory.
+        # Both could fill the memory.
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("it is compressed")
         if sum(part.file_size for part in parts) > path.stat().st_size:
             raise ValueError("its parts overlap")
-        # torch ignores case, and takes a file with `constants.pkl` for a program.
+        # torch ignores case, and treats a file with `constants.pkl` as a program.
         names = {part.filename.lower() for part in parts}
         alone = len(names) == len(parts) and all(name.startswith("archive/") for name in names)
         if not alone or "archive/constants.pkl" in names:
@@ -197,8 +196,8 @@ def _check_archive(path: Path, *, tensors: bool) -> None:
             raise ValueError("its checksum is wrong")
         pickled = archive.read("archive/data.pkl")
     for opcode, argument, _ in pickletools.genops(pickled):
-        known = _OPCODES.fullmatch(opcode.name)
-        if opcode.name == "GLOBAL":
-            known = _GLOBALS.fullmatch(str(argument))
-        if not known:
+        pattern, name = _OPCODES, opcode.name
+        if name == "GLOBAL":
+            pattern, name = _GLOBALS, str(argument)
+        if not pattern.fullmatch(name):
             raise ValueError(f"it has {argument!r}, which is neither a value nor a tensor")

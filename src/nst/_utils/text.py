@@ -6,12 +6,7 @@ import sys
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as text, in two or three digits.
-
-    Examples:
-        >>> duration(48.3), duration(200), duration(9000)
-        ('48 s', '3 min', '2.5 h')
-    """
+    """Return a duration as text: "48 s", "3 min", "2.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -20,12 +15,7 @@ def duration(seconds: float) -> str:
 
 
 def byte_count(number: float) -> str:
-    """Return a number of bytes as text, in two or three digits.
-
-    Examples:
-        >>> byte_count(258_300_000), byte_count(3_260_000_000)
-        ('260 MB', '3.3 GB')
-    """
+    """Return a number of bytes as text: "260 MB", "3.3 GB"."""
     if number < 995e6:
         digits = -1 if number >= 100e6 else 0
         return f"{round(number / 1e6, digits):.0f} MB"
@@ -33,12 +23,7 @@ def byte_count(number: float) -> str:
 
 
 def one_line(error: BaseException | None) -> str:
-    r"""Return the message of an error in one line, or its type if there is no message.
-
-    Examples:
-        >>> one_line(ValueError("one thing,\nand another")), one_line(MemoryError())
-        ('one thing, and another', 'MemoryError')
-    """
+    """Return the message of an error in one line, or its type if there is no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

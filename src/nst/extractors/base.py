@@ -1,17 +1,20 @@
-"""What every feature extractor is, and how a user's module becomes one."""
+"""Base classes of feature extractors, and an adapter for a user's module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from nst._utils.checks import known
 from nst._utils.plain import fingerprint
 
 
 class Block(Protocol):
-    """A part of a network that can be computed some rows at a time."""
+    """A part of a network that can be computed in bands of rows."""
 
     halo: int
     """Number of rows above and below that its result depends on, a multiple of four."""
@@ -19,25 +22,23 @@ class Block(Protocol):
     def __call__(
         self, x: Tensor, span: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield layers by name as they are computed from `(N, C, H, W)`; the last is the result.
+        """Yield the requested layers and the result of `(N, C, H, W)` by name.
 
-        Those that were asked for are among them. Layers after a pooling are half as high. The last
-        convolution may be computed for some rows alone, from one up to another.
+        The last convolution may be computed for a span of rows only.
         """
 
 
 class Extractor(nn.Module):
     """Maps images `(N, 3, H, W)` and names of layers to features; a subclass defines `forward`.
 
-    The methods below say what the rest of the library needs to know. Their defaults suit any
-    network.
+    The defaults of the other methods suit any network.
     """
 
     def check_layers(self, layers: Iterable[str]) -> None:
         """Raise `ValueError` for a layer that the network does not have."""
 
     def smallest_side(self, layers: Iterable[str]) -> int:
-        """Return the least height and width of an image for all of these layers."""
+        """Return the smallest height and width of an image for all of these layers."""
         return 1
 
     def check_size(
@@ -46,14 +47,14 @@ class Extractor(nn.Module):
         """Raise `ValueError` for images, called `name`, that are too small for some layers."""
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that would make this extractor again, for a run's record."""
+        """Return the arguments that would recreate this extractor, for the record of a run."""
         return {"repr": self.extra_repr()}
 
     fingerprint = fingerprint
     """Returns a hash that differs wherever features differ; None if that cannot be told."""
 
     def bytes_to_derive(self, layers: Iterable[str]) -> int:
-        """Return the size of what the first use of some layers derives from the weights."""
+        """Return the memory that the first use of some layers takes for transformed weights."""
         return 0
 
     @property
@@ -68,11 +69,49 @@ class Extractor(nn.Module):
     def blocks(self, layers: Iterable[str], *, divides_first: bool = False) -> Sequence[Block]:
         """Return the blocks of the network down to the deepest of some layers.
 
-        Args:
-            layers: Names of layers.
-            divides_first: Whether the first convolution is a block of its own.
+        With `divides_first`, the first convolution is a block of its own.
         """
         raise NotImplementedError
+
+
+class FrozenExtractor(Extractor):
+    """A network with named layers, frozen and in evaluation mode."""
+
+    layer_names: tuple[str, ...]
+    """Names of all layers."""
+    network_name: str
+    """Name of the network in messages."""
+    mean: Tensor
+    """Subtracted from RGB pixels in [0, 1]; `(1, 3, 1, 1)`."""
+    std: Tensor
+    """Divides the difference."""
+
+    def freeze(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Freeze all parameters, and set the normalization of images."""
+        # Stored in the state dict, as they belong to the weights.
+        for name, values in (("mean", mean), ("std", std)):
+            tensor = torch.tensor([float(value) for value in values], dtype=torch.float32)
+            self.register_buffer(name, tensor.view(1, -1, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def requested(self, layers: Iterable[str]) -> set[str]:
+        """Return the checked names of the layers to compute: all but `"image"`."""
+        names = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
+        self.check_layers(names)
+        return names
+
+    def check_layers(self, layers: Iterable[str]) -> None:
+        """Raise `ValueError` for a layer that the network lacks, with the nearest name."""
+        for layer in layers:
+            known("`layers` has", layer, (*self.layer_names, "image"), self.network_name)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images as the weights expect them."""
+        return (images - self.mean).div_(self.std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, as the network is frozen."""
+        return super().train(False)
 
 
 class _Adapter(Extractor):

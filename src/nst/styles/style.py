@@ -1,4 +1,4 @@
-"""A style: a reference picture, its weight in the blend, and where it goes."""
+"""A style: a reference picture with its weight, region and mask."""
 
 from __future__ import annotations
 
@@ -18,34 +18,33 @@ from nst._utils.checks import non_negative
 from nst.images import ImageLike, read_picture, resize
 from nst.styles.statistics import StyleStatistics
 
-_LARGEST = 1e100  # multiples of it are still finite
+_LARGEST = 1e100  # its multiples are still finite
 
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """A reference picture, from which the style is learned.
+    """A reference picture with the style to learn.
 
-    Masks are pictures, too: white counts, black does not, gray counts in part. They may have any
-    size in the proportions of their picture. `"alpha"` uses the picture's own transparency.
+    Masks are pictures: white counts, black does not, gray counts in part. They may have any size
+    in the proportions of their picture. `"alpha"` uses the picture's own transparency.
 
-    In place of the picture, pass statistics that `StyleTransfer.capture` returned: they can be
-    saved, and used for any number of photographs without the painting. They already include mask,
-    scale and rotation.
+    `StyleTransfer.capture` replaces the picture by statistics, which can be saved, work for any
+    number of photographs, and include mask, scale and rotation.
 
     Args:
         image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
         weight: Weight among the styles of the same region; only ratios matter.
-        region: Part of the *content* to which the style applies; None for all of it. Styles of one
-            region (the same path or object) are blended there. Where regions overlap, all of them
+        region: Part of the *content* to which the style applies; None for all of it. Styles of the
+            same region (path or object) are blended there. Where regions overlap, all of them
             apply; areas outside every region are constrained only by the content loss.
         mask: Part of the *style* to learn from; None for all of it.
-        scale: Size of its strokes, relative to the result: the picture is used at this share of
-            the result's size. It is never enlarged.
-        rotation: Degrees by which the picture, and so its strokes, is rotated counterclockwise.
+        scale: Size of the picture, and so of its strokes, relative to the result. The picture is
+            never enlarged.
+        rotation: Counterclockwise rotation of the picture, and so of its strokes, in degrees.
 
     Raises:
-        ValueError: The weight is negative, the scale is not positive, or a number is not finite;
-            or a mask, scale or rotation is given for captured statistics.
+        ValueError: The weight is negative, the scale not positive, a number not finite; or mask,
+            scale or rotation is given for captured statistics.
         TypeError: A number has another type.
 
     Examples:
@@ -63,7 +62,6 @@ class Style:
     rotation: float = 0.0
 
     def __post_init__(self) -> None:
-        # A weight of 0 is fine as long as another style has a positive one.
         object.__setattr__(self, "weight", non_negative("weight", self.weight))
         object.__setattr__(self, "scale", non_negative("scale", self.scale, _LARGEST))
         if self.scale == 0:
@@ -86,14 +84,13 @@ class Style:
         return max(1, round(size * self.scale))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the captured statistics to a file, about a megabyte for each size.
+        """Write the captured statistics to a file, about 1 MB for each size, and return its path.
 
-        Weight and region are not stored. The path may have any suffix, `.nst` by convention; it is
-        returned.
+        Weight and region are not stored. The path may have any suffix, by convention `.nst`.
 
         Raises:
             ValueError: The style has not been captured.
-            OSError: The file cannot be written. An existing one is then left as it was.
+            OSError: The file cannot be written; an existing one is then unchanged.
 
         Examples:
             >>> from nst import StyleTransfer
@@ -116,12 +113,12 @@ class Style:
     ) -> Style:
         """Read a style that `save` wrote.
 
-        It works in transfers with the network, the types of style loss and the layers that it was
-        captured with; others refuse it before the run. `weight` and `region` are as in `Style`.
+        It works only with the network, types of style loss and layers that it was captured with.
+        `weight` and `region` are as in `Style`.
 
         Raises:
             FileNotFoundError: There is no file.
-            ValueError: It is not a style file, of another version, or damaged.
+            ValueError: The file is not a style file, has another version, or is damaged.
         """
         return cls(StyleStatistics.load(path), weight=weight, region=region)
 
@@ -153,7 +150,7 @@ class Painting(NamedTuple):
         bilinear = TF.InterpolationMode.BILINEAR
         both = torch.cat([self.pixels, mask], dim=1)
         rotated = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
-        # Only whole pixels: at the edge, half of the color is that of the empty corner.
+        # Only whole pixels: edge pixels are mixed with the color of the empty corners.
         inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
         return Painting(rotated[:, :3], rotated[:, 3:] * (inside > 0.999))
 
@@ -167,8 +164,8 @@ StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
 
 
 def as_styles(style: StyleLike) -> list[Style]:
-    """Return a list of styles from one style or several; a region needs a positive weight."""
-    # Only lists and tuples are several styles: an array, for one, is a single picture.
+    """Return a list of styles; raise for a region without a positive weight."""
+    # Other sequences, such as arrays, are a single picture.
     several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
     if not styles:
@@ -182,10 +179,7 @@ def as_styles(style: StyleLike) -> list[Style]:
 
 
 def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
-    """Return the mask of a picture, `(1, 1, H, W)` in [0, 1]; None if all of the picture counts.
-
-    The source is a picture, or `"alpha"` for the transparency of the masked one, `(N, 3, H, W)`.
-    """
+    """Return a mask `(1, 1, H, W)` in [0, 1] for a picture `(N, 3, H, W)`; None if all white."""
     if isinstance(source, str) and source == "alpha":
         mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
     else:
@@ -195,7 +189,7 @@ def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: st
             f"`{name}` is a batch of {len(mask)} pictures; a mask is one. Pass one of them."
         )
     (height, width), (rows, columns) = picture.shape[-2:], mask.shape[-2:]
-    # The same proportions, except for rounding to whole pixels.
+    # Proportions may differ by rounding to whole pixels.
     if abs(rows * width - columns * height) > max(height, width, rows, columns):
         raise ValueError(
             f"`{name}` is {rows}x{columns} pixels, but its picture is {height}x{width}. "
