@@ -2,7 +2,6 @@
 
 import logging
 
-from nst import losses
 from nst._batch.map import MapResult
 from nst._utils.version import __version__ as __version__
 from nst.callbacks.base import Callback, LossHistory, RunState
@@ -15,7 +14,29 @@ from nst.estimate import Estimate
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import load_image, save_image
-from nst.losses import *  # noqa: F403
+from nst.losses.base import Features, Loss, Statistic, StatisticLoss
+from nst.losses.content import (
+    CONTENT_LAYERS,
+    ContentLoss,
+    LaplacianLoss,
+    PointwiseLoss,
+    SelfSimilarityLoss,
+    TotalVariationLoss,
+)
+from nst.losses.matching import (
+    HistogramStyleLoss,
+    NearestNeighborStyleLoss,
+    RelaxedTransportStyleLoss,
+    SlicedWassersteinStyleLoss,
+)
+from nst.losses.statistics import (
+    STYLE_LAYERS,
+    CrossLayerGramStyleLoss,
+    GramStyleLoss,
+    MeanStdStyleLoss,
+    MomentStyleLoss,
+    WassersteinStyleLoss,
+)
 from nst.optim import BoundedLBFGS
 from nst.result import StyleTransferResult
 from nst.styles.style import Style
@@ -27,25 +48,43 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 __all__ = [
     "BackboneExtractor",
     "BoundedLBFGS",
+    "CONTENT_LAYERS",
     "Callback",
     "Checkpoint",
+    "ContentLoss",
+    "CrossLayerGramStyleLoss",
     "EarlyStopping",
     "Estimate",
     "FeatureExtractor",
+    "Features",
+    "GramStyleLoss",
+    "HistogramStyleLoss",
+    "LaplacianLoss",
     "LivePage",
+    "Loss",
     "LossHistory",
     "MapResult",
+    "MeanStdStyleLoss",
+    "MomentStyleLoss",
+    "NearestNeighborStyleLoss",
+    "PointwiseLoss",
     "ProgressBar",
+    "RelaxedTransportStyleLoss",
     "RunState",
+    "STYLE_LAYERS",
     "SaveImages",
+    "SelfSimilarityLoss",
+    "SlicedWassersteinStyleLoss",
+    "Statistic",
+    "StatisticLoss",
     "Style",
     "StyleTransfer",
     "StyleTransferResult",
+    "TotalVariationLoss",
+    "WassersteinStyleLoss",
     "load_image",
     "save_image",
 ]
-__all__ += losses.__all__
-__all__.sort()
 
 # Reprs and tracebacks name the one public import path.
 for _name in __all__:

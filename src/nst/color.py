@@ -1,9 +1,9 @@
 """Color preservation: the brushwork of the painting in the colors of the photograph.
 
-All images are `(N, 3, H, W)`, sRGB, floating in [0, 1]; each one of a batch is recolored
-separately. A reference is `(N, 3, h, w)`, or `(1, 3, h, w)` for all. Values that are not floating
-raise `TypeError`; a wrong shape or range raises `ValueError`. `preserve_color` recolors the style
-image *before* the transfer, or the result *after* it:
+Images are `(N, 3, H, W)`, sRGB, floating in [0, 1], each recolored separately; a reference is
+`(N, 3, h, w)`, or `(1, 3, h, w)` for all. Values that are not floating raise `TypeError`; a wrong
+shape or range raises `ValueError`. `preserve_color` recolors the style image *before* the transfer,
+or the result *after* it:
 
 | method | before: the style image | after: the result |
 |---|---|---|
@@ -13,9 +13,8 @@ keeps its luminance and gets the content's chrominance, pixel by pixel |
 | `"histogram"` | gets the content's histogram in each channel | the same |
 
 `"luminance"` before the transfer gives a gray result; Gatys et al. apply it before and after.
-Statistics are computed in float64 without gradient; clamping to [0, 1] can change them. Colors that
-vary less than by rounding to 8 bits are scaled as if they varied that much, so noise is not
-amplified and a constant image gets the mean.
+Statistics are computed in float64 without gradient; clamping to [0, 1] can change them. A variance
+below that of rounding to 8 bits is raised to it, so noise is not amplified.
 
 Papers: Gatys, Bethge, Hertzmann & Shechtman, "Preserving Color in Neural Artistic Style Transfer"
 (2016); Hertzmann et al., "Image Analogies" (SIGGRAPH 2001). Background: Reinhard et al., "Color
@@ -24,7 +23,7 @@ Transfer between Images" (2001).
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
@@ -42,7 +41,8 @@ __all__ = [
     "with_luminance",
 ]
 
-_LINEAR: tuple[Literal["cholesky", "pca", "symmetric"], ...] = ("cholesky", "pca", "symmetric")
+_Linear: TypeAlias = Literal["cholesky", "pca", "symmetric"]
+_LINEAR: tuple[_Linear, ...] = get_args(_Linear)
 _FLAT = (1 / 255) ** 2 / 12  # variance of rounding to 8 bits
 
 
@@ -60,9 +60,9 @@ def luminance(image: Tensor) -> Tensor:
 
 
 def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
-    r"""Replace the luminance and keep the chrominance: \(x' = x + (Y' - Y)\) in every channel.
+    r"""Replace the luminance and preserve the chrominance: \(x' = x + (Y' - Y)\) in every channel.
 
-    This equals replacing Y in YIQ or YCbCr. Saturated colors may be clipped. The luminance is
+    Equals replacing Y in YIQ or YCbCr; saturated colors may be clipped. The luminance is
     `(N, 1, H, W)` or `(1, 1, H, W)` in [0, 1].
 
     Examples:
@@ -76,9 +76,7 @@ def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
 
 
 def match_luminance(image: Tensor, reference: Tensor) -> Tensor:
-    r"""Match the mean and deviation of the luminance to a reference, and keep the chrominance.
-
-    $$Y' = \frac{\sigma_r}{\sigma}(Y - \mu) + \mu_r$$
+    r"""Match the luminance, \(Y' = (Y - \mu) \sigma_r / \sigma + \mu_r\); preserve the chrominance.
 
     Examples:
         >>> image = torch.rand(1, 3, 8, 8) / 4 + 0.4
@@ -89,15 +87,10 @@ def match_luminance(image: Tensor, reference: Tensor) -> Tensor:
     y = _luminance(pixels)
     (mu, variance), (target_mu, wanted) = _moments(y), _moments(_luminance(target))
     matched = pixels + (wanted / variance.clamp_min(_FLAT)).sqrt() * (y - mu) + target_mu - y
-    return matched.reshape(image.shape).to(image).clamp(0, 1)
+    return _image(matched, image)
 
 
-def match_covariance(
-    image: Tensor,
-    reference: Tensor,
-    *,
-    method: Literal["cholesky", "pca", "symmetric"] = "symmetric",
-) -> Tensor:
+def match_covariance(image: Tensor, reference: Tensor, *, method: _Linear = "symmetric") -> Tensor:
     r"""Match the mean and covariance of the colors to a reference, by a linear map.
 
     $$x' = A (x - \mu) + \mu_r, \qquad A \Sigma A^\top = \Sigma_r$$
@@ -122,16 +115,15 @@ def match_covariance(
         linear = _power(wanted, 0.5) @ inverse
     else:
         linear = inverse @ _power(root @ wanted @ root, 0.5) @ inverse
-    matched = linear @ (pixels - mu) + target_mu
-    return matched.reshape(image.shape).to(image).clamp(0, 1)
+    return _image(linear @ (pixels - mu) + target_mu, image)
 
 
 def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
     """Match the histogram of each channel to a reference; exact if no two values are equal.
 
     Of P pixels, the one of rank k gets the mean of the reference's sorted values between the
-    quantiles k/P and (k+1)/P; equal values get the mean over their ranks. So the mean of a channel
-    is always matched. Flat areas may get colors that neither image has: linear maps are safer.
+    quantiles k/P and (k+1)/P; equal values get the mean over their ranks, so the channel's mean is
+    always matched. Flat areas may get colors that neither image has: linear maps are safer.
 
     Examples:
         >>> image = torch.tensor([0.1, 0.2, 0.3]).expand(1, 3, 1, 3)
@@ -141,8 +133,7 @@ def match_histogram(image: Tensor, reference: Tensor) -> Tensor:
     """
     pixels, target = (x.detach() for x in _pixels(image, reference))
     pairs = zip(pixels.flatten(0, 1), target.expand(len(image), -1, -1).flatten(0, 1), strict=True)
-    matched = torch.stack([_match_channel(*pair) for pair in pairs])
-    return matched.reshape(image.shape).to(image).clamp(0, 1)
+    return _image(torch.stack([_match_channel(*pair) for pair in pairs]), image)
 
 
 def preserve_color(
@@ -162,8 +153,8 @@ def preserve_color(
     one_of("when", when, ColorMethod._fields)
     paired = method == "luminance" and when == "after"
     _check_pair(image, content_image, "content_image", paired=paired)
-    before, after = COLOR_METHODS[method]
-    return (before if when == "before" else after)(image, content_image)
+    recolor: Callable[[Tensor, Tensor], Tensor] = getattr(COLOR_METHODS[method], when)
+    return recolor(image, content_image)
 
 
 class ColorMethod(NamedTuple):
@@ -173,17 +164,12 @@ class ColorMethod(NamedTuple):
     after: Callable[[Tensor, Tensor], Tensor]
 
 
-def _gray_with_luminance(image: Tensor, content_image: Tensor) -> Tensor:
-    return match_luminance(luminance(image).expand_as(image), content_image)
-
-
-def _with_chrominance(image: Tensor, content_image: Tensor) -> Tensor:
-    return with_luminance(content_image.to(image.dtype).expand_as(image), luminance(image))
-
-
 _covariances = {name: partial(match_covariance, method=name) for name in _LINEAR}
 COLOR_METHODS: Mapping[str, ColorMethod] = {
-    "luminance": ColorMethod(_gray_with_luminance, _with_chrominance),
+    "luminance": ColorMethod(
+        before=lambda x, content: match_luminance(luminance(x).expand_as(x), content),
+        after=lambda x, content: with_luminance(content.to(x.dtype).expand_as(x), luminance(x)),
+    ),
     **{name: ColorMethod(recolor, recolor) for name, recolor in _covariances.items()},
     "histogram": ColorMethod(match_histogram, match_histogram),
 }
@@ -200,6 +186,10 @@ def _pixels(image: Tensor, reference: Tensor) -> list[Tensor]:
     _check_pair(image, reference, "reference")
     # MPS lacks float64.
     return [(x.cpu() if x.is_mps else x).flatten(2).double() for x in (image, reference)]
+
+
+def _image(pixels: Tensor, like: Tensor) -> Tensor:
+    return pixels.reshape(like.shape).to(like).clamp(0, 1)
 
 
 def _moments(pixels: Tensor) -> tuple[Tensor, Tensor]:

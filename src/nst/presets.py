@@ -7,7 +7,8 @@ from typing import Any
 
 from nst._engine.configuration import default_losses
 from nst._utils.checks import one_of
-from nst.losses import CONTENT_LAYERS, ContentLoss, GramStyleLoss
+from nst.losses.content import CONTENT_LAYERS, ContentLoss
+from nst.losses.statistics import GramStyleLoss
 
 
 def _gatys() -> dict[str, Any]:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses import Features, Loss, Statistic, StatisticLoss
-from nst.losses.base import StorableLoss, parts_of
+from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
 
 __all__ = ["check_loss", "tiny_extractor"]
 

@@ -27,7 +27,7 @@ from nst import (
     WassersteinStyleLoss,
     functional,
 )
-from nst.losses import Features
+from nst.losses.base import Features
 from nst.testing import check_loss
 from tests.contracts.test_every_loss import value_and_slope
 from tests.helpers import PAINTING, PHOTO, paint

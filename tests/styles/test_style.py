@@ -21,7 +21,7 @@ from nst import (
     functional,
 )
 from nst.images import resize, to_pil
-from nst.losses import Features
+from nst.losses.base import Features
 from nst.styles.style import Painting, as_styles, read_mask
 from nst.testing import tiny_extractor
 from tests.helpers import LEFT, PAINTING, PHOTO, picture

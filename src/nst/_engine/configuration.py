@@ -23,7 +23,7 @@ from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
-from nst.losses.gram import GramStyleLoss
+from nst.losses.statistics import GramStyleLoss
 from nst.optim import OptimizerLike, optimizer_factory
 
 logger = logging.getLogger("nst")

@@ -15,7 +15,7 @@ from torch import Tensor
 from nst import color
 from nst._engine.configuration import INITS, RunOptions
 from nst._utils.plain import hash_array, hash_file, hash_tensor
-from nst.functional.statistics import square_root
+from nst.functional import square_root
 from nst.images import ImageLike, Picture, read_picture, resize
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, read_mask

@@ -23,7 +23,8 @@ from nst._utils.schema import Rule, check, choice, whole
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS
-from nst.losses import LOSSES, Loss
+from nst.losses import LOSSES
+from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, as_styles

@@ -14,7 +14,7 @@ from typing import Any
 
 from nst.losses import LOSSES
 from nst.losses.base import Loss
-from nst.losses.smoothness import TotalVariationLoss
+from nst.losses.content import TotalVariationLoss
 from nst.presets import PRESETS
 
 LOSSES_BY_REFERENCE: dict[str, dict[str, type[Loss]]] = {"style": {}, "content": {}}

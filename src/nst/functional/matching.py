@@ -13,7 +13,7 @@ _PAIRS = 2**24
 def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
     """Return the features at random positions, `(N, C, min(P, count))`.
 
-    The same seed draws the same positions for equal P; no global generator is touched.
+    Positions depend only on the seed and P; no global generator is touched.
 
     Examples:
         >>> tuple(sample_positions(torch.rand(1, 3, 100), 10, seed=0).shape)
@@ -31,23 +31,22 @@ def sorted_error(value: Tensor, target: Tensor) -> Tensor:
     r"""Return the squared Wasserstein distance of the values, a mean over channels, `(N,)`.
 
     \(\overline{(x_{(k)} - \hat x_{(k)})^2}\) of sorted values, `(N, C, P)`. The target, `(N, C, Q)`
-    or `(1, C, Q)`, is sorted along the last dimension and interpolated to P values.
+    or `(1, C, Q)`, must be sorted along the last dimension; it is interpolated to P values.
 
     Examples:
         >>> value, target = torch.tensor([[[3.0, 1.0]]]), torch.tensor([[[1.0, 5.0]]])
         >>> sorted_error(value, target).tolist()  # (1 - 1)**2 and (3 - 5)**2
         [2.0]
     """
-    ordered = value.sort(-1).values
     if target.shape[-1] != value.shape[-1]:
         target = F.interpolate(target, value.shape[-1], mode="linear", align_corners=False)
-    return (ordered - target).square().flatten(1).mean(1)
+    return (value.sort(-1).values - target).square().flatten(1).mean(1)
 
 
 def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> Tensor:
     r"""Return the sliced Wasserstein distance, `(N,)`: `sorted_error` of projected features.
 
-    Of features `(N, C, P)` and directions, unit vectors `(K, C)`; the target is projected on them
+    Features are `(N, C, P)`, directions unit vectors `(K, C)`, and the target is projected on them
     and sorted, `(N, K, Q)` or `(1, K, Q)`. Heitz et al., "A Sliced Wasserstein Loss for Neural
     Texture Synthesis" (CVPR 2021).
 
@@ -60,7 +59,7 @@ def sliced_wasserstein(feature: Tensor, target: Tensor, directions: Tensor) -> T
 
 
 def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
-    r"""Return how far each feature is from the nearest target: \(\overline{1 - \cos}\), `(N,)`.
+    r"""Return the mean distance of features to the nearest target: \(\overline{1 - \cos}\), `(N,)`.
 
     Between 0 and 2. The means of both sets, `(N, C, P)` and `(N, C, Q)` or `(1, C, Q)`, are
     subtracted first; the search for the nearest has no gradient. Kolkin et al., "Neural Neighbor
@@ -71,11 +70,7 @@ def nearest_neighbor_error(feature: Tensor, target: Tensor) -> Tensor:
         >>> round(float(nearest_neighbor_error(feature, feature)), 5)
         0.0
     """
-    # Before centering, which leaves only rounding errors where all features are equal.
-    own_floor, other_floor = _floors(feature, target)
-    own = _unit(feature - feature.mean(-1, keepdim=True), own_floor)
-    other = _unit(target - target.mean(-1, keepdim=True), other_floor)
-    return _nearest_error(own, other.expand(len(feature), -1, -1))
+    return _nearest_error(*_units(feature, target, centered=True))
 
 
 def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
@@ -92,8 +87,7 @@ def relaxed_transport(feature: Tensor, target: Tensor) -> Tensor:
         >>> relaxed_transport(one, two).tolist()  # the second target is at distance 1
         [0.5]
     """
-    own_floor, other_floor = _floors(feature, target)
-    own, other = _unit(feature, own_floor), _unit(target, other_floor).expand(len(feature), -1, -1)
+    own, other = _units(feature, target, centered=False)
     return torch.maximum(_nearest_error(own, other), _nearest_error(other, own))
 
 
@@ -113,22 +107,21 @@ def self_similarity(feature: Tensor) -> Tensor:
 
 
 def unit_features(feature: Tensor, floor: Tensor | None = None) -> Tensor:
-    r"""Scale the features of each position to length 1.
+    r"""Scale the features `(N, C, P)` of each position to length 1.
 
-    \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\) of `(N, C, P)`. \(\epsilon\), which bounds the
-    gradient, is a hundred-millionth of the mean of \(\lVert F_p \rVert^2\), or `floor`, `(N, 1, 1)`
-    or `(N, 1, P)`. The square distance of two features of length 1 is \(2 - 2 \cos\).
+    \(F_p / \sqrt{\lVert F_p \rVert^2 + \epsilon}\), where `floor`, \(\epsilon\), `(N, 1, 1)` or
+    `(N, 1, P)`, bounds the gradient; `unit_floor(feature)` by default. The square distance of two
+    features of length 1 is \(2 - 2 \cos\).
 
     Examples:
-        >>> found = unit_features(torch.tensor([[[3.0, 0.0], [4.0, 0.0]]]))
-        >>> [[round(value, 6) for value in row] for row in found[0].tolist()]
-        [[0.6, 0.0], [0.8, 0.0]]
+        >>> unit_features(torch.tensor([[[3.0], [4.0]]])).flatten()
+        tensor([0.6000, 0.8000])
     """
     return _unit(feature, unit_floor(feature) if floor is None else floor)
 
 
 def unit_floor(feature: Tensor) -> Tensor:
-    r"""Return \(\epsilon\) of `unit_features`, `(N, 1, 1)`; 1 for features that are all zero.
+    r"""Return a hundred-millionth of the mean of \(\lVert F_p \rVert^2\), `(N, 1, 1)`, 1 for zeros.
 
     Examples:
         >>> unit_floor(torch.zeros(1, 2, 3)).item()
@@ -144,10 +137,13 @@ def _unit(feature: Tensor, floor: Tensor) -> Tensor:
     return feature / (squares + floor + torch.finfo(feature.dtype).tiny).sqrt()
 
 
-def _floors(feature: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return floors of both for `_unit`: equal if the sets are, and the target's may be 0."""
+def _units(feature: Tensor, target: Tensor, *, centered: bool) -> tuple[Tensor, Tensor]:
+    """Scale both to length 1, with equal floors if they are equal; the target's floor may be 0."""
     own, other = _mean_square_length(feature), _mean_square_length(target)
-    return 1e-8 * (own + other) / 2, 1e-8 * other
+    if centered:  # after measuring them, because equal features leave only rounding errors
+        feature, target = (each - each.mean(-1, keepdim=True) for each in (feature, target))
+    target = _unit(target, 1e-8 * other).expand(len(feature), -1, -1)
+    return _unit(feature, 1e-8 * (own + other) / 2), target
 
 
 def _mean_square_length(feature: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What all losses share: a weight, layers, and targets."""
+"""Base classes of the losses."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ References: TypeAlias = Features | Sequence[Features]
 class Loss(nn.Module, ABC):
     """Scores the features of the picture being optimized; lower is better.
 
-    Subclass it for what is neither a `StatisticLoss` nor a `PointwiseLoss`.
+    Subclass it for losses that are neither a `StatisticLoss` nor a `PointwiseLoss`.
 
     Args:
-        weight: Factor by which the loop multiplies the loss, non-negative; `forward` leaves it out.
+        weight: Non-negative factor that the loop applies to the loss; `forward` does not.
 
     Raises:
         ValueError: The weight is negative or not finite.
 
     Examples:
         >>> class RednessLoss(Loss):
-        ...     layers = ("image",)
         ...     def forward(self, features):
         ...         return features["image"][:, 0].mean()
         >>> float(RednessLoss(weight=2.0)({"image": torch.ones(1, 3, 4, 4)}))
@@ -48,6 +47,8 @@ class Loss(nn.Module, ABC):
     """Layers that `forward` and `capture` read from the features."""
     reference: ClassVar[Literal["content", "style"] | None] = None
     """Whose features `capture` is called with; None if the loss has no target."""
+    # Methods that must be a kind's own for the parts of a layer to add up; none if they never do.
+    _summing: ClassVar[tuple[Any, ...]] = ()
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Loss(nn.Module, ABC):
         """Store the target of `forward`; called once per scale. Does nothing by default.
 
         Args:
-            references: Features of the content, or of one style or several, of any sizes.
+            references: Features of the content, or of one or more styles, of any sizes.
             blend: Weights of several references, of any sum; equal by default.
 
         Raises:
@@ -76,8 +77,9 @@ class Loss(nn.Module, ABC):
 
     @property
     def adds_up(self) -> bool:
-        """Whether the loss can be computed from parts of its layers, by `share` and `compare`."""
-        return False
+        """Whether `share` and `compare` compute the loss: no subclass or hook changes it."""
+        own = all(getattr(type(self), method.__name__) is method for method in self._summing)
+        return bool(self._summing) and own and not (self._forward_hooks or self._forward_pre_hooks)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments by name; a subclass adds its own."""
@@ -87,11 +89,6 @@ class Loss(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
-
-    def _inherits(self, kind: Any, *methods: str) -> bool:
-        """Return whether the loss has these methods from its kind, and no hooks."""
-        own = all(getattr(type(self), name) is getattr(kind, name) for name in methods)
-        return own and not self._forward_hooks and not self._forward_pre_hooks
 
 
 class LayerLoss(Loss):
@@ -112,7 +109,7 @@ class LayerLoss(Loss):
                 f"`layers` is {self.layer_weights}; at least one weight must be positive."
             )
         self.layers = tuple(self.layer_weights)
-        # Of each layer: its buffers' prefix, and whether the target is a tuple.
+        # Layer to the prefix of its buffers, and whether the target is a tuple.
         self._targets: dict[str, tuple[str, bool]] = {}
         self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
 
@@ -123,13 +120,14 @@ class LayerLoss(Loss):
             settings["layers"] = dict(self.layer_weights)
         return settings
 
-    def _weighted_sum(self, terms: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([self.layer_weights[layer] * terms[layer] for layer in terms]).sum()
+    def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
+        """Return the weighted sum of the layers' errors, given the sums of their shares."""
+        return torch.stack([self.layer_weights[layer] * sums[layer] for layer in sums]).sum()
 
     def _references(
         self, references: References, blend: Sequence[float] | None, *, single: bool = False
     ) -> list[tuple[Features, float]]:
-        """Return references, also a single one, with weights that sum to one."""
+        """Return one or more references with weights that sum to one."""
         found = [references] if isinstance(references, Mapping) else list(references)
         weights = normalized_blend(blend, len(found))
         if single and len(found) > 1:
@@ -151,7 +149,7 @@ class LayerLoss(Loss):
         self._shapes[layer] = shapes
 
     def _target(self, layer: str) -> Any:
-        """Return what was stored, a tensor or a tuple of tensors."""
+        """Return the stored target, a tensor or a tuple of tensors."""
         if layer not in self._targets:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
@@ -169,7 +167,7 @@ class LayerLoss(Loss):
 
     def _check_fit(self, layer: str, given: Sequence[torch.Size], dims: int | None = None) -> None:
         """Raise unless shapes agree with the captured ones in their first `dims`."""
-        # Broadcasting would compare unrelated values, and `F.mse_loss` only warns.
+        # Broadcasting would compare unrelated values.
         captured = self._shapes[layer]
         if len(given) != len(captured) or any(
             one[1:dims] != other[1:dims] or other[0] not in (1, one[0])  # a batch of 1 fits any
@@ -191,13 +189,18 @@ class StorableLoss(LayerLoss):
     def summarize(self, features: Features) -> dict[str, Statistic]:
         """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
 
-    @abstractmethod
     def prepare(self, statistic: Statistic) -> Statistic:
-        """Return the target for a blended statistic."""
+        """Return the target that `distance` reuses, of any shapes; by default the statistic."""
+        return statistic
 
-    @abstractmethod
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree."""
+        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
+
+        By default the mean square error, averaged over the parts of a tuple.
+        """
+        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
+        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
+        return torch.stack(errors).mean()
 
     @override
     @torch.no_grad()
@@ -209,7 +212,7 @@ class StorableLoss(LayerLoss):
     def capture_summaries(
         self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
     ) -> None:
-        """Store the blend of what `summarize` returned for each reference, as `capture` does."""
+        """Store the blend of the references' summaries, as `capture` does."""
         weights = normalized_blend(blend, len(summaries))
         for layer, first in summaries[0].items():
             if layer not in self.layers:  # captured for another loss as well
@@ -230,37 +233,35 @@ class StorableLoss(LayerLoss):
 
     @override
     def forward(self, features: Features) -> Tensor:
-        self._target(self.layers[-1])  # refuses before anything is computed
+        self._target(self.layers[-1])  # raises before anything is computed
         return self.compare(self.summarize(features))
 
+    @override
     def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
-        """Return the weighted sum of the layers' distances, a scalar.
-
-        The summary is a result of `summarize`, or the sum of the shares of each layer.
-        """
-        terms = {}
+        """Return the loss, a scalar, of a result of `summarize` or of sums of shares by layer."""
+        errors = {}
         for layer, statistic in summary.items():
             target = self._target(layer)
             self._check_fit(layer, [part.shape for part in parts_of(statistic)])
-            terms[layer] = self.distance(statistic, target)
-            if terms[layer].ndim != 0:
+            error = errors[layer] = self.distance(statistic, target)
+            if error.ndim != 0:
                 raise ValueError(
-                    f"`{type(self).__name__}.distance` returned shape {tuple(terms[layer].shape)}; "
+                    f"`{type(self).__name__}.distance` returned shape {tuple(error.shape)}; "
                     "a scalar is needed. Reduce it, for example with .mean()."
                 )
-        return self._weighted_sum(terms)
+        return super().compare(errors)
 
 
 class StatisticLoss(StorableLoss):
-    """Compares one statistic of each layer with that of the styles.
+    """Compares one statistic of each layer with the styles' statistic.
 
-    A subclass defines the statistic; blending of styles, regions, batches and tiles then work. The
-    one law: **a statistic is linear in its weights**, which `nst.testing.check_loss` proves. A mean
+    A subclass defines the statistic; blending of styles, regions, batches and tiles then work.
+    **The statistic must be linear in its weights**, which `nst.testing.check_loss` verifies. A mean
     is linear; a standard deviation is not and belongs in `distance`, computed from blended moments.
 
     Args:
         layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Factor by which the loop multiplies the loss; non-negative.
+        weight: Non-negative factor that the loop applies to the loss.
 
     Raises:
         ValueError: No layers, or weights that are negative, not finite or all zero.
@@ -279,27 +280,9 @@ class StatisticLoss(StorableLoss):
     def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
         """Summarize features `(N, C, P)` linearly in the weights of their P positions.
 
-        The weights are not negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
+        The weights are non-negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
         where all are equal. Return a tensor or a tuple of tensors, with the batch first.
         """
-
-    @override
-    def prepare(self, statistic: Statistic) -> Statistic:
-        """Return the target for a blended statistic, tensors of any shapes; itself by default.
-
-        Override it to compute once what `distance` would compute each time.
-        """
-        return statistic
-
-    @override
-    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
-
-        By default the mean square error, averaged over the parts of a tuple.
-        """
-        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
-        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
-        return torch.stack(errors).mean()
 
     @override
     def summarize(self, features: Features) -> dict[str, Statistic]:
@@ -314,7 +297,7 @@ class StatisticLoss(StorableLoss):
     def share(
         self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
     ) -> Statistic:
-        """Return what some rows `(N, C, h, W)` of a layer add to its statistic.
+        """Return the share of rows `(N, C, h, W)` in a layer's statistic.
 
         They begin at row `first` of the layer's `height` rows. The weights of all its positions sum
         to one, `(N, 1, height * W)` or `(1, 1, height * W)`; equal by default.
@@ -326,10 +309,7 @@ class StatisticLoss(StorableLoss):
             weight = weight[..., first * width : (first + rows) * width]
         return self.statistic(feature.flatten(2), weight)
 
-    @property
-    def adds_up(self) -> bool:
-        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
-        return self._inherits(StatisticLoss, "summarize", "share", "compare", "forward", "capture")
+    _summing = (StorableLoss.capture, StorableLoss.forward, StorableLoss.compare, summarize, share)
 
 
 def parts_of(statistic: Statistic) -> tuple[Tensor, ...]:

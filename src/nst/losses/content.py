@@ -1,4 +1,4 @@
-"""Losses that preserve the content: the photograph's features, or how alike they are."""
+"""Losses that preserve the content, and the one that smooths the picture."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least, one_of
-from nst.losses.base import Features, LayerLoss, Layers, References
-from nst.losses.matching import FeatureLoss
-
-_Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
+from nst.losses.base import Features, LayerLoss, Layers, Loss, References
+from nst.losses.matching import FeatureLoss, SamplingLoss
 
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
 """The content layer of Gatys et al. (2016)."""
+_Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
 
 
 class PointwiseLoss(LayerLoss):
-    """Compares features position by position with those of the content.
+    """Compares features with the content's features, position by position.
 
     A subclass defines the error at a position; the base class takes the mean. Arguments and errors
     are those of `StatisticLoss`.
@@ -43,7 +42,7 @@ class PointwiseLoss(LayerLoss):
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         """Return the error at each of P positions, `(N, P)`, or of each channel too, `(N, C, P)`.
 
-        Of features `(N, C, P)` and the result of `prepare`, `(N, D, P)` or `(1, D, P)`.
+        Features are `(N, C, P)`; the target, from `prepare`, is `(N, D, P)` or `(1, D, P)`.
         """
 
     def scale(self, target: Tensor) -> Tensor:
@@ -51,10 +50,7 @@ class PointwiseLoss(LayerLoss):
         return target.new_ones(len(target))
 
     def prepare(self, target: Tensor) -> Tensor:
-        """Return the target for captured features `(N, C, P)`, any `(N, D, P)`; itself by default.
-
-        Override it to compute once what `error` would compute each time.
-        """
+        """Return `error`'s target, any `(N, D, P)`, for features `(N, C, P)`; by default these."""
         return target
 
     @override
@@ -64,8 +60,7 @@ class PointwiseLoss(LayerLoss):
         for layer in self.layers:
             feature = self._feature(layer, features)
             flat = feature.flatten(2)  # (N, C, P)
-            prepared = self.prepare(flat)
-            target = prepared.reshape(*prepared.shape[:2], *feature.shape[2:]).clone()
+            target = torch.unflatten(self.prepare(flat), 2, feature.shape[2:]).clone()
             self._store(layer, (target, self.scale(flat)), [feature.shape])
 
     @override
@@ -77,10 +72,7 @@ class PointwiseLoss(LayerLoss):
         return self.compare(sums)
 
     def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
-        """Return what some rows `(N, C, h, W)` of a layer add to its mean error, a scalar.
-
-        They begin at row `first` of the layer's `height` rows.
-        """
+        """Return the share of some rows in the mean error, a scalar; see `StatisticLoss.share`."""
         target, scale = self._target(layer)
         n, channels, rows, width = feature.shape
         self._check_fit(layer, [torch.Size((n, channels, height, width))])
@@ -93,14 +85,7 @@ class PointwiseLoss(LayerLoss):
         share: Tensor = (error.flatten(1).mean(1) * (rows / height) / scale).mean()
         return share
 
-    def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted sum of the layers' mean errors, given the sums of their shares."""
-        return self._weighted_sum(sums)
-
-    @property
-    def adds_up(self) -> bool:
-        """Whether `share` and `compare` compute the loss, which a subclass or a hook may change."""
-        return self._inherits(PointwiseLoss, "share", "compare", "forward", "capture")
+    _summing = (share, LayerLoss.compare, forward, capture)
 
 
 class ContentLoss(PointwiseLoss):
@@ -113,9 +98,9 @@ class ContentLoss(PointwiseLoss):
     | `"gatys"` | \(\lVert F - \hat F \rVert^2 / 2\); Gatys et al. (2016), eq. 1 |
     | `"cosine"` | \(\lVert U - \hat U \rVert^2 / P\), U of length 1 at each position; from 0 to 4 |
 
-    The cosine compares which channels respond (`nst.functional.unit_features`), not how strongly,
-    as LPIPS does without its learned weights (Zhang et al., "The Unreasonable Effectiveness of Deep
-    Features as a Perceptual Metric", CVPR 2018, eq. 1).
+    The cosine ignores how strongly channels respond (`nst.functional.unit_features`), like LPIPS
+    without its learned weights: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a
+    Perceptual Metric" (CVPR 2018), eq. 1.
 
     Examples:
         >>> loss = ContentLoss({"relu4_2": 1.0})
@@ -127,11 +112,7 @@ class ContentLoss(PointwiseLoss):
     known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
 
     def __init__(
-        self,
-        layers: Layers = tuple(CONTENT_LAYERS),
-        *,
-        weight: float = 1.0,
-        units: _Units = "relative",
+        self, layers: Layers = CONTENT_LAYERS, *, weight: float = 1.0, units: _Units = "relative"
     ) -> None:
         super().__init__(layers, weight=weight)
         self.units = one_of("units", units, self.known_units)
@@ -140,8 +121,8 @@ class ContentLoss(PointwiseLoss):
     def prepare(self, target: Tensor) -> Tensor:
         if self.units != "cosine":
             return target
-        # The picture uses the photograph's floor as well: the error at a position must not depend
-        # on which other positions are computed with it.
+        # The picture uses the photograph's floor, so the error at a position does not depend on
+        # the other positions that are computed with it.
         floor = functional.unit_floor(target)
         unit = functional.unit_features(target, floor)
         return torch.cat([unit, floor.expand(-1, -1, target.shape[-1])], dim=1)
@@ -162,14 +143,13 @@ class ContentLoss(PointwiseLoss):
         return target.new_full((len(target),), 1 / values)
 
 
-class SelfSimilarityLoss(FeatureLoss):
-    r"""Preserves which parts of the photograph look alike, whatever they look like.
+class SelfSimilarityLoss(SamplingLoss):
+    r"""Preserves which parts of the photograph look alike, but not how they look.
 
-    \(D_{ij}\) is the cosine distance between the features at positions i and j, each column divided
-    by its sum; the loss is \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), between 0 and 2, its kink
-    at the photograph smoothed: \(|x|\) is \(x^2 / (|x| + k)\), k a thousandth of the mean of D.
-    Kolkin et al., "Style Transfer by Relaxed Optimal Transport and Self-Similarity" (CVPR 2019),
-    eq. 8.
+    \(\overline{\sum_i |D_{ij} - \hat D_{ij}|}\), from 0 to 2, where D is
+    `nst.functional.self_similarity`. To smooth the kink at the photograph, \(|x|\) is
+    \(x^2 / (|x| + k)\), k a thousandth of the mean of D. Kolkin et al., "Style Transfer by Relaxed
+    Optimal Transport and Self-Similarity" (CVPR 2019), eq. 8.
 
     Args:
         max_positions: Largest number of positions of each layer; memory grows with its square.
@@ -184,6 +164,7 @@ class SelfSimilarityLoss(FeatureLoss):
     """
 
     reference = "content"
+    _fewest_positions = 2
 
     def __init__(
         self,
@@ -193,14 +174,11 @@ class SelfSimilarityLoss(FeatureLoss):
         max_positions: int = 1024,
         seed: int = 0,
     ) -> None:
-        super().__init__(layers, weight=weight)
-        self.max_positions = at_least("max_positions", max_positions, 2)
-        self.seed = at_least("seed", seed, 0)
+        super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        some = functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
-        return (functional.self_similarity(some),)
+        return (functional.self_similarity(self._sampled(feature)),)
 
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
@@ -209,3 +187,57 @@ class SelfSimilarityLoss(FeatureLoss):
         knee = 1e-3 / goal.shape[-1]
         apart = (similarity - goal).abs()
         return (apart.square() / (apart + knee)).sum(1).mean(1)
+
+
+class LaplacianLoss(FeatureLoss):
+    r"""Preserves the photograph's lines: the Laplacian of the picture, averaged over small cells.
+
+    \(\lVert \Delta P x - \Delta P \hat x \rVert^2 / \lVert \Delta P \hat x \rVert^2\) with P the
+    mean over cells. The divisor is at least a millionth of the photograph's mean square per value.
+    Li et al., "Laplacian-Steered Neural Style Transfer" (ACM MM 2017).
+
+    Args:
+        pool: Side of a cell in pixels, at least 1; smaller details are left to the style.
+
+    Examples:
+        >>> loss = LaplacianLoss(pool=2)
+        >>> loss.capture({"image": torch.rand(1, 3, 8, 8)})
+        >>> round(float(loss({"image": torch.zeros(1, 3, 8, 8)})), 6)
+        1.0
+    """
+
+    reference = "content"
+
+    def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
+        super().__init__(["image"], weight=weight)
+        self.pool = at_least("pool", pool, 1)
+
+    @override
+    def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
+        lines = functional.laplacian(feature, self.pool)
+        brightness = feature.square().flatten(1).mean(1)
+        return lines, functional.square_size(lines, 1e-6 * brightness * lines[0].numel())
+
+    @override
+    def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
+        return functional.relative_square_error(functional.laplacian(feature, self.pool), *target)
+
+
+class TotalVariationLoss(Loss):
+    """Smooths the picture: the difference of neighboring pixels (`functional.total_variation`).
+
+    Args:
+        power: 1 preserves edges and flattens the rest, 2 softens everything.
+
+    Examples:
+        >>> float(TotalVariationLoss()({"image": torch.ones(1, 3, 4, 4)}))
+        0.0
+    """
+
+    def __init__(self, *, weight: float = 1.0, power: Literal[1, 2] = 2) -> None:
+        super().__init__(weight=weight)
+        self.power: Literal[1, 2] = one_of("power", power, (1, 2))
+
+    @override
+    def forward(self, features: Features) -> Tensor:
+        return functional.total_variation(features["image"], power=self.power).mean()

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import at_least, one_of
+from nst._utils.checks import at_least
 from nst.losses.base import Features, LayerLoss, Layers, References
-from nst.losses.gram import STYLE_LAYERS
-
-_Units = Literal["relative", "mean"]
+from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
 
 
 class FeatureLoss(LayerLoss):
@@ -49,7 +47,7 @@ class FeatureLoss(LayerLoss):
                 for i, weight in enumerate(self._blend)
             ]
             terms[layer] = torch.stack(errors).sum()
-        return self._weighted_sum(terms)
+        return self.compare(terms)
 
     @abstractmethod
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
@@ -60,31 +58,7 @@ class FeatureLoss(LayerLoss):
         """Return the error of features `(N, C, H, W)` against a target, `(N,)`."""
 
 
-class _SortingLoss(FeatureLoss):
-    """Compares sorted values in a choice of units."""
-
-    reference = "style"
-    known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
-
-    def __init__(
-        self,
-        layers: Layers = tuple(STYLE_LAYERS),
-        *,
-        weight: float = 1.0,
-        units: _Units = "relative",
-    ) -> None:
-        super().__init__(layers, weight=weight)
-        self.units = one_of("units", units, self.known_units)
-
-    def _size(self, target: Tensor) -> Tensor:
-        """Return the divisor of the error against sorted values, `(N,)`."""
-        if self.units == "mean":
-            return target.new_ones(len(target))
-        size = target.square().flatten(1).mean(1)
-        return torch.where(size > 0, size, 1)
-
-
-class HistogramStyleLoss(_SortingLoss):
+class HistogramStyleLoss(UnitsLoss, FeatureLoss):
     r"""Matches the whole histogram of every channel, not only its mean and deviation.
 
     \(\overline{(F - H(F))^2}\), where \(H(F)\) has the style's histogram in each channel; divided
@@ -98,10 +72,15 @@ class HistogramStyleLoss(_SortingLoss):
         4.0
     """
 
+    reference = "style"
+
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         target = feature.flatten(2).sort(-1).values
-        return target, self._size(target)
+        if self.units == "mean":
+            return target, target.new_ones(len(target))
+        size = target.square().flatten(1).mean(1)
+        return target, torch.where(size > 0, size, 1)
 
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
@@ -109,7 +88,7 @@ class HistogramStyleLoss(_SortingLoss):
         return functional.sorted_error(feature.flatten(2), values) / size
 
 
-class SlicedWassersteinStyleLoss(_SortingLoss):
+class SlicedWassersteinStyleLoss(HistogramStyleLoss):
     r"""Matches the whole distribution of the features, projected on many directions.
 
     `nst.functional.sliced_wasserstein`, divided by the mean square of the projected style for
@@ -130,10 +109,10 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
     def __init__(
         self,
-        layers: Layers = tuple(STYLE_LAYERS),
+        layers: Layers = STYLE_LAYERS,
         *,
         weight: float = 1.0,
-        units: _Units = "relative",
+        units: Units = "relative",
         num_directions: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -144,13 +123,11 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
 
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        channels = feature.shape[1]
-        shape = (self.num_directions or channels, channels)
+        shape = (self.num_directions or feature.shape[1], feature.shape[1])
         generator = torch.Generator().manual_seed(self.seed)
         drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
         directions = (drawn / drawn.norm(dim=1, keepdim=True)).to(feature)
-        target = (directions @ feature.flatten(2)).sort(-1).values
-        return target, self._size(target), directions
+        return *super()._prepare(directions @ feature.flatten(2)), directions
 
     @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
@@ -158,21 +135,22 @@ class SlicedWassersteinStyleLoss(_SortingLoss):
         return functional.sliced_wasserstein(feature.flatten(2), values, directions) / size
 
 
-class _SamplingLoss(FeatureLoss):
+class SamplingLoss(FeatureLoss):
     """Compares sampled positions, because there are too many pairs."""
 
-    reference = "style"
+    reference: ClassVar[Literal["content", "style"] | None] = "style"
+    _fewest_positions = 1
 
     def __init__(
         self,
-        layers: Layers = tuple(STYLE_LAYERS),
+        layers: Layers = STYLE_LAYERS,
         *,
         weight: float = 1.0,
         max_positions: int = 1024,
         seed: int = 0,
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.max_positions = at_least("max_positions", max_positions, 1)
+        self.max_positions = at_least("max_positions", max_positions, self._fewest_positions)
         self.seed = at_least("seed", seed, 0)
 
     def _sampled(self, feature: Tensor) -> Tensor:
@@ -183,7 +161,7 @@ class _SamplingLoss(FeatureLoss):
         return (self._sampled(feature).contiguous(),)
 
 
-class NearestNeighborStyleLoss(_SamplingLoss):
+class NearestNeighborStyleLoss(SamplingLoss):
     r"""Makes every part of the picture similar to some part of the style.
 
     `nst.functional.nearest_neighbor_error`, after Kolkin et al., "Neural Neighbor Style Transfer"
@@ -218,11 +196,11 @@ class NearestNeighborStyleLoss(_SamplingLoss):
         return functional.nearest_neighbor_error(feature.flatten(2), *target)
 
 
-class RelaxedTransportStyleLoss(_SamplingLoss):
-    r"""Moves the features of the picture to those of the style, leaving out no part of the style.
+class RelaxedTransportStyleLoss(SamplingLoss):
+    r"""Moves the features of the picture to those of the style, and covers all of the style.
 
     `nst.functional.relaxed_transport` between sampled positions of both: Kolkin et al. (CVPR 2019),
-    STROTSS. The larger receptive fields of deeper layers cover the positions left out.
+    STROTSS. The larger receptive fields of deeper layers cover the other positions.
 
     Args:
         max_positions: Largest number of positions of each layer, for picture and style each.
