@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nst import FeatureExtractor, functional, load_image
 
-__all__ = ["Scorer", "Scores", "load_pair"]
+__all__ = ["Scorer", "Scores", "gradient_magnitude", "load_pair"]
 
 HELD_OUT = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 """Layers that the default losses do not compare."""
@@ -102,13 +102,21 @@ def edges(image: Tensor) -> Tensor:
     Args:
         image: `(1, 3, H, W)`.
     """
-    gray = image.mean(1, keepdim=True)
-    across = F.pad(gray.diff(dim=-1), (0, 1))
-    down = F.pad(gray.diff(dim=-2), (0, 0, 0, 1))
-    magnitude = (across.square() + down.square()).sqrt()
     radius = int(3 * _BLUR)
     offsets = torch.arange(-radius, radius + 1).float()
     kernel = torch.exp(-offsets.square() / (2 * _BLUR**2))
     kernel = kernel / kernel.sum()
-    blurred = F.conv2d(magnitude, kernel.view(1, 1, -1, 1), padding=(radius, 0))
+    blurred = F.conv2d(gradient_magnitude(image), kernel.view(1, 1, -1, 1), padding=(radius, 0))
     return F.conv2d(blurred, kernel.view(1, 1, 1, -1), padding=(0, radius))
+
+
+def gradient_magnitude(image: Tensor) -> Tensor:
+    """Return magnitudes of the gradient of the brightness, `(1, 1, H, W)`.
+
+    Args:
+        image: `(1, 3, H, W)`.
+    """
+    gray = image.mean(1, keepdim=True)
+    across = F.pad(gray.diff(dim=-1), (0, 1))
+    down = F.pad(gray.diff(dim=-2), (0, 0, 0, 1))
+    return (across.square() + down.square()).sqrt()
