@@ -1,18 +1,19 @@
 """Fixtures for all tests: a network without weights, and small pictures."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst import FeatureExtractor
+from nst import FeatureExtractor, save_image
 from nst._network.stage import Stage
+from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO
 
@@ -53,11 +54,6 @@ def plain_vgg() -> Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]:
 
 
 @pytest.fixture
-def extractor() -> FeatureExtractor:
-    return tiny_extractor()
-
-
-@pytest.fixture
 def photo() -> Tensor:
     return PHOTO.clone()
 
@@ -65,6 +61,29 @@ def photo() -> Tensor:
 @pytest.fixture
 def painting() -> Tensor:
     return PAINTING.clone()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a photograph and a painting."""
+    monkeypatch.chdir(tmp_path)
+    save_image(PHOTO, "photo.png")
+    save_image(PAINTING, "painting.png")
+    return tmp_path
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Small networks in the place of VGG19: the seed of each, by the weights' name."""
+    seeds = {"original": 0, "torchvision": 1}
+
+    def load(source: Any) -> Weights:
+        if source not in seeds:  # as for a path
+            raise FileNotFoundError(source)
+        return Weights(tiny_extractor(seeds[source]).state_dict(), source)
+
+    monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
+    return seeds
 
 
 @pytest.fixture

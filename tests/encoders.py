@@ -1,7 +1,5 @@
 """Writes pictures as files without a library: what they hold is known to the bit."""
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator

@@ -1,15 +1,25 @@
 """Helpers that many test files share: small pictures, short runs, callbacks that record."""
 
-from __future__ import annotations
-
+import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nst import Callback, RunState, StyleTransfer, StyleTransferResult
+from nst import (
+    Callback,
+    Features,
+    Loss,
+    RunState,
+    StatisticLoss,
+    StyleTransfer,
+    StyleTransferResult,
+)
 from nst.testing import tiny_extractor
 
 
@@ -18,12 +28,44 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of the files in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def places_in(value: Any) -> Iterator[tuple[Any, Any]]:
     """Find every part of a nested value: its container and its key there."""
     if isinstance(value, (dict, list)):
         for key, each in list(value.items() if isinstance(value, dict) else enumerate(value)):
             yield value, key
             yield from places_in(each)
+
+
+_ODD = [-1, 0, 1, 10**30, 10**400, 1e308, -0.5, math.nan, math.inf, "", "alpha", "relu1_1"]
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(_ODD)
+    | st.floats()
+    | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@st.composite
+def mutations(draw: st.DrawFn, value: Any) -> Any:
+    """Drop or replace one to three parts of a nested value, at any depth."""
+    value = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        places = list(places_in(value))
+        container, key = draw(st.sampled_from(places)) if places else (value, "forged")
+        if draw(st.booleans()) and key in container:
+            del container[key]
+        else:
+            container[key] = draw(_JSON)
+    return value
 
 
 PHOTO, PAINTING = picture(32, 40, seed=1), picture(36, 28, seed=2)
@@ -47,6 +89,39 @@ def paint(extractor: nn.Module | None = None, **arguments: Any) -> StyleTransfer
     return small(extractor, **arguments).run(**of_run)
 
 
+class MeanLoss(StatisticLoss):
+    """A style loss of a user's own."""
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return (feature * weight).sum(-1)
+
+
+class BecomesNaN(Loss):
+    """The brightness for some evaluations, then NaN."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def forward(self, features: Features) -> Tensor:
+        self.left -= 1
+        value = features["image"].square().mean()
+        return value if self.left >= 0 else value * torch.nan
+
+
+def assert_same(found: StyleTransferResult, expected: StyleTransferResult, **settings: Any) -> None:
+    """Check that two results are bit-identical, except for these settings."""
+    assert torch.equal(found.image, expected.image)
+    assert found.history == expected.history
+    assert {**found.settings, **settings} == {**expected.settings, **settings}
+    assert torch.equal(found.content, expected.content)
+    assert len(found.styles) == len(expected.styles)
+    for one, other in zip(found.styles, expected.styles, strict=True):
+        assert torch.equal(one, other)
+    assert (found.alpha is None) == (expected.alpha is None)
+    assert (found.num_steps, found.stop_reason) == (expected.num_steps, expected.stop_reason)
+
+
 def total(result: StyleTransferResult) -> list[float]:
     """Return the sum of the losses for each step."""
     return [sum(values) for values in zip(*result.history.values(), strict=True)]
@@ -67,6 +142,11 @@ def at_step(step: int, action: Callable[[RunState], object]) -> Callable[[RunSta
     return act
 
 
+def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
+    """Return a callback that stops the run."""
+    return at_step(step, lambda state: state.stop(reason))
+
+
 def fail_at(step: int, error: BaseException) -> Callable[[RunState], None]:
     """Return a callback that raises an error."""
 
@@ -77,25 +157,29 @@ def fail_at(step: int, error: BaseException) -> Callable[[RunState], None]:
 
 
 class Recorder(Callback):
-    """Records its calls and the pictures that it is shown."""
+    """Records its calls and what it is shown; several can share the list of calls."""
 
-    def __init__(self) -> None:
-        self.calls: list[str] = []
+    def __init__(self, name: str = "", calls: list[str] | None = None) -> None:
+        self.name, self.calls = name, [] if calls is None else calls
         self.images: list[Tensor] = []
         self.scales: list[int] = []
+        self.progress: list[float] = []
+        self.losses: list[float] = []
         self.reason: str | None = None
 
     def on_start(self, state: RunState) -> None:
         self._record("start", state)
 
     def on_step(self, state: RunState) -> None:
-        self._record("step", state)
+        self._record(f"step {state.step}", state)
+        self.losses.append(state.loss)
 
     def on_end(self, state: RunState) -> None:
         self._record("end", state)
         self.reason = state.stop_reason
 
     def _record(self, call: str, state: RunState) -> None:
-        self.calls.append(call)
+        self.calls.append(self.name + call)
         self.images.append(state.image.clone())
         self.scales.append(state.scale)
+        self.progress.append(state.progress)

@@ -1,7 +1,5 @@
 """The layers of the library: a module imports only from layers below its own, or from its part."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterator
 from pathlib import Path

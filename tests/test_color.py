@@ -1,7 +1,5 @@
 """Color methods in float64, against independent ones in numpy and scipy and by their identities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, Literal, get_args
 

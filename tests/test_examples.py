@@ -1,13 +1,9 @@
 """The examples of the documentation run as they stand, and so does the script of its gallery."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import re
 import runpy
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +11,9 @@ import pytest
 from PIL import Image
 
 from nst import Style, StyleTransfer
-from nst.cli import main as cli
 from nst.images import read_record
 from nst.testing import check_loss, tiny_extractor
+from tests.cli.running import needs_skimage
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
@@ -51,26 +47,10 @@ def test_the_loss_from_a_paper_keeps_its_promises_in_blends_and_regions(small_wo
         assert result.history["style"][-1] < result.history["style"][0]
 
 
-def test_the_loss_from_a_paper_runs_from_the_shell(small_world: Path) -> None:
-    shutil.copy(ROOT / "docs" / "examples" / "symmetric_kl.py", small_world)
-    styles = "--style painting.jpg:0.7@mask.png --style other.jpg"
-    line = f"stylize photo.jpg {styles} -o out.png --style-loss symmetric_kl:SymmetricKLLoss"
-    try:
-        assert cli.main([*line.split(), "--quiet"]) == 0
-    finally:
-        sys.modules.pop("symmetric_kl", None)
-    assert read_record("out.png")["losses"]["style"]["type"] == "SymmetricKLLoss"
-
-
 @pytest.fixture
 def gallery(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(ROOT / "scripts")
     return importlib.import_module("render_gallery")
-
-
-needs_skimage = pytest.mark.skipif(
-    importlib.util.find_spec("skimage") is None, reason="needs the `demo` extra"
-)
 
 
 @needs_skimage

@@ -1,7 +1,5 @@
 """The tutorial runs from its first cell to its last, and is stored without what it showed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,6 @@
 """What a run returns, and how it is saved."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import nst
-from nst import Style, StyleTransferResult, load_image
+from nst import StyleTransferResult, load_image
 from nst.images import to_pil
-from tests.helpers import LEFT, PAINTING, PHOTO, paint
+from tests.helpers import LEFT, PAINTING, PHOTO, names, paint
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +32,6 @@ def cutout() -> StyleTransferResult:
 def same(found: Image.Image | Path, expected: Tensor) -> bool:
     """Whether a picture is the expected one in 8 bits."""
     return torch.allclose(load_image(found)[0], expected, atol=0.51 / 255)
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def test_the_result_holds_picture_content_and_styles_at_their_sizes() -> None:
@@ -84,15 +78,6 @@ def test_save_numbers_the_pictures_of_a_batch(batch: StyleTransferResult, tmp_pa
     assert all(same(*pair) for pair in zip(paths, batch.image, strict=True))
 
 
-@pytest.mark.parametrize("name", ["out.xyz", "out", "nowhere/out.png"])
-def test_save_refuses_what_it_cannot_write(
-    result: StyleTransferResult, tmp_path: Path, name: str
-) -> None:
-    with pytest.raises((ValueError, FileNotFoundError), match=name):
-        result.save(tmp_path / name)
-    assert names(tmp_path) == []
-
-
 def test_the_transparency_of_the_content_is_restored(
     cutout: StyleTransferResult, tmp_path: Path
 ) -> None:
@@ -105,30 +90,6 @@ def test_the_transparency_of_the_content_is_restored(
     with Image.open(tmp_path / "out.png") as saved:
         assert saved.mode == "RGBA"
         assert np.array_equal(np.asarray(saved), np.asarray(image))
-
-
-def test_a_format_without_transparency_gets_the_picture_on_white(
-    cutout: StyleTransferResult, tmp_path: Path
-) -> None:
-    (path,) = cutout.save(tmp_path / "out.bmp")
-    assert same(path, cutout.image[0])
-
-
-def test_the_settings_are_json_and_describe_the_run() -> None:
-    styles = [Style(PAINTING, weight=3.0), PHOTO]
-    settings = paint(style=styles, init="noise", seed=7, num_steps=2).settings
-    assert json.loads(json.dumps(settings)) == settings
-    assert settings["styles"] == [{"weight": 3.0}, {"weight": 1.0}]
-    assert (settings["init"], settings["seed"], settings["num_steps"]) == ("noise", 7, 2)
-    assert settings["losses"]["content"]["layers"] == {"relu4_2": 1.0}
-    assert settings["losses"]["style"]["type"] == "GramStyleLoss"
-    assert settings["extractor"]["weights"] == "tiny, seed 0"
-    assert (settings["optimizer"], settings["nst"]) == ("lbfgs", nst.__version__)
-
-
-def test_the_settings_are_json_with_custom_parts() -> None:
-    result = paint(optimizer=torch.optim.Adagrad, size=None, num_steps=1, init=PAINTING)
-    assert json.loads(json.dumps(result.settings))["init"] == "picture"
 
 
 def test_the_repr_fits_on_a_line(result: StyleTransferResult) -> None:

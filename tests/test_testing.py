@@ -1,7 +1,5 @@
 """`check_loss` must catch a loss that breaks a promise, and say which."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Many pictures: each is as `run` makes it, and none stops the others."""
 
-from __future__ import annotations
-
 import itertools
 import multiprocessing
 import os
@@ -16,6 +14,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import nst
 from nst import (
     BackboneExtractor,
     ContentLoss,
@@ -44,18 +42,11 @@ from nst import (
 from nst._batch.worker import PARTS, PartCache
 from nst._engine.capture import capture_painting
 from nst.styles.statistics import StyleStatistics
-from nst.testing import tiny_extractor
 from tests import helpers
-from tests.helpers import PAINTING, fail_at
+from tests.helpers import PAINTING, MeanLoss, fail_at
 
 LAYERS = ["relu1_1", "relu2_1"]
-
-
-class MeanLoss(StatisticLoss):
-    """A user's own."""
-
-    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
-        return (feature * weight).sum(-1)
+assert_same = partial(helpers.assert_same, num_threads=1)
 
 
 class BrightnessLoss(Loss):
@@ -161,19 +152,6 @@ def results_of(outcomes: Iterator[MapResult]) -> list[StyleTransferResult]:
     return found
 
 
-def assert_same(found: StyleTransferResult, expected: StyleTransferResult) -> None:
-    assert torch.equal(found.image, expected.image)
-    assert found.history == expected.history
-    same_threads = {"num_threads": expected.settings["num_threads"]}
-    assert {**found.settings, **same_threads} == expected.settings
-    assert torch.equal(found.content, expected.content)
-    assert len(found.styles) == len(expected.styles)
-    for one, other in zip(found.styles, expected.styles, strict=True):
-        assert torch.equal(one, other)
-    assert (found.alpha is None) == (expected.alpha is None)
-    assert (found.num_steps, found.stop_reason) == (expected.num_steps, expected.stop_reason)
-
-
 # The same as `run`
 
 
@@ -202,11 +180,10 @@ def test_each_picture_is_to_the_bit_what_run_makes_of_it(
         (GramStyleLoss(LAYERS), {"init": picture(seed=5), "where": torch.eye(24, 32)}),
     ],
 )
-@pytest.mark.parametrize("pool", ["none", "processes"])
+@pytest.mark.parametrize("executor", ["none", "processes"], indirect=True)
 def test_so_it_is_for_every_handle_and_kind_of_loss(
-    pool: str, loss: Loss, arguments: dict[str, Any], request: pytest.FixtureRequest
+    executor: Executor | None, loss: Loss, arguments: dict[str, Any]
 ) -> None:
-    executor = None if pool == "none" else request.getfixturevalue(pool)
     repaint = transfer(loss)
     (found,) = results_of(repaint.map([picture()], PAINTING, executor=executor, **arguments))
     assert_same(found, repaint.run(picture(), PAINTING, **arguments))
@@ -248,24 +225,16 @@ def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> N
 
 
 @pytest.mark.parametrize(
-    ("pool", "told", "used"), [("processes", 2, 2), ("processes", 1, 1), ("threads", 2, 1)]
+    ("executor", "told", "used"),
+    [("processes", 2, 2), ("processes", 1, 1), ("threads", 2, 1)],
+    indirect=["executor"],
 )
 def test_a_run_in_another_process_uses_as_many_threads_as_it_is_told(
-    pool: str, told: int, used: int, request: pytest.FixtureRequest
+    executor: Executor, told: int, used: int
 ) -> None:
-    outcomes = transfer().map(
-        [picture()], picture(seed=1), executor=request.getfixturevalue(pool), num_threads=told
-    )
+    outcomes = transfer().map([picture()], picture(), executor=executor, num_threads=told)
     assert results_of(outcomes)[0].settings["num_threads"] == used
     assert torch.get_num_threads() == 1
-
-
-def test_a_picture_is_made_again_from_its_record(processes: Executor, tmp_path: Path) -> None:
-    style = save_image(picture(seed=9), tmp_path / "painting.png")
-    outcomes = transfer().map(files(tmp_path, 1), style, executor=processes)
-    (path,) = results_of(outcomes)[0].save(tmp_path / "out.png")
-    again = StyleTransfer.rerun(path, extractor=tiny_extractor()).save(tmp_path / "again.png")
-    assert path.read_bytes() == again[0].read_bytes()
 
 
 # Failures
@@ -430,9 +399,9 @@ def test_callbacks_follow_each_run_in_this_process() -> None:
 # What is done once
 
 
-@pytest.mark.parametrize("pool", ["none", "processes"])
+@pytest.mark.parametrize("executor", ["none", "processes"], indirect=True)
 def test_a_style_is_captured_once_for_each_size(
-    pool: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    executor: Executor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
 
@@ -441,7 +410,6 @@ def test_a_style_is_captured_once_for_each_size(
         return capture_painting(configuration, style, painting, wanted)
 
     monkeypatch.setattr("nst._batch.styles.capture_painting", counted)
-    executor = None if pool == "none" else request.getfixturevalue(pool)
     contents = [picture(24, 32), picture(32, 24), picture(16, 12), picture(40, 10)]
     results_of(transfer(size=32).map(contents, picture(), executor=executor))
     assert sorted(sizes) == [8, 16, 32]
@@ -515,9 +483,3 @@ def test_what_is_wrong_for_all_is_refused_at_once(
     with pytest.raises(error) as refusal:
         transfer().map(arguments.pop("contents"), arguments.pop("style"), **arguments)
     assert message in str(refusal.value)
-
-
-def test_nst_knows_nothing_of_dask() -> None:
-    root = Path(nst.__file__).parent
-    for path in [root / "transfer.py", *(root / "_batch").glob("*.py")]:
-        assert "import dask" not in path.read_text() and "distributed" not in path.read_text()

@@ -1,7 +1,5 @@
 """What a worker does: it keeps what it was sent, asks for what it lacks, and never raises."""
 
-from __future__ import annotations
-
 import pickle
 from typing import Any
 
@@ -16,13 +14,8 @@ from nst.testing import tiny_extractor
 
 
 @pytest.fixture
-def original(monkeypatch: pytest.MonkeyPatch) -> FeatureExtractor:
+def original(networks: dict[str, int]) -> FeatureExtractor:
     """A small network whose weights are known here as the original ones."""
-
-    def load(source: str) -> Weights:
-        return Weights(tiny_extractor().state_dict(), "original")
-
-    monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
     return FeatureExtractor("original")
 
 

@@ -1,7 +1,5 @@
 """When callbacks are called, what the state holds then, and how they can end a run."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable
@@ -22,7 +20,8 @@ from nst import (
     SaveImages,
 )
 from nst.losses.base import Features
-from tests.callbacks.conftest import Recorder, interrupt_at, paint, state_at, stop_at
+from tests.callbacks.conftest import interrupt_at, paint, state_at
+from tests.helpers import Recorder, stop_at
 
 
 class BrightnessLoss(Loss):
@@ -163,14 +162,15 @@ def test_ctrl_c_returns_the_best_picture(where: str) -> None:
     recorder = Recorder()
 
     def interrupt() -> None:
-        if where == "loss" and len(recorder.images) == 3:
+        if where == "loss" and len(recorder.losses) == 3:
             raise KeyboardInterrupt
 
     interrupting = interrupt_at(3 if where == "callback" else 0)
     result = paint(recorder, interrupting, losses={"bright": BrightnessLoss(interrupt)})
     assert (result.num_steps, result.stop_reason) == (3, "interrupted")
     assert recorder.calls[-1] == "end"
-    assert torch.equal(result.image, recorder.best)
+    best = recorder.losses.index(min(recorder.losses))
+    assert torch.equal(result.image, recorder.images[1 + best])
 
 
 def test_ctrl_c_in_the_first_evaluation_returns_the_initial_picture(photo: Tensor) -> None:

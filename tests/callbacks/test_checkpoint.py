@@ -1,7 +1,5 @@
 """A run resumes from its checkpoint as if it had never been interrupted."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import multiprocessing
@@ -16,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import nst.cli.main
 from nst import (
     BoundedLBFGS,
     Callback,
@@ -38,11 +35,11 @@ from nst._engine.picture import OptimizedPicture
 from nst._utils.plain import hash_tensor
 from nst.callbacks.base import CallbackLike
 from nst.callbacks.checkpoint import read_checkpoint_record
-from nst.extractors.weights import Weights
 from nst.images import read_record
 from nst.optim import OptimizerLike
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO, at_step, fail_at, picture, places_in
+from tests.cli.running import nst_command
+from tests.helpers import PAINTING, PHOTO, assert_same, at_step, fail_at, picture, places_in
 
 STEPS = 9
 
@@ -50,18 +47,6 @@ STEPS = 9
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run.ckpt"
-
-
-@pytest.mark.weights
-def test_the_real_network_resumes_bit_for_bit(path: Path) -> None:
-    photo, painting = picture(96, 80, 1), picture(72, 64, 2)
-    made = StyleTransfer(num_steps=4, num_scales=2)
-    whole = made.run(photo, painting)
-    for step in (1, 3):
-        callbacks: list[CallbackLike] = [Checkpoint(path, step), CutLast(step)]
-        with pytest.raises(PowerCut):
-            made.run(photo, painting, callbacks=callbacks)
-        assert_same(StyleTransfer.resume(path), whole)
 
 
 class PowerCut(BaseException):
@@ -93,16 +78,6 @@ def transfer(**arguments: Any) -> StyleTransfer:
 def repainting(**arguments: Any) -> Callable[..., StyleTransferResult]:
     """Return the run of a new transfer on the photograph."""
     return partial(transfer(**arguments).run, PHOTO, PAINTING)
-
-
-def assert_same(one: StyleTransferResult, other: StyleTransferResult) -> None:
-    assert hash_tensor(one.image) == hash_tensor(other.image)
-    assert one.history == other.history
-    assert (one.num_steps, one.stop_reason) == (other.num_steps, other.stop_reason)
-    assert one.settings == other.settings
-    assert torch.equal(one.content, other.content)
-    assert all(torch.equal(a, b) for a, b in zip(one.styles, other.styles, strict=True))
-    assert (one.alpha is None) == (other.alpha is None)
 
 
 def cut_and_resume(
@@ -534,26 +509,12 @@ def test_a_state_that_is_stored_does_not_hold_the_run() -> None:
         states[0].snapshot()
 
 
-@pytest.fixture
-def small_original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The working folder is empty, and a tiny network goes by the original's name."""
-    monkeypatch.chdir(tmp_path)
-    small = Weights(tiny_extractor().state_dict(), "original")
-    monkeypatch.setattr("nst.extractors.vgg.load_weights", lambda source: small)
-
-
-def command(line: str) -> int:
-    return nst.cli.main.main(line.split())
-
-
-@pytest.mark.usefixtures("small_original")
+@pytest.mark.usefixtures("folder", "networks")
 def test_the_command_line_resumes_a_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_image(PHOTO, "photo.png")
-    save_image(PAINTING, "painting.png")
     stylize = "stylize photo.png painting.png --steps 5 --scales 2 --quiet --weights original"
-    assert command(f"{stylize} -o whole.png") == 0
+    assert nst_command(f"{stylize} -o whole.png") == 0
 
     step = OptimizedPicture.step
 
@@ -564,35 +525,35 @@ def test_the_command_line_resumes_a_run(
 
     monkeypatch.setattr(OptimizedPicture, "step", killed)
     with pytest.raises(PowerCut):
-        command(f"{stylize} -o out.png --checkpoint run.ckpt --checkpoint-every 2")
+        nst_command(f"{stylize} -o out.png --checkpoint run.ckpt --checkpoint-every 2")
     monkeypatch.setattr(OptimizedPicture, "step", step)
     assert not Path("out.png").exists()
-    assert command("resume run.ckpt -o out.png --save-every 1") == 0
+    assert nst_command("resume run.ckpt -o out.png --save-every 1") == 0
     said = capsys.readouterr()
     assert "5 steps" in said.out and "5/5 steps" in said.err
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()  # the record, too
     assert [file.name for file in Path("out-steps").iterdir()] == ["step-0005.png"]
-    assert command("rerun out.png -o again.png --quiet") == 0
+    assert nst_command("rerun out.png -o again.png --quiet") == 0
     assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
     for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
-        assert command(f"resume {line} --quiet") == 2
+        assert nst_command(f"resume {line} --quiet") == 2
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("small_original")
+@pytest.mark.usefixtures("folder", "networks")
 def test_the_command_line_resumes_a_batch_on_another_device_in_tiles(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
     made.run(torch.cat([PHOTO, PHOTO]), PAINTING, callbacks=Checkpoint("run.ckpt"))
     forge(path, lambda values: values["record"].update(device="cuda:7"))
-    assert command("resume run.ckpt -o out.png --quiet") == 2
+    assert nst_command("resume run.ckpt -o out.png --quiet") == 2
     assert "Use 'auto' or 'cpu'" in capsys.readouterr().err
-    assert command("resume run.ckpt -o out.png --device cpu --tile 8") == 0
+    assert nst_command("resume run.ckpt -o out.png --device cpu --tile 8") == 0
     said = capsys.readouterr().out
     for name in ("out-0.png", "out-1.png"):
         assert str(path.with_name(name)) in said and read_record(name)["tile"] == 8
-    assert command("rerun out-0.png -o a.png --device cpu") == 2  # in memory
+    assert nst_command("rerun out-0.png -o a.png --device cpu") == 2  # in memory
 
 
 def paint(path: Path, log: Path, result: Path) -> None:

@@ -1,7 +1,3 @@
-"""When a run is stopped on a plateau."""
-
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -9,7 +5,6 @@ import pytest
 import torch
 
 from nst import EarlyStopping, RunState
-from tests.callbacks.conftest import paint
 
 
 def stops_at(
@@ -68,8 +63,3 @@ def test_a_new_run_forgets_the_last() -> None:
     stopping = EarlyStopping(patience=2)
     assert stops_at(2, [1.0, 1.0, 1.0, 1.0], stopping) == 3
     assert stops_at(2, [9.0, 9.0, 9.0, 9.0], stopping) == 3
-
-
-def test_the_result_says_why_the_run_stopped() -> None:
-    result = paint(EarlyStopping(patience=2, min_improvement=10.0), num_steps=30)
-    assert (result.num_steps, result.stop_reason.split(":")[0]) == (3, "plateau")

@@ -1,7 +1,5 @@
 """What a browser sees of a run, and what its server answers."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import http.client

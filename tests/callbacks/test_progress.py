@@ -1,7 +1,3 @@
-"""What the progress bar shows, with and without tqdm."""
-
-from __future__ import annotations
-
 import importlib.util
 import re
 from collections.abc import Sequence

@@ -1,14 +1,8 @@
-"""Fixtures for the tests of the command line."""
-
-from __future__ import annotations
-
-from pathlib import Path
 from typing import Any
 
 import pytest
-from torch import Tensor
 
-from nst import StyleTransfer, StyleTransferResult, save_image
+from nst import StyleTransfer, StyleTransferResult
 from tests.cli.running import Run
 
 
@@ -29,14 +23,3 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
 
     monkeypatch.setattr(StyleTransfer, "run", recorded)
     return seen
-
-
-@pytest.fixture
-def pictures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Tensor, painting: Tensor
-) -> Path:
-    """The working folder, with a photograph and a painting."""
-    monkeypatch.chdir(tmp_path)
-    save_image(photo, "photo.png")
-    save_image(painting, "painting.png")
-    return tmp_path

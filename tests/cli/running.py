@@ -1,10 +1,5 @@
-"""What the tests of the command line share."""
-
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,10 +33,6 @@ def nst_command(line: str) -> int:
         return exit_.code
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:
     """Give the one line that says what was wrong."""
     out, err = capsys.readouterr()
@@ -49,6 +40,12 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> str:
     assert err.endswith("\n") and err.count("\n") == 1, err
     assert err.startswith("nst")
     return err
+
+
+def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line in which a command line is refused."""
+    assert nst_command(line) == 2
+    return refusal(capsys)
 
 
 def interrupting(step: int) -> Callable[[], Callback]:

@@ -1,7 +1,3 @@
-"""Options from a file."""
-
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

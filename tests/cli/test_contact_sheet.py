@@ -1,7 +1,3 @@
-"""Contact sheets."""
-
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -29,15 +29,10 @@ from nst import (
 )
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.testing import tiny_extractor
-from tests.cli.running import Run, interrupting, names, needs_skimage, nst_command, refusal
+from tests.cli.running import Run, interrupting, needs_skimage, nst_command, refusal, refused
+from tests.helpers import names
 
-pytestmark = pytest.mark.usefixtures("loaded")
-
-
-@pytest.fixture(autouse=True)
-def folder(pictures: Path) -> Path:
-    """The working folder, with a photograph and a painting."""
-    return pictures
+pytestmark = pytest.mark.usefixtures("loaded", "folder")
 
 
 def stylize(options: str = "", steps: int = 2) -> int:
@@ -95,6 +90,7 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
         ("--seed 5", ["seed"], 5),
         ("--tile 16", ["tile"], 16),
         ("--tile none", ["tile"], None),
+        ("--tile auto", ["tile"], None),
         ("--device cpu", ["device"], "cpu"),
         ("--strength 0.5", ["strength"], 0.5),
         ("--preserve-color pca", ["preserve_color"], "pca"),
@@ -378,8 +374,7 @@ def test_a_bad_file_of_options_is_refused_in_one_line(
     text: str, said: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "recipe.toml").write_text(f"{text}\n")
-    assert nst_command("stylize photo.png -o out.png --config recipe.toml --steps 1") == 2
-    err = refusal(capsys)
+    err = refused("stylize photo.png -o out.png --config recipe.toml --steps 1", capsys)
     assert [words for words in said if words not in err] == []
 
 

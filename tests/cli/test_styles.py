@@ -1,7 +1,3 @@
-"""A style in one word."""
-
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -3,8 +3,6 @@
 `NST_CONFIGURATIONS=20000 pytest tests/contracts/test_configurations.py` tries others, at random.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 from collections import Counter

@@ -1,7 +1,5 @@
 """What every callback promises; they are found among the public classes."""
 
-from __future__ import annotations
-
 import copy
 import inspect
 import json

@@ -1,7 +1,5 @@
 """What every command promises; commands and options are found in what `--help` prints."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections import defaultdict
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nst.cli.main import main
-from tests.cli.running import nst_command, refusal
+from tests.cli.running import refused
 
 DOCS = Path(__file__).parents[2] / "docs"
 # A command, an argument or an option, and what is said about it; perhaps on the next line.
@@ -36,12 +34,6 @@ OPTIONS = {
     for command, entries in ENTRIES.items()
 }
 every_command = pytest.mark.parametrize("command", COMMANDS)
-
-
-def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the one line in which a command line is refused."""
-    assert nst_command(line) == 2
-    return refusal(capsys)
 
 
 def test_there_are_commands_and_options() -> None:

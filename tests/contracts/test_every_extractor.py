@@ -1,7 +1,5 @@
 """What every feature extractor promises: the library's own and a plain module of a user's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Promises of every built-in loss, in all its units and forms."""
 
-from __future__ import annotations
-
 import inspect
 import itertools
 import math
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import Loss, functional
+from nst import Loss
 from nst.losses import LOSSES
 from nst.testing import check_loss
 
@@ -83,18 +81,6 @@ def test_every_gradient_agrees_with_finite_differences(make: partial[Loss]) -> N
         lambda *values: loss(dict(zip(found, values, strict=True))),
         tuple(feature.requires_grad_() for feature in found.values()),
     )
-
-
-@every_variant
-def test_divisors_are_computed_in_capture(
-    make: partial[Loss], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loss = make()
-    loss.capture(features(loss, 1))
-    for name in ("_size", "scale"):
-        monkeypatch.setattr(type(loss), name, None, raising=False)
-    monkeypatch.setattr(functional, "square_size", None)
-    assert math.isfinite(loss(features(loss, 0)))
 
 
 def dull(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -3,10 +3,7 @@
 A run ends in order, and its best picture is not lost.
 """
 
-from __future__ import annotations
-
 import errno
-import io
 import math
 import os
 import re
@@ -220,22 +217,8 @@ def test_a_full_disk_leaves_the_old_file(name: str, size: int, tmp_path: Path) -
     assert path.stat().st_size > 1000
 
 
-class Failing(io.BytesIO):
-    """A file that fails in one of its methods."""
-
-    def __init__(self, method: str) -> None:
-        super().__init__()
-        setattr(self, method, self.fail)
-
-    def __del__(self) -> None:
-        """Do not close: Python 3.13 and later would tell of the failure."""
-
-    def fail(self, *_: object) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 @pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("call", ["create", "write", "flush", "fsync", "close", "replace"])
+@pytest.mark.parametrize("call", ["create", "fsync", "replace"])
 def test_the_old_file_stays_whichever_call_fails(
     name: str, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,42 +226,28 @@ def test_the_old_file_stays_whichever_call_fails(
     path.write_bytes(OLD)
     opened = Path.open
 
-    def open_failing(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if call == "create" and mode == "xb" and created:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        created.append(mode)
-        if mode == "wb" and call in ("write", "flush", "close"):
-            return Failing(call)
-        return opened(self, mode, *arguments, **options)
-
     def fail(*_: object) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def open_failing(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if mode == "xb" and created:
+            fail()
+        created.append(mode)
+        return opened(self, mode, *arguments, **options)
+
     # A picture's place is tried before: there, the first file is made for that.
     created: list[str] = ["xb"] if name == "a.nst" else []
+    target, method, failing = {
+        "create": (Path, "open", open_failing),
+        "fsync": (os, "fsync", fail),
+        "replace": (Path, "replace", fail),
+    }[call]
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", open_failing)
-        if call == "fsync":
-            patch.setattr(os, "fsync", fail)
-        if call == "replace":
-            patch.setattr(Path, "replace", fail)
+        patch.setattr(target, method, failing)
         with pytest.raises(OSError, match="No space left on device"):
             WRITERS[name](path)
     assert path.read_bytes() == OLD
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_disk_that_is_full_in_the_middle_of_a_run_does_not_cost_the_picture(
-    tmp_path: Path,
-) -> None:
-    full = fail_at(3, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    with pytest.raises(OSError, match="No space left") as caught:
-        paint(callbacks=[SaveImages(tmp_path / "steps", every=2), full])
-    (rescued,) = caught.value.result.save(tmp_path / "rescued.png")  # type: ignore[attr-defined]
-    assert rescued.is_file()
-    # Also the callback that saves has ended in order.
-    saved = sorted(path.name for path in (tmp_path / "steps").iterdir())
-    assert saved == ["step-0002.png", "step-0003.png"]
 
 
 # Folders that vanish, and the command line
@@ -302,12 +271,9 @@ COMMAND = "stylize photo.png painting.png -o out/made.png --steps 4 --quiet"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def out(folder: Path, loaded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in which `COMMAND` runs in moments."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    save_image(PHOTO, "photo.png")
-    save_image(PAINTING, "painting.png")
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
     Path("out").mkdir()
 
 
@@ -321,7 +287,7 @@ def follow(callback: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StyleTransfer, "run", followed)
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("out")
 def test_the_command_line_saves_elsewhere_if_its_folder_has_vanished(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,7 +299,7 @@ def test_the_command_line_saves_elsewhere_if_its_folder_has_vanished(
     assert f"The picture is in {str(rescued.resolve())!r} instead." in message
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("out")
 @pytest.mark.parametrize(
     ("error", "message", "kind"),
     [

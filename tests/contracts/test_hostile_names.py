@@ -1,7 +1,5 @@
 """Names of files: whatever is given as one is used, or refused with the reason."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -51,13 +49,13 @@ BAD_NAMES = {
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def folder(folder: Path) -> Path:
+    """The working folder, with files that are no pictures as well."""
     Path("one.png").symlink_to("other.png")
     Path("other.png").symlink_to("one.png")
     os.mkfifo("pipe.png")
     Path("file").touch()
-    return tmp_path
+    return folder
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -74,7 +72,6 @@ def test_a_name_that_cannot_be_used_is_refused_with_the_reason(use: str, name: s
 
 def painted() -> None:
     """Paint `made.png` from `photo.png`."""
-    save_image(PHOTO, "photo.png")
     paint(content="photo.png", style="photo.png", num_steps=1).save("made.png")
     Path("photo.png").unlink()
 

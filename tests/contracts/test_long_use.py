@@ -1,7 +1,5 @@
 """Many runs in one process, several at once, and whatever else the process is set to."""
 
-from __future__ import annotations
-
 import logging
 import os
 import random
@@ -82,26 +80,17 @@ def test_a_run_does_not_change_the_settings_of_the_process(tmp_path: Path) -> No
 
 
 @contextmanager
-def default_dtype() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
+def changed(change: Callable[[Any], None], value: Any, usual: Any) -> Iterator[None]:
+    change(value)
     try:
         yield
     finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def deterministic() -> Iterator[None]:
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(False)
+        change(usual)
 
 
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "another default type": default_dtype,
-    "deterministic algorithms": deterministic,
+    "another default type": lambda: changed(torch.set_default_dtype, torch.float64, torch.float32),
+    "deterministic algorithms": lambda: changed(torch.use_deterministic_algorithms, True, False),
     "no gradients": torch.no_grad,
     "inference": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),

@@ -1,7 +1,5 @@
 """The form of error messages: the argument in backticks, its value, the rule, and the remedy."""
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

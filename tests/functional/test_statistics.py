@@ -1,8 +1,5 @@
 """Each formula against an independent one, in float64."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -42,15 +39,6 @@ def test_gram_matrices_are_weighted_sums_of_outer_products(
     torch.testing.assert_close(functional.cross_gram(feature, other, given), cross)
 
 
-def test_moments_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
-    array, weights = feature.numpy(), weight.numpy()[:, 0]
-    for n in range(2):
-        mean = np.average(array[n], axis=1, weights=weights[n])
-        second = np.average(array[n] ** 2, axis=1, weights=weights[n])
-        np.testing.assert_allclose(functional.mean(feature, weight)[n], mean, rtol=1e-12)
-        np.testing.assert_allclose(functional.second_moment(feature, weight)[n], second, rtol=1e-12)
-
-
 def test_errors_are_mean_squares_and_relative_ones_ignore_the_scale(feature: Tensor) -> None:
     target = feature.roll(1, dims=-1)
     squared = (feature - target).square()
@@ -77,25 +65,6 @@ def test_total_variation_of_a_single_row_or_pixel_is_defined() -> None:
     row = torch.tensor([[[[0.0, 1.0, 1.0]]]])
     assert functional.total_variation(row).tolist() == [0.5]
     assert functional.total_variation(row[..., :1]).tolist() == [0.0]
-
-
-@pytest.mark.parametrize(
-    "formula",
-    [
-        functional.gram_matrix,
-        functional.mean,
-        functional.second_moment,
-        lambda x: functional.mean_square_error(x, torch.ones_like(x)),
-        lambda x: functional.relative_square_error(x, torch.ones_like(x)),
-        lambda x: functional.total_variation(x.unsqueeze(1)),
-        lambda x: functional.total_variation(x.unsqueeze(1), power=1),
-    ],
-)
-def test_every_formula_passes_gradcheck(
-    feature: Tensor, formula: Callable[[Tensor], Tensor]
-) -> None:
-    assert torch.autograd.gradcheck(formula, feature.requires_grad_())
-    assert torch.autograd.gradgradcheck(formula, feature)
 
 
 def test_covariance_and_deviation_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
@@ -133,16 +102,6 @@ def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]
         root = scipy.linalg.sqrtm(a)
         expected = np.trace(s + a - 2 * scipy.linalg.sqrtm(root @ s @ root)).real
         assert float(found[n]) == pytest.approx(expected, rel=1e-8)
-
-
-def test_the_gradient_of_the_bures_distance_agrees_with_finite_differences(
-    covariances: tuple[Tensor, Tensor],
-) -> None:
-    one, other = covariances
-    root, floor = functional.square_root(other), torch.full((2,), 1e-4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        lambda x: functional.squared_bures((x + x.mT) / 2, root, floor), one.requires_grad_()
-    )
 
 
 def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() -> None:

@@ -1,19 +1,14 @@
-from __future__ import annotations
-
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-import nst
 from nst import (
     ContentLoss,
     CrossLayerGramStyleLoss,
-    FeatureExtractor,
     GramStyleLoss,
     HistogramStyleLoss,
     LaplacianLoss,
@@ -22,22 +17,13 @@ from nst import (
     PointwiseLoss,
     SelfSimilarityLoss,
     SlicedWassersteinStyleLoss,
-    StatisticLoss,
     TotalVariationLoss,
     WassersteinStyleLoss,
     functional,
 )
 from nst.losses.base import Features
-from nst.testing import check_loss
 from tests.contracts.test_every_loss import value_and_slope
-from tests.helpers import PAINTING, PHOTO, paint
-
-
-class MeanLoss(StatisticLoss):
-    """A user's whole new style loss."""
-
-    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
-        return (feature * weight).sum(-1)
+from tests.helpers import MeanLoss
 
 
 def features(seed: int, n: int = 1, size: int = 4) -> dict[str, Tensor]:
@@ -150,15 +136,6 @@ def test_styles_are_blended_as_raw_statistics() -> None:
     torch.testing.assert_close(loss(features(2)), (value - blended).square().mean())
 
 
-def test_a_new_style_loss_of_a_few_lines_blends_styles_and_supports_batches() -> None:
-    check_loss(MeanLoss({"relu1_1": 1.0, "relu3_1": 0.5}))
-    losses = {"content": ContentLoss(weight=0.1), "mean": MeanLoss({"relu1_1": 1.0})}
-    batch = torch.cat([PHOTO, PHOTO.flip(-1)])
-    styles = [nst.Style(PAINTING, weight=0.7), nst.Style(PHOTO, weight=0.3)]
-    result = paint(losses=losses, content=batch, style=styles)
-    assert result.history["mean"][-1] < result.history["mean"][0]
-
-
 @pytest.mark.parametrize("loss", [MeanLoss(["a"]), ContentLoss(["a"])])
 def test_a_loss_without_a_target_names_the_method_to_call(loss: Any) -> None:
     name = type(loss).__name__
@@ -230,26 +207,6 @@ def test_bad_arguments_are_refused(
         kind(**arguments)
 
 
-def test_the_losses_train_a_network_in_an_ordinary_loop(extractor: FeatureExtractor) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = nn.Conv2d(3, 3, 3, padding=1)
-    content, style = ContentLoss(["relu2_1"]), GramStyleLoss(["relu1_1", "relu2_1"])
-    layers = {*content.layers, *style.layers}
-    style.capture(extractor(PAINTING, layers))
-    optimizer, losses = torch.optim.Adam(network.parameters(), lr=0.01), []
-    batch = torch.cat([PHOTO, PHOTO.flip(-1)])
-    for _ in range(30):
-        content.capture(extractor(batch, layers))
-        found = extractor(network(batch), layers)
-        loss = 0.1 * content(found) + style(found)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.5 * losses[0]
-
-
 @pytest.mark.parametrize("channels", [64, 512])
 def test_constant_wide_layers_have_no_gradient_at_their_target_in_float32(channels: int) -> None:
     # The covariance is rounding of any sign, which grows with the number of channels.
@@ -283,31 +240,6 @@ def test_a_photograph_without_lines_is_not_compared_by_rounding_errors() -> None
     loss.capture({"image": flat * (1 + 1e-6 * noise)})
     assert float(loss({"image": flat})) < 1e-3
     assert 1 < float(loss({"image": flat * (1 + 0.1 * noise)})) < 1e6
-
-
-@pytest.mark.parametrize(
-    "make", [MeanLoss, ContentLoss, partial(GramStyleLoss, centered=True), MomentStyleLoss]
-)
-def test_the_shares_of_rows_add_up_to_the_loss(make: Callable[..., Any]) -> None:
-    loss: Any = make({"a": 2.0, "b": 0.5})
-    loss.capture(features(0))
-    assert loss.adds_up
-    sums: dict[str, Any] = {}
-    for layer, feature in features(1).items():
-        upper = loss.share(layer, feature[:, :, :1], 0, 4)
-        lower = loss.share(layer, feature[:, :, 1:], 1, 4)
-        sums[layer] = (
-            tuple(map(torch.add, upper, lower)) if isinstance(upper, tuple) else upper + lower
-        )
-    torch.testing.assert_close(loss.compare(sums), loss(features(1)))
-
-
-def test_a_statistic_under_a_mask_is_the_sum_of_its_rows() -> None:
-    loss: Any = MeanLoss(["a"])
-    feature, mask = features(0)["a"], features(2, size=8)["a"][:, :1].abs()
-    weight = functional.mask_weight(mask, (4, 4))
-    rows = [loss.share("a", feature[:, :, i : i + 2], i, 4, weight) for i in (0, 2)]
-    torch.testing.assert_close(sum(rows), loss.summarize({"a": feature, "mask": mask})["a"])
 
 
 def test_a_loss_that_overrides_its_kind_or_has_hooks_does_not_add_up() -> None:

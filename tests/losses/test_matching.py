@@ -1,7 +1,3 @@
-"""Style losses that compare features themselves."""
-
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

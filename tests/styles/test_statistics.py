@@ -1,7 +1,5 @@
 """A style file keeps the statistics of a style, and any other file is refused."""
 
-from __future__ import annotations
-
 import math
 import operator
 from functools import reduce

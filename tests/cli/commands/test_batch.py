@@ -1,7 +1,5 @@
 """`nst batch`: the pictures of a folder, each by itself."""
 
-from __future__ import annotations
-
 import io
 import os
 import re

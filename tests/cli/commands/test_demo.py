@@ -1,5 +1,3 @@
-"""`nst demo` and `nst samples`."""
-
 import re
 import sys
 from pathlib import Path
@@ -10,15 +8,10 @@ import torch
 from PIL import Image
 
 from nst import Estimate, ProgressBar, RunState, StyleTransfer, load_image
-from tests.cli.running import Run, names, needs_skimage, nst_command, refusal
+from tests.cli.running import Run, needs_skimage, nst_command, refused
+from tests.helpers import names
 
-pytestmark = pytest.mark.usefixtures("loaded")
-
-
-@pytest.fixture(autouse=True)
-def folder(pictures: Path) -> Path:
-    """The working folder, with a photograph and a painting."""
-    return pictures
+pytestmark = pytest.mark.usefixtures("loaded", "folder")
 
 
 @needs_skimage
@@ -101,8 +94,7 @@ def test_demo_without_skimage_says_what_to_install(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    assert nst_command("demo") == 2
-    assert "Run `pip install 'nst[demo]'`." in refusal(capsys)
+    assert "Run `pip install 'nst[demo]'`." in refused("demo", capsys)
     assert "nst-demo.png" not in names(folder)
 
 
@@ -120,9 +112,8 @@ def test_samples_are_pictures_to_begin_with(
     for name in ("painting", "other"):
         path = Path("new", f"{name}.jpg")
         assert load_image(path).shape == (1, 3, 384, 512) and path.stat().st_size < 150_000
-    assert nst_command("samples new") == 2
-    assert "Name another folder." in refusal(capsys)
-    for folder_below_a_file in ("photo.png", "photo.png/new"):
-        assert nst_command(f"samples {folder_below_a_file}") == 2
-        said = f"`FOLDER` is {folder_below_a_file!r}, a folder that cannot be created ("
-        assert said in (err := refusal(capsys)) and "Errno" not in err
+    assert "Name another folder." in refused("samples new", capsys)
+    for below_a_file in ("photo.png", "photo.png/new"):
+        err = refused(f"samples {below_a_file}", capsys)
+        assert f"`FOLDER` is {below_a_file!r}, a folder that cannot be created (" in err
+        assert "Errno" not in err
