@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nst import FeatureExtractor, Style, StyleTransfer, load_image
-from nst.cli.contact_sheet import contact_sheet
+from nst.cli.commands.sheet import contact_sheet
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.color import COLOR_METHODS, preserve_color
 from nst.images import resize, to_pil

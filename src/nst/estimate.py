@@ -1,12 +1,9 @@
-"""What a run will take: measured on a small picture, for time and memory go with the pixels."""
-
-from __future__ import annotations
+"""Estimate time and memory of a run from a step on a small picture."""
 
 from dataclasses import dataclass
 from time import perf_counter
 
 import torch
-from torch import Tensor
 
 from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
@@ -19,23 +16,19 @@ from nst.styles.style import Painting
 
 __all__ = ["Estimate", "estimate_run"]
 
-# A step at so many pixels is taken in a moment.
-_MOST_PIXELS = 2**17
-# What a scale costs in steps, beside its own: capturing the targets takes one, and L-BFGS evaluates
-# the picture that it starts from, and now and then a second trial.
+_MOST_PIXELS = 2**17  # a step at this size takes a moment
+_SMALLEST_SIDE = 128  # below it, a network might compute pictures differently, or refuse them
+# Additional cost of a scale in steps: capturing the targets, and the evaluations of L-BFGS at the
+# start and for occasional second trials.
 _EXTRA_STEPS = 4
-# Tensors of the picture's size in a step, beside the optimizer's memory: the picture, the best, the
-# content, what callbacks are shown; and the optimizer's point, gradient, direction and trial, and
-# what is computed from them.
+# Tensors of the picture's size in a step, without the optimizer's history: picture, best, content,
+# and the copy for callbacks; point, gradient, direction, trial, and a temporary one.
 _PICTURES = 9
-# A picture is not made lower or narrower than this for the measurement: a network might compute
-# small ones differently, or refuse them.
-_SMALLEST_SIDE = 128
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take, about.
+    """Estimated time and memory of a run.
 
     Examples:
         >>> print(Estimate(seconds=48.2, memory=258_000_000))
@@ -45,33 +38,38 @@ class Estimate:
     seconds: float
     """From the first step to the last."""
     memory: int
-    """The most bytes at a time, beyond what the process has before."""
+    """Peak memory in bytes, in addition to that of the process before the run."""
 
     def __str__(self) -> str:
-        """Say it in words."""
         return f"about {duration(max(self.seconds, 1))} and {byte_count(self.memory)}"
 
 
 def estimate_run(inputs: RunInputs) -> Estimate:
     """Measure a step at a small size, and predict time and memory of a whole run."""
     size, finest = _measured_size(inputs), inputs.scales[-1]
-    network = inputs.configuration.network
-    derived = network.bytes_to_derive(inputs.configuration.layers)
-    objective, picture = _begin(inputs, size)
+    configuration, photo = inputs.configuration, inputs.content.pixels
+    derived = configuration.network.bytes_to_derive(configuration.layers)
+    objective = Objective(
+        configuration.network,
+        configuration.losses,
+        normalize_gradients=configuration.normalize_gradients,
+        tile=inputs.tile,
+    )
+    objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
+    content = resize(photo[:1], fit(photo.shape[-2:], size))
+    objective.capture_content(content)
+    picture = content.flip(-1)  # at the content itself, all gradients may be zero
     with blocks_kept(_pixels(inputs, finest.size)):
         stored = objective.bytes_stored(picture)  # also the first use of the network
         start = perf_counter()
         _, gradient = objective.evaluate(picture)
         float(gradient.sum())  # waits for the device
         seconds = perf_counter() - start
-    steps = sum(
-        (scale.num_steps + _EXTRA_STEPS) * _pixels(inputs, scale.size) / _pixels(inputs, size)
-        for scale in inputs.scales
-    )
-    count = len(inputs.content.pixels)
+    pixels = sum((s.num_steps + _EXTRA_STEPS) * _pixels(inputs, s.size) for s in inputs.scales)
+    seconds *= len(photo) * pixels / _pixels(inputs, size)
     growth = _pixels(inputs, finest.size) / _pixels(inputs, size)
-    memory = derived + growth * (stored + count * objective.target_bytes())
-    return Estimate(seconds * steps * count, round(memory + _pictures(inputs, finest)))
+    memory = derived + growth * (stored + len(photo) * objective.target_bytes())
+    return Estimate(seconds, round(memory + _picture_bytes(inputs, finest)))
 
 
 def _measured_size(inputs: RunInputs) -> int:
@@ -85,40 +83,19 @@ def _measured_size(inputs: RunInputs) -> int:
     return size
 
 
-def _begin(inputs: RunInputs, size: int) -> tuple[Objective, Tensor]:
-    """Do what a run does at the beginning of a scale; return its objective, and a picture."""
-    objective = Objective(
-        inputs.configuration.network,
-        inputs.configuration.losses,
-        normalize_gradients=inputs.configuration.normalize_gradients,
-        tile=inputs.tile,
-    )
-    objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
-    content = resize(inputs.content.pixels[:1], fit(inputs.content.pixels.shape[-2:], size))
-    objective.capture_content(content)
-    # Not the content itself, at which gradients may all be zero.
-    return objective, content.flip(-1)
-
-
 def _pixels(inputs: RunInputs, size: int) -> int:
     height, width = fit(inputs.content.pixels.shape[-2:], size)
     return height * width
 
 
-def _pictures(inputs: RunInputs, scale: Scale) -> int:
-    """Return the bytes of the pictures that a scale works with, and of those that were given."""
+def _picture_bytes(inputs: RunInputs, scale: Scale) -> int:
+    """Return the bytes of the given pictures, and of those that a scale works with."""
     photo = inputs.content.pixels
+    given = [photo, *(each.pixels for each in inputs.sources[0] if isinstance(each, Painting))]
     shape = fit(photo.shape[-2:], scale.size)
-    one = 3 * photo.element_size() * _pixels(inputs, scale.size)
-    given = [each.pixels for each in inputs.sources[0] if isinstance(each, Painting)]
-    return one * len(photo) * (_PICTURES + _remembered(inputs, scale, shape)) + sum(
-        each.nbytes for each in [photo, *given]
-    )
-
-
-def _remembered(inputs: RunInputs, scale: Scale, shape: tuple[int, int]) -> int:
-    """Return how many pictures the optimizer remembers: pairs of some steps, or two means."""
-    make = optimizer_factory(inputs.configuration.optimizer)
-    whole = torch.zeros(1).expand(1, 3, *shape).requires_grad_()  # without its memory
-    group = make([whole]).param_groups[0]
-    return 2 * min(int(group.get("history_size", 1)), scale.num_steps)
+    picture = torch.zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
+    group = optimizer_factory(inputs.configuration.optimizer)([picture]).param_groups[0]
+    # L-BFGS stores two pictures for each step of its history, Adam two moments.
+    history = 2 * min(int(group.get("history_size", 1)), scale.num_steps)
+    one = photo.element_size() * picture.numel()
+    return one * len(photo) * (_PICTURES + history) + sum(each.nbytes for each in given)

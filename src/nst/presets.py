@@ -1,7 +1,5 @@
 """Named presets: arguments of `StyleTransfer` that belong together."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,9 +12,8 @@ from nst.losses.statistics import GramStyleLoss
 def _gatys() -> dict[str, Any]:
     """Return the recipe of Gatys et al. (2016), with the weights of the authors' own code.
 
-    The weights are for the original network, whose features have the range of pixels in 0-255. The
-    paper used L-BFGS, mostly from noise, and average pooling; most implementations since then use
-    Adam from a copy of the content.
+    The weights are for the original network, whose features have the scale of pixels in 0-255. The
+    paper used L-BFGS, mostly from noise, and average pooling; later code, Adam from the content.
     """
     channels = {"relu1_1": 64, "relu2_1": 128, "relu3_1": 256, "relu4_1": 512, "relu5_1": 512}
     style_layers = {name: 1e3 / count**2 for name, count in channels.items()}
@@ -35,7 +32,7 @@ PRESETS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "default": lambda: {"losses": default_losses()},
     "gatys": _gatys,
 }
-"""Functions that return the arguments; each use creates its own losses."""
+"""Functions that return the arguments, with new losses at each call."""
 
 
 def preset(name: str) -> dict[str, Any]:

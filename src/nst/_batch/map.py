@@ -1,6 +1,4 @@
-"""Many pictures in one style: one after another, or on the workers of an executor."""
-
-from __future__ import annotations
+"""Repaint many pictures in one style, one after another or on the workers of an executor."""
 
 import os
 import pickle
@@ -11,18 +9,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from nst._batch import worker
 from nst._batch.styles import SharedStyles, Sizes
-from nst._batch.worker import (
-    PARTS,
-    Failed,
-    Lacking,
-    Network,
-    Outcome,
-    Task,
-    own_process,
-    packed,
-    work,
-)
+from nst._batch.worker import PARTS, Failed, Lacking, Network, Outcome, Task
 from nst._engine.configuration import INITS, Configuration, RunOptions
 from nst._utils.checks import at_least
 from nst.callbacks.base import CallbackLike, as_callbacks
@@ -33,7 +22,7 @@ from nst.styles.style import Style, StyleLike, as_styles
 
 @dataclass(frozen=True, eq=False)
 class MapResult:
-    """The result of one of the pictures of `StyleTransfer.map`, or its error.
+    """The result of a picture of `StyleTransfer.map`, or its error.
 
     Examples:
         >>> failed = MapResult(3, "photos/cat.jpg", None, ValueError("`content` is no picture"))
@@ -42,19 +31,18 @@ class MapResult:
     """
 
     index: int
-    """Number of the picture among the contents, from 0."""
+    """Index of the picture in the contents."""
     content: ImageLike
-    """The photograph, as it was given."""
+    """The photograph, as given."""
     result: StyleTransferResult | None
-    """What `run` would have returned; None if it failed."""
+    """Result of `run`; None if it failed."""
     error: Exception | None
-    """What `run` would have raised, or why it could not be run; None if it succeeded. An error from
-    another process has its traceback there as its cause. The picture before the error is its
-    attribute `result`."""
+    """Error of `run` or of the executor; None if it succeeded. The cause of an error from another
+    process is its traceback there; its attribute `result` is the picture before the error."""
 
     @property
     def name(self) -> str:
-        """The name of the file, or the number of a picture in memory."""
+        """Name of the file, or index of a picture in memory."""
         if isinstance(self.content, (str, os.PathLike)):
             return Path(os.fsdecode(self.content)).name
         return f"contents[{self.index}]"
@@ -85,8 +73,7 @@ def map_pictures(
     styles = as_styles(style)
     if executor is None:
         shared = SharedStyles(transfer, styles, options)
-        given = {**arguments, "callbacks": followers}
-        return _one_by_one(transfer, enumerate(contents), shared, given)
+        return _one_by_one(transfer, contents, shared, {**arguments, "callbacks": followers})
     if not callable(getattr(executor, "submit", None)):
         raise TypeError(
             f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
@@ -98,11 +85,9 @@ def map_pictures(
             "Leave them out, or leave out the executor."
         )
     shared = SharedStyles(transfer, [_with_absolute_paths(each) for each in styles], options)
-    pictures = {
-        "init": _absolute(options.init, INITS),
-        "where": _absolute(options.where, ("alpha",)),
-    }
-    dispatcher = _Dispatcher(executor, transfer, shared, {**arguments, **pictures}, num_threads)
+    init, where = _absolute(options.init, INITS), _absolute(options.where, ("alpha",))
+    arguments = {**arguments, "init": init, "where": where}
+    dispatcher = _Dispatcher(executor, transfer, shared, arguments, num_threads)
     return dispatcher.dispatch(enumerate(contents), max_in_flight)
 
 
@@ -119,12 +104,9 @@ def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
 
 
 def _one_by_one(
-    transfer: Any,
-    contents: Iterable[tuple[int, ImageLike]],
-    shared: SharedStyles,
-    arguments: Mapping[str, Any],
+    transfer: Any, contents: Iterable[ImageLike], shared: SharedStyles, arguments: dict[str, Any]
 ) -> Generator[MapResult, None, None]:
-    for index, content in contents:
+    for index, content in enumerate(contents):
         try:
             styles, sizes = shared.for_picture(content)
             result = shared.restore(transfer.run(content, styles, **arguments), sizes)
@@ -139,13 +121,10 @@ def _one_by_one(
 class _WorkerTraceback(Exception):
     """The traceback of an error in a worker, as the cause of the error."""
 
-    def __str__(self) -> str:
-        return f"\n{self.args[0]}"
-
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture that is with the executor."""
+    """A picture that the executor has."""
 
     index: int
     content: ImageLike
@@ -156,27 +135,22 @@ class _Picture:
     """Keys of the parts that a worker lacked."""
 
     def failed(self, error: Exception) -> MapResult:
-        """Return its result: an error."""
         return MapResult(self.index, self.content, None, error)
 
 
+@dataclass(eq=False)
 class _Dispatcher:
-    """Hands the pictures of one call of `map` to an executor."""
+    """Submits the pictures of a call of `map` to an executor."""
 
-    def __init__(
-        self,
-        executor: Executor,
-        transfer: Configuration,
-        shared: SharedStyles,
-        arguments: Mapping[str, Any],
-        num_threads: int,
-    ) -> None:
-        self._executor, self._shared, self._num_threads = executor, shared, num_threads
-        self._arguments, self._extractor, self._kind = arguments, transfer.extractor, type(transfer)
-        names = [field.name for field in fields(transfer) if field.name != "extractor"]
-        self._options = {name: getattr(transfer, name) for name in names}
+    executor: Executor
+    transfer: Configuration
+    shared: SharedStyles
+    arguments: Mapping[str, Any]
+    num_threads: int
+
+    def __post_init__(self) -> None:
         self._token = secrets.token_hex(8)  # other calls may share the workers
-        self._network = Network.of(transfer.extractor, transfer.device, self._token)
+        self._network = Network.of(self.transfer.extractor, self.transfer.device, self._token)
         self._stored: set[str] = set()
         self._in_flight: dict[Future[bytes], _Picture] = {}
         self._broken: Exception | None = None
@@ -207,19 +181,26 @@ class _Dispatcher:
             ) from self._broken
 
     def _prepare(self, index: int, content: ImageLike) -> _Picture:
-        styles, sizes = self._shared.for_picture(content)
-        job = self._kind, self._options, styles, self._arguments
-        parts = {self._network.key: self._extractor, f"{self._token} {sizes}": job}
+        styles, sizes = self.shared.for_picture(content)
+        options = {each.name: getattr(self.transfer, each.name) for each in fields(self.transfer)}
+        extractor = options.pop("extractor")
+        job = type(self.transfer), options, styles, self.arguments
+        parts = {self._network.key: extractor, f"{self._token} {sizes}": job}
         return _Picture(index, content, sizes, parts)
 
     def _submit(self, picture: _Picture) -> Iterator[MapResult]:
         """Submit a picture; yield a result only if that fails."""
-        sent = {key: _packed_part(picture.parts[key]) for key in picture.lacking}
-        _, job = picture.parts
-        content, sender = _absolute(picture.content), own_process()
-        task = Task(content, self._network, job, self._num_threads, sender, sent)
         try:
-            data = packed(task)
+            sent = {key: worker.packed(picture.parts[key]) for key in picture.lacking}
+        except Exception as error:  # classes decide how they are pickled
+            raise TypeError(
+                f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
+                "Put custom losses, optimizers and networks at the top of a module."
+            ) from error
+        (_, job), threads, sender = picture.parts, self.num_threads, worker.own_process()
+        task = Task(_absolute(picture.content), self._network, job, threads, sender, sent)
+        try:
+            data = worker.packed(task)
         except Exception as error:  # a picture in memory may be of any class
             yield picture.failed(error)
             return
@@ -228,7 +209,7 @@ class _Dispatcher:
         self._stored.update(picture.parts)
         if self._broken is None:
             try:
-                self._in_flight[self._executor.submit(work, data)] = picture
+                self._in_flight[self.executor.submit(worker.work, data)] = picture
                 return
             except Exception as error:  # broken or shut down meanwhile
                 self._broken = error
@@ -247,18 +228,8 @@ class _Dispatcher:
         if isinstance(outcome, Lacking):
             yield from self._submit(replace(picture, lacking=picture.lacking | outcome.parts))
         elif isinstance(outcome, Failed):
-            outcome.error.__cause__ = _WorkerTraceback(outcome.trace)
+            outcome.error.__cause__ = _WorkerTraceback(f"\n{outcome.trace}")
             yield picture.failed(outcome.error)
         else:
-            result = self._shared.restore(outcome, picture.sizes)
+            result = self.shared.restore(outcome, picture.sizes)
             yield MapResult(picture.index, picture.content, result, None)
-
-
-def _packed_part(part: object) -> bytes:
-    try:
-        return packed(part)
-    except Exception as error:  # classes decide how they are pickled
-        raise TypeError(
-            f"`executor` has processes of its own, to which a part cannot be sent ({error}). "
-            "Put custom losses, optimizers and networks at the top of a module."
-        ) from error

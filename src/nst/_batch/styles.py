@@ -1,6 +1,4 @@
-"""The styles of many pictures, captured once for each size."""
-
-from __future__ import annotations
+"""Styles that many pictures share, captured once for each size."""
 
 import logging
 from collections.abc import Sequence
@@ -23,32 +21,29 @@ from nst.styles.style import Painting, Style
 logger = logging.getLogger("nst")
 
 Sizes: TypeAlias = tuple[int, ...] | None
-"""The sizes that styles are captured for, ascending; None if the paintings are used."""
+"""Sizes for which styles are captured, ascending; None if the paintings are used."""
 
 
 class SharedStyles:
     """The styles of many pictures: read once, and captured once for each size if possible."""
 
-    # In the caller's inference mode, the statistics could not be used in a run.
-    @plain_arithmetic()
+    @plain_arithmetic()  # a run cannot use statistics from the caller's inference mode
     def __init__(
         self, configuration: Configuration, styles: Sequence[Style], options: RunOptions
     ) -> None:
-        self._configuration, self._styles = configuration, list(styles)
-        like = configuration.like
+        self._configuration, self._styles, like = configuration, list(styles), configuration.like
         self._sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         starts_from_style = isinstance(options.init, str) and options.init == "style"
         needs_paintings = options.recolors_styles or starts_from_style
         self._captures = can_capture(configuration) and not needs_paintings
         self._identities, self._settings = identify_pictures(None, styles), describe_styles(styles)
         # Statistics of a size take a few megabytes; most pictures of a folder share theirs.
-        self._captured = lru_cache(maxsize=16)(self._capture)
-        resized = partial(resized_paintings, self._styles, self._sources)
-        self._resized = lru_cache(maxsize=4)(resized)
+        self._captured = lru_cache(16)(self._capture)
+        self._resized = lru_cache(4)(partial(resized_paintings, self._styles, self._sources))
 
     @plain_arithmetic()
     def for_picture(self, content: ImageLike) -> tuple[list[Style], Sizes]:
-        """Return the styles for the run of a picture, and the sizes they are captured for."""
+        """Return the styles for a picture, and the sizes for which they are captured."""
         if not self._captures:
             return self._styles, None
         try:
@@ -67,9 +62,9 @@ class SharedStyles:
         style = self._styles[index]
         if isinstance(style.image, StyleStatistics):
             return style
-        first, *others = (self._captured(index, size) for size in sizes)
-        entries = [entry for each in (first, *others) for entry in each.entries]
-        return Style(replace(first, entries=entries), weight=style.weight, region=style.region)
+        captured = [self._captured(index, size) for size in sizes]
+        statistics = replace(captured[0], entries=[e for each in captured for e in each.entries])
+        return Style(statistics, weight=style.weight, region=style.region)
 
     def _capture(self, index: int, size: int) -> StyleStatistics:
         painting = self._sources[index]
@@ -78,7 +73,7 @@ class SharedStyles:
 
     @plain_arithmetic()
     def restore(self, result: StyleTransferResult, sizes: Sizes) -> StyleTransferResult:
-        """Return the result of a run with captured styles as that of one with the paintings."""
+        """Return the result of a run with captured styles as if it had used the paintings."""
         if sizes is None:
             return result
         inputs = {**result.settings["inputs"], **self._identities}

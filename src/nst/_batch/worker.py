@@ -1,10 +1,7 @@
-"""The work of an executor's worker for `StyleTransfer.map`: one picture at a time.
+"""The worker of `StyleTransfer.map` on an executor: it repaints one picture at a time.
 
-Network, losses and styles are not sent with every picture. A task names them by key; a worker that
-lacks some says so, gets them once, and stores them.
+A task names its network, losses and styles by key; a worker requests those that it lacks, once.
 """
-
-from __future__ import annotations
 
 import os
 import pickle
@@ -13,10 +10,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
+from typing_extensions import Self
 
 from nst._utils.plain import fingerprint
 from nst.extractors.vgg import FeatureExtractor
@@ -25,35 +24,28 @@ from nst.images import ImageLike
 from nst.result import StyleTransferResult
 
 
-class PartCache:
+class PartCache(dict[str, Any]):
     """The parts that were stored last, by key; shared by the threads of a process."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity, self._parts, self._lock = capacity, dict[str, Any](), threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._parts)
+        super().__init__()
+        self._capacity, self._lock = capacity, threading.Lock()
 
     def store(self, key: str, part: object) -> None:
         """Store a part, and discard the oldest ones beyond the capacity."""
         with self._lock:
-            self._parts.pop(key, None)
-            self._parts[key] = part
-            while len(self._parts) > self._capacity:
-                del self._parts[next(iter(self._parts))]
-
-    def get(self, key: str) -> Any:
-        """Return a part, or None."""
-        return self._parts.get(key)
+            self.pop(key, None)
+            self[key] = part
+            while len(self) > self._capacity:
+                del self[next(iter(self))]
 
     def discard(self, key: str) -> None:
         """Remove a part if it is there."""
         with self._lock:
-            self._parts.pop(key, None)
+            self.pop(key, None)
 
 
-# A call of `map` stores its parts here as well: workers that are threads, or processes forked from
-# this one, find them.
+# `map` also stores its parts here, for workers that are threads or forks of this process.
 PARTS = PartCache(capacity=8)
 
 
@@ -63,11 +55,11 @@ class Network(NamedTuple):
     key: str
     fingerprint: str | None
     settings: Mapping[str, Any] | None
-    """Arguments with which a worker can create it as a `FeatureExtractor`; None if it is sent."""
+    """Arguments with which a worker creates it as a `FeatureExtractor`; None if it is sent."""
 
     @classmethod
-    def of(cls, extractor: nn.Module, device: str | torch.device, token: str) -> Network:
-        """Describe a network; the token is the key of one that may compute anything."""
+    def of(cls, extractor: nn.Module, device: str | torch.device, token: str) -> Self:
+        """Describe a network; the token makes the key of one without a fingerprint unique."""
         found = fingerprint(extractor)
         if type(extractor) is not FeatureExtractor or found is None:
             return cls(f"{token} network", found, None)
@@ -77,37 +69,35 @@ class Network(NamedTuple):
 
     def create(self) -> nn.Module | None:
         """Create the network from weights on this machine; None if they are missing or differ."""
-        if self.settings is None:
-            return None
-        try:
-            network = FeatureExtractor(**self.settings)
-        except (ImportError, OSError, ValueError):
-            return None
-        return network if fingerprint(network) == self.fingerprint else None
+        if self.settings is not None:
+            with suppress(ImportError, OSError, ValueError):
+                network = FeatureExtractor(**self.settings)
+                return network if fingerprint(network) == self.fingerprint else None
+        return None
 
 
 class Task(NamedTuple):
-    """One picture to repaint."""
+    """A picture to repaint."""
 
     content: ImageLike
     network: Network
     job: str
-    """Key of the class of the transfer, its options but the network, and the arguments of `run`."""
+    """Key of a tuple: class and options of the transfer, styles, and arguments of `run`."""
     num_threads: int
     sender: tuple[str, int]
-    """The process that called `map`, whose number of threads must not be changed."""
+    """The process that called `map`, whose number of threads does not change."""
     sent: Mapping[str, bytes]
     """Parts that a worker lacked, by key."""
 
 
 class Lacking(NamedTuple):
-    """An outcome: the keys of the parts that a worker lacks."""
+    """The keys of the parts that a worker lacks."""
 
     parts: frozenset[str]
 
 
 class Failed(NamedTuple):
-    """An outcome: an error, and its traceback."""
+    """An error and its traceback."""
 
     error: Exception
     trace: str
@@ -122,24 +112,22 @@ def own_process() -> tuple[str, int]:
 
 
 def packed(value: object) -> bytes:
-    """Pickle a value, with cloudpickle if that is in use, as it is with Dask.
-
-    cloudpickle can send what a notebook defines. An executor is not left to pickle tensors: between
-    processes it would move them to shared memory, with an open file for each.
-    """
-    data: bytes = sys.modules.get("cloudpickle", pickle).dumps(value)
-    return data
+    """Pickle a value, if possible with cloudpickle, which supports the classes of a notebook."""
+    # An executor that pickled tensors itself would move each to shared memory, with an open file.
+    return bytes(sys.modules.get("cloudpickle", pickle).dumps(value))
 
 
 def work(data: bytes) -> bytes:
-    """Repaint one picture: turn a packed `Task` into a packed `Outcome`.
-
-    Errors are returned, as an executor could lose their text or break over them.
-    """
+    """Repaint one picture: turn a packed `Task` into a packed `Outcome`, which may be an error."""
     try:
         return packed(_outcome(pickle.loads(data)))
-    except Exception as error:
-        return packed(Failed(_portable(error), traceback.format_exc()))
+    except Exception as error:  # an executor could lose its text, or break over it
+        trace = traceback.format_exc()
+        with suppress(Exception):  # classes decide how they are pickled
+            failed = packed(Failed(error, trace))
+            pickle.loads(failed)
+            return failed
+        return packed(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
 def _outcome(task: Task) -> Outcome:
@@ -152,13 +140,11 @@ def _outcome(task: Task) -> Outcome:
     if not is_own:
         torch.set_num_threads(task.num_threads)
     try:
-        result: StyleTransferResult = kind(network, **options).run(
-            task.content, styles, **arguments
-        )
+        outcome: Outcome = kind(network, **options).run(task.content, styles, **arguments)
+        return outcome
     finally:
         if not is_own:
             torch.set_num_threads(before)
-    return result
 
 
 def _part(task: Task, key: str) -> Any:
@@ -177,12 +163,3 @@ def _part(task: Task, key: str) -> Any:
     if part is not None:
         PARTS.store(key, part)
     return part
-
-
-def _portable(error: Exception) -> Exception:
-    """Return an error, or a `RuntimeError` with its text if it cannot be pickled."""
-    try:
-        pickle.loads(packed(error))
-    except Exception:  # its class decides
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error

@@ -1,34 +1,57 @@
-"""The options that several commands share."""
+"""The options of the commands; most are derived from signatures and docstrings."""
 
-from __future__ import annotations
-
-import argparse
 import inspect
-from collections.abc import Callable, Collection
-from typing import Any, NoReturn
+import re
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import is_dataclass
+from functools import partial
+from types import NoneType
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
+from nst._engine.configuration import INITS
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
-from nst.cli.derived import add_parameters, parameters_of
 from nst.cli.losses import LOSSES_BY_REFERENCE, add_losses
 from nst.cli.styles import FORM
+from nst.color import COLOR_METHODS
 from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.weights import NAMED_WEIGHTS
 from nst.presets import preset
 from nst.transfer import StyleTransfer
 
 BAD_INPUT = 2
 """Exit status for a request that cannot be fulfilled."""
-RUN = parameters_of(StyleTransfer.run)
-TRANSFER = parameters_of(StyleTransfer)
 NETWORK = ("weights", "pooling", "padding", "winograd")
 """Parameters of `FeatureExtractor` that are options."""
 REPLACEABLE = ("tile", "device")
 """Parameters of `StyleTransfer` that may replace what is recorded, on another machine."""
 PORT: int = inspect.signature(LivePage).parameters["port"].default
 """Default port of the page that shows a run."""
+KNOWN_WORDS = {"init": INITS, "weights": ("auto", *NAMED_WEIGHTS), "where": ("alpha",)}
+"""Words that an option accepts in place of a path."""
+
+_FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-winograd"}
+_CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
+_HELP = {  # replaces docstrings that are about Python
+    "optimizer": "optimizer",
+    "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a VGG19 state dict",
+    "winograd": "compute every convolution with PyTorch's own kernels",
+}
 
 
-class Parser(argparse.ArgumentParser):
+def given(options: Namespace, names: Collection[str]) -> dict[str, Any]:
+    """Return the given ones of these options; derived options have no default."""
+    return {name: getattr(options, name) for name in names if name in options}
+
+
+def parameters_of(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that are options: those that are keyword-only."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "callbacks"]
+
+
+class Parser(ArgumentParser):
     """Reports an error in one line, without the usage; options cannot be abbreviated."""
 
     def __init__(self, **settings: Any) -> None:
@@ -41,83 +64,147 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(
-    parser: argparse.ArgumentParser,
+    parser: ArgumentParser,
     method: Callable[..., Any] = StyleTransfer.run,
     *,
     without: Collection[str] = (),
 ) -> None:
-    """Add the options of a transfer and of the method that the command calls.
-
-    `without` names those that have no effect in the command.
-    """
+    """Add the options of a transfer and a method, `without` those that have no effect."""
     add_parameters(parser.add_argument_group("picture"), method, parameters_of(method))
     pictures = inspect.signature(method).parameters
     references = [name for name in LOSSES_BY_REFERENCE if name in pictures]
     add_losses(parser.add_argument_group("losses"), references, without)
-    names = [name for name in TRANSFER if name not in without]
-    of_preset = dict.fromkeys(preset("gatys"), "the preset's")
-    add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, of_preset)
+    names = [name for name in parameters_of(StyleTransfer) if name not in without]
+    defaults = dict.fromkeys(preset("gatys"), "the preset's")
+    add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, defaults)
     add_parameters(parser.add_argument_group("network"), FeatureExtractor, NETWORK)
 
 
-def add_pictures(parser: argparse.ArgumentParser) -> None:
-    """Add photograph and paintings, which `require_pictures` requires."""
+def add_pictures(parser: ArgumentParser) -> None:
+    """Add the photograph and the paintings; `require_pictures` checks that they are there."""
     parser.epilog = f"STYLE is {FORM}."
     parser.add_argument("content", metavar="CONTENT", nargs="?", help="photograph")
     parser.add_argument("style", metavar="STYLE", nargs="*", help="one painting or more")
     add_style(parser, dest="more_styles")
 
 
-def require_pictures(options: argparse.Namespace, *, needs_style: bool = True) -> None:
-    """Collect the styles, however they are given, and refuse a command without its pictures."""
+def require_pictures(options: Namespace, *, needs_style: bool = True) -> None:
+    """Collect the styles from all options, and refuse a command without its pictures."""
     options.styles = [*options.style, *options.more_styles]
-    needed = {
-        "CONTENT": options.content,
-        "STYLE": options.styles or not needs_style,
-        "-o/--output": options.output,
-    }
+    needed = {"CONTENT": options.content, "STYLE": options.styles or not needs_style}
+    needed["-o/--output"] = options.output
     missing = [name for name, value in needed.items() if not value]
     if missing:
         options.parser.error(f"the following arguments are required: {', '.join(missing)}")
 
 
-def add_style(parser: argparse.ArgumentParser, **settings: Any) -> None:
+def add_style(parser: ArgumentParser, **settings: Any) -> None:
     """Add `--style`."""
     about = "a painting, or a style file; may be repeated"
     settings = {"default": [], "metavar": "STYLE", "help": about, **settings}
     parser.add_argument("--style", action="append", **settings)
 
 
-def add_output(parser: argparse.ArgumentParser, **settings: Any) -> None:
+def add_output(parser: ArgumentParser, **settings: Any) -> None:
     """Add `--output`."""
     settings = {"required": True, "metavar": "OUT", "help": "output file", **settings}
     parser.add_argument("-o", "--output", **settings)
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add what makes a run resumable."""
+def add_checkpoint(parser: ArgumentParser) -> None:
+    """Add the options that make a run resumable."""
     every = inspect.signature(Checkpoint).parameters["every"].default
     parser.add_argument("--checkpoint", metavar="FILE", help="store the run in FILE for nst resume")
     about = f"write the checkpoint every N steps (default: {every})"
     parser.add_argument("--checkpoint-every", type=int, metavar="N", help=about)
 
 
-def require_checkpoint(options: argparse.Namespace) -> None:
+def require_checkpoint(options: Namespace) -> None:
     """Refuse `--checkpoint-every` without a checkpoint."""
     if options.checkpoint_every is not None and options.checkpoint is None:
         options.parser.error("`--checkpoint-every` has no effect without `--checkpoint`")
 
 
-def add_watching(parser: argparse.ArgumentParser) -> None:
-    """Add what shows a run while it lasts."""
+def add_watching(parser: ArgumentParser) -> None:
+    """Add the options that show a run in progress."""
     about = "also save the picture every N steps, in OUT-steps/"
     parser.add_argument("--save-every", type=int, metavar="N", help=about)
     about = f"show the run in a browser on this machine (default: port {PORT})"
     parser.add_argument("--page", type=int, nargs="?", const=PORT, metavar="PORT", help=about)
 
 
-def add_replacements(parser: argparse.ArgumentParser) -> None:
-    """Add what may replace the recorded values."""
+def add_replacements(parser: ArgumentParser) -> None:
+    """Add the options that replace recorded values."""
     parser.add_argument("--weights", metavar="FILE", help="weights (default: the recorded ones)")
     defaults = dict.fromkeys(REPLACEABLE, "the recorded one")
     add_parameters(parser, StyleTransfer, REPLACEABLE, defaults)
+
+
+def add_parameters(
+    container: _ActionsContainer,
+    function: Callable[..., Any],
+    names: Collection[str],
+    defaults: Mapping[str, str] | None = None,
+) -> None:
+    """Add options for parameters; `defaults` describes those that differ from the signature's."""
+    has_hints = is_dataclass(function) or not isinstance(function, type)
+    hints = get_type_hints(function if has_hints else vars(function)["__init__"])
+    descriptions = _descriptions(inspect.getdoc(function) or "")
+    for name in names:
+        default = inspect.signature(function).parameters[name].default
+        text = _HELP.get(name) or descriptions.get(name, "")  # empty with `python -OO`
+        if name == "init":  # which `synthesize` describes by what `run` says
+            words = [word for word in INITS if word != "content" or default == "content"]
+            text = f"{', '.join(words)}, or an image to start from"
+        shown = (defaults or {}).get(name) or default
+        if isinstance(shown, float):
+            shown = f"{shown:g}"
+        if shown is not None and not isinstance(shown, bool):
+            text = f"{text} (default: {shown})"
+        flag, about = _FLAGS.get(name, f"--{name.replace('_', '-')}"), text.replace("%", "%%")
+        kind = {"choices": _CHOICES[name]} if name in _CHOICES else _kind(hints[name], default)
+        container.add_argument(flag, dest=name, default=SUPPRESS, help=about, **kind)
+
+
+def _kind(hint: Any, default: Any) -> dict[str, Any]:
+    """Return the arguments of `add_argument` for a type."""
+    members = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
+    words = [word for each in members if get_origin(each) is Literal for word in get_args(each)]
+    if NoneType in members and default is not None:
+        words.append("none")
+    if bool in members:
+        return {"action": "store_false" if default else "store_true"}
+    if float in members:
+        return {"type": float, "metavar": "X"}
+    if int in members:
+        metavar = "|".join(["N", *words])
+        return {"type": partial(_whole_number_or, words) if words else int, "metavar": metavar}
+    return {"choices": words} if words else {}
+
+
+def _whole_number_or(words: list[str], text: str) -> int | str | None:
+    if text in words:
+        return None if text == "none" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is invalid; use a whole number, or {' or '.join(words)}"
+        ) from None
+
+
+def _descriptions(docstring: str) -> dict[str, str]:
+    r"""Return the first sentence of each entry in the `Args:` of a docstring, as help text.
+
+    Examples:
+        >>> _descriptions("Paint.\n\nArgs:\n    size: Longer side; at least 1. None is any.")
+        {'size': 'longer side'}
+    """
+    section = re.search(r"^Args:\n((?:    .*\n|\n)*)", docstring + "\n", re.MULTILINE)
+    entries = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.M)
+    found = {}
+    for name, entry in entries:
+        sentence = re.split(r"\.(?= [A-Z0-9`]|$)|;", " ".join(entry.split()))[0]
+        text = re.sub(r"[`\"]|^Whether to ", "", sentence)
+        found[name] = text if text[1].isupper() else text[0].lower() + text[1:]
+    return found

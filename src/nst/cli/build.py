@@ -1,10 +1,8 @@
-"""What the options of a command describe: network, transfer, callbacks; the run and its result."""
+"""Build the transfer and callbacks that options describe; run it, and save the result."""
 
-from __future__ import annotations
-
-import argparse
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -21,8 +19,7 @@ from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
-from nst.cli.arguments import NETWORK, REPLACEABLE, RUN, TRANSFER
-from nst.cli.derived import given
+from nst.cli.arguments import NETWORK, REPLACEABLE, given, parameters_of
 from nst.cli.losses import change_losses
 from nst.extractors.vgg import FeatureExtractor
 from nst.presets import preset
@@ -30,32 +27,33 @@ from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
 
 T = TypeVar("T")
+_RUN = parameters_of(StyleTransfer.run)
 
 
-def load_network(options: argparse.Namespace) -> FeatureExtractor:
-    """Load the network, which may be a download."""
-    return FeatureExtractor(**given(options, NETWORK))
-
-
-def load_networks(cells: Sequence[argparse.Namespace]) -> list[FeatureExtractor]:
+def load_networks(cells: Sequence[Namespace]) -> list[FeatureExtractor]:
     """Load the network of each cell of a contact sheet; equal ones are shared."""
     load = cache(FeatureExtractor)
     return [load(**given(cell, NETWORK)) for cell in cells]
 
 
-def make_transfer(options: argparse.Namespace, network: nn.Module) -> StyleTransfer:
-    """Return the transfer: the preset, changed by the options that were given."""
+def load_transfer(options: Namespace) -> StyleTransfer:
+    """Load the network, which may be a download, and return the transfer."""
+    return make_transfer(options, *load_networks([options]))
+
+
+def make_transfer(options: Namespace, network: nn.Module) -> StyleTransfer:
+    """Return the transfer: the preset, changed by the given options."""
     arguments = preset(options.preset)
     arguments["losses"] = change_losses(arguments["losses"], options)
-    return StyleTransfer(network, **{**arguments, **given(options, TRANSFER)})
+    return StyleTransfer(network, **(arguments | given(options, parameters_of(StyleTransfer))))
 
 
-def run_arguments(options: argparse.Namespace) -> dict[str, Any]:
+def run_arguments(options: Namespace) -> dict[str, Any]:
     """Return the arguments of a run, except the pictures and callbacks."""
-    return given(options, RUN)
+    return given(options, _RUN)
 
 
-def replacements(options: argparse.Namespace, record: Mapping[str, Any]) -> dict[str, Any]:
+def replacements(options: Namespace, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that replace those of a recorded run."""
     replaced = given(options, REPLACEABLE)
     if options.weights is not None:
@@ -63,8 +61,8 @@ def replacements(options: argparse.Namespace, record: Mapping[str, Any]) -> dict
     return replaced
 
 
-def make_callbacks(options: argparse.Namespace) -> list[Callback]:
-    """Return the callbacks that a command which paints asks for, except the page."""
+def make_callbacks(options: Namespace) -> list[Callback]:
+    """Return the callbacks that the options request, except the page."""
     callbacks: list[Callback] = []
     if getattr(options, "save_every", None) is not None:
         callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
@@ -82,7 +80,7 @@ def steps_folder(output: Path) -> Path:
 
 
 @contextmanager
-def live_callbacks(options: argparse.Namespace) -> Iterator[list[Callback]]:
+def live_callbacks(options: Namespace) -> Iterator[list[Callback]]:
     """Yield the callbacks, and serve the page of the run meanwhile, if requested."""
     callbacks = make_callbacks(options)
     if options.page is None:
@@ -94,33 +92,31 @@ def live_callbacks(options: argparse.Namespace) -> Iterator[list[Callback]]:
         yield [page, *callbacks]
 
 
-def paint(
-    options: argparse.Namespace, method: Callable[..., StyleTransferResult], *pictures: Any
-) -> None:
+def paint(options: Namespace, method: Callable[..., StyleTransferResult], *pictures: Any) -> None:
     """Call a method of the transfer, and save its result."""
     with live_callbacks(options) as callbacks:
-        transfer = make_transfer(options, load_network(options))
+        transfer = load_transfer(options)
         result = method(transfer, *pictures, callbacks=callbacks, **run_arguments(options))
         save_result(result, options)
 
 
-def save_result(result: StyleTransferResult, options: argparse.Namespace) -> None:
-    """Save a result and report it. Of several processes, only the first does."""
+def save_result(result: StyleTransferResult, options: Namespace) -> None:
+    """Save a result and report it, in the first process only."""
     if Group.current().rank > 0:
         return
     saved = save_or_rescue(result.save, options.output)
     height, width = result.image.shape[-2:]
-    if not options.quiet:
-        say(
-            f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
-            f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}"
-        )
+    report(
+        f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
+        f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}",
+        options,
+    )
     for path in saved:
-        report_path(path, options)
+        report(path.resolve(), options)
 
 
 def save_or_rescue(save: Callable[[Path], T], output: str) -> T:
-    """Save to `output`, or to a folder that the error names: the picture took its time."""
+    """Save to `output`; if that fails, to a temporary folder that the error names."""
     try:
         return save(Path(output))
     except OSError as error:
@@ -129,7 +125,7 @@ def save_or_rescue(save: Callable[[Path], T], output: str) -> T:
         raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
 
 
-def report_path(path: Path, options: argparse.Namespace) -> None:
-    """Print the path of a file that was written."""
+def report(line: object, options: Namespace) -> None:
+    """Print a line on standard output, unless `--quiet` is given."""
     if not options.quiet:
-        say(str(path.resolve()))
+        say(str(line))

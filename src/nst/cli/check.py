@@ -1,13 +1,8 @@
-"""Checks before the weights are loaded, which may be a download.
+"""Checks before the weights are loaded, which may be a download."""
 
-No output overwrites an input, and a network of one channel checks the rest of a run.
-"""
-
-from __future__ import annotations
-
-import argparse
 import json
 import logging
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,11 +13,10 @@ import torch
 
 from nst._utils.files import check_place
 from nst._utils.plain import hash_file, hash_network
-from nst.callbacks.base import Callback, RunState
 from nst.callbacks.checkpoint import check_replaceable, read_checkpoint_record
 from nst.cli import build
-from nst.cli.derived import KNOWN_WORDS, given
-from nst.cli.styles import paths_of
+from nst.cli.arguments import KNOWN_WORDS, given
+from nst.cli.styles import identity, paths_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.images import ImageLike, check_input, check_output, read_record
@@ -31,7 +25,7 @@ from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
 
-def check_files(options: argparse.Namespace) -> None:
+def check_files(options: Namespace) -> None:
     """Refuse inputs that cannot be read, and outputs that cannot be written or are inputs."""
     output, inputs = Path(options.output), check_inputs(options)
     what, remedy = f"`--output` is {str(output)!r}, which", "overwritten. Choose another name."
@@ -40,11 +34,11 @@ def check_files(options: argparse.Namespace) -> None:
     else:
         check_output(output, name="--output")
     for name, path in inputs:
-        if _is_same(output, path):
+        if output.exists() and identity(output) == identity(path):
             raise ValueError(f"{what} is also `{name}` and would be {remedy}")
     for name, read in (("picture", read_record), ("file", read_checkpoint_record)):
         made = getattr(options, name, None)
-        # A record knows by its hash what a picture was made from.
+        # A record has the hashes of the inputs.
         if made is not None and output.is_file() and hash_file(output) in json.dumps(read(made)):
             raise ValueError(f"{what} {made!r} was made from and which would be {remedy}")
     if getattr(options, "checkpoint", None) is not None:
@@ -54,13 +48,13 @@ def check_files(options: argparse.Namespace) -> None:
                 f"`--checkpoint` is {str(checkpoint)!r}, which is also `--output`. Choose another "
                 "name."
             )
-        check_replaceable(checkpoint, name="--checkpoint")  # which no input is
+        check_replaceable(checkpoint, name="--checkpoint")  # which refuses all inputs
     if getattr(options, "save_every", None) is not None:
         _check_steps(build.steps_folder(output), inputs)
 
 
-def check_inputs(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Refuse inputs that cannot be read, and return all of them: names and paths."""
+def check_inputs(options: Namespace) -> list[tuple[str, str]]:
+    """Refuse inputs that cannot be read; return the names and paths of all."""
     inputs = []
     for name in ("content", "picture", "file", "--config", "--where", "--init", "--weights"):
         key = name.removeprefix("--")
@@ -74,16 +68,8 @@ def check_inputs(options: argparse.Namespace) -> list[tuple[str, str]]:
                 raise FileNotFoundError(f"{error} Or use {', '.join(words)}.") from error
             inputs.append((name, path))
     for i, spec in enumerate(getattr(options, "styles", [])):
-        for part, path in paths_of(spec).items():
-            inputs.append((f"style[{i}]" if part == "image" else f"style[{i}], {part}", path))
+        inputs += paths_of(spec, f"style[{i}]").items()
     return inputs + [("--inputs", path) for path in getattr(options, "inputs", [])]
-
-
-def _is_same(output: Path, path: str) -> bool:
-    try:
-        return output.samefile(path)
-    except (OSError, ValueError):  # one of them does not exist
-        return False
 
 
 def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
@@ -99,37 +85,27 @@ def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
             )
 
 
-def check_run(options: argparse.Namespace, content: ImageLike, styles: Sequence[Style]) -> None:
-    """Check everything about a run, without the network."""
+def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -> None:
+    """Check the whole configuration of a run, without its network."""
     with weightless(options, styles) as (transfer, adopted):
         transfer.check(content, adopted, **build.run_arguments(options))
 
 
 @contextmanager
 def weightless(
-    options: argparse.Namespace, styles: Sequence[Style]
+    options: Namespace, styles: Sequence[Style]
 ) -> Iterator[tuple[StyleTransfer, list[Style]]]:
     """Yield the transfer with a network of one channel, and the styles as if captured with it."""
-    tensors = {}
+    tensors = {f"{name}.bias": torch.zeros(1) for name in CONVOLUTIONS}
     for i, name in enumerate(CONVOLUTIONS):
         tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3) / 9
-        tensors[f"{name}.bias"] = torch.zeros(1)
     network = FeatureExtractor(Weights(tensors, "none"), **given(options, ("pooling", "padding")))
-    adopted = list(styles)
+    adopted, logger = list(styles), logging.getLogger("nst")
     for i, style in enumerate(styles):
         if isinstance(style.image, StyleStatistics):
             adopted[i] = replace(style, image=replace(style.image, network=hash_network(network)))
-    logger = logging.getLogger("nst")
-    before, logger.disabled = logger.disabled, True  # the command itself will warn
+    before, logger.disabled = logger.disabled, True  # the run will log the same warnings
     try:
         yield build.make_transfer(options, network), adopted
     finally:
         logger.disabled = before
-
-
-class Stop(Callback):
-    """Ends a run before its first step."""
-
-    def on_start(self, state: RunState) -> None:
-        """Stop the run."""
-        state.stop("checked")

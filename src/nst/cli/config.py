@@ -1,7 +1,5 @@
 """Options from a TOML file."""
 
-from __future__ import annotations
-
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
@@ -9,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nst.cli.derived import KNOWN_WORDS
+from nst.cli.arguments import KNOWN_WORDS
 from nst.images import check_input
 
 _STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
@@ -19,9 +17,8 @@ _PATHS = ("content", "output", "where", "init", "weights", "checkpoint")
 def read_config(path: str, options: Mapping[str, bool]) -> list[str]:
     """Return the options of a TOML file as words of a command line.
 
-    Keys are names of `options`, which says whether each takes a value; `style` is a path, a list
-    of them, or tables with `image` and the arguments of `Style`. Relative paths start at the
-    file's folder.
+    Keys are names of `options`, whose values are whether each takes a value. `style` is a path or
+    a table with `image` and arguments of `Style`, or several. Paths are relative to the file.
     """
     check_input(path, name="--config")
     toml = _toml_reader()
@@ -68,7 +65,7 @@ def _words(name: str, value: Any, folder: Path, takes_value: bool) -> Iterator[s
 
 
 def _style(value: Any, folder: Path) -> str:
-    """Return a style as the command line writes it, with its paths resolved."""
+    """Return a style in the form of the command line, with paths from the current folder."""
     if isinstance(value, str):
         return str(folder / value)
     if not isinstance(value, dict) or "image" not in value:

@@ -1,12 +1,10 @@
 """Losses by name: those of the library, and those of a user's module."""
 
-from __future__ import annotations
-
-import argparse
 import importlib
 import inspect
 import re
 import sys
+from argparse import ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -25,29 +23,25 @@ for _name, _loss in LOSSES.items():
         LOSSES_BY_REFERENCE[_loss.reference][_words.lower()] = _loss
 
 
-def add_losses(
-    group: argparse._ArgumentGroup, references: Collection[str], without: Collection[str]
-) -> None:
+def add_losses(group: _ArgumentGroup, references: list[str], without: Collection[str]) -> None:
     """Add the options that choose and change the losses of these references."""
-    about = "named recipe (default: default)"
-    group.add_argument("--preset", choices=list(PRESETS), default="default", help=about)
+    add, presets = group.add_argument, list(PRESETS)
+    add("--preset", choices=presets, default="default", help="named recipe (default: default)")
     for each in references:
-        names, the_presets = ", ".join(LOSSES_BY_REFERENCE[each]), "(default: the preset's)"
-        about = f"{names}, or MODULE:CLASS for your own {the_presets}"
-        kind = partial(_loss_class, each)
-        group.add_argument(f"--{each}-loss", type=kind, metavar="NAME", help=about)
-        about = f"comma-separated layers of the {each} loss {the_presets}"
-        group.add_argument(f"--{each}-layers", metavar="A,B", help=about)
+        names, default = ", ".join(LOSSES_BY_REFERENCE[each]), "(default: the preset's)"
+        about = f"{names}, or MODULE:CLASS for your own {default}"
+        add(f"--{each}-loss", type=partial(_loss_class, each), metavar="NAME", help=about)
+        about = f"comma-separated layers of the {each} loss {default}"
+        add(f"--{each}-layers", metavar="A,B", help=about)
         if f"{each}_weight" not in without:
-            about = f"weight of the {each} loss {the_presets}"
-            group.add_argument(f"--{each}-weight", type=float, metavar="X", help=about)
+            about = f"weight of the {each} loss {default}"
+            add(f"--{each}-weight", type=float, metavar="X", help=about)
     if "tv" not in without:
-        about = "weight of an additional total variation loss"
-        group.add_argument("--tv", type=float, metavar="X", help=about)
+        add("--tv", type=float, metavar="X", help="weight of an additional total variation loss")
 
 
-def change_losses(losses: dict[str, Loss], options: argparse.Namespace) -> dict[str, Loss]:
-    """Return a preset's losses with the kinds, layers and weights that the options ask for."""
+def change_losses(losses: dict[str, Loss], options: Namespace) -> dict[str, Loss]:
+    """Return a preset's losses with the kinds, layers and weights of the options."""
     changed = dict(losses)
     for name in LOSSES_BY_REFERENCE:
         parts = [getattr(options, f"{name}_{part}", None) for part in ("loss", "layers", "weight")]
@@ -81,23 +75,21 @@ def _loss_class(reference: str, text: str) -> type[Loss]:
         return known[text]
     module, separator, name = text.partition(":")
     if not separator:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a loss; use {', '.join(known)}, or MODULE:CLASS"
-        )
+        raise ArgumentTypeError(f"{text!r} is not a loss; use {', '.join(known)}, or MODULE:CLASS")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:  # the user's code may raise anything
-        raise argparse.ArgumentTypeError(
+        raise ArgumentTypeError(
             f"the module {module!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.remove(here)
     if not (isinstance(found, type) and issubclass(found, Loss)):
-        raise argparse.ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
+        raise ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
     if found.reference != reference:
-        raise argparse.ArgumentTypeError(
+        raise ArgumentTypeError(
             f"{text!r} compares with {found.reference!r}; set `reference = {reference!r}`"
         )
     return found

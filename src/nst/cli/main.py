@@ -1,10 +1,8 @@
 """The command line: dispatch, errors and exit statuses."""
 
-from __future__ import annotations
-
-import argparse
 import logging
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from nst._utils.device import is_exhausted
@@ -29,14 +27,13 @@ from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130
 _COMMANDS = (stylize, batch, sheet, synthesize, capture, rerun, resume, samples, demo)
-# Commands with a single result, which several processes of torchrun can compute together.
-_SINGLE = ("stylize", "synthesize", "rerun", "resume", "demo")
+_SINGLE = ("stylize", "synthesize", "rerun", "resume", "demo")  # commands that support torchrun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process.
 
-    Returns the exit status: 0 for success; 1 if pictures of a batch failed, or another process of
+    Returns the exit status: 0 for success; 1 if pictures of a batch failed or another process of
     `torchrun` ended; 2 for bad input, with one line on standard error; 130 if interrupted before
     there was a picture to save.
     """
@@ -44,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(sys.argv[1:] if argv is None else argv)
         try:
             return _run_in_group(options) if launched() else _run(options)
-        except Exception as error:  # save what was painted before it
+        except Exception as error:  # save the picture before it
             result = getattr(error, "result", None)
             if isinstance(result, StyleTransferResult) and options.command in _SINGLE:
                 save_result(result, options)
@@ -59,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _run_in_group(options: argparse.Namespace) -> int:
+def _run_in_group(options: Namespace) -> int:
     """Run a command in all processes of torchrun; only the first prints and writes."""
     if options.command not in _SINGLE:
         raise ValueError(
@@ -77,8 +74,8 @@ def _run_in_group(options: argparse.Namespace) -> int:
         return _run(options)
 
 
-def _run(options: argparse.Namespace) -> int:
-    """Run a command, and print the library's warnings to standard error, one line each."""
+def _run(options: Namespace) -> int:
+    """Run a command, and print the library's warnings on standard error."""
     logger, handler = logging.getLogger("nst"), logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(logging.Formatter("nst: warning: %(message)s"))
@@ -90,20 +87,20 @@ def _run(options: argparse.Namespace) -> int:
         logger.removeHandler(handler)
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line, with the options of the file that `--config` names before the others.
-
-    The result also has `command`, `run(options)` and the command's `parser`.
-    """
+def parse(arguments: Sequence[str]) -> Namespace:
+    """Parse a command line, and the file of `--config`, which its other options override."""
     parser, commands = _make_parsers()
     name, *words = arguments or [""]
     if name not in commands:
-        return parser.parse_args(arguments)  # does not return: it is --help or an error
+        return parser.parse_args(arguments)  # exits: --help, --version or an error
     command, words = commands[name], _protect(words)
-    # argparse supports options among the pictures, but not through the parent of a sub-parser.
+    # Only a sub-parser itself can parse options among the pictures.
     options = command.parse_intermixed_args(words)
     if getattr(options, "config", None) is not None:
-        configured = read_config(options.config, _options_of(command))
+        flags = command._option_string_actions.items()
+        takes_value = {flag[2:]: each.nargs != 0 for flag, each in flags if flag.startswith("--")}
+        del takes_value["config"], takes_value["help"]
+        configured = read_config(options.config, takes_value)
         if options.style or options.more_styles:
             configured = [word for word in configured if not word.startswith("--style=")]
         options = command.parse_intermixed_args([*configured, *words])
@@ -128,7 +125,7 @@ def _make_parsers() -> tuple[Parser, dict[str, Parser]]:
 
 
 def _protect(words: list[str]) -> list[str]:
-    """Write out what argparse would misread: files after `--`, and `--page` before a picture."""
+    """Rewrite words that argparse misreads: files after `--`, and `--page` before a picture."""
     end = words.index("--") if "--" in words else len(words)
     files = [f"./{word}" if word.startswith("-") else word for word in words[end + 1 :]]
     words = words[:end]
@@ -136,13 +133,3 @@ def _protect(words: list[str]) -> list[str]:
         f"{word}={PORT}" if word == "--page" and not follower.isdecimal() else word
         for word, follower in zip(words, [*words, ""][1:], strict=True)
     ] + files
-
-
-def _options_of(command: Parser) -> dict[str, bool]:
-    """Return the options that a file may contain, and whether each takes a value."""
-    return {
-        flag[2:]: action.nargs != 0
-        for action in command._actions
-        for flag in action.option_strings
-        if flag.startswith("--") and flag not in ("--config", "--help")
-    }

@@ -1,6 +1,4 @@
-"""A style in one word of the command line: `PATH[:WEIGHT][@REGION][,KEY=VALUE ...]`."""
-
-from __future__ import annotations
+"""Parse a style of the command line: `PATH[:WEIGHT][@REGION][,KEY=VALUE ...]`."""
 
 import re
 import zipfile
@@ -20,15 +18,14 @@ _WEIGHT = re.compile(r":([0-9.eE+-]+)$")
 
 
 def parse_styles(specs: Sequence[str]) -> list[Style]:
-    """Return the styles written on a command line."""
+    """Return the styles of a command line."""
     return [parse_style(spec, f"style[{i}]") for i, spec in enumerate(specs)]
 
 
 def parse_style(spec: str, name: str = "style") -> Style:
-    """Return a style written on the command line.
+    """Return a style of a command line.
 
-    If the whole text is the name of a file, it means that file, whatever characters it has. Style
-    files are recognized by their content.
+    A text that is the name of a file means that file. Style files are recognized by their content.
 
     Examples:
         >>> from PIL import Image
@@ -53,35 +50,36 @@ def parse_style(spec: str, name: str = "style") -> Style:
     return Style(StyleStatistics.load(path) if zipfile.is_zipfile(path) else path, **arguments)
 
 
-def paths_of(spec: str) -> dict[str, str]:
-    """Return the files that a style names: `image`, `region` and `mask`."""
+def paths_of(spec: str, name: str) -> dict[str, str]:
+    """Return the files of a style, by their names in messages."""
     path, parts = _split(spec)
-    masks = {key: parts[key] for key in ("region", "mask") if key in parts}
-    return {"image": path, **{key: value for key, value in masks.items() if value != "alpha"}}
+    masks = [key for key in ("region", "mask") if parts.get(key, "alpha") != "alpha"]
+    return {name: path, **{f"{name}, {key}": parts[key] for key in masks}}
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
     """Strip parts from the right until the rest is a file or has no more parts."""
-    path = spec
-    parts: dict[str, str] = {}
+    path, parts = spec, dict[str, str]()
     while not _is_file(path) and (found := _OPTION.search(path)):
         path = path[: found.start()]
         parts.setdefault(found[1], found[2])
     if not _is_file(path) and "@" in path:
         path, parts["region"] = path.rsplit("@", 1)
-    if not _exists(path) and (found := _WEIGHT.search(path)):
+    if identity(path) is None and (found := _WEIGHT.search(path)):
         path = path[: found.start()]
         parts.setdefault("weight", found[1])
     return path, parts
 
 
 def _is_file(path: str) -> bool:
-    """Return whether this is the name of a file, with or without a weight."""
-    return _exists(path) or _exists(_WEIGHT.sub("", path))
+    """Return whether this names a file, with or without a weight."""
+    return any(identity(name) is not None for name in (path, _WEIGHT.sub("", path)))
 
 
-def _exists(path: str) -> bool:
+def identity(path: str | Path) -> tuple[int, int] | None:
+    """Return what all links to a file have in common; None if it does not exist."""
     try:
-        return Path(path).exists()
-    except (OSError, ValueError):  # too long, or with a character that no path may have
-        return False
+        status = Path(path).stat()
+    except (OSError, ValueError):  # perhaps no path can have this name
+        return None
+    return status.st_dev, status.st_ino

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nst import Callback, RunState, load_image
-from nst.cli import contact_sheet as sheets
+from nst.cli.commands import sheet as sheets
 from nst.cli.commands.sheet import make_table
 from nst.cli.main import parse
 from tests.cli.running import Run, interrupting, nst_command, refused
@@ -118,10 +118,11 @@ def test_a_sheet_that_fails_keeps_what_is_done_and_reports_the_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tables: list[list[list[Tensor]]] = []
+    original = sheets.contact_sheet
 
     def contact_sheet(rows: list[list[Tensor]], *labels: list[str]) -> Tensor:
         tables.append(rows)
-        return sheets.contact_sheet(rows, *labels)
+        return original(rows, *labels)
 
     class Fail(Callback):
         def on_start(self, state: RunState) -> None:

@@ -1,1 +1,4 @@
-"""The commands of the command line, one file each: `add_parser(commands)` and `run(options)`."""
+"""The commands, a module each: `HELP`, `DESCRIPTION`, `add_arguments(parser)`, `run(options)`.
+
+`run` may return an exit status; the optional `complete(options)` refuses contradictory options.
+"""

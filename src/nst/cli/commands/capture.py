@@ -1,8 +1,6 @@
 """`nst capture`: save a style to a file."""
 
-from __future__ import annotations
-
-import argparse
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from nst.cli import arguments, build
 from nst.cli.check import check_files, weightless
@@ -14,8 +12,7 @@ DESCRIPTION = "Save the statistics of STYLE, for the losses and the network chos
 _OF_RUNS = ("num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}."
     parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
     arguments.add_output(parser)
@@ -28,20 +25,16 @@ def _whole_numbers(text: str) -> list[int]:
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of whole numbers, such as 256,512"
-        ) from None
+        raise ArgumentTypeError(f"{text!r} is invalid; use whole numbers as in 256,512") from None
 
 
-def complete(options: argparse.Namespace) -> None:
-    """Refuse a contradictory command line."""
+def complete(options: Namespace) -> None:
     for flag, name in (("--size", "size"), ("--scales", "num_scales")):
         if options.sizes is not None and name in options:
             options.parser.error(f"`{flag}` has no effect with `--sizes`; leave it out")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Capture the style."""
+def run(options: Namespace) -> None:
     check_files(options)
     (style,) = parse_styles(options.styles)
     if style.weight != 1 or style.region is not None:
@@ -51,5 +44,5 @@ def run(options: argparse.Namespace) -> None:
         )
     with weightless(options, [style]) as (transfer, adopted):
         transfer.capture(adopted[0], options.sizes)
-    transfer = build.make_transfer(options, build.load_network(options))
-    build.report_path(transfer.capture(style, options.sizes).save(options.output), options)
+    captured = build.load_transfer(options).capture(style, options.sizes)
+    build.report(captured.save(options.output).resolve(), options)

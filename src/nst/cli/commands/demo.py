@@ -1,12 +1,9 @@
 """`nst demo`: stylize a bundled sample photograph."""
 
-from __future__ import annotations
-
-import argparse
 import io
 import sys
+from argparse import ArgumentParser, Namespace
 from dataclasses import replace
-from typing import Any
 
 from PIL import Image
 
@@ -16,7 +13,6 @@ from nst.cli import arguments, build
 from nst.cli.check import check_files, check_run
 from nst.cli.commands.samples import painting, photograph
 from nst.images import save_image
-from nst.result import StyleTransferResult
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
@@ -25,48 +21,36 @@ DESCRIPTION = (
     "Stylize a photograph of scikit-image with a painting that comes with nst, in two scales and "
     "with a content weight of 0.05 by default."
 )
-# A beginner waits a minute for the steps, and as long again for all else. With fewer than 40
-# steps, there is little of the painting in the picture.
-_SECONDS, _MIN_STEPS = 60, 40
+_SECONDS, _MIN_STEPS = 60, 40  # time that a beginner waits; fewer steps transfer little style
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
     about = "output file (default: nst-demo.png)"
     arguments.add_output(parser, required=False, default="nst-demo.png", help=about)
     arguments.add_watching(parser)
     arguments.add_options(parser)
-    # A small picture of a face: coarse first for broad strokes, with more weight on the content.
+    # A face in a small picture: coarse first for broad strokes, with more weight on the content.
     parser.set_defaults(num_scales=2, content_weight=0.05)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Stylize the photograph."""
+def run(options: Namespace) -> None:
     check_files(options)
     content = photograph("chelsea")  # CC0, by Stefan van der Walt
     styles = [Style(Image.open(io.BytesIO(painting("evening"))))]
     check_run(options, content, styles)
-
-    def stylize(
-        transfer: StyleTransfer, callbacks: list[Callback], **others: Any
-    ) -> StyleTransferResult:
-        transfer = _announced(transfer, content, styles, options)
-        callbacks = [Preview(options.output, options.quiet), *callbacks]
-        return transfer.run(content, styles, callbacks=callbacks, **others)
-
-    build.paint(options, stylize)
+    with build.live_callbacks(options) as callbacks:
+        transfer = _announced(build.load_transfer(options), content, styles, options)
+        callbacks = [_Preview(options.output, options.quiet), *callbacks]
+        result = transfer.run(content, styles, callbacks=callbacks, **build.run_arguments(options))
+        build.save_result(result, options)
 
 
 def _announced(
-    transfer: StyleTransfer,
-    content: Image.Image,
-    styles: list[Style],
-    options: argparse.Namespace,
+    transfer: StyleTransfer, content: Image.Image, styles: list[Style], options: Namespace
 ) -> StyleTransfer:
     """Report how long the demo takes; on a slow machine, return a transfer with fewer steps."""
     is_default = options.preset == "default" and not {"num_steps", "size"} & vars(options).keys()
-    # Only the first of several processes would measure, and all must take the same steps.
-    may_shorten = is_default and not launched()
+    may_shorten = is_default and not launched()  # all processes must take the same steps
     if options.quiet and not may_shorten:
         return transfer
     estimate, remark, all_steps = transfer.estimate(content, styles), "", transfer.num_steps
@@ -80,19 +64,17 @@ def _announced(
     return transfer
 
 
-class Preview(Callback):
+class _Preview(Callback):
     """Saves the result of the coarse scales, which already resembles the final picture."""
 
     def __init__(self, output: str, quiet: bool) -> None:
         self._output, self._quiet, self._is_saved = output, quiet, False
 
     def on_start(self, state: RunState) -> None:
-        """Announce the preview."""
         if not self._quiet and state.num_scales > 1:
             sys.stderr.write(f"a coarse preview will be in {self._output} before\n")
 
     def on_step(self, state: RunState) -> None:
-        """Save the picture after the first step of the last scale."""
         if 0 < state.scale == state.num_scales - 1 and not self._is_saved:
             self._is_saved = True
             save_image(state.image, self._output)

@@ -1,8 +1,6 @@
 """`nst rerun`: make a picture again from its record."""
 
-from __future__ import annotations
-
-import argparse
+from argparse import ArgumentParser, Namespace
 
 from nst.cli import arguments, build
 from nst.cli.check import check_files
@@ -13,8 +11,7 @@ HELP = "make a picture again from its record"
 DESCRIPTION = "Make PICTURE again, from its record and the files it was made from."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("picture", metavar="PICTURE", help="picture that nst saved")
     arguments.add_output(parser)
     about = "folder to search, or a file; may be repeated"
@@ -22,8 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_replacements(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Make the picture again."""
+def run(options: Namespace) -> None:
     check_files(options)
     replaced = build.replacements(options, read_record(options.picture))
     callbacks = build.make_callbacks(options)

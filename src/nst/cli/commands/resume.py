@@ -1,8 +1,6 @@
 """`nst resume`: resume a run from its checkpoint."""
 
-from __future__ import annotations
-
-import argparse
+from argparse import ArgumentParser, Namespace
 
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.cli import arguments, build
@@ -10,22 +8,17 @@ from nst.cli.check import check_files
 from nst.transfer import StyleTransfer
 
 HELP = "resume a killed run from its checkpoint"
-DESCRIPTION = (
-    "Resume the run stored in FILE, with the result of an uninterrupted run; FILE is kept up to "
-    "date."
-)
+DESCRIPTION = "Resume the run in FILE, with the result of an uninterrupted run, and update FILE."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="checkpoint written by --checkpoint")
     arguments.add_output(parser)
     arguments.add_replacements(parser)
     arguments.add_watching(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Resume the run."""
+def run(options: Namespace) -> None:
     check_files(options)
     replaced = build.replacements(options, read_checkpoint_record(options.file))
     with build.live_callbacks(options) as callbacks:

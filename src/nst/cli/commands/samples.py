@@ -1,15 +1,13 @@
 """`nst samples`: write sample images to a folder."""
 
-from __future__ import annotations
-
-import argparse
 import importlib
+from argparse import ArgumentParser, Namespace
 from importlib import resources
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst.cli.build import report_path
+from nst.cli.build import report
 from nst.images import check_output
 
 HELP = "write sample images to a folder"
@@ -18,38 +16,34 @@ DESCRIPTION = (
     "scikit-image, two paintings, and a mask."
 )
 NAMES = ("photo.jpg", "painting.jpg", "other.jpg", "mask.png")
-# Saucer and cup in the photograph: left, top, right, bottom in fractions of its width and height.
+# Saucer and cup: left, top, right, bottom as fractions of the photograph's width and height.
 _CUP = ((0.13, 0.18, 0.8, 0.97), (0.28, 0.04, 0.69, 0.52))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def add_arguments(parser: ArgumentParser) -> None:
     about = "folder to write to (default: the current one)"
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write the sample images, none over an existing file."""
+def run(options: Namespace) -> None:
     folder, coffee = Path(options.folder), photograph("coffee")  # CC0, by Rachel Michetti
-    what = f"`FOLDER` is {str(folder)!r}, "
+    what, remedy = f"`FOLDER` is {str(folder)!r}, ", "Name another folder."
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise type(error)(
-            f"{what}a folder that cannot be created ({error.strerror}). Name another folder."
+            f"{what}a folder that cannot be created ({error.strerror}). {remedy}"
         ) from error
     for name in NAMES:
         if (folder / name).exists():
-            raise FileExistsError(
-                f"{what}where {name!r} exists and would be overwritten. Name another folder."
-            )
+            raise FileExistsError(f"{what}where {name!r} exists and would be overwritten. {remedy}")
         check_output(folder / name, name="FOLDER")
     coffee.save(folder / "photo.jpg", quality=95)
     (folder / "painting.jpg").write_bytes(painting("evening"))
     (folder / "other.jpg").write_bytes(painting("woodcut"))
     cup_mask(coffee.size).save(folder / "mask.png")
     for name in NAMES:
-        report_path(folder / name, options)
+        report((folder / name).resolve(), options)
 
 
 def cup_mask(size: tuple[int, int]) -> Image.Image:

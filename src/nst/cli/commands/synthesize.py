@@ -1,11 +1,10 @@
 """`nst synthesize`: make a texture from a style."""
 
-from __future__ import annotations
+from argparse import ArgumentParser, Namespace
 
-import argparse
-
+from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.check import Stop, check_files, weightless
+from nst.cli.check import check_files, weightless
 from nst.cli.styles import FORM, parse_styles
 from nst.transfer import StyleTransfer
 
@@ -13,8 +12,14 @@ HELP = "make a texture: a style without a photograph"
 DESCRIPTION = "Make a texture in the style of STYLE; several styles are blended."
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+class _Stop(Callback):
+    """Ends a run before its first step."""
+
+    def on_start(self, state: RunState) -> None:
+        state.stop("checked")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = f"STYLE is {FORM.replace('[@REGION]', '')}."
     parser.add_argument("styles", metavar="STYLE", nargs="+", help="one painting or more")
     arguments.add_output(parser)
@@ -26,8 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_options(parser, StyleTransfer.synthesize)
 
 
-def complete(options: argparse.Namespace) -> None:
-    """Refuse a contradictory command line."""
+def complete(options: Namespace) -> None:
     arguments.require_checkpoint(options)
     if (options.height is None) != (options.width is None):
         options.parser.error("`--height` and `--width` go together; give both or neither")
@@ -35,12 +39,10 @@ def complete(options: argparse.Namespace) -> None:
         options.parser.error("`--size` has no effect with `--height` and `--width`; leave it out")
 
 
-def run(options: argparse.Namespace) -> None:
-    """Make the texture."""
+def run(options: Namespace) -> None:
     check_files(options)
     styles = parse_styles(options.styles)
     shape = None if options.height is None else (options.height, options.width)
     with weightless(options, styles) as (transfer, adopted):
-        others = build.run_arguments(options)
-        transfer.synthesize(adopted, shape, callbacks=Stop(), **others)
+        transfer.synthesize(adopted, shape, callbacks=_Stop(), **build.run_arguments(options))
     build.paint(options, StyleTransfer.synthesize, styles, shape)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst.cli.contact_sheet import contact_sheet
+from nst.cli.commands.sheet import contact_sheet
 
 COLORS = [0.1, 0.3, 0.5, 0.7, 0.9, 0.2]
 
