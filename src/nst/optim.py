@@ -1,8 +1,8 @@
-"""L-BFGS for pictures: every pixel stays in the range that can be saved.
+"""L-BFGS for pictures: every pixel stays within its bounds.
 
 Two-metric projection (Bertsekas, "Projected Newton Methods for Optimization Problems with Simple
 Constraints", SIAM J. Control Optim. 1982) with the limited-memory BFGS direction of Nocedal &
-Wright, "Numerical Optimization" (2006), algorithm 7.4, over the pixels that no bound holds.
+Wright, "Numerical Optimization" (2006), algorithm 7.4, over the pixels that are not at a bound.
 """
 
 from __future__ import annotations
@@ -21,26 +21,21 @@ from nst._utils.checks import at_least
 HISTORY_SIZE = 20
 """Default number of stored pairs."""
 
-# Sufficient decrease, relative to what the gradient promises (Nocedal & Wright, section 3.1).
-_ARMIJO = 1e-4
+_ARMIJO = 1e-4  # sufficient decrease, relative to the slope (Nocedal & Wright, section 3.1)
 _MAX_TRIALS = 12
+_LEVELS = 3  # measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0
+# The limit of a large picture's history, and the fewest pairs that textbooks recommend.
+_HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 OptimizerLike: TypeAlias = str | OptimizerFactory
-
-# Measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0.
-_LEVELS = 3
-# The history of a large picture is limited to this many bytes, but has at least as many pairs as
-# textbooks recommend.
-_HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 
 class BoundedLBFGS(torch.optim.Optimizer):
     """L-BFGS within bounds, one iteration for each `step`.
 
-    Most steps evaluate the closure once, at the point where they leave the parameters. Nothing
-    depends on the loss's scale. When no direction lowers the loss any more, the parameters stay as
-    they are and `stop_reason` says so.
+    Most steps evaluate the closure once, at the new parameters. The scale of the loss has no
+    effect. If no direction lowers the loss, the parameters stay and `stop_reason` is set.
 
     Args:
         params: Tensors to optimize; they share one history. Groups are not supported.
@@ -48,7 +43,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         history_size: Number of stored pairs of changes of the parameters and of the gradient.
         first_step: Root mean square change of the first step, in units of the parameters.
         levels: Number of halvings up to which coarse changes of pictures `(N, C, H, W)` are
-            favored. 0 treats all pixels alike; more helps while broad changes are still to come.
+            favored, which helps early on. 0 treats all pixels alike.
 
     Raises:
         ValueError: The bounds are not increasing, or a number is out of range.
@@ -63,7 +58,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         ...     return loss
         >>> for _ in range(20):
         ...     loss = optimizer.step(closure)
-        >>> [round(value, 3) for value in x.tolist()]  # the second is held by its bound
+        >>> [round(value, 3) for value in x.tolist()]  # the second is at its bound
         [0.25, 1.0]
     """
 
@@ -81,47 +76,41 @@ class BoundedLBFGS(torch.optim.Optimizer):
             raise ValueError(f"`bounds` is {bounds}; the first must be below the second.")
         if not first_step > 0:
             raise ValueError(f"`first_step` is {first_step}; it must be positive.")
-        options = {
-            "lower": lower,
-            "upper": upper,
-            "history_size": at_least("history_size", history_size, 1),
-            "first_step": first_step,
-            "levels": at_least("levels", levels, 0),
-        }
+        options = {"lower": lower, "upper": upper, "first_step": first_step}
+        options["history_size"] = at_least("history_size", history_size, 1)
+        options["levels"] = at_least("levels", levels, 0)
         super().__init__(params, options)
         if len(self.param_groups) != 1:
             raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
         self._versions: list[int] | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a saved state, which assumes the parameters of that time."""
+        """Restore the state that belongs to the current parameters."""
         super().__setstate__(state)
         self._versions = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state, including whether other code has changed the parameters since."""
+        """Return the state, including whether other code has changed the parameters."""
         if self._moved():
             self._state["moved"] = True
         return super().state_dict()
 
     @property
     def stop_reason(self) -> str | None:
-        """Why further steps would change nothing; None while they might."""
+        """Reason why further steps would change nothing; None otherwise."""
         return "the loss cannot be lowered any further" if self._state.get("stalled") else None
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Take one iteration and return the loss at the new parameters.
 
-        Args:
-            closure: Clears the gradients, computes the loss and its gradients, returns the loss.
+        `closure` clears the gradients, computes the loss and its gradients, and returns the loss.
         """
         closure = torch.enable_grad()(closure)
         state, group, params = self._state, self.param_groups[0], self.param_groups[0]["params"]
         point = torch.cat([p.detach().flatten() for p in params])
         point.clamp_(group["lower"], group["upper"])
         if state.pop("moved", self._moved()) or "loss" not in state:
-            # The first step, or other code has changed the parameters.
             self._move(point)
             loss, state["unit"] = closure().detach(), 1.0
             state["unit"] = _unit(self._read_gradient().abs().max())
@@ -178,7 +167,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         direction: Tensor = -gradient
         used = []
         for change, gradient_change, smallest in reversed(pairs):
-            gradient_change = gradient_change * free  # values held by bounds do not count
+            gradient_change = gradient_change * free
             curvature, along = gradient_change @ change, change @ direction
             if curvature > smallest:
                 share = along / curvature
@@ -206,8 +195,8 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
     def _free(self, point: Tensor) -> Tensor:
         """Return 1 where a small step against the gradient stays within the bounds, else 0."""
-        # Bertsekas requires a margin around the bounds; on pictures it made no difference. Values
-        # without a gradient are not free either, or coarse changes would spill over to them.
+        # Bertsekas requires a margin around the bounds; on pictures it made no difference. Coarse
+        # changes would spill over to values without a gradient.
         gradient, group = self._state["gradient"], self.param_groups[0]
         held_low = (point <= group["lower"]) & (gradient >= 0)
         held_high = (point >= group["upper"]) & (gradient <= 0)
@@ -217,7 +206,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
     def _remember(self, change: Tensor, gradient_change: Tensor) -> None:
         """Store a pair of changes if its curvature is positive, as the metric requires."""
         curvature = gradient_change @ change
-        # A test of the angle alone does not depend on the loss's scale.
+        # A test of the angle is independent of the loss's scale.
         lengths = (change @ change).sqrt(), (gradient_change @ gradient_change).sqrt()
         smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
         if curvature > smallest:
@@ -241,11 +230,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
 
 
 def favor_coarse(image: Tensor, levels: int) -> Tensor:
-    r"""Return \(\sum_k 8^k D_k^\top D_k x\): a picture with its coarse structure amplified.
+    r"""Return \(\sum_k 8^k D_k^\top D_k x\): a picture `(N, C, H, W)` with amplified coarse parts.
 
     \(D_k\) halves a picture k times, at most `levels` times. Structure of many pixels is multiplied
-    by up to \(2^{k+1} - 1\), that of single pixels by 1. Other shapes than `(N, C, H, W)` are
-    returned unchanged.
+    by up to \(2^{k+1} - 1\), that of single pixels by 1. Other shapes are returned unchanged.
     """
     if levels == 0 or image.ndim != 4 or min(image.shape[-2:]) < 2:
         return image
@@ -263,7 +251,7 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
 
 def _unit(largest: Tensor) -> float:
     """Return the power of two that scales a gradient to order 1, given its largest magnitude."""
-    # Squares of extreme values would overflow or vanish. A power of two changes no other bits.
+    # Squares of extreme values would overflow or vanish. A power of two is exact.
     size = float(largest)
     if not 0 < size < math.inf:
         return 1.0
@@ -283,7 +271,7 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
     Args:
         optimizer: `"lbfgs"` (`BoundedLBFGS`), `"adam"` (learning rate 0.02), or a callable that
             takes the list of parameters and returns a `torch.optim.Optimizer`.
-        fine: Whether coarser scales have made the broad changes already.
+        fine: Whether coarser scales have already made the broad changes.
 
     Raises:
         ValueError: An unknown name.
@@ -308,21 +296,15 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
     return known[optimizer]
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, name: str, state: Mapping[str, Any]
-) -> None:
-    """Restore the exact `state_dict()` of an optimizer whose type had this name.
-
-    Raises:
-        ValueError: The optimizer is of another type, or does not accept the state.
-    """
+def restore_optimizer(optimizer: torch.optim.Optimizer, name: str, state: dict[str, Any]) -> None:
+    """Restore the exact state of an optimizer of this type; raise `ValueError` for another."""
     what = f"`optimizer` makes a {type(optimizer).__qualname__}"
     remedy = "Pass the optimizer that the run was made with."
     if type(optimizer).__qualname__ != name:
         raise ValueError(f"{what}, but the run was made with a {name}. {remedy}")
     try:
-        optimizer.load_state_dict(dict(state))
-        # torch casts the state to the type of the parameters, even a loss in float64.
+        optimizer.load_state_dict(state)
+        # torch casts the state to the parameters' type, even a loss in float64.
         for index, exact in state["state"].items():
             restored = optimizer.state_dict()["state"][index]
             restored.update(_in_own_types(restored, exact))

@@ -22,7 +22,7 @@ _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
 
 @dataclass(frozen=True, eq=False)
 class StyleTransferResult:
-    """The best picture of a run, with its history and settings; a notebook displays it."""
+    """The best picture of a run, with its history and settings; notebooks display it."""
 
     image: Tensor = field(repr=False)
     """`(N, 3, H, W)`, sRGB in [0, 1], on the CPU."""
@@ -31,7 +31,7 @@ class StyleTransferResult:
     num_steps: int
     """Number of optimizer steps taken."""
     stop_reason: str
-    """`"completed"`, `"interrupted"`, or what else ended the run."""
+    """`"completed"`, `"interrupted"`, or another reason."""
     seconds: float
     """Duration of the run."""
     settings: dict[str, Any] = field(repr=False)
@@ -52,7 +52,7 @@ class StyleTransferResult:
 
         Args:
             path: The suffix selects the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. The
-                content's transparency is restored if the format supports it.
+                content's transparency is stored if the format supports it.
             record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
                 it (PNG, WebP, TIFF; JPEG up to 64 kB): names and hashes of pictures, no folders.
 
@@ -75,12 +75,12 @@ class StyleTransferResult:
 
 
 def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult]) -> None:
-    """Set the attribute `result` of an error, unless it has something else of that name."""
-    kept = vars(error)
-    if not isinstance(kept.get("result"), (StyleTransferResult, type(None))):
+    """Set the attribute `result` of an error unless it has another attribute of that name."""
+    attributes = vars(error)
+    if not isinstance(attributes.get("result"), (StyleTransferResult, type(None))):
         return
     try:
-        kept["result"] = finish()
+        attributes["result"] = finish()
     except Exception:  # the original error must not be hidden
         logger.exception("the best picture so far could not be kept")
         return

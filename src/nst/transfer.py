@@ -34,28 +34,27 @@ logger = logging.getLogger("nst")
 class StyleTransfer(Repeatable):
     """Repaints a photograph in the style of a painting by optimizing its pixels.
 
-    An optimizer minimizes the weighted sum of the losses, starting from a copy of the photograph,
-    from a coarse scale to finer ones. Instances are immutable; `dataclasses.replace` makes a
-    changed copy.
+    An optimizer minimizes the weighted sum of the losses, from a coarse scale to finer ones.
+    Instances are immutable; `dataclasses.replace` returns a changed copy.
 
     Args:
         extractor: `FeatureExtractor`, or any module whose `forward(images, layers)` returns a
             mapping from layer to features. It is moved to the device. The default loads VGG19.
-        losses: Losses by name, for logs, history and errors. The default is
+        losses: Losses by name. The default is
             `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}`.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
             from the list of parameters to a `torch.optim.Optimizer`.
         size: Longer side of the result in pixels, at most the photograph's; None uses that.
         num_steps: Number of optimizer steps over all scales.
-        num_scales: Number of scales, each twice as large as the one before; `"auto"` starts at 256
-            pixels or more. At all but the last, losses that refer to the content count threefold.
-        average: Decay, below 1, of a moving average over the steps of a scale, which then is the
+        num_scales: Number of scales, each twice as large as the previous one; `"auto"` starts at
+            256 pixels or more. Before the last scale, content losses count threefold.
+        average: Decay, below 1, of a moving average over the steps of a scale, which is then the
             result; 0.99 suits Adam. 0 returns the best picture.
         normalize_gradients: Whether to scale the gradient of each loss, in every step, to a mean
             absolute value of its weight. L-BFGS does not support it.
         tile: Rows of every block of the network to compute at a time: less memory, the same
             gradient, up to 1.5 times the time. None computes whole pictures; `"auto"` does so if
-            there is enough free memory, else logs that it computes 64 rows at a time.
+            there is enough free memory, and otherwise uses and logs 64 rows.
         device: `"auto"` (CUDA, else MPS, else CPU), or any device of PyTorch.
 
     Raises:
@@ -150,7 +149,6 @@ class StyleTransfer(Repeatable):
         """
         started = time.perf_counter()
         options = RunOptions(init, seed, strength, preserve_color, color_when, where)
-        self.check_losses()  # their weights may have changed
         followers = as_callbacks(callbacks)
         inputs = RunInputs.read(self, content, style, options)
         return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshot)
@@ -185,12 +183,11 @@ class StyleTransfer(Repeatable):
         that of `run` with the same number of threads. If all style losses are `StatisticLoss`es,
         styles are captured once for each size.
 
-        An executor's workers repaint the pictures: `ProcessPoolExecutor` on one machine, Dask's
-        `Client.get_executor()` on a cluster of machines with the same packages and folders. A task
-        takes 600 bytes and a path, or the pixels of a picture in memory. Losses and styles, 5 MB
-        with VGG19 and two scales, are sent once to each worker; so is a network, 80 MB for VGG19,
-        unless the worker has the same named weights. Closing the generator starts no more pictures
-        and discards those in progress.
+        An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
+        of machines with the same packages and folders. A task takes 600 bytes and a path, or the
+        pixels of a picture in memory. Each worker gets losses and styles once, 5 MB with VGG19 and
+        two scales, and the network (VGG19: 80 MB) unless it has the same named weights. Closing the
+        generator discards the pictures in progress.
 
         Args:
             contents: The photographs, as in `run`; taken one by one, when there is room.
@@ -238,7 +235,7 @@ class StyleTransfer(Repeatable):
         """Synthesize a texture: the style without a content (Gatys et al. 2015).
 
         Args:
-            style: As in `run`, but without regions.
+            style: As in `run`, without regions.
             shape: Height and width in pixels; by default those of the first style at `size`.
             init: As in `run`, except `"content"`.
             seed: Seed for random noise; another seed gives another texture.
@@ -264,11 +261,11 @@ class StyleTransfer(Repeatable):
 
     @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:
-        """Estimate the time and memory of a run, by measuring a step at a small size.
+        """Estimate the time and memory of a run by measuring a step at a small size.
 
         The time assumes the current load of the machine, without callbacks and files. The memory is
-        that of all tensors, without temporary memory of PyTorch's operations. Arguments and errors
-        are those of `run`; the default style is the photograph itself.
+        that of tensors, without temporary memory of PyTorch's operations. Arguments and errors are
+        those of `run`; the default style is the photograph itself.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -284,12 +281,11 @@ class StyleTransfer(Repeatable):
     def capture(self, style: Style | ImageLike, sizes: Sequence[int] | None = None) -> Style:
         """Capture the statistics of a style that the losses compare with.
 
-        The captured style replaces the painting in `run`, with bit-identical results, and can be
-        saved to a file (`Style.save`).
+        The captured style gives bit-identical results in `run`; `Style.save` writes it to a file.
 
         Args:
             style: The painting, or a `Style`.
-            sizes: Longer sides of the results, in pixels, at each scale; others use the nearest, at
+            sizes: Longer sides of the results at each scale, in pixels; others use the nearest, at
                 most a factor of 1.41 away. By default the scales of `size`.
 
         Raises:

@@ -9,7 +9,7 @@ from nst._engine.objective import Objective
 from nst._engine.reading import color_moments, read_style
 from nst._utils.checks import at_least
 from nst._utils.plain import hash_network
-from nst.losses.base import Loss, StorableLoss
+from nst.losses.base import StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
 
@@ -22,8 +22,29 @@ def can_capture(configuration: Configuration) -> bool:
 
 def capture_style(configuration: Configuration, style: Style, sizes: Sequence[int] | None) -> Style:
     """Capture a style; see `StyleTransfer.capture`."""
-    _style_losses(configuration)  # raises before anything is read
-    sizes = _sizes(configuration, sizes)
+    losses = configuration.active_losses("style")
+    for name, loss in losses.items():
+        if not isinstance(loss, StorableLoss):
+            raise ValueError(
+                f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
+                "so it has no statistics to capture. Use a StatisticLoss, or the painting."
+            )
+    if not losses:
+        raise ValueError(
+            "`losses` has no style loss of positive weight, so there is nothing to capture. "
+            "Add a StatisticLoss, such as GramStyleLoss()."
+        )
+    if sizes is not None:
+        sizes = sorted({at_least("sizes", size, 1) for size in sizes})
+    elif configuration.size is not None:
+        scales = plan_scales(configuration.size, configuration.num_steps, configuration.num_scales)
+        sizes = [scale.size for scale in scales]
+    else:
+        raise ValueError(
+            "`sizes` is required, as the transfer's `size` is None. Pass e.g. sizes=[256, 512]."
+        )
+    if not sizes:
+        raise ValueError("`sizes` is empty; name at least one, such as sizes=[512].")
     painting = read_style(style, configuration.like)
     if not isinstance(painting, Painting):
         raise ValueError("`style` is captured already. Pass the painting, or use it as it is.")
@@ -35,7 +56,7 @@ def capture_painting(
     configuration: Configuration, style: Style, painting: Painting, sizes: Sequence[int]
 ) -> StyleStatistics:
     """Return the statistics of a painting for pictures of some sizes, in ascending order."""
-    losses, network = _style_losses(configuration), configuration.network
+    losses, network = configuration.active_losses("style"), configuration.network
     scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
     layers = {layer for loss in losses.values() for layer in loss.layers}
     height, width = scaled[sizes[0]].pixels.shape[-2:]
@@ -50,33 +71,3 @@ def capture_painting(
                 entries.append(Entry(loss_identity(losses[name]), size, summary))
     colors = color_moments(painting.pixels, painting.mask)
     return StyleStatistics(hash_network(configuration.extractor), entries, *colors)
-
-
-def _style_losses(configuration: Configuration) -> dict[str, Loss]:
-    losses = configuration.active_losses("style")
-    for name, loss in losses.items():
-        if not isinstance(loss, StorableLoss):
-            raise ValueError(
-                f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
-                "so it has no statistics to capture. Use a StatisticLoss, or the painting."
-            )
-    if not losses:
-        raise ValueError(
-            "`losses` has no style loss of positive weight, so there is nothing to capture. "
-            "Add a StatisticLoss, such as GramStyleLoss()."
-        )
-    return losses
-
-
-def _sizes(configuration: Configuration, sizes: Sequence[int] | None) -> list[int]:
-    if sizes is None:
-        if configuration.size is None:
-            raise ValueError(
-                "`sizes` is required, as the transfer's `size` is None. Pass e.g. sizes=[256, 512]."
-            )
-        scales = plan_scales(configuration.size, configuration.num_steps, configuration.num_scales)
-        return [scale.size for scale in scales]
-    found = sorted({at_least("sizes", size, 1) for size in sizes})
-    if not found:
-        raise ValueError("`sizes` is empty; name at least one, such as sizes=[512].")
-    return found

@@ -37,21 +37,19 @@ _CREATED: Any = None
 ColorWhen = Literal["before", "after", "both"]
 NumScales: TypeAlias = int | Literal["auto"]
 Tile: TypeAlias = int | Literal["auto"] | None
-"""How many rows of every block are computed at a time; None for all."""
+"""Number of rows of every block to compute at a time; None for all."""
 
 ROWS = 64
-"""How many rows of every block are computed at a time, where nobody says how many."""
-# Bytes for each pixel, in float32, of a step with VGG19, whole and in tiles, and of the pictures
-# that an optimizer with its history works with.
+"""The number of rows in automatic tiles."""
+# Bytes per pixel, in float32, of a step with VGG19, whole and in tiles, and of an optimizer.
 _WHOLE, _IN_TILES, _OPTIMIZER = 700, 250, 700
-# Bytes that a machine with PyTorch is taken to have.
+# Number of bytes that every machine with PyTorch is assumed to have.
 _SMALL = 2**27
 # The share of the free memory that a run may take before it is computed in tiles.
 _SHARE = 0.8
-
-# A run that starts at 128 px takes over the composition of the painting.
+# A run that starts at 128 pixels copies the composition of the painting.
 _SMALLEST_SCALE = 256
-# Ratio of the steps of a scale to those of the scale before, which cost a quarter as much.
+# Ratio of the steps of a scale to those of the previous one, which cost a quarter as much.
 _STEP_RATIO = 0.8
 
 
@@ -62,7 +60,7 @@ def default_losses() -> dict[str, Loss]:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Configuration:
-    """The options of all runs of a `StyleTransfer`, checked; see there for each."""
+    """The checked arguments of `StyleTransfer`."""
 
     extractor: nn.Module = _CREATED
     losses: Mapping[str, Loss] = _CREATED
@@ -78,13 +76,10 @@ class Configuration:
 
     def __post_init__(self) -> None:
         optimizer_factory(self.optimizer)  # raises for an unknown name
-        self._set("size", None if self.size is None else at_least("size", self.size, 1))
-        self._set("num_steps", at_least("num_steps", self.num_steps, 1))
-        if isinstance(self.num_scales, str):
-            one_of("num_scales", self.num_scales, ["auto"])
-        else:
-            self._set("num_scales", at_least("num_scales", self.num_scales, 1))
-        self._set("tile", check_tile(self.tile))
+        self._set("size", check_count("size", self.size, None))
+        self._set("num_steps", check_count("num_steps", self.num_steps))
+        self._set("num_scales", check_count("num_scales", self.num_scales, "auto"))
+        self._set("tile", check_count("tile", self.tile, None, "auto"))
         if non_negative("average", self.average) >= 1:
             raise ValueError(f"`average` is {self.average!r}; it must be below 1. 0.99 is usual.")
         self._set("average", float(self.average))
@@ -101,7 +96,16 @@ class Configuration:
         self._set("losses", dict(self.losses))
         if self.extractor is None:
             self._set("extractor", FeatureExtractor())  # last, as it may be a download
-        self._check_extractor()
+        if not isinstance(self.extractor, nn.Module):
+            raise TypeError(
+                f"`extractor` is {self.extractor!r}; it must be a FeatureExtractor, or a module "
+                "with forward(images, layers) that returns features by layer."
+            )
+        self._set("extractor", self.extractor.to(self.device))
+        for loss in self.losses.values():
+            self.network.check_layers(loss.layers)
+        if isinstance(self.tile, int):
+            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen
@@ -127,18 +131,6 @@ class Configuration:
             raise ValueError(
                 "`losses` has nothing to optimize; at least one loss must weigh more than 0."
             )
-
-    def _check_extractor(self) -> None:
-        if not isinstance(self.extractor, nn.Module):
-            raise TypeError(
-                f"`extractor` is {self.extractor!r}; it must be a FeatureExtractor, or a module "
-                "with forward(images, layers) that returns features by layer."
-            )
-        self._set("extractor", self.extractor.to(self.device))
-        for loss in self.losses.values():
-            self.network.check_layers(loss.layers)
-        if isinstance(self.tile, int):
-            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
 
     @cached_property
     def network(self) -> Extractor:
@@ -172,13 +164,7 @@ class Configuration:
     def tile_for(
         self, shape: tuple[int, int], like: Tensor, losses: Mapping[str, Loss] | None = None
     ) -> int | None:
-        """Decide about the tile of a run, by the memory that is free now.
-
-        Args:
-            shape: Height and width of the result, in pixels.
-            like: The pictures, or one of their number, device and type.
-            losses: Those that will be computed; None for all.
-        """
+        """Return the tile for pictures of this height and width, by the memory that is free now."""
         if not isinstance(self.tile, str):
             return self.tile
         needed = _bytes_needed(shape, None, like)
@@ -248,12 +234,10 @@ class RunOptions:
 
 
 class Scale(NamedTuple):
-    """One scale of a run."""
+    """The longer side of a scale in pixels, and its number of optimizer steps."""
 
     size: int
-    """Longer side, in pixels."""
     num_steps: int
-    """Number of optimizer steps."""
 
 
 def as_scales(pairs: Iterable[Sequence[int]]) -> tuple[Scale, ...]:
@@ -267,9 +251,8 @@ def as_scales(pairs: Iterable[Sequence[int]]) -> tuple[Scale, ...]:
 def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> list[Scale]:
     """Divide a run into scales, each twice the size of the one before.
 
-    The coarse scale paints strokes that a fine scale alone would take many times as long to find
-    (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", CVPR 2017). There are
-    fewer scales than asked for if there are not enough steps or pixels.
+    A coarse scale finds large strokes in far fewer steps (Gatys et al., "Controlling Perceptual
+    Factors in Neural Style Transfer", CVPR 2017). Too few steps or pixels reduce the scales.
 
     Examples:
         >>> plan_scales(512, 120)
@@ -290,33 +273,18 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
     return [Scale(*scale) for scale in zip(sizes, steps, strict=True)]
 
 
-def check_tile(tile: Tile) -> Tile:
-    """Return the argument if it can be one.
-
-    Raises:
-        ValueError: It is too low, or an unknown word.
-        TypeError: It is neither a whole number nor a word nor None.
-    """
-    if tile is None:
+def check_count(argument: str, value: Any, *others: str | None) -> Any:
+    """Return one of the other values or a whole number of at least 1; raise for anything else."""
+    if value is None and None in others:
         return None
-    if isinstance(tile, str):
-        one_of("tile", tile, ["auto"])
-        return "auto"
-    return at_least("tile", tile, 1)
+    if isinstance(value, str) and "auto" in others:
+        return one_of(argument, value, ["auto"])
+    return at_least(argument, value, 1)
 
 
 @contextmanager
 def explaining_memory(shape: tuple[int, int], tile: int | None, like: Tensor) -> Iterator[None]:
-    """Tell how much memory a run takes when that was more than there is.
-
-    Args:
-        shape: Height and width of the result, in pixels.
-        tile: Number of rows that are computed at a time; None for all.
-        like: The pictures, or one of their number and type.
-
-    Raises:
-        MemoryError: In place of PyTorch's errors.
-    """
+    """Replace PyTorch's errors for too little memory by a `MemoryError` with the bytes needed."""
     try:
         yield
     except Exception as error:
@@ -324,7 +292,7 @@ def explaining_memory(shape: tuple[int, int], tile: int | None, like: Tensor) ->
             raise
         height, width = shape
         needed = byte_count(_bytes_needed(shape, tile, like))
-        clear_frames(error.__traceback__)  # what they hold is needed to save what was painted
+        clear_frames(error.__traceback__)  # saving the result needs the memory that they hold
         raise MemoryError(
             f"`size` is {max(shape)}: {width}x{height} pixels take about {needed}, which is "
             f"more memory than there is. Use tile={ROWS}, a smaller size, or optimizer='adam'."
@@ -332,7 +300,7 @@ def explaining_memory(shape: tuple[int, int], tile: int | None, like: Tensor) ->
 
 
 def _bytes_needed(shape: tuple[int, int], tile: int | None, like: Tensor) -> int:
-    """Return about how much memory a run with VGG19 takes."""
-    # Each picture of a batch has an optimizer, but they are evaluated one after the other.
+    """Return about how many bytes a run with VGG19 takes."""
+    # Each picture of a batch has an optimizer, but the pictures are evaluated one by one.
     each = _OPTIMIZER * max(len(like), 1) + (_WHOLE if tile is None else _IN_TILES)
     return shape[0] * shape[1] * each * like.element_size() // 4

@@ -1,11 +1,10 @@
-"""Everything that one run is given, read and checked before any work is done."""
+"""Read and check the inputs of a run before any work is done."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from torch import Tensor
@@ -37,33 +36,32 @@ from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
 
 _MOST_PIXELS = 2**31
-# Factor of the losses that refer to the content, at all scales but the last: a finer scale does not
-# recover what a coarse scale loses of the photograph.
+# Factor of the content losses at all scales but the last, as a finer scale does not recover the
+# details of the photograph that a coarse scale loses.
 _COARSE_EMPHASIS = 3.0
 
 
 @dataclass(frozen=True, eq=False)
 class RunInputs:
-    """Everything that one run is given; nothing of it changes during the run."""
+    """The inputs of one run; none of them changes during the run."""
 
     configuration: Configuration
     options: RunOptions
     content: Picture
     styles: Sequence[Style]
     sources: Sequence[Sequence[StyleSource]]
-    """What each style is learned from, in full size. A single list for all pictures of the batch,
-    or one for each picture if the styles get the colors of the photograph."""
+    """The styles in full size, for the whole batch or, if they are recolored, for each picture."""
     regions: Mapping[Hashable, Tensor | None]
     """Masks on the content, `(1, 1, H, W)`, by the styles' `region_key`; None for everywhere."""
     where: Tensor | None
-    """Mask of what may change, `(1, 1, H, W)`; None for everything."""
+    """Mask of the pixels to repaint, `(1, 1, H, W)`; None for all."""
     shape: tuple[int, int]
     """Height and width of the result."""
     scales: Sequence[Scale]
     tile: int | None
-    """Number of rows of each block that are computed at a time; None for all."""
+    """Number of rows of each block to compute at a time; None for all."""
     start: Tensor
-    """The pictures that the run starts from, `(N, 3, h, w)`."""
+    """Pictures that the run starts from, `(N, 3, h, w)`."""
     identities: Mapping[str, Mapping[str, str | None]]
     """Names and hashes of the pictures, by argument."""
 
@@ -82,19 +80,17 @@ class RunInputs:
         photo = None if content is None else read_content(content, like)
         styles = as_styles(style)
         if photo is None:
-            _check_texture(configuration, styles)
-            configuration = configuration.without_content()
+            configuration = _texture_configuration(configuration, styles)
         sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         if photo is None:
             photo = _blank(shape, sources[0], configuration)
             size = max(photo.pixels.shape[-2:])
         else:
             size = configuration.size_of(photo.pixels.shape[-2:])
+        given = photo.pixels.shape[-2:]
         where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = read_regions(styles, photo, where)
-        _check_strength(configuration, options)
-        _check_masks(configuration, sources, regions)
-        given = photo.pixels.shape[-2:]
+        _check_losses(configuration, options, sources, regions)
         scales = plan_run(configuration, given, styles, sources, size)
         _check_captured(configuration, sources, scales)
         result_shape = fit(given, size)
@@ -125,25 +121,22 @@ class RunInputs:
     def regions_at(
         self, size: int, picture: int = 0, *, captured_for: int | None = None
     ) -> list[Region]:
-        """Return the regions with their styles for a scale and one picture of the batch.
-
-        Captured styles may be those for another size.
-        """
-        pairs, regions = list(zip(self.styles, self.sources[picture], strict=True)), []
-        for key, mask in self.regions.items():
-            members = [(style, each) for style, each in pairs if style.region_key == key]
-            region = Region(
+        """Return the regions with their styles for a scale and one picture of the batch."""
+        pairs = list(zip(self.styles, self.sources[picture], strict=True))
+        return [
+            Region(
                 mask=None if mask is None else resize(mask, size),
                 styles=[
                     each.resized(style.size_at(size))
                     if isinstance(each, Painting)
                     else partial(each.find, size=captured_for or size)
-                    for style, each in members
+                    for style, each in pairs
+                    if style.region_key == key
                 ],
-                blend=[style.weight for style, _ in members],
+                blend=[style.weight for style in self.styles if style.region_key == key],
             )
-            regions.append(region)
-        return regions
+            for key, mask in self.regions.items()
+        ]
 
     def objectives_at(self, index: int, group: Group) -> Iterator[Objective]:
         """Yield an objective for each picture, with the targets of the styles at a scale."""
@@ -164,7 +157,7 @@ class RunInputs:
             yield objective.copy()
 
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
-        """Return the result of a run: its pictures, with the other fields of the result."""
+        """Return the result of a run."""
         alpha = self.content.alpha
         return StyleTransferResult(
             image=image.cpu(),
@@ -178,7 +171,7 @@ class RunInputs:
 def resized_paintings(
     styles: Sequence[Style], sources: Sequence[StyleSource], size: int
 ) -> list[Tensor]:
-    """Return the pixels of the paintings for a picture of this size, on the CPU."""
+    """Return the pixels of the paintings for a result of this size, on the CPU."""
     return [
         each.resized(style.size_at(size)).pixels.cpu()
         for style, each in zip(styles, sources, strict=True)
@@ -193,17 +186,14 @@ def plan_run(
     sources: Sequence[StyleSource],
     size: int,
 ) -> list[Scale]:
-    """Return the scales of a run at which no picture is too small for the network.
-
-    Raise `ValueError` if a picture is too small at every scale.
-    """
+    """Return the scales that are large enough for the network; raise if there is none."""
     network = configuration.network
     scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
     for name, (height, width) in _shapes_at(size, shape, styles, sources).items():
         network.check_size(height, width, configuration.layers, name=name)
     smallest = network.smallest_side(configuration.layers)
     while len(scales) > 1 and smallest > min(
-        chain.from_iterable(_shapes_at(scales[0].size, shape, styles, sources).values())
+        map(min, _shapes_at(scales[0].size, shape, styles, sources).values())
     ):
         scales = plan_scales(size, configuration.num_steps, len(scales) - 1)
     return scales
@@ -219,7 +209,7 @@ def _shapes_at(
     return shapes
 
 
-def _check_texture(configuration: Configuration, styles: Sequence[Style]) -> None:
+def _texture_configuration(configuration: Configuration, styles: Sequence[Style]) -> Configuration:
     if any(each.region is not None for each in styles):
         raise ValueError("`style` has a region, but a texture has none. Leave it out.")
     if not configuration.active_losses("style"):
@@ -227,12 +217,13 @@ def _check_texture(configuration: Configuration, styles: Sequence[Style]) -> Non
             "`losses` has no style loss of positive weight, which a texture needs. Add one, "
             "such as GramStyleLoss()."
         )
+    return configuration.without_content()
 
 
 def _blank(
     shape: Sequence[int] | None, first: StyleSource, configuration: Configuration
 ) -> Picture:
-    """Return a black picture in place of the content of a texture."""
+    """Return a black picture as the content of a texture."""
     if shape is None:
         if isinstance(first, StyleStatistics):
             raise ValueError("`shape` is needed for a captured style; pass shape=(height, width).")
@@ -254,20 +245,18 @@ def _blank(
         return Picture(like.new_zeros(1, 3, height, width), None)
 
 
-def _check_strength(configuration: Configuration, options: RunOptions) -> None:
+def _check_losses(
+    configuration: Configuration,
+    options: RunOptions,
+    sources: Sequence[StyleSource],
+    regions: Mapping[Hashable, Tensor | None],
+) -> None:
+    """Raise if no loss remains, or if masks are given for a loss that does not support them."""
     if options.strength == 0 and not configuration.active_losses("content"):
         raise ValueError(
             "`strength` is 0, which leaves only losses that refer to the content, and there are "
             "none. Add a ContentLoss, or use a strength above 0."
         )
-
-
-def _check_masks(
-    configuration: Configuration,
-    sources: Sequence[StyleSource],
-    regions: Mapping[Hashable, Tensor | None],
-) -> None:
-    """Refuse masks if a style loss cannot be computed on a part of a picture."""
     masks = [each.mask for each in sources if isinstance(each, Painting)]
     if all(mask is None for mask in [*masks, *regions.values()]):
         return
@@ -283,7 +272,7 @@ def _check_masks(
 def _check_captured(
     configuration: Configuration, sources: Sequence[StyleSource], scales: Sequence[Scale]
 ) -> None:
-    """Refuse captured statistics of another network, for other losses, or for other sizes."""
+    """Raise for captured statistics of another network, for other losses, or for other sizes."""
     captured = [each for each in sources if isinstance(each, StyleStatistics)]
     network = hash_network(configuration.extractor) if captured else ""
     for statistics in captured:

@@ -1,10 +1,4 @@
-"""From a picture to its named losses and their gradient.
-
-The one place that knows both the network and the losses. A statistic and a mean error are sums over
-positions, so a loss that is made of them is computed while the features pass by, block after block.
-A block may be computed some rows at a time, and again on the backward pass: then its features need
-not be stored.
-"""
+"""Compute the named losses of a picture and their gradient."""
 
 from __future__ import annotations
 
@@ -16,52 +10,43 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nst._engine.passing import (
-    Term,
-    indivisible,
-    keeps_promise,
-    pass_through,
-    reads_pixels_only,
-)
+from nst._engine.passing import Term, indivisible, keeps_promise, pass_through, reads_pixels_only
 from nst._utils.group import Group
 from nst.extractors.base import Extractor
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
-# How fast the styles' share grows with the strength: equal steps of strength then change the
-# picture about equally.
+# With this power, equal steps of strength change the picture about equally.
 _STRENGTH_POWER = 3
 # Side of the corner of a picture on which losses are tried, in pixels.
 _CORNER = 64
 
 
 class Region(NamedTuple):
-    """A part of the picture, and the styles that go there."""
+    """A part of the content and its styles."""
 
     mask: Tensor | None
-    """Where on the content, `(1, 1, H, W)`; None for everywhere."""
+    """`(1, 1, H, W)`; None for the whole content."""
     styles: Sequence[Painting | Callable[[Loss], Mapping[str, Statistic]]]
-    """Paintings of any sizes, or what returns the captured statistics for a loss."""
+    """Paintings of any sizes, or functions from a loss to its captured statistics."""
     blend: Sequence[float]
     """The styles' weights."""
 
 
 class Objective:
-    """Scores a picture by several losses, with one pass through the network for all of them.
+    """Scores a picture by several losses, with one pass through the network.
 
-    The losses are copied, so captured targets stay within one objective. A loss that weighs nothing
-    is left out. A style loss has one copy for each region; each counts by the region's area, so
-    that style and content are in the same balance at every pixel.
+    The losses are copied, except those of weight 0. A style loss has one copy for each region,
+    weighted by the region's area, so that the balance of style and content is the same everywhere.
 
     Args:
         extractor: The network.
         losses: Name to loss.
-        strength: How strongly the style shows, against the content: 0 leaves out every loss that
-            does not refer to the content, 1 changes nothing.
-        emphasis: Factor of every loss that refers to the content.
+        strength: Style strength; its third power multiplies all but the content losses.
+        emphasis: Factor of the content losses.
         normalize_gradients: Whether `evaluate` scales each loss's gradient to its weight.
-        tile: Number of rows of each block that are computed at a time; None for all.
-        group: Processes that share each evaluation: all are given the same pictures at a time.
+        tile: Number of rows of each block to compute at a time; None for all.
+        group: Processes that share each evaluation of a picture.
     """
 
     def __init__(
@@ -86,11 +71,7 @@ class Objective:
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
-        """Let every loss that refers to the content store its target.
-
-        Args:
-            image: `(1, 3, H, W)`. All losses are moved to its device and type.
-        """
+        """Store the targets of the content losses; move all losses to the picture's device."""
         self._divided_names(image)
         self._to(image)
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
@@ -101,11 +82,7 @@ class Objective:
 
     @torch.no_grad()
     def capture_styles(self, regions: Sequence[Region]) -> None:
-        """Let every loss that refers to the styles store its target, once for each region.
-
-        Args:
-            regions: At least one. All losses are moved to the device and type of their paintings.
-        """
+        """Store the targets of the style losses for one or more regions."""
         chosen = self._style_terms()
         captured: dict[str, list[Term]] = {name: [] for name in chosen}
         for region in regions:
@@ -115,56 +92,40 @@ class Objective:
             ]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
-                loss: Any = copy.deepcopy(term.loss)
+                loss = copy.deepcopy(term.loss)
                 targets = [each(loss) if callable(each) else each[name] for each in seen]
-                capture = getattr(loss, "capture_summaries", loss.capture)
-                capture(targets, region.blend)
+                getattr(loss, "capture_summaries", loss.capture)(targets, region.blend)
                 captured[name].append(Term(loss, region.mask, term.strength * area))
         self._terms.update(captured)
 
     @torch.no_grad()
     def summarize(self, painting: Painting) -> dict[str, Mapping[str, Any]]:
-        """Return what each style loss needs of a painting, by the loss's name.
-
-        That is its statistics by layer, or features if it stores the painting itself. All losses
-        are moved to the device and type of the painting.
-        """
+        """Return each style loss's statistics by layer, or features if it compares with those."""
         losses = {name: term.loss for name, term in self._style_terms().items()}
         image, mask = painting
-        divided = self._divided_names(image) & losses.keys()
-        divided = {name for name in divided if isinstance(losses[name], StorableLoss)}
+        storable = {name for name, loss in losses.items() if isinstance(loss, StorableLoss)}
+        divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
-        others = {name: loss for name, loss in losses.items() if name not in divided}
-        layers = _layers(others.values())
+        layers = _layers(loss for name, loss in losses.items() if name not in divided)
         found = pass_through(self._extractor, image, terms, layers, Group(), self._tile)
         sums, features = iter(found[0]), found[1]
         if mask is not None:
-            features = {**features, "mask": mask}
-        return {
-            name: next(sums)
-            if name in divided
-            else loss.summarize(features)
-            if isinstance(loss, StorableLoss)
-            else features
-            for name, loss in losses.items()
-        }
+            features["mask"] = mask
+        summaries: dict[str, Mapping[str, Any]] = dict.fromkeys(losses, features)
+        for name in losses:
+            if name in divided:
+                summaries[name] = next(sums)
+            elif name in storable:
+                summaries[name] = losses[name].summarize(features)
+        return summaries
 
     @torch.no_grad()
     def score(self, image: Tensor) -> dict[str, Tensor]:
-        """Return the losses of `(1, 3, H, W)` by name, each a scalar times its weight.
-
-        Raises:
-            ValueError: A loss is not a scalar, or the extractor left out a layer.
-        """
+        """Return the losses of `(1, 3, H, W)` by name, each a scalar times its weight."""
         return self._losses(image)
 
     def evaluate(self, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses of `(1, 3, H, W)` by name, detached, and the gradient of their sum.
-
-        Raises:
-            ValueError: As in `score`.
-            RuntimeError: No loss depends on the picture.
-        """
+        """Return the losses of `(1, 3, H, W)` by name, detached, and the gradient of their sum."""
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             losses = self._losses(image)
@@ -182,10 +143,7 @@ class Objective:
         return {name: value.detach() for name, value in losses.items()}, gradient
 
     def bytes_stored(self, image: Tensor) -> int:
-        """Return about how many bytes `evaluate` needs at a time, beside kernels and targets.
-
-        These are the tensors stored for the backward pass, and two gradients of the largest one.
-        """
+        """Return the bytes of the tensors stored for backward, and two gradients of the largest."""
         sizes: dict[int, int] = {}
 
         def store(tensor: Tensor) -> Tensor:
@@ -195,12 +153,11 @@ class Objective:
 
         hooks = torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor)
         with torch.enable_grad(), hooks:
-            image = image.detach().requires_grad_()
-            self._losses(image)
+            self._losses(image.detach().requires_grad_())
         return sum(sizes.values()) + 2 * max(sizes.values(), default=0)
 
     def target_bytes(self) -> int:
-        """Return the size of all targets."""
+        """Return the number of bytes of all targets."""
         return sum(each.nbytes for term in self._all_terms() for each in term.loss.buffers())
 
     def blame(self, image: Tensor) -> str:
@@ -208,15 +165,12 @@ class Objective:
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             losses = self._losses(image)
-        names = []
-        for name, value in losses.items():
-            gradient = self._gradient(value, image, again=True)
-            if gradient is not None and not gradient.isfinite().all():
-                names.append(name)
-        return names[0] if names else "total"
+        gradients = {n: self._gradient(value, image, again=True) for n, value in losses.items()}
+        infinite = (n for n, g in gradients.items() if g is not None and not g.isfinite().all())
+        return next(infinite, "total")
 
     def copy(self) -> Objective:
-        """Return an independent objective with the same targets."""
+        """Return an independent copy with the same targets."""
         twin = copy.copy(self)
         twin._terms = {
             name: [Term(copy.deepcopy(term.loss), term.mask, term.strength) for term in terms]
@@ -225,44 +179,32 @@ class Objective:
         return twin
 
     def state_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Return what losses of the user's change while they score; targets are not part of it."""
+        """Return the state of custom losses, without targets."""
         return {
             name: [dict(term.loss.state_dict()) for term in terms]
             for name, terms in self._terms.items()
         }
 
     def load_state_dict(self, state: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Take over what `state_dict` returned, after the targets have been captured.
-
-        Raises:
-            KeyError: It lacks a loss.
-            RuntimeError: A loss cannot take it over.
-            ValueError: It belongs to other regions.
-        """
+        """Restore the state of custom losses after their targets have been captured."""
         for name, terms in self._terms.items():
             for term, own in zip(terms, state[name], strict=True):
                 term.loss.load_state_dict(own)
 
     def _gradient(self, value: Tensor, image: Tensor, *, again: bool = False) -> Tensor | None:
-        """Return the gradient of a loss over all processes; None if there is none.
-
-        Args:
-            value: The loss, a scalar.
-            image: The picture.
-            again: Whether another gradient will be taken of the same pass.
-        """
+        """Return the gradient of a loss over all processes, if any; `again` retains the graph."""
         gradient = None
         if value.requires_grad:
-            # Not `backward`: an extractor of the user's may have parameters that want gradients.
+            # `backward` would also compute gradients of a custom extractor's parameters.
             (gradient,) = torch.autograd.grad(value, image, allow_unused=True, retain_graph=again)
         if self._group.size > 1:
             own = torch.zeros_like(image) if gradient is None else gradient
             (gradient,) = self._group.add_up([own], "gradient")
-        # The network works in another memory layout, which torch's own L-BFGS cannot take.
+        # PyTorch's L-BFGS does not support the network's memory layout.
         return None if gradient is None else gradient.contiguous()
 
     def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
-        """Return the sum of the losses' gradients with their weights as mean absolute values."""
+        """Return the sum of the gradients, each scaled to a mean absolute value of its weight."""
         total = None
         for name, terms in self._terms.items():
             gradient = self._gradient(losses[name], image, again=True)
@@ -294,15 +236,11 @@ class Objective:
         return values
 
     def _divided_names(self, image: Tensor) -> set[str]:
-        """Return the losses that can be computed in parts; refuse where all must be.
-
-        A loss may only claim that it adds up over positions, so it is tried on a corner first.
-        """
+        """Return the losses that add up on a corner of the picture; raise if all must."""
         if self._divided is None:
             self._to(image)
-            deep = {
-                n: ts[0].loss for n, ts in self._terms.items() if not reads_pixels_only(ts[0].loss)
-            }
+            losses = {name: terms[0].loss for name, terms in self._terms.items()}
+            deep = {name: loss for name, loss in losses.items() if not reads_pixels_only(loss)}
             divided = set()
             if self._extractor.computes_in_tiles:
                 claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
@@ -311,12 +249,12 @@ class Objective:
                     found = self._extractor(corner, _layers(claiming.values()) - {"image"})
                     features = {**found, "image": corner}
                 divided = {n for n, loss in claiming.items() if keeps_promise(loss, features)}
-            for name, loss in deep.items():
-                if name not in divided and self._tile is not None:
-                    raise indivisible(name, loss, f"`tile` is {self._tile}", "tile=None")
-                if name not in divided and self._group.size > 1:
+            for name in [n for n in deep if n not in divided]:
+                if self._tile is not None:
+                    raise indivisible(name, deep[name], f"`tile` is {self._tile}", "tile=None")
+                if self._group.size > 1:
                     reason = f"there are {self._group.size} processes"
-                    raise indivisible(name, loss, reason, "a single one")
+                    raise indivisible(name, deep[name], reason, "a single one")
             self._divided = divided
         return self._divided
 
@@ -327,7 +265,7 @@ class Objective:
         return chain.from_iterable(self._terms.values())
 
     def _to(self, image: Tensor) -> None:
-        # Before capture: a loss may have buffers that capture works with.
+        # Before capture, which may use a loss's buffers.
         for term in self._all_terms():
             term.loss.to(image)
 

@@ -1,11 +1,15 @@
-"""A picture on its way through the network: losses take their share of each layer as it passes."""
+"""Pass a picture through the network, and compute the losses' shares block by block.
+
+A statistic and a mean error are sums over positions. A block may be computed some rows at a time,
+and again on the backward pass, so that its features need not be stored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,39 +21,31 @@ from nst.extractors.base import Block, Extractor, as_extractor
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
 from nst.losses.content import PointwiseLoss
 
-_Keys: TypeAlias = list[tuple[int, str, int | None]]
-"""Of each share: the index of its term, the layer, and of how many tensors the share is a tuple."""
-
-# Positions on which a loss is tried: enough to tell a mean from anything else.
+# Number of positions on which a loss is tested.
 _TRIED = 64
-# From so many pixels on, the first block is computed twice, some rows at a time: its features take
-# half of the memory, and computing them a hundredth of the time.
+# From this number of pixels, the first block is computed in bands of rows, and again on the
+# backward pass: its features take half of the memory, but only a hundredth of the time.
 _LARGE, _ROWS = 2**19, 128
 
 
 @dataclass
 class Term:
-    """A loss, the part of the picture that it sees, and its factor in the total.
-
-    Args:
-        loss: With or without targets.
-        mask: Part of the picture that counts, `(1, 1, H, W)`; None for all of it.
-        strength: Factor in the total, beside the loss's own weight.
-    """
+    """A loss in the total of a picture."""
 
     loss: Any
     mask: Tensor | None = None
+    """Part of the picture that counts, `(1, 1, H, W)`; None for all of it."""
     strength: float = 1.0
+    """Factor in the total, in addition to the loss's own weight."""
     _weights: dict[tuple[str, tuple[int, int]], Tensor] = field(default_factory=dict)
 
     @property
     def factor(self) -> float:
-        """What the loss is multiplied with."""
-        factor: float = self.strength * self.loss.weight
-        return factor
+        """The loss's factor in the total."""
+        return float(self.strength * self.loss.weight)
 
     def weights(self, layer: str, shape: tuple[int, int]) -> tuple[Tensor, ...]:
-        """Return the weights of all positions of a layer of this shape; nothing without a mask."""
+        """Return the weights of the positions of a layer of this shape, if there is a mask."""
         if self.mask is None:
             return ()
         if (layer, shape) not in self._weights:
@@ -57,11 +53,7 @@ class Term:
         return (self._weights[layer, shape],)
 
     def value(self, name: str, features: Features) -> Tensor:
-        """Return the loss times its factor, from whole features.
-
-        Raises:
-            ValueError: The loss is not a scalar.
-        """
+        """Return the loss times its factor, from whole features."""
         value = self.loss(features if self.mask is None else {**features, "mask": self.mask})
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
@@ -74,21 +66,21 @@ class Term:
 
 @dataclass
 class _Part:
-    """A block and the losses' shares of its layers, of some rows at a time.
+    """Computes some rows of a block and the losses' shares of its layers.
 
-    Autograd keeps it until the backward pass is over. So it must not keep what it returns, or both
-    would stay in memory for good.
+    Autograd holds it until the backward pass is over. If it held what it returns, such a cycle
+    would never be freed.
     """
 
     block: Callable[[Tensor, tuple[int, int]], Iterator[tuple[str, Tensor]]]
     terms: Sequence[Term]
     layers: frozenset[str]
-    """Those of which whole features are needed."""
+    """Layers whose whole features are stored in `features`."""
     features: dict[str, Tensor]
-    """Where to store them."""
     needed: bool
-    """Whether there is a block after it."""
-    keys: _Keys = field(default_factory=list)
+    """Whether another block follows."""
+    keys: list[tuple[int, str, int | None]] = field(default_factory=list)
+    """The index of each share's term, its layer, and its number of tensors if it is a tuple."""
 
     def __call__(self, x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
         shares, own = list[Tensor](), x
@@ -108,7 +100,7 @@ class _Part:
         return own if self.needed else x.new_empty(0), *shares
 
     def _store(self, layer: str, feature: Tensor, rows: Rows) -> None:
-        """Store features as a whole; in bands, without gradient."""
+        """Store whole features, or a band of them without gradient."""
         if rows.last - rows.first == rows.height:
             self.features[layer] = feature
             return
@@ -127,21 +119,10 @@ def pass_through(
     group: Group,
     tile: int | None,
 ) -> tuple[list[dict[str, Statistic]], dict[str, Tensor]]:
-    """Take a picture through the network once.
+    """Return the sums of each term by layer, over all processes; and whole features of `layers`.
 
-    Args:
-        extractor: The network.
-        image: `(1, 3, H, W)`.
-        terms: Those that are computed while the features pass by.
-        layers: Layers of which whole features are needed.
-        group: Processes that share the picture.
-        tile: Number of rows of each block that are computed at a time; None for all.
-
-    Returns:
-        The sums of each term by layer, over all processes; and whole features by layer.
-
-    Raises:
-        ValueError: The extractor left out a layer.
+    The picture, `(1, 3, H, W)`, passes through the network once, `tile` rows of each block at a
+    time.
     """
     features = {"image": image}
     edges = group.edges(image.shape[2])
@@ -159,7 +140,8 @@ def pass_through(
         divides_first = tile is None and large
         blocks = [*extractor.blocks(deep, divides_first=divides_first)]
         banded = int(divides_first) if tile is None else len(blocks)
-    part = _Part(_pixels, terms, layers, features, needed=False)
+    # Losses may read the pixels like a layer.
+    part = _Part(lambda x, _: iter([("image", x)]), terms, layers, features, needed=False)
     _, *shares = part(own, rows)
     keys = part.keys
     x = extractor.normalized(own) if blocks else own
@@ -181,11 +163,6 @@ def pass_through(
     return sums, features
 
 
-def _pixels(x: Tensor, span: tuple[int, int]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the picture itself, which losses may read like a layer."""
-    yield "image", x
-
-
 def _whole_features(
     extractor: Extractor, image: Tensor, layers: frozenset[str]
 ) -> Mapping[str, Tensor]:
@@ -200,29 +177,19 @@ def _whole_features(
 
 
 def reads_pixels_only(loss: Loss) -> bool:
-    """Tell whether a loss reads no layer of the network."""
+    """Return whether a loss reads no layer of the network."""
     return set(loss.layers) <= {"image"}
 
 
 def is_divisible(loss: Loss) -> bool:
-    """Tell whether a loss can be computed in parts, or needs no part of the network at all."""
+    """Return whether a loss can be computed in parts or without the network."""
     return loss.adds_up or reads_pixels_only(loss)
 
 
 def check_divisible(
     extractor: nn.Module, losses: Mapping[str, Loss], reason: str, remedy: str
 ) -> None:
-    """Refuse to compute a picture in parts if the network or a loss needs all of it at once.
-
-    Args:
-        extractor: The network.
-        losses: Name to loss.
-        reason: Why parts are asked for, such as "`tile` is 64".
-        remedy: What to use instead.
-
-    Raises:
-        ValueError: One of them needs all.
-    """
+    """Raise if the network or a loss cannot be computed in parts; explain why parts are needed."""
     if not as_extractor(extractor).computes_in_tiles:
         raise ValueError(
             f"{reason}, but `extractor` is a {type(extractor).__name__}, which cannot be computed "
@@ -244,10 +211,7 @@ def indivisible(name: str, loss: Loss, reason: str, remedy: str) -> ValueError:
 
 @torch.no_grad()
 def keeps_promise(loss: Loss, features: Features) -> bool:
-    """Try on a few positions whether a loss adds up as its kind promises.
-
-    One that does not would silently be another loss if it were computed in parts.
-    """
+    """Test on a few positions whether a loss adds up, or parts would give another loss."""
     for layer in loss.layers:
         flat = features[layer].flatten(2)[..., :_TRIED]
         middle = flat.shape[-1] // 2
@@ -268,7 +232,5 @@ def keeps_promise(loss: Loss, features: Features) -> bool:
 
 
 def _is_near(a: Tensor, b: Tensor) -> bool:
-    if a.shape != b.shape:
-        return False
     tolerance = 1e-3 * float(a.abs().max()) if a.numel() else 0.0
-    return torch.allclose(a, b, rtol=1e-3, atol=tolerance, equal_nan=True)
+    return a.shape == b.shape and torch.allclose(a, b, 1e-3, tolerance, equal_nan=True)

@@ -1,4 +1,4 @@
-"""One optimized picture: its pixels, its optimizer, and the best result so far."""
+"""An optimized picture: its pixels, its optimizer, and the best result so far."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ from nst._engine.shared import AnyObjective
 from nst.images import fit, resize
 from nst.optim import OptimizerFactory, restore_optimizer
 
+# Keys of `state_dict` and the attributes that it stores as they are.
+_STORED = {
+    "size": "_size",
+    "best": "_best",
+    "best_total": "_best_total",
+    "best_losses": "_best_losses",
+    "average": "_average",
+    "averaged": "_averaged",
+    "losses": "losses",
+    "failure": "failure",
+    "stall": "stall",
+    "problem": "_problem",
+}
+
 
 class OptimizedPicture:
-    """One picture of a batch, optimized independently of the others, with its own optimizer.
+    """One picture of a batch, with its own optimizer.
 
-    Args:
-        content: The photograph, `(1, 3, H, W)`.
-        start: The picture to start from, in the same proportions.
-        where: Mask of what may change, `(1, 1, H, W)`; the rest is the photograph's. None for all.
-        average: 0, or the decay of an exponential moving average over the steps of a scale, which
-            then is the best picture (Polyak & Juditsky 1992).
+    It starts from `start`, in the proportions of `content`, and changes only pixels in `where`. An
+    exponential moving average with a decay of `average` above 0 is the best picture of a scale
+    (Polyak & Juditsky 1992).
     """
 
     pixels: Tensor
@@ -30,7 +41,7 @@ class OptimizedPicture:
     losses: dict[str, Tensor]
     """The weighted losses of the last accepted evaluation, detached."""
     failure: str | None = None
-    """Why this picture cannot be optimized further, at any scale."""
+    """Why this picture cannot be optimized further at any scale."""
     stall: str | None = None
     """Why further steps at this scale would change nothing."""
 
@@ -41,16 +52,14 @@ class OptimizedPicture:
         self._content, self._start, self._where = content, start, where
         self._decay, self._best = average, start
         self._average: Tensor | None = None
-        self._averaged = 0
         self._size: int | None = None
         self._problem: str | None = None  # of the last evaluation
-        self._scored_version = -1
         self._work: Mapping[str, Any] | None = None  # of a checkpoint, until the scale starts
         self._resumed = False
 
     @property
     def best(self) -> Tensor:
-        """The picture with the lowest total at this scale; or the average."""
+        """The picture with the lowest total at this scale, or the average."""
         return self._best if self._average is None else self._average
 
     @property
@@ -61,7 +70,7 @@ class OptimizedPicture:
     def start_scale(
         self, objective: AnyObjective, size: int, make_optimizer: OptimizerFactory
     ) -> None:
-        """Continue from the best picture so far, at another size."""
+        """Continue from the best picture so far at another size."""
         shape = fit(self._content.shape[-2:], size)
         resumed, self._resumed = self._resumed, False
         if self.failure is not None:
@@ -79,15 +88,18 @@ class OptimizedPicture:
                 f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
             )
         if self._work is not None:
-            self._restore_work(self._work)
-            self._work = None  # it is as large as the state of the optimizer
+            work, self._work = self._work, None  # it is as large as the state of the optimizer
+            try:
+                objective.load_state_dict(work["losses"])
+            except Exception as error:  # a custom loss may raise anything
+                raise ValueError(
+                    f"`losses` has one that cannot restore its state ({error}). Pass the losses "
+                    "that the run was started with."
+                ) from error
+            restore_optimizer(self._optimizer, work["optimizer"], work["state"])
 
     def _enlarge(self, content: Tensor, size: int) -> None:
-        """Bring the best picture so far to the size of the content.
-
-        Details that the coarser scale could not hold are taken from the starting picture, so the
-        photograph survives coarse scales, and only what they changed is changed.
-        """
+        """Resize the best picture so far, with details of the starting picture."""
         shape, best = (content.shape[-2], content.shape[-1]), self.best
         pixels = resize(best, shape)
         if self._size is not None:
@@ -108,17 +120,25 @@ class OptimizedPicture:
         # torch's annotation says float; its optimizers return the tensor.
         self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
         self.stall = getattr(self._optimizer, "stop_reason", None)
-        if self._problem is not None and (self.stall or not self._recovered()):
+        # The optimizer may have ended the step at finite values despite the problem.
+        values = [self.pixels, *self.losses.values()]
+        if self._problem is not None and (
+            self.stall or not all(bool(each.isfinite().all()) for each in values)
+        ):
             self.failure = f"diverged: {self._problem}"
             with torch.no_grad():
-                self.pixels.copy_(self._best)  # callbacks may save what they see
+                self.pixels.copy_(self._best)  # callbacks may save it
         if not self.active and self._best_losses:
             self.losses = self._best_losses  # the last evaluation was of another picture
         if self._out_of_range():  # of an optimizer without bounds
             with torch.no_grad():
                 self.pixels.clamp_(0, 1)
         if self._problem is None and self._decay > 0:
-            self._update_average()
+            # The share corrects the bias of a few steps; the first one is 1.
+            self._averaged += 1
+            share = (1 - self._decay) / (1 - self._decay**self._averaged)
+            pixels, before = self.pixels.detach(), self._average
+            self._average = pixels.clone() if before is None else before.lerp(pixels, share)
 
     def finish_scale(self) -> None:
         """Score the last update, which may be the best picture."""
@@ -140,7 +160,7 @@ class OptimizedPicture:
         return torch.stack(list(losses.values())).sum()
 
     def _record(self, losses: dict[str, Tensor]) -> None:
-        """Note the losses of the present pixels, and the pixels if they are the best so far."""
+        """Store the losses of the current pixels, and the pixels if they are the best so far."""
         self.losses = losses
         self._scored_version = self.pixels._version
         values = {name: float(value) for name, value in losses.items()}
@@ -148,82 +168,44 @@ class OptimizedPicture:
             (f"loss {n!r} became {v}" for n, v in values.items() if not math.isfinite(v)), None
         )
         total = sum(values.values())
-        # NaN compares false. Pixels out of range are not what would be saved.
+        # NaN compares false. Pixels out of range would be clamped, so they have other losses.
         if total < self._best_total and not self._out_of_range():
             self._best, self._best_total = self.pixels.detach().clone(), total
             self._best_losses = losses
-
-    def _recovered(self) -> bool:
-        """Whether the optimizer ended the step at a sound point in spite of the problem."""
-        sound = all(bool(value.isfinite()) for value in self.losses.values())
-        return sound and bool(self.pixels.isfinite().all())
 
     def _out_of_range(self) -> bool:
         low, high = self.pixels.detach().aminmax()
         return bool((low < 0) | (high > 1))
 
-    def _update_average(self) -> None:
-        """Update the moving average; the weights are corrected for the bias of a short one."""
-        self._averaged += 1
-        share = (1 - self._decay) / (1 - self._decay**self._averaged)
-        pixels = self.pixels.detach()
-        # The first share is 1.
-        self._average = (
-            pixels.clone() if self._average is None else self._average.lerp(pixels, share)
-        )
-
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs, after a step; tensors are not copied."""
-        return {
-            "pixels": self.pixels.detach(),
-            "scored": self._scored_version == self.pixels._version,
-            "size": self._size,
-            "best": self._best,
-            "best_total": self._best_total,
-            "best_losses": self._best_losses,
-            "average": self._average,
-            "averaged": self._averaged,
-            "losses": self.losses,
-            "failure": self.failure,
-            "stall": self.stall,
-            "problem": self._problem,
-            "work": None
-            if self.failure is not None
-            else {
+        """Return the state after a step for `load_state_dict`; tensors are not copied."""
+        work = None
+        if self.failure is None:
+            work = {
                 "losses": self._objective.state_dict(),
                 "optimizer": type(self._optimizer).__qualname__,
                 "state": self._optimizer.state_dict(),
-            },
+            }
+        return {
+            **{key: getattr(self, name) for key, name in _STORED.items()},
+            "pixels": self.pixels.detach(),
+            "scored": self._scored_version == self.pixels._version,
+            "work": work,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of another picture, without copying; its scale must be started next.
-
-        A damaged state can raise nearly any error.
-        """
-        self._size, self.failure, self.stall = state["size"], state["failure"], state["stall"]
+        """Restore a state, without copying, before its scale starts; it can raise any error."""
         for name in ("failure", "stall"):
             if not isinstance(state[name], (str, type(None))):
                 raise TypeError(f"`{name}` is {state[name]!r}; a string is needed.")
-        self._problem, self.losses = state["problem"], dict(state["losses"])
-        self._best, self._best_total = state["best"], state["best_total"]
-        self._best_losses = dict(state["best_losses"])
-        self._averaged, self._average = state["averaged"], state["average"]
+        for key, name in _STORED.items():
+            setattr(self, name, state[key])
+        self.losses, self._best_losses = dict(self.losses), dict(self._best_losses)
         self.pixels = state["pixels"].requires_grad_()
         shape = (*self._content.shape[:2], *fit(self._content.shape[-2:], state["size"]))
         for name in ("pixels", "best", "average"):
-            # A picture that failed at a coarser scale is shown larger than it was optimized.
+            # A picture that failed at a coarser scale was enlarged later.
             if state[name] is not None and self.failure is None and state[name].shape != shape:
                 raise ValueError(f"`{name}` has another shape; it must be that of the scale.")
         self._scored_version = self.pixels._version if state["scored"] else -1
         self._resumed, self._work = True, state["work"]
-
-    def _restore_work(self, work: Mapping[str, Any]) -> None:
-        try:
-            self._objective.load_state_dict(work["losses"])
-        except Exception as error:  # a custom loss may raise anything
-            raise ValueError(
-                f"`losses` has one that cannot restore its state ({error}). Pass the losses that "
-                "the run was started with."
-            ) from error
-        restore_optimizer(self._optimizer, work["optimizer"], work["state"])

@@ -1,4 +1,4 @@
-"""Read what a run is given: pictures, styles, regions, starting pictures."""
+"""Read the pictures, styles, regions and starting pictures of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, read_mask
 
 StyleSource: TypeAlias = Painting | StyleStatistics
-"""What a style is learned from: its picture, or statistics that were captured from it."""
+"""A style's picture, or statistics that were captured from it."""
 
 
 def read_content(source: ImageLike, like: Tensor, name: str = "content") -> Picture:
@@ -50,7 +50,7 @@ def read_regions(
     styles: Sequence[Style], content: Picture, where: Tensor | None
 ) -> dict[Hashable, Tensor | None]:
     """Read the regions of the styles, each once, by `region_key`; clip them to `where`."""
-    # Whatever may change at all is stylized fully; `where` blends the result with the photograph.
+    # Gray areas of `where` are stylized fully, then the result is blended with the photograph.
     free = None if where is None or bool(where.all()) else (where > 0).to(where)
     regions: dict[Hashable, Tensor | None] = {}
     for i, style in enumerate(styles):
@@ -87,7 +87,7 @@ def recolor_styles(
 
 
 def _recolored(painting: Painting, content: Tensor, method: str) -> Painting:
-    """Give a painting the colors of the content; only the pixels in its mask count."""
+    """Give the pixels in a painting's mask the colors of the content."""
     recolor = partial(color.preserve_color, content_image=content, method=method, when="before")
     if painting.mask is None:
         return Painting(recolor(painting.pixels), None)
@@ -102,17 +102,24 @@ def read_start(
     sources: Sequence[Sequence[StyleSource]],
     shape: tuple[int, int],
 ) -> Tensor:
-    """Return the pictures that the run starts from, `(N, 3, h, w)`.
-
-    The styles are those of `recolor_styles`; `shape` is height and width of the first scale.
-    """
+    """Return the pictures to start from, `(N, 3, h, w)`; noise has the first scale's `shape`."""
     if options.init_picture is not None:
-        return _read_init(options.init_picture, content)
+        try:
+            picture = read_content(options.init_picture, content, "init").pixels
+        except FileNotFoundError as error:
+            known = f"{', '.join(map(repr, INITS[:-1]))} or {INITS[-1]!r}"
+            raise FileNotFoundError(f"{error} Or use {known}.") from error
+        if len(picture) not in (1, len(content)):
+            raise ValueError(
+                f"`init` has {len(picture)} pictures for {len(content)} contents. "
+                "Pass one, or one for each."
+            )
+        return _fitted(picture, content)
     if options.init == "content":
         return content
     if options.init == "gray":
         return torch.full_like(content, 0.5)
-    # With recolored styles, each picture of the batch has colors of its own.
+    # Recolored styles have other colors for each picture of the batch.
     batches = [content] if len(sources) == 1 else torch.split(content, 1)
     return torch.cat(
         [
@@ -120,20 +127,6 @@ def read_start(
             for batch, (first, *_) in zip(batches, sources, strict=True)
         ]
     )
-
-
-def _read_init(init: ImageLike, content: Tensor) -> Tensor:
-    try:
-        picture = read_content(init, content, "init").pixels
-    except FileNotFoundError as error:
-        known = f"{', '.join(map(repr, INITS[:-1]))} or {INITS[-1]!r}"
-        raise FileNotFoundError(f"{error} Or use {known}.") from error
-    if len(picture) not in (1, len(content)):
-        raise ValueError(
-            f"`init` has {len(picture)} pictures for {len(content)} contents. "
-            "Pass one, or one for each."
-        )
-    return _fitted(picture, content)
 
 
 def _start_from_style(
@@ -150,10 +143,9 @@ def _start_from_style(
         moments = source.color_mean, source.color_covariance
     else:
         moments = color_moments(source.pixels, source.mask)
-    # At the size of the first scale, as shrinking would average the noise away; the same for the
-    # whole batch, as no picture may depend on the others.
-    pink = options.init == "pink-noise"
-    noise = colored_noise(shape, *moments, pink=pink, seed=options.seed)
+    # At the first scale's size, as shrinking would average the noise away. All pictures of a batch
+    # start from the same noise, as none may depend on the others.
+    noise = colored_noise(shape, *moments, pink=options.init == "pink-noise", seed=options.seed)
     return noise.to(content).expand(len(content), -1, -1, -1)
 
 
@@ -165,10 +157,9 @@ def _fitted(picture: Tensor, content: Tensor) -> Tensor:
 def identify_pictures(
     content: ImageLike | None, styles: Sequence[Style], options: RunOptions | None = None
 ) -> dict[str, dict[str, str | None]]:
-    """Return the name and the SHA-256 of every picture that a run is given, by argument.
+    """Return the name (without folder) and SHA-256 of the pictures of a run, by argument.
 
-    For a file, these are its name without the folder and the hash of its bytes; for a picture in
-    memory, None and the hash of its values. Words such as `"alpha"` are left out.
+    A picture in memory has no name, and the hash of its values. The word `"alpha"` is omitted.
     """
     given: dict[str, Any] = {"content": content}
     for i, style in enumerate(styles):
@@ -195,10 +186,7 @@ def _identify(source: Any) -> dict[str, str | None]:
 
 
 def color_moments(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return the mean color `(3,)` and the covariance `(3, 3)`, in float64 on the CPU.
-
-    The mask, `(1, 1, H, W)`, holds weights of the pixels of `(1, 3, H, W)`; None for equal ones.
-    """
+    """Return the mean color `(3,)` and the covariance `(3, 3)`, in float64 on the CPU."""
     pixels = image[0].flatten(1).cpu().double()
     share = pixels.new_ones(1, pixels.shape[1]) if mask is None else mask.flatten(1).cpu().double()
     share = share / share.sum()
@@ -218,22 +206,15 @@ def colored_noise(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
     if pink:
-        noise = _fall_with_frequency(noise)
+        rows = torch.fft.fftfreq(shape[0], dtype=noise.dtype)[:, None]
+        columns = torch.fft.rfftfreq(shape[1], dtype=noise.dtype)
+        frequency = (rows.square() + columns.square()).sqrt()
+        frequency[0, 0] = torch.inf  # no constant part
+        # Multiplied, as PyTorch 2.4 returns NaN for a complex number divided by infinity.
+        noise = torch.fft.irfft2(torch.fft.rfft2(noise) * frequency.reciprocal(), s=shape)
+        deviation = noise.flatten(1).std(1, correction=0).clamp_min(1e-12)
+        noise = noise / deviation[:, None, None]
     root = square_root(covariance.double()[None])[0]
     colored = mean.double()[:, None] + root @ noise.flatten(1)
     picture: Tensor = colored.reshape(1, 3, *shape).clamp(0, 1)
     return picture
-
-
-def _fall_with_frequency(noise: Tensor) -> Tensor:
-    """Divide each wave of (3, H, W) by its frequency; normalize each channel to deviation 1."""
-    height, width = noise.shape[-2:]
-    rows = torch.fft.fftfreq(height, dtype=noise.dtype)[:, None]
-    columns = torch.fft.rfftfreq(width, dtype=noise.dtype)
-    frequency = (rows.square() + columns.square()).sqrt()
-    frequency[0, 0] = torch.inf  # no constant part
-    # Multiplied, as PyTorch 2.4 returns NaN for a complex number divided by infinity.
-    waves = torch.fft.rfft2(noise) * frequency.reciprocal()
-    pink: Tensor = torch.fft.irfft2(waves, s=(height, width))
-    deviation = pink.flatten(1).std(1, correction=0).clamp_min(1e-12)
-    return pink / deviation[:, None, None]

@@ -1,4 +1,4 @@
-"""A run: the state that changes while pictures are optimized, scale after scale."""
+"""A run: the changing state while pictures are optimized, scale by scale."""
 
 from __future__ import annotations
 
@@ -33,10 +33,7 @@ T = TypeVar("T")
 
 
 class Run:
-    """One run under way, with everything that changes in it.
-
-    `settings` describes the inputs; `started` is the time of its start by `time.perf_counter`.
-    """
+    """A run with its changing state; `started` is its start by `time.perf_counter`."""
 
     def __init__(
         self,
@@ -45,20 +42,18 @@ class Run:
         settings: Mapping[str, Any],
         started: float,
     ) -> None:
-        self.inputs, self.started, self.group = inputs, started, Group.current()
-        self.history = LossHistory()
+        self.inputs, self._settings, self.started = inputs, settings, started
+        self.group, self.history = Group.current(), LossHistory()
         self.callbacks = [self.history, *callbacks]
-        self._settings = settings
-        coarse = fit(inputs.content.pixels.shape[-2:], inputs.scales[0].size)
         configuration, scales = inputs.configuration, tuple(inputs.scales)
-        image = resize(inputs.start, coarse).clone()
+        image = resize(inputs.start, fit(inputs.content.pixels.shape[-2:], scales[0].size)).clone()
         self.state = RunState(image, configuration.num_steps, len(scales), plan=scales)
         contents, starts = (torch.split(each, 1) for each in (inputs.content.pixels, inputs.start))
         self.pictures = [
             OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
             for content, start in zip(contents, starts, strict=True)
         ]
-        self.packed_inputs: dict[str, Any] | None = None  # for checkpoints, made once
+        self.packed_inputs: dict[str, Any] | None = None  # for checkpoints, created once
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
     def start(self, callback: Callback) -> None:
@@ -71,24 +66,14 @@ class Run:
         callback.on_resume(self.state, {} if found is None else self._resumed.pop(found)[1])
 
     def end(self, callback: Callback) -> None:
-        """End a callback. If it fails, that is logged, as the picture must not be lost."""
+        """End a callback; log its error, as the picture must not be lost."""
         try:
             callback.on_end(self.state)
         except (Exception, KeyboardInterrupt):
             logger.exception("%s failed at the end of the run", type(callback).__name__)
 
-    def remaining_scales(self) -> Iterator[int]:
-        """Yield the scales that remain, until the run is stopped."""
-        # A run that is resumed and stopped at once must still score its last update.
-        stopped = self.state.stop_reason is not None and self.state.step == 0
-        for index in range(self.state.scale, len(self.inputs.scales)):
-            if stopped:
-                return
-            yield index
-            stopped = self.state.stop_reason is not None
-
     def optimize_scale(self, index: int) -> None:
-        """Take the steps of one scale, until they are done or the run is stopped."""
+        """Take the steps of one scale until the run is stopped."""
         inputs, state, scale = self.inputs, self.state, self.inputs.scales[index]
         state.scale = index
         before = sum(num_steps for _, num_steps in state.plan[:index])
@@ -117,27 +102,24 @@ class Run:
             for picture in self.pictures:
                 picture.finish_scale()
         if state.stop_reason is None:
-            # The steps that a stalled scale left out are not made up for.
+            # Steps that a stalled scale omitted are not taken later.
             taken = scale._replace(num_steps=state.step - before)
             state.plan = (*state.plan[:index], taken, *inputs.scales[index + 1 :])
 
     def _mean_losses(self) -> dict[str, Tensor]:
         """Return each loss's mean over the batch; a failed picture counts with its best."""
         every = [picture.losses for picture in self.pictures]
-        sound = [
-            losses for losses in every if losses and all(v.isfinite() for v in losses.values())
-        ]
-        every = sound or every
+        every = [e for e in every if e and all(v.isfinite() for v in e.values())] or every
         return {name: torch.stack([losses[name] for losses in every]).mean() for name in every[0]}
 
     def stop(self) -> None:
-        """Store why the run is over, if nobody has stopped it."""
+        """Set the stop reason of the run if it has none."""
         reasons = [picture.failure or picture.stall or "completed" for picture in self.pictures]
         several = "; ".join(f"picture {i}: {reason}" for i, reason in enumerate(reasons))
         self.state.stop(reasons[0] if len(set(reasons)) == 1 else several)
 
     def image(self) -> Tensor:
-        """Return a copy of the best pictures so far, at the size of the result: `(N, 3, H, W)`."""
+        """Return a copy of the best pictures so far at the result's size, `(N, 3, H, W)`."""
         shape, options, where = self.inputs.shape, self.inputs.options, self.inputs.where
         image = torch.cat([resize(picture.best, shape) for picture in self.pictures])
         if not options.recolors_result and where is None:
@@ -151,7 +133,7 @@ class Run:
         return image
 
     def settings(self) -> dict[str, Any]:
-        """Return the description of the run: of its inputs, and of how far it came."""
+        """Return the settings for the run's record."""
         progress = {"steps_done": self.state.step, "stop_reason": self.state.stop_reason}
         return {**self._settings, **json_ready(progress)}
 
@@ -167,7 +149,7 @@ class Run:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs: plain values, and tensors that are not copied."""
+        """Return the state for `load_state_dict`; tensors are not copied."""
         return {
             "step": self.state.step,
             "scale": self.state.scale,
@@ -179,10 +161,7 @@ class Run:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the state of a run with the same inputs, without copying its tensors.
-
-        A damaged state can raise nearly any error.
-        """
+        """Restore the state, without copying; a damaged one can raise nearly any error."""
         for picture, own in zip(self.pictures, state["pictures"], strict=True):
             picture.load_state_dict(own)
         scale, count = at_least("scale", state["scale"], 0), len(self.inputs.scales)
@@ -196,7 +175,7 @@ class Run:
 
 
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:
-    """Go through the scales of a run, however it ends; checkpoints store `take_snapshot(run)`."""
+    """Complete a run, and return its result; checkpoints store `take_snapshot(run)`."""
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
     explained = partial(explaining_memory, inputs.shape, inputs.tile, inputs.content.pixels)
     if group.size > 1:
@@ -210,9 +189,12 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                     run.start(callback)
                     stack.callback(run.end, callback)
                 state.snapshot = partial(take_snapshot, run)
+                # A resumed run that is stopped at once must still score its last update.
+                resumed = state.scale if state.step > 0 else None
                 with explained():
-                    for index in run.remaining_scales():
-                        run.optimize_scale(index)
+                    for index in range(state.scale, len(inputs.scales)):
+                        if state.stop_reason is None or index == resumed:
+                            run.optimize_scale(index)
             except KeyboardInterrupt:
                 state.stop("interrupted")
             except BaseException as error:
@@ -221,7 +203,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                     attach_result(error, lambda: persistently(run.result))
                 raise
             finally:
-                state.snapshot = no_snapshot  # whoever keeps the state must not keep the optimizer
+                state.snapshot = no_snapshot  # a stored state must not hold the optimizer
                 persistently(run.stop)
                 with suppress(MemoryError), explained():  # else callbacks see the last step's
                     state.image = persistently(run.image)  # a copy: callbacks may change it

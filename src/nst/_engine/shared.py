@@ -1,7 +1,7 @@
 """Objectives for the pictures of a run; several processes evaluate each picture together.
 
-The first process runs the optimizers and the callbacks. The others serve: they build the same
-objectives at each scale, and evaluate their rows of a picture when the first process asks.
+The first process runs the optimizers and the callbacks. The others build the same objectives at
+each scale, and evaluate their rows of a picture when the first process asks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AnyObjective: TypeAlias = "Objective | SharedObjective"
 
 
 class SharedObjective:
-    """An objective with the methods of `Objective`, which all processes call together.
+    """An `Objective` whose methods all processes call together.
 
     If the picture has too few rows for all of them, the first process evaluates it alone.
     """
@@ -36,7 +36,7 @@ class SharedObjective:
         self.state_dict = objective.state_dict  # the same in all processes
 
     def _together(self, method: str, argument: Any) -> Any:
-        """Call a method in this process, and have the other processes call it."""
+        """Call a method in all processes."""
         state = None if isinstance(argument, Tensor) else argument
         with self._group.interrupts_deferred():
             try:
@@ -63,7 +63,7 @@ class SharedObjective:
 
 
 def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjective]:
-    """Yield an objective for each picture at a scale, which the other processes build as well."""
+    """Yield an objective for each picture at a scale; the other processes build them as well."""
     if group.rank == 0:
         group.broadcast_object(("scale", index, inputs.tile))
     height, _ = fit(inputs.shape, inputs.scales[index].size)
@@ -72,7 +72,7 @@ def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjectiv
 
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
-    """Raise in all processes if one of them was given something else than the first."""
+    """Raise in all processes if one of them has other inputs than the first."""
     configuration, options = inputs.configuration, inputs.options
     given = (
         inputs.identities,
@@ -94,7 +94,7 @@ def check_same_inputs(inputs: RunInputs, group: Group) -> None:
 
 @contextmanager
 def leading(group: Group) -> Iterator[None]:
-    """Tell the other processes if the first one fails."""
+    """Notify the other processes if the first one fails."""
     try:
         yield
     except ProcessLost:
@@ -115,7 +115,7 @@ def share_result(inputs: RunInputs, group: Group, result: StyleTransferResult) -
 
 
 def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
-    """Evaluate what the first process asks for until its run is over; return the same result."""
+    """Evaluate on request of the first process until its run is over; return the same result."""
     height, width = inputs.shape
     pixels, objectives = inputs.content.pixels, list[Any]()
     try:

@@ -1,12 +1,8 @@
 """A part of a network computed a band of rows at a time, as one step of autograd.
 
 Like `torch.utils.checkpoint`, it stores only its input and computes the rest again on the backward
-pass; but band by band, so that intermediate values exist for one band at a time. A part looks at
-some rows beyond those that it computes, its *halo*. They are given to it as well, and what becomes
-of them is cut off: a band is a lower picture.
-
-Several processes share a picture in the same way: each has its rows, and takes the halo from its
-neighbors.
+pass, but one band at a time. The result for a band depends on some rows around it, its *halo*; the
+halo's results are cut off. Processes that share a picture receive the halo from their neighbors.
 """
 
 from __future__ import annotations
@@ -19,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nst._network.stage import new_picture
 from nst._utils.group import Group
 
 
@@ -26,17 +23,9 @@ class Rows(NamedTuple):
     """The rows of a whole picture that a tensor holds as its own, between halos."""
 
     first: int
-    last: int
-    """The row after the last."""
-    height: int
-    """Number of rows of the whole picture."""
-    above: int = 0
-    """Number of halo rows above the own ones."""
-
-    @classmethod
-    def whole(cls, picture: Tensor) -> Rows:
-        """Return all rows of a picture."""
-        return cls(0, picture.shape[2], picture.shape[2])
+    last: int  # exclusive
+    height: int  # of the whole picture
+    above: int = 0  # number of halo rows above the own ones
 
     def halved(self) -> Rows:
         """Return the same rows after pooling."""
@@ -48,57 +37,47 @@ class Rows(NamedTuple):
         # A slice of everything would cost a copy on the backward pass.
         return tensor if tensor.shape[2] == count else tensor[:, :, self.above :][:, :, :count]
 
-    def slice(self, tensor: Tensor, span: tuple[int, int]) -> Tensor:
-        """Return some rows of a tensor that holds the own rows; the span counts in the picture."""
-        return tensor[:, :, span[0] - self.first : span[1] - self.first]
-
 
 Part: TypeAlias = Callable[[Tensor, Rows], tuple[Tensor, ...]]
-"""Maps a band to its own rows of the result, perhaps half as many, or an empty tensor if nobody
-needs it; and to any number of sums over its own rows, which are added up over the bands."""
+"""Maps a band to its own rows of the result (half as many if pooled; empty if not needed), and any
+number of sums over them, which are added up over the bands."""
 
 
 def in_bands(part: Part, x: Tensor, rows: Rows, step: int, halo: int) -> tuple[Tensor, ...]:
-    """Return a part's result and its sums, computed some rows at a time.
+    """Return a part's result and its sums for an input `(N, C, H, W)`, `step` rows at a time.
 
-    Args:
-        part: What to compute.
-        x: Input, `(N, C, H, W)`.
-        rows: Which rows of the whole picture it holds.
-        step: Number of rows computed at a time, a multiple of four.
-        halo: Number of rows that the part looks at above and below, a multiple of four.
+    Each band has up to `halo` rows above and below; both numbers are multiples of four.
     """
-    result: tuple[Tensor, ...] = _InBands.apply(x, part, rows, step, halo)
+    result: tuple[Tensor, ...] = _InBands.apply(x, part, list(_bands(x, rows, step, halo)))
     return result
 
 
-def bands(rows: Rows, size: int, step: int, halo: int) -> Iterator[tuple[Rows, slice]]:
-    """Yield the rows of each band, and where a tensor of `size` rows holds it with its halo."""
+def _bands(x: Tensor, rows: Rows, step: int, halo: int) -> Iterator[tuple[Rows, slice]]:
+    """Yield the rows of each band, and the slice of the input that holds it with its halo."""
     origin = rows.first - rows.above
     # A single row left over, which pooling may refuse, belongs to the band above.
     for first in range(rows.first, max(rows.last - 1, rows.first + 1), step):
         last = first + step if first + step < rows.last - 1 else rows.last
-        start, stop = max(first - halo, origin), min(last + halo, origin + size)
+        start, stop = max(first - halo, origin), min(last + halo, origin + x.shape[2])
         yield Rows(first, last, rows.height, first - start), slice(start - origin, stop - origin)
 
 
 class _InBands(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, part: Part, rows: Rows, step: int, halo: int
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, part: Part, bands: list[tuple[Rows, slice]]) -> Any:
         ctx.save_for_backward(x)
-        ctx.part, ctx.bands = part, list(bands(rows, x.shape[2], step, halo))
+        ctx.part, ctx.bands, ctx.stride = part, bands, 1
         ctx.set_materialize_grads(False)
-        result, totals, ctx.stride, ctx.start = x.new_empty(0), list[Tensor](), 1, rows.first
-        for band, given in ctx.bands:
+        result, totals = x.new_empty(0), list[Tensor]()
+        for band, given in bands:
             own, *sums = part(x[:, :, given], band)
             if own.numel():
                 if not result.numel():
-                    result, ctx.stride = _room_for(own, x, rows)
-                    ctx.start = rows.first // ctx.stride
-                at = slice(*(row // ctx.stride - ctx.start for row in band[:2]))
-                result[:, :, at] = own
+                    n, channels, _, width = own.shape
+                    ctx.stride = 1 if width == x.shape[3] else 2
+                    height = bands[-1][0].last // ctx.stride - bands[0][0].first // ctx.stride
+                    result = new_picture(own, n, channels, height, width)
+                result[:, :, _place(ctx, band)] = own
             totals = [a + b for a, b in zip(totals, sums, strict=True)] if totals else [*sums]
         return result, *totals
 
@@ -111,39 +90,28 @@ class _InBands(torch.autograd.Function):
             seen = x[:, :, given].detach().requires_grad_()
             with torch.enable_grad():
                 outputs = ctx.part(seen, band)
-            own = slice(*(row // ctx.stride - ctx.start for row in band[:2]))
-            given_back = [None if of_result is None else of_result[:, :, own], *of_sums]
+            of_band = None if of_result is None else of_result[:, :, _place(ctx, band)]
             pairs = [
                 (output, gradient)
-                for output, gradient in zip(outputs, given_back, strict=True)
+                for output, gradient in zip(outputs, (of_band, *of_sums), strict=True)
                 if gradient is not None and output.requires_grad
             ]
             if pairs:
                 values, gradients = zip(*pairs, strict=True)
                 total[:, :, given] += torch.autograd.grad(values, seen, gradients)[0]
-        return total, None, None, None, None
+        return total, None, None
 
 
-def _room_for(own: Tensor, x: Tensor, rows: Rows) -> tuple[Tensor, int]:
-    """Return memory for the whole result of which a band is given, and its stride."""
-    n, channels, _, width = own.shape
-    stride = 1 if width == x.shape[3] else 2
-    height = rows.last // stride - rows.first // stride
-    layout = torch.channels_last
-    return own.new_empty(n, channels, height, width).contiguous(memory_format=layout), stride
+def _place(ctx: Any, band: Rows) -> slice:
+    """Return the rows of the result that belong to a band."""
+    start = ctx.bands[0][0].first // ctx.stride
+    return slice(band.first // ctx.stride - start, band.last // ctx.stride - start)
 
 
-def widen(
-    x: Tensor, rows: Rows, halo: int, edges: Sequence[int], group: Group
-) -> tuple[Tensor, Rows]:
-    """Return this process's rows of a picture with those around them, from its neighbors.
+def widen(x: Tensor, rows: Rows, halo: int, edges: list[int], group: Group) -> tuple[Tensor, Rows]:
+    """Add up to `halo` rows above and below to this process's rows `(N, C, h, W)` of a picture.
 
-    Args:
-        x: Own rows, `(N, C, h, W)`.
-        rows: Which they are.
-        halo: Number of rows to add above and below, where the picture has them.
-        edges: First row of each process, and the number of rows of the picture.
-        group: The processes.
+    `edges` are the first row of each process, and the number of rows of the picture.
     """
     if group.size == 1:
         return x, rows
@@ -152,7 +120,7 @@ def widen(
 
 
 def add_up(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
-    """Return sums over all processes, each of which goes on alike from there."""
+    """Return sums over all processes, which then all compute the same."""
     if group.size == 1 or not tensors:
         return list(tensors)
     return list(_AddedUp.apply(group, *tensors))
@@ -160,31 +128,25 @@ def add_up(tensors: Sequence[Tensor], group: Group) -> list[Tensor]:
 
 class _Widened(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, rows: Rows, halo: int, edges: Sequence[int], group: Group
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, rows: Rows, halo: int, edges: list[int], group: Group) -> Any:
         start, stop = max(rows.first - halo, 0), min(rows.last + halo, rows.height)
         n, channels, _, width = x.shape
-        wide = x.new_empty(n, channels, stop - start, width)
-        wide = wide.contiguous(memory_format=torch.channels_last)
-        wide[:, :, rows.first - start : rows.last - start] = x
-        ctx.start, ctx.rows, ctx.group = start, rows, group
-        ctx.overlaps = list(_overlaps(rows, halo, edges, group.rank))
-        outgoing = {rank: rows.slice(x, lent) for rank, lent, _ in ctx.overlaps if lent}
-        lenders = ((rank, borrowed) for rank, _, borrowed in ctx.overlaps if borrowed)
-        incoming = {rank: wide[:, :, a - start : b - start] for rank, (a, b) in lenders}
+        wide = new_picture(x, n, channels, stop - start, width)
+        ctx.own, ctx.group = slice(rows.first - start, rows.last - start), group
+        wide[:, :, ctx.own] = x
+        ctx.lent, ctx.borrowed = _overlaps(rows, halo, edges, group.rank)
+        outgoing = {rank: x[:, :, place] for rank, place in ctx.lent.items()}
+        incoming = {rank: wide[:, :, place] for rank, place in ctx.borrowed.items()}
         group.exchange(outgoing, incoming, "halos")
         return wide
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        start, rows = ctx.start, ctx.rows
-        own = gradient[:, :, rows.first - start : rows.last - start].clone()
-        # The gradient for borrowed rows goes back to whom they belong, and is added there.
-        lenders = ((rank, borrowed) for rank, _, borrowed in ctx.overlaps if borrowed)
-        outgoing = {rank: gradient[:, :, a - start : b - start] for rank, (a, b) in lenders}
-        lent = {rank: rows.slice(own, span) for rank, span, _ in ctx.overlaps if span}
+        own = gradient[:, :, ctx.own].clone()
+        # The gradient for borrowed rows is sent to their owners, which add it to their own.
+        outgoing = {rank: gradient[:, :, place] for rank, place in ctx.borrowed.items()}
+        lent = {rank: own[:, :, place] for rank, place in ctx.lent.items()}
         incoming = {rank: torch.empty_like(part) for rank, part in lent.items()}
         ctx.group.exchange(outgoing, incoming, "halos")
         for rank, part in lent.items():
@@ -205,14 +167,15 @@ class _AddedUp(torch.autograd.Function):
 
 def _overlaps(
     rows: Rows, halo: int, edges: Sequence[int], own: int
-) -> Iterator[tuple[int, tuple[int, int] | None, tuple[int, int] | None]]:
-    """Yield each other rank, the rows that it borrows from this process, and those it lends."""
+) -> tuple[dict[int, slice], dict[int, slice]]:
+    """Return by rank the own rows that others borrow, and the widened rows that others lend."""
+    lent, borrowed = dict[int, slice](), dict[int, slice]()
+    start = max(rows.first - halo, 0)
     for rank, (first, last) in enumerate(pairwise(edges)):
-        if rank != own:
-            lent = max(first - halo, rows.first), min(last + halo, rows.last)
-            borrowed = max(rows.first - halo, first), min(rows.last + halo, last)
-            yield rank, _if_any(lent), _if_any(borrowed)
-
-
-def _if_any(span: tuple[int, int]) -> tuple[int, int] | None:
-    return span if span[0] < span[1] else None
+        low, high = max(first - halo, rows.first), min(last + halo, rows.last)
+        if rank != own and low < high:
+            lent[rank] = slice(low - rows.first, high - rows.first)
+        low, high = max(rows.first - halo, first), min(rows.last + halo, last)
+        if rank != own and low < high:
+            borrowed[rank] = slice(low - start, high - start)
+    return lent, borrowed

@@ -1,16 +1,16 @@
 """A frozen 3x3 convolution with its ReLU and perhaps its max pooling, as one step of autograd.
 
-It computes `max_pool2d(relu(conv2d(x)))` in less time and memory: a band of rows goes through all
-three while it is in the cache, and wide convolutions take Winograd's method. As the weights are
-frozen, the backward pass needs nothing of the input; it needs one byte a value for the ReLU, or two
-bytes for every four values where they are pooled, or nothing where a loss keeps the output anyway.
+It computes `max_pool2d(relu(conv2d(x)))` in less time and memory: all three process a band of rows
+while it is in the cache, and wide convolutions use Winograd's method. As the weights are frozen,
+the backward pass does not need the input: it stores one byte a value for the ReLU, two bytes for
+four pooled values, or nothing where a loss stores the output anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +21,15 @@ from nst._utils.device import scratch
 
 Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
+Span: TypeAlias = tuple[int, int]
 
-# Values of a band. All that is computed from one stays in the cache.
-_BAND = 2**20
+_BAND = 2**20  # values of a band: everything computed from it fits into the cache
 
 
 class Stage(nn.Module):
-    """A frozen 3x3 convolution that keeps the picture's size, with its ReLU and max pooling.
+    """A convolution of kernel `(K, C, 3, 3)` and bias `(K,)`, with its ReLU and max pooling.
 
-    As a module it is an ordinary convolution: hooks and other code find nothing unusual.
-
-    Args:
-        kernel: `(K, C, 3, 3)`.
-        bias: `(K,)`.
-        padding: What the convolution sees beyond the border.
-        winograd: Whether Winograd's method may be used where it is faster.
+    As a module, it is an ordinary convolution. `winograd` allows Winograd's method where faster.
     """
 
     def __init__(
@@ -58,34 +52,28 @@ class Stage(nn.Module):
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
     def compute(
-        self,
-        x: Tensor,
-        kind: Kind,
-        *,
-        output_stays: bool = False,
-        span: tuple[int, int] | None = None,
+        self, x: Tensor, kind: Kind, *, output_stays: bool = False, span: Span | None = None
     ) -> Tensor:
-        """Return the convolution of `(N, C, H, W)`, and what follows it, in one step.
+        """Return the convolution of `(N, C, H, W)`, with its ReLU and pooling, in one step.
 
         Args:
             x: Input.
-            kind: Where to stop: at `"conv"`, `"relu"`, or `"pool"` (the ReLU's, max pooled).
-            output_stays: Whether somebody keeps the result for the backward pass anyway. It then
-                tells which values were positive.
+            kind: Last operation: `"conv"`, `"relu"`, or `"pool"` (max pooling after the ReLU).
+            output_stays: Whether the result is stored anyway, so it can serve as the ReLU's trace.
             span: First row of the convolution and the one after the last; None for all.
         """
         hooks = self._forward_hooks or self._forward_pre_hooks
         hooks = hooks or self._backward_hooks or self._backward_pre_hooks
         trainable = self.weight.requires_grad or self.bias.requires_grad
-        whole = span is None or span == (0, x.shape[2])
-        start, stop = (0, x.shape[2]) if span is None else span
-        if x.device.type != "cpu" or hooks or trainable:  # somebody looks into the module
-            all_rows = self(x)
-            return _followed(all_rows if whole else all_rows[:, :, start:stop], kind)
-        how: tuple[Kind, bool, tuple[int, int]] = kind, output_stays, (start, stop)
+        everything = 0, x.shape[2]
+        span = span or everything
+        if x.device.type != "cpu" or hooks or trainable:
+            rows = self(x)
+            return _followed(rows if span == everything else rows[:, :, slice(*span)], kind)
+        how: tuple[Kind, bool, Span] = kind, output_stays, span
         if self.padding == "replicate":  # a wider picture, whose border is cut off afterwards
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-            how = "conv", False, (start + 1, stop + 1)
+            how = "conv", False, (span[0] + 1, span[1] + 1)
         x = x.contiguous(memory_format=torch.channels_last)
         if torch.is_grad_enabled() and x.requires_grad:
             out = _Fused.apply(x, self, *how)[0]
@@ -94,16 +82,13 @@ class Stage(nn.Module):
         return out if self.padding == "zeros" else _followed(out[:, :, :, 1:-1], kind)
 
     def pass_forward(
-        self, x: Tensor, kind: Kind, span: tuple[int, int], *, traces: bool
+        self, x: Tensor, kind: Kind, span: Span, *, traces: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the result, and for the backward pass where ReLU and pooling let values pass.
-
-        The trace is 0 where they did not, else 1, or the place of the largest pixel where pooled.
-        """
+        """Return the result and its trace: 0 where the ReLU blocked, else 1 or a pooled place."""
         n, _, height, width = x.shape
         stride, rows, trace = 2 if kind == "pool" else 1, x.permute(0, 2, 3, 1), None
         shape = n, len(self.weight), (span[1] - span[0]) // stride, width // stride
-        picture = _new_picture(x, *shape)
+        picture = new_picture(x, *shape)
         out = picture.permute(0, 2, 3, 1)
         if traces:
             dtype = torch.int16 if 2 * width < 2**15 else torch.int32  # places in two rows
@@ -128,20 +113,14 @@ class Stage(nn.Module):
         return picture, trace
 
     def pass_backward(
-        self,
-        gradient: Tensor,
-        trace: Tensor | None,
-        kind: Kind,
-        span: tuple[int, int],
-        shape: torch.Size,
+        self, gradient: Tensor, trace: Tensor | None, kind: Kind, span: Span, shape: torch.Size
     ) -> Tensor:
         """Return the gradient for an input of a shape, from the gradient for the result."""
-        picture, stride = _new_picture(gradient, *shape), 2 if kind == "pool" else 1
+        picture, stride = new_picture(gradient, *shape), 2 if kind == "pool" else 1
         out, given = picture.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
         height = given.shape[1] * stride  # an odd last row is not pooled
         reached = max(span[0] - 1, 0), min(span[1] + 1, shape[2])
-        out[:, : reached[0]] = 0
-        out[:, reached[1] :] = 0
+        out[:, : reached[0]] = out[:, reached[1] :] = 0
         for start, stop in self._bands(out, *reached):
             above, below = start - 1 - span[0], stop + 1 - span[0]
             first, last = max(above, 0), min(below, height)
@@ -149,9 +128,9 @@ class Stage(nn.Module):
             rows = given[:, cells]
             if trace is not None:
                 rows = _where_positive(trace[:, cells], rows)
-            if trace is not None and kind == "pool":
-                rows = _unpool(rows, trace[:, cells], shape[3])
-                rows = rows[:, first % 2 : first % 2 + last - first]
+                if kind == "pool":
+                    rows = _unpool(rows, trace[:, cells], shape[3])
+                    rows = rows[:, first % 2 : first % 2 + last - first]
             rows = _with_border(rows, above - first, below - first)
             own = out[:, start:stop]
             band = self._convolve(rows, (shape[2], shape[3]), own, rotated=True)
@@ -172,24 +151,15 @@ class Stage(nn.Module):
         return ((i, min(i + step, last)) for i in range(first, last, step))
 
     def _convolve(
-        self,
-        rows: Tensor,
-        shape: tuple[int, int],
-        out: Tensor | None = None,
-        *,
-        rotated: bool = False,
+        self, rows: Tensor, shape: tuple[int, int], out: Tensor | None, *, rotated: bool = False
     ) -> Tensor:
-        """Convolve rows that have one more row above and below; rotated, as the gradient needs it.
-
-        Returns `out`, or other memory where that saves a copy.
-        """
+        """Convolve rows with one more above and below; return `out`, or memory to copy from."""
         bias = None if rotated else self.bias
         if self.winograd and winograd.is_faster(self.weight, *shape):
             kernel = self._derive("transformed", winograd.transform_kernel)
             if out is None:
                 n, height, width, _ = rows.shape
-                size = (n, height - 2, width, len(self.weight))
-                out = scratch.take("band", size, rows)
+                out = scratch.take("band", (n, height - 2, width, len(self.weight)), rows)
             winograd.convolve(rows, kernel, out, bias, rotated=rotated)
             return out
         name = "rotated" if rotated else "plain"
@@ -198,7 +168,7 @@ class Stage(nn.Module):
         return result.permute(0, 2, 3, 1)
 
     def _derive(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return what is made of the kernel, made again only if the weights have changed."""
+        """Return a cached function of the kernel, computed again if the weights have changed."""
         version = 0 if self.weight.is_inference() else self.weight._version
         state = self.weight.data_ptr(), version, self.weight.dtype
         known = self._derived.get(name)
@@ -210,16 +180,12 @@ class Stage(nn.Module):
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(
-        x: Tensor, stage: Stage, kind: Kind, output_stays: bool, span: tuple[int, int]
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(x: Tensor, stage: Stage, kind: Kind, output_stays: bool, span: Span) -> Any:
         traces = kind == "pool" or (kind == "relu" and not output_stays)
         return stage.pass_forward(x, kind, span, traces=traces)
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor | None]
-    ) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
         (x, ctx.stage, ctx.kind, _, ctx.span), (out, trace) = inputs, output
         ctx.shape = x.shape
         if ctx.kind != "conv":
@@ -238,21 +204,14 @@ class _Fused(torch.autograd.Function):
 
 
 class _PulledBack(torch.autograd.Function):
-    """The backward pass, a function of its own so that `torch.func` sees through it."""
+    """The backward pass, a separate function so that `torch.func` can trace it."""
 
     @staticmethod
-    def forward(
-        gradient: Tensor,
-        trace: Tensor | None,
-        stage: Stage,
-        kind: Kind,
-        span: tuple[int, int],
-        shape: torch.Size,
-    ) -> Tensor:
+    def forward(gradient: Tensor, trace: Tensor | None, stage: Stage, *how: Any) -> Tensor:
         if trace is not None and trace.is_floating_point():
             trace = trace.permute(0, 2, 3, 1)
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        return stage.pass_backward(gradient, trace, kind, span, shape)
+        return stage.pass_backward(gradient, trace, *how)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -267,13 +226,13 @@ class _PulledBack(torch.autograd.Function):
 
 
 def _followed(x: Tensor, kind: Kind) -> Tensor:
-    """Return what follows a convolution, by plain operations."""
+    """Apply the ReLU and the pooling by plain operations."""
     x = x if kind == "conv" else x.relu()
     return F.max_pool2d(x, 2) if kind == "pool" else x
 
 
-def _new_picture(like: Tensor, *shape: int) -> Tensor:
-    """Return memory in `channels_last`. It is no view, so that autograd may add to it in place."""
+def new_picture(like: Tensor, *shape: int) -> Tensor:
+    """Return memory in `channels_last`; not a view, so that autograd can add to it in place."""
     layout = torch.channels_last
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
@@ -285,7 +244,7 @@ def _reorder(kernel: Tensor, *, rotated: bool) -> Tensor:
 
 
 def _with_border(rows: Tensor, start: int, stop: int) -> Tensor:
-    """Return rows from one up to another, zeros where there are none; a view if there are all."""
+    """Return rows from one up to another, zeros outside the picture; a view if possible."""
     above, below = max(-start, 0), max(stop - rows.shape[1], 0)
     inner = rows[:, max(start, 0) : stop]
     if not above and not below:
@@ -293,8 +252,7 @@ def _with_border(rows: Tensor, start: int, stop: int) -> Tensor:
     n, height, *rest = inner.shape
     bordered = scratch.take("bordered", (n, above + height + below, *rest), rows)
     bordered[:, above : above + height] = inner
-    bordered[:, :above] = 0
-    bordered[:, above + height :] = 0
+    bordered[:, :above] = bordered[:, above + height :] = 0
     return bordered
 
 
@@ -308,7 +266,7 @@ def _where_positive(condition: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _pool(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the largest of every four pixels, and one more than its place in its two rows."""
+    """Return the largest of every four pixels, and its place in its two rows plus 1."""
     n, height, width, channels = rows.shape
     pairs = rows[:, : height // 2 * 2].reshape(-1, 2, width, channels).permute(0, 3, 1, 2)
     largest, place = F.max_pool2d(pairs, 2, return_indices=True)
@@ -318,12 +276,11 @@ def _pool(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unpool(cells: Tensor, place: Tensor, width: int) -> Tensor:
-    """Return the gradient for what was pooled. Where the place is 0, the gradient must be 0."""
+    """Return the gradient for the pooled rows. Where the place is 0, the gradient must be 0."""
     n, height, across, channels = cells.shape
     like = cells.new_empty(n * height, 2, width, channels).permute(0, 3, 1, 2)
-    cells, place = (
-        x.reshape(n * height, 1, across, channels).permute(0, 3, 1, 2) for x in (cells, place)
-    )
+    pairs = n * height, 1, across, channels
+    cells, place = (x.reshape(pairs).permute(0, 3, 1, 2) for x in (cells, place))
     rows: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
         cells, like, [2, 2], [2, 2], [0, 0], [1, 1], False, place.long().sub_(1).clamp_min_(0)
     )

@@ -1,11 +1,9 @@
 """Winograd's minimal filtering F(4x4, 3x3): a 3x3 convolution in a quarter of the products.
 
 A tile of 6x6 pixels becomes 4x4 pixels of the result. Tile and kernel are transformed into 36
-components, each of which is one matrix product; a last transform turns the products into pixels.
-PyTorch has no such convolution on CPUs. Pictures are `(N, H, W, C)` here.
-
-The gradient for the input is a convolution with the kernel rotated by 180 degrees, which equals
-rotating the tiles instead: the same components serve both directions.
+components; a matrix product for each is transformed into pixels. PyTorch has no such convolution on
+CPUs. Pictures are `(N, H, W, C)` here. The gradient for the input is a convolution with the kernel
+rotated by 180 degrees; rotating the tiles instead lets both directions use the same components.
 
 Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
@@ -20,10 +18,8 @@ from torch import Tensor
 
 from nst._utils.device import scratch
 
-TILE = 4
-"""Rows and columns of the result that are computed together."""
-# Transforms of a kernel's side, of a tile's side and of a result's, for the points 0, 1, -1, 2, -2
-# and infinity.
+TILE = 4  # rows and columns of the result that are computed together
+# Transforms of the sides of kernel, tile and result, for the points 0, 1, -1, 2, -2 and infinity.
 _KERNEL = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
@@ -42,18 +38,14 @@ _TILE = (
 )
 _RESULT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 _COMPONENTS = 36
-# The component that adds the same value to every pixel of the result: the bias goes there.
-_CONSTANT = 7
-# With AVX-512 this is twice as fast as BLAS, except on Intel's own processors. It is not public,
-# so `torch.bmm` stands by.
+_CONSTANT = 7  # adds the same value to every pixel of the result, as the bias does
+# With AVX-512, twice as fast as BLAS except on Intel's processors. Not public: it may be missing.
 _linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
 
 def is_faster(kernel: Tensor, height: int, width: int) -> bool:
-    """Tell whether this was measured to be faster than PyTorch (benchmarks/winograd.py).
-
-    The answer depends on the processor and shapes alone, so that a repeated run has the same bits.
-    """
+    """Return whether this was faster than PyTorch in benchmarks/winograd.py."""
+    # Processor and shapes alone decide, so that repeated runs are bit-identical.
     if kernel.device.type != "cpu" or kernel.dtype != torch.float32 or _products_are_rounded():
         return False
     narrowest = 128 if _linear_is_faster() else 64
@@ -67,22 +59,31 @@ def transform_kernel(kernel: Tensor) -> Tensor:
     return components.to(kernel.dtype).contiguous()
 
 
-def convolve(
-    rows: Tensor, kernel: Tensor, out: Tensor, bias: Tensor | None = None, *, rotated: bool = False
-) -> None:
-    """Convolve rows of pictures that are zero beyond their left and right sides.
+def convolve(rows: Tensor, kernel: Tensor, out: Tensor, bias: Tensor | None, rotated: bool) -> None:
+    """Convolve rows `(N, h + 2, W, C)`, zero beyond their sides, into `out`, `(N, h, W, K)`.
 
-    Args:
-        rows: Input with one more row above and below, `(N, h + 2, W, C)`.
-        kernel: Result of `transform_kernel`.
-        out: Memory for the result, `(N, h, W, K)`.
-        bias: `(K,)`.
-        rotated: Whether to rotate the kernel, as the gradient needs it; C and K change places.
+    `kernel` comes from `transform_kernel`. `rotated` rotates it, as the gradient requires: C and K
+    change places.
     """
-    products = _multiply(_to_tiles(rows, rotated), kernel if rotated else kernel.mT)
+    tiles, kernel = _to_tiles(rows, rotated), kernel if rotated else kernel.mT
+    products = scratch.take("products", (*tiles.shape[:2], kernel.shape[-1]), tiles)
+    if _linear_is_faster() and tiles.dtype == torch.float32:
+        for product, tile, matrix in zip(products, tiles, kernel.mT, strict=True):
+            product.copy_(_linear(tile, matrix, None, "none", [], ""))
+    else:
+        torch.bmm(tiles, kernel, out=products)
     if bias is not None:
         products[_CONSTANT] += bias
-    _to_rows(products, out, rotated)
+    n, height, width, channels = out.shape
+    down, across = -(-height // TILE), -(-width // TILE)
+    _, transform = _transforms(out.dtype, rotated)
+    pixels = scratch.take("pixels", (TILE, TILE, n, down, across, channels), out)
+    torch.mm(transform, products.view(_COMPONENTS, -1), out=pixels.view(TILE * TILE, -1))
+    pixels = pixels.permute(2, 3, 1, 4, 0, 5)
+    if height == TILE * down and width == TILE * across:
+        out.view(pixels.shape).copy_(pixels)
+    else:
+        out.copy_(pixels.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width])
 
 
 def _to_tiles(rows: Tensor, rotated: bool) -> Tensor:
@@ -106,30 +107,6 @@ def _to_tiles(rows: Tensor, rotated: bool) -> Tensor:
     return torch.mm(transform, pixels, out=tiles).view(_COMPONENTS, -1, channels)
 
 
-def _multiply(tiles: Tensor, kernel: Tensor) -> Tensor:
-    """Return the components of the result, `(36, N * down * across, K)`."""
-    products = scratch.take("products", (*tiles.shape[:2], kernel.shape[-1]), tiles)
-    if not _linear_is_faster() or tiles.dtype != torch.float32:
-        return torch.bmm(tiles, kernel, out=products)
-    for product, tile, matrix in zip(products, tiles, kernel.mT, strict=True):
-        product.copy_(_linear(tile, matrix, None, "none", [], ""))
-    return products
-
-
-def _to_rows(products: Tensor, out: Tensor, rotated: bool) -> None:
-    """Turn the components of a result into its rows."""
-    n, height, width, channels = out.shape
-    down, across = -(-height // TILE), -(-width // TILE)
-    _, transform = _transforms(out.dtype, rotated)
-    pixels = scratch.take("pixels", (TILE, TILE, n, down, across, channels), out)
-    torch.mm(transform, products.view(_COMPONENTS, -1), out=pixels.view(TILE * TILE, -1))
-    pixels = pixels.permute(2, 3, 1, 4, 0, 5)
-    if height == TILE * down and width == TILE * across:
-        out.view(pixels.shape).copy_(pixels)
-    else:
-        out.copy_(pixels.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width])
-
-
 @functools.cache
 def _transforms(dtype: torch.dtype, rotated: bool) -> tuple[Tensor, Tensor]:
     """Return the matrices that transform a side of a tile, and both sides of a result."""
@@ -142,7 +119,7 @@ def _transforms(dtype: torch.dtype, rotated: bool) -> tuple[Tensor, Tensor]:
 
 
 def _products_are_rounded() -> bool:
-    """Tell whether the caller lets PyTorch round factors to bfloat16, which the sums amplify."""
+    """Return whether PyTorch may round factors to bfloat16; the sums would amplify the error."""
     matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since PyTorch 2.9
     if matmul is None:
         return torch.get_float32_matmul_precision() == "medium"
@@ -151,8 +128,7 @@ def _products_are_rounded() -> bool:
 
 @functools.cache
 def _linear_is_faster() -> bool:
-    """Tell whether `_linear` is there and faster than BLAS."""
-    capability = torch.backends.cpu.get_cpu_capability()
+    """Return whether `_linear` exists and is faster than BLAS."""
+    avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
     describe: Any = getattr(torch.cpu, "get_capabilities", dict)
-    name = describe().get("cpu_name", "")
-    return _linear is not None and capability == "AVX512" and "Intel" not in name
+    return _linear is not None and avx512 and "Intel" not in describe().get("cpu_name", "")

@@ -1,4 +1,4 @@
-"""Describe a run in JSON-ready values: the settings of its result."""
+"""Describe a run in JSON-ready values."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ logger = logging.getLogger("nst")
 
 
 def describe_run(inputs: RunInputs) -> dict[str, Any]:
-    """Return the settings of a run: its record, before the first step."""
+    """Return the settings of a run, before the first step."""
     configuration, options = inputs.configuration, inputs.options
-    optimizer = configuration.optimizer
-    if not isinstance(optimizer, str):
-        optimizer = getattr(optimizer, "__qualname__", "custom")
+    optimizer: Any = configuration.optimizer
+    name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
     settings = {
         "nst": __version__,
         "torch": torch.__version__,
@@ -38,7 +37,7 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "network": configuration.network.fingerprint(),
         "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
         "styles": describe_styles(inputs.styles),
-        "optimizer": optimizer,
+        "optimizer": name,
         "size": configuration.size,
         "num_steps": configuration.num_steps,
         "steps_done": 0,
@@ -65,23 +64,20 @@ def describe_styles(styles: Sequence[Style]) -> list[dict[str, Any]]:
     keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
     described = []
     for style in styles:
-        settings: dict[str, Any] = {"weight": style.weight}
-        if style.region is not None:
-            settings["region"] = keys.index(style.region_key)
-        if isinstance(style.image, StyleStatistics):
-            settings["captured"] = style.image.sizes
-        if style.mask is not None:
-            settings["mask"] = True
-        if style.scale != 1:
-            settings["scale"] = style.scale
-        if style.rotation != 0:
-            settings["rotation"] = style.rotation
-        described.append(settings)
+        settings = {
+            "weight": style.weight,
+            "region": None if style.region is None else keys.index(style.region_key),
+            "captured": style.image.sizes if isinstance(style.image, StyleStatistics) else None,
+            "mask": None if style.mask is None else True,
+            "scale": None if style.scale == 1 else style.scale,
+            "rotation": None if style.rotation == 0 else style.rotation,
+        }
+        described.append({name: each for name, each in settings.items() if each is not None})
     return described
 
 
 def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
-    """Return a part's type and the arguments that would create it again, if it knows them."""
+    """Return a part's type and the arguments that would create it again, if known."""
     try:
         return {**described.settings(), "type": type(part).__name__}
     except Exception:  # a custom part may raise anything, and the picture matters more

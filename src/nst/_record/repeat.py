@@ -14,16 +14,9 @@ import torch
 from torch import nn
 from typing_extensions import Self
 
-from nst._engine.configuration import Configuration, Tile, check_tile
+from nst._engine.configuration import Configuration, Tile, check_count
 from nst._engine.run import complete
-from nst._record.replay import (
-    check_same,
-    network_difference,
-    recorded_arguments,
-    recorded_end,
-    recorded_extractor,
-    recorded_run,
-)
+from nst._record import replay
 from nst._record.snapshot import generators_set, restore_run, take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst.callbacks.base import CallbackLike, as_callbacks
@@ -38,7 +31,7 @@ logger = logging.getLogger("nst")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Repeatable(Configuration):
-    """The part of `StyleTransfer` that repeats or resumes runs."""
+    """The methods of `StyleTransfer` that repeat or resume runs."""
 
     @classmethod
     def from_record(
@@ -51,8 +44,8 @@ class Repeatable(Configuration):
 
         Args:
             record: The saved picture, or the record that `nst.images.read_record` returned.
-            extractor: Replaces the recorded network; required unless its weights are `"original"`
-                or `"torchvision"`. A warning is logged if it differs.
+            extractor: Replacement of the network; required unless its weights are `"original"` or
+                `"torchvision"`. A warning is logged if it differs.
             **changes: Other arguments to replace; required for custom losses and optimizers.
 
         Raises:
@@ -69,10 +62,10 @@ class Repeatable(Configuration):
             3
         """
         record = record if isinstance(record, Mapping) else read_record(record)
-        arguments = recorded_arguments(record, changes)
+        arguments = replay.recorded_arguments(record, changes)
         if extractor is None:
-            extractor = recorded_extractor(record)
-        elif difference := network_difference(record, extractor):
+            extractor = replay.recorded_extractor(record)
+        elif difference := replay.network_difference(record, extractor):
             logger.warning("%s The result will not be the same.", difference)
         return cls(extractor, **arguments)
 
@@ -105,14 +98,14 @@ class Repeatable(Configuration):
         """
         record = read_record(path)
         places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
-        arguments = recorded_run(record, places)
-        followers = as_callbacks(callbacks)
+        arguments = replay.recorded_run(record, places)
+        arguments["callbacks"] = as_callbacks(callbacks)
         if "num_steps" not in changes:
-            followers += recorded_end(record)
+            arguments["callbacks"] += replay.recorded_end(record)
         # Last, as the network may be a download.
         transfer: Any = cls.from_record(record, extractor, **changes)  # the subclass has `run`
         method = transfer.run if "content" in arguments else transfer.synthesize
-        result: StyleTransferResult = method(**arguments, callbacks=followers)
+        result: StyleTransferResult = method(**arguments)
         return result
 
     @classmethod
@@ -167,16 +160,16 @@ class Repeatable(Configuration):
         given: dict[str, Any] = {"losses": losses, "optimizer": optimizer, "device": device}
         changes = {name: value for name, value in given.items() if value is not None}
         if tile != "kept":
-            changes["tile"] = check_tile(tile)
+            changes["tile"] = check_count("tile", tile, None, "auto")
         transfer: Configuration = cls.from_record(record, extractor, **changes)
         if record.get("task") == "synthesize":
             transfer = transfer.without_content()
-        check_same(record, transfer.extractor, transfer.losses)
+        replay.check_same(record, transfer.extractor, transfer.losses)
         try:
             run = restore_run(snapshot, transfer, followers, started)
         except Exception as error:  # a forged file can raise nearly anything
             raise CHECKPOINT_FILE.refusal(path, error) from error
         generators = snapshot["generators"]
-        del snapshot  # its tensors are the run's now
+        del snapshot  # the run owns its tensors now
         with generators_set(generators, torch.device(transfer.device)):
             return complete(run, take_snapshot)

@@ -34,7 +34,7 @@ logger = logging.getLogger("nst")
 _MOST_PIXELS = 178_956_970  # Pillow refuses to open larger pictures
 
 
-def _nsts_extractor(name: str, value: Any) -> None:
+def _extractor_type(name: str, value: Any) -> None:
     if value != FeatureExtractor.__name__:
         raise ValueError(
             f"its network is of type {value!r}, which cannot be found by name. Pass extractor=..."
@@ -59,7 +59,7 @@ _ARGUMENTS: Rule = {
     "device": lambda name, value: resolve_device(value),
 }
 _EXTRACTOR: Rule = {
-    "type": _nsts_extractor,
+    "type": _extractor_type,
     "weights": str,
     "pooling": choice(get_args(Pooling)),
     "padding": choice(get_args(Padding)),
@@ -116,15 +116,15 @@ def recorded_extractor(
     with _usable(record) as plain:
         check(plain, {"extractor": _EXTRACTOR, "network": str})
         settings = {name: plain["extractor"][name] for name in _EXTRACTOR if name != "type"}
-        if weights is None and settings["weights"] not in NAMED_WEIGHTS:
+        if weights is not None:
+            settings["weights"] = weights
+        elif settings["weights"] not in NAMED_WEIGHTS:
             raise ValueError(
                 f"its network has the weights {settings['weights']!r}, which cannot be found by "
                 "name. Pass extractor=..., or --weights on the command line."
             )
-    if weights is not None:
-        return FeatureExtractor(**{**settings, "weights": weights})
     network = FeatureExtractor(**settings)
-    if difference := network_difference(record, network):
+    if weights is None and (difference := network_difference(record, network)):
         raise ValueError(
             f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "
             "here. Pass extractor=..., or --weights on the command line, to use other weights."
@@ -137,19 +137,16 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
     recorded, found = record.get("network"), fingerprint(network)
     if None in (recorded, found) or recorded == found:
         return None
-    return (
-        f"The picture was made with the network {str(recorded)[:12]}, but this one is "
-        f"{str(found)[:12]}."
-    )
+    recorded, found = str(recorded)[:12], str(found)[:12]
+    return f"The picture was made with the network {recorded}, but this one is {found}."
 
 
 def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:
     """Raise if a run cannot resume with these parts; log differences that may change bits."""
-    here = {"torch": torch.__version__, "num_threads": torch.get_num_threads()}
     message = "the run had %s %s before and has %s now, so the result may not be bit-identical"
-    for name, value in here.items():
-        if record.get(name) != value:
-            logger.warning(message, name, record.get(name), value)
+    for name, now in (("torch", torch.__version__), ("num_threads", torch.get_num_threads())):
+        if record.get(name) != now:
+            logger.warning(message, name, record.get(name), now)
     if difference := network_difference(record, network):
         raise ValueError(f"`extractor` is not the run's; it must be the same. {difference}")
     with _usable(record) as plain:
@@ -163,10 +160,7 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
 def recorded_run(
     record: Mapping[str, Any], places: Iterable[str | os.PathLike[str]]
 ) -> dict[str, Any]:
-    """Return the arguments of `run`, or of `synthesize` if `content` is not among them.
-
-    Pictures are found by name and content in the places, which are files and folders.
-    """
+    """Return the arguments of `run` or `synthesize`; `places` are files and folders to search."""
     with _usable(record) as plain:
         check(plain, {"inputs": {str: {"name": (None, str), "sha256": str}}})
     paths = [file_path("inputs", place) for place in places]
@@ -218,14 +212,13 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
 
 def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:
     styles, regions = list[Style](), dict[int, Any]()
-    names = [field.name for field in fields(Style) if field.name != "image"]
     for i, each in enumerate(described):
-        settings = {name: each[name] for name in names if name in each}
+        settings = {name: each[name] for name in ("weight", "scale", "rotation") if name in each}
         if "region" in each:
             region = files.get(f"style[{i}].region", "alpha")
             settings["region"] = regions.setdefault(each["region"], region)
-        if "mask" in each:
-            settings["mask"] = files.get(f"style[{i}].mask", "alpha") if each["mask"] else None
+        if each.get("mask"):
+            settings["mask"] = files.get(f"style[{i}].mask", "alpha")
         path = files[f"style[{i}]"]
         image = StyleStatistics.load(path) if "captured" in each else path
         styles.append(Style(image, **settings))
@@ -243,10 +236,8 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
         return []
     if reason == "interrupted":
         logger.warning(
-            "the run was interrupted within a step, after %d of %d, so the result may differ "
-            "slightly",
-            done,
-            planned,
+            f"the run was interrupted within a step, after {done} of {planned}, so the result may "
+            "differ slightly"
         )
     # Control characters could act on a terminal.
     return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]

@@ -1,8 +1,4 @@
-"""The content of a checkpoint: the inputs and the state of a run, as plain values and tensors.
-
-It holds everything that the run was given, pictures included. The targets of the losses are not in
-it; they are captured again, bit-identically.
-"""
+"""The content of a checkpoint: pictures and state of a run, without the targets of the losses."""
 
 from __future__ import annotations
 
@@ -27,35 +23,30 @@ from nst.styles.style import Painting, Style
 def take_snapshot(run: Run) -> dict[str, Any]:
     """Return the content of a checkpoint, whose tensors are the run's own, not copies."""
     run.packed_inputs = run.packed_inputs or _pack_inputs(run.inputs)
+    # A custom loss may draw from torch's global generators.
+    generators, device = {"cpu": torch.get_rng_state()}, run.inputs.content.pixels.device
+    if device.type == "cuda":
+        generators["cuda"] = torch.cuda.get_rng_state(device)
     return {
         "record": run.settings(),
         "inputs": run.packed_inputs,
         "run": run.state_dict(),
-        "generators": _generators(run.inputs.content.pixels.device),
+        "generators": generators,
     }
 
 
 def restore_run(
-    snapshot: Mapping[str, Any],
-    configuration: Configuration,
-    callbacks: list[Callback],
-    started: float,
+    snapshot: Mapping[str, Any], transfer: Configuration, callbacks: list[Callback], started: float
 ) -> Run:
-    """Return a run as it was at a checkpoint, whose tensors become the run's.
-
-    A damaged snapshot can raise nearly any error.
-    """
-    device = torch.device(configuration.device)
-    identities = snapshot["record"]["inputs"]
-    inputs = _unpack_inputs(_moved(snapshot["inputs"], device), identities, configuration)
+    """Return a run that owns a checkpoint's tensors; damage can raise nearly any error."""
+    device, inputs = torch.device(transfer.device), _unpack_inputs(snapshot, transfer)
     run = Run(inputs, callbacks, describe_run(inputs), started)
-    # An optimizer moves its state itself.
-    pictures = [
-        {**_moved({**each, "work": None}, device), "work": each["work"]}
-        for each in snapshot["run"]["pictures"]
-    ]
-    others = {name: each for name, each in snapshot["run"].items() if name != "pictures"}
-    run.load_state_dict({**_moved(others, device), "pictures": pictures})
+    pictures = snapshot["run"]["pictures"]
+    without_work = [{**each, "work": None} for each in pictures]
+    state = _moved({**snapshot["run"], "pictures": without_work}, device)
+    for picture, each in zip(state["pictures"], pictures, strict=True):
+        picture["work"] = each["work"]  # an optimizer moves its state itself
+    run.load_state_dict(state)
     run.image()  # raises if there is none
     torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if it is not a state
     return run
@@ -63,14 +54,11 @@ def restore_run(
 
 def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
     options, content, regions = inputs.options, inputs.content, list(inputs.regions)
+    init = options.init if options.init_picture is None else None
     return {
         "content": _compact(content.pixels),
         "alpha": _compact(content.alpha),
-        "options": {
-            **vars(options),
-            "init": options.init if options.init_picture is None else None,
-            "where": options.where is not None,
-        },
+        "options": {**vars(options), "init": init, "where": options.where is not None},
         "styles": [
             {
                 **vars(style),
@@ -88,12 +76,11 @@ def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
     }
 
 
-def _unpack_inputs(
-    packed: Mapping[str, Any], identities: Mapping[str, Any], configuration: Configuration
-) -> RunInputs:
+def _unpack_inputs(snapshot: Mapping[str, Any], configuration: Configuration) -> RunInputs:
+    packed = _moved(snapshot["inputs"], torch.device(configuration.device))
     dtype = configuration.like.dtype
     content = Picture(_picture(packed["content"], dtype), _expanded(packed["alpha"], dtype))
-    # A mask has been read already; in options and styles, only its presence matters.
+    # In options and styles, only the presence of a mask matters.
     mask, options = content.pixels.new_ones(1, 1, 1, 1), packed["options"]
     init = content.pixels if options["init"] is None else options["init"]
     options = {**options, "init": init, "where": mask if options["where"] else None}
@@ -101,21 +88,18 @@ def _unpack_inputs(
     sources = [[_unpack_source(each, dtype) for each in one] for one in packed["sources"]]
     scales = as_scales(packed["scales"])
     shape = fit(content.pixels.shape[-2:], scales[-1].size)
+    styles = []
+    for style, source in zip(packed["styles"], sources[0], strict=True):
+        settings = dict(style)
+        settings["image"] = source.pixels if isinstance(source, Painting) else source
+        settings["region"] = None if style["region"] is None else places[style["region"]]
+        settings["mask"] = mask if style["mask"] else None
+        styles.append(Style(**settings))
     return RunInputs(
         configuration=configuration,
         options=RunOptions(**options),
         content=content,
-        styles=[
-            Style(
-                **{
-                    **style,
-                    "image": source.pixels if isinstance(source, Painting) else source,
-                    "region": None if style["region"] is None else places[style["region"]],
-                    "mask": mask if style["mask"] else None,
-                }
-            )
-            for style, source in zip(packed["styles"], sources[0], strict=True)
-        ],
+        styles=styles,
         sources=sources,
         regions={
             None if place is None else id(place): _expanded(each, dtype)
@@ -126,7 +110,7 @@ def _unpack_inputs(
         scales=scales,
         tile=configuration.tile_for(shape, content.pixels),
         start=_expanded(packed["start"], dtype, content.pixels),
-        identities=dict(identities),
+        identities=dict(snapshot["record"]["inputs"]),
     )
 
 
@@ -144,7 +128,7 @@ def _unpack_source(packed: Mapping[str, Any], dtype: torch.dtype) -> StyleSource
 
 
 def _compact(picture: Tensor | None) -> Tensor | None:
-    """Return a picture as 8-bit numbers if they represent it exactly: a quarter of the size."""
+    """Return a picture as 8-bit numbers, a quarter of the size, if they represent it exactly."""
     if picture is None:
         return None
     levels = (picture * 255).round().clamp(0, 255).to(torch.uint8)
@@ -178,17 +162,9 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _generators(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of torch's global generators, which a custom loss may draw from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
 @contextmanager
 def generators_set(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Set the states of torch's global generators, by type of device, within the block."""
+    """Set the states of torch's global generators within the block."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
         torch.set_rng_state(states["cpu"])

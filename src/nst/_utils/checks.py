@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -46,42 +45,36 @@ def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
     """Return a value if it is one of the choices; else raise."""
     known = list(choices)
     if value not in known:
-        raise ValueError(
-            f"`{argument}` is {value!r}; it must be one of {', '.join(map(repr, known))}."
-        )
+        listed = ", ".join(map(repr, known))
+        raise ValueError(f"`{argument}` is {value!r}; it must be one of {listed}.")
     return value
 
 
 def known(what: str, name: str, names: Iterable[str], owner: str) -> None:
-    """Raise for a name that its owner lacks, and suggest the nearest one."""
+    """Raise for a name that its owner lacks, and suggest the most similar one."""
     if name not in names:
         guess = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
         raise ValueError(f"{what} {name!r}, which {owner} lacks. Did you mean {guess[0]!r}?")
 
 
 def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
-    """Return `count` weights with a sum of 1: `[3, 1]` becomes `[0.75, 0.25]`; None, equal ones."""
+    """Return `count` weights with a sum of 1; None means equal ones."""
     if count == 0:
         raise ValueError("`references` is empty; at least one picture is needed.")
     weights = [1.0] * count if blend is None else [non_negative("blend", b) for b in blend]
-    if len(weights) != count:
-        raise ValueError(
-            f"`blend` has {len(weights)} weights for {count} references. Give one for each."
-        )
-    total = sum(weights)
-    if total <= 0:
+    given = len(weights)
+    if given != count:
+        raise ValueError(f"`blend` has {given} weights for {count} references. Give one for each.")
+    if not any(weights):
         raise ValueError("`blend` is all zero; at least one weight must be positive.")
-    if math.isinf(total):  # though each weight is finite
+    if math.isinf(sum(weights)):  # though each weight is finite
         weights = [weight / max(weights) for weight in weights]
-        total = sum(weights)
+    total = sum(weights)
     return [weight / total for weight in weights]
 
 
 def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path; raise if no file can have this name.
-
-    It may be too long, contain a null character, or be a symbolic link to itself.
-    """
+    """Return a path; raise if no file can have this name, e.g. with a null character."""
     try:
         path = Path(os.fsdecode(value))
     except TypeError:

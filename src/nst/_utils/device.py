@@ -1,9 +1,8 @@
-"""The device to compute on: its arithmetic, its free memory, and blocks of memory used again.
+"""The device to compute on: its arithmetic, its free memory, and the reuse of memory.
 
-The features of a step are blocks of tens of megabytes, and every step needs them anew. glibc gives
-such blocks back to the system after use, which then has to make their pages again: a seventh of a
-step's time at 512 pixels. For larger pictures memory counts more than that: there, fewer blocks
-than by default stay with the process, as unused ones between used ones took a sixth of the memory.
+Every step allocates features of tens of megabytes. glibc returns such blocks to the system, which
+then makes their pages again: a seventh of a step's time at 512 pixels. For larger pictures, unused
+blocks between used ones took a sixth of the memory, so there the process reuses fewer blocks.
 """
 
 from __future__ import annotations
@@ -22,31 +21,25 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-# Parts of PyTorch's messages where it has no error class: on CPUs, and on MPS.
+# Parts of PyTorch's messages on CPUs and MPS, for which it has no error class.
 _MESSAGES = ("DefaultCPUAllocator", "MPS backend out of memory")
-
 _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-# Files of a control group, in version 1 and 2: its limit, its used memory, and the entry of
+# In version 1 and 2, a control group's files for the limit and the used memory, and the entry of
 # `memory.stat` for cached files, which count as used but can be dropped.
 _FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _SECOND = ("memory.max", "memory.current", "inactive_file")
 
-# Of mallopt(3).
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# From which size on a block is the system's, and how much unused memory is kept: for small and for
-# large pictures, and what glibc itself comes to in a process that uses large blocks.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+# The size from which a block is returned to the system, and the most unused memory: for small
+# pictures, for large ones, and glibc's own values in a process that uses large blocks.
 _SMALL, _LARGE, _OTHERWISE = (65 * 2**20, 2**29), (2**24, 2**26), (2**25, 2**26)
-# The largest small picture: VGG's first block takes 256 bytes for each pixel.
-_MOST_PIXELS = 2**18
+_MOST_PIXELS = 2**18  # of a small picture: VGG's first block takes 256 bytes per pixel
 _lock = threading.Lock()
 _users: list[tuple[int, int]] = []
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Return the device that the `device` argument names, if it can be used here.
-
-    `"auto"` is CUDA, else MPS, else the CPU.
-    """
+    """Return the device of a `device` argument if it is usable; `"auto"` is CUDA, MPS or CPU."""
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"`device` is {device!r}; pass 'auto', 'cpu', 'cuda' or a torch.device.")
     if device == "auto":
@@ -80,36 +73,36 @@ def plain_arithmetic() -> Iterator[None]:
 
 def is_exhausted(error: BaseException) -> bool:
     """Return whether an error is PyTorch's for too little memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(each in str(error) for each in _MESSAGES)
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(each in str(error) for each in _MESSAGES)
+    )
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the number of free bytes; None if it is unknown.
-
-    They are those of a CUDA device; for any other, those of the machine, within the limits of the
-    process and its control groups.
-    """
+    """Return the free bytes of a CUDA device, or those this process may use; None if unknown."""
     if device.type == "cuda":
         # PyTorch's reserve is allocated but free.
         in_reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + in_reserve
-    known = [_available(), *_left_in_groups(), _left_to_process()]
-    return min((each for each in known if each is not None), default=None)
+    limits = [_available(), *_left_in_groups(), _left_to_process()]
+    return min((each for each in limits if each is not None), default=None)
 
 
 def _available() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # not Linux
+        return _numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024
+    except (OSError, KeyError, ValueError):  # not Linux
         pass
-    names = getattr(os, "sysconf_names", {})
-    if "SC_AVPHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
+    try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None
+    except (AttributeError, ValueError):  # Windows, macOS
+        return None
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the numbers in a file of lines such as "MemAvailable: 1024 kB", by name."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return {name.removesuffix(":"): int(number) for name, number, *_ in lines}
 
 
 def _left_in_groups() -> list[int | None]:
@@ -121,13 +114,11 @@ def _left_in_groups() -> list[int | None]:
     left = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top, names = (_GROUPS / "memory", _FIRST) if controllers else (_GROUPS, _SECOND)
-        group = top / path.lstrip("/")
-        # The limits of all parent groups apply.
-        within = [each for each in (group, *group.parents) if each.is_relative_to(top)]
-        left += [_left_in_group(each, *names) for each in within]
+        if not controllers or "memory" in controllers.split(","):
+            top, names = (_GROUPS / "memory", _FIRST) if controllers else (_GROUPS, _SECOND)
+            group = top / path.lstrip("/")
+            parents = (each for each in group.parents if each.is_relative_to(top))
+            left += [_left_in_group(each, *names) for each in (group, *parents)]
     return left
 
 
@@ -135,11 +126,10 @@ def _left_in_group(group: Path, limit_file: str, used_file: str, cached_entry: s
     try:
         limit = (group / limit_file).read_text().strip()
         used = int((group / used_file).read_text())
-        lines = (group / "memory.stat").read_text().splitlines()
+        cached = _numbers(group / "memory.stat").get(cached_entry, 0)
     except OSError:
         return None
-    cached = dict(line.split() for line in lines).get(cached_entry, 0)
-    return int(limit) - used + int(cached) if limit.isdigit() else None
+    return int(limit) - used + cached if limit.isdigit() else None
 
 
 def _left_to_process() -> int | None:
@@ -157,10 +147,7 @@ def _left_to_process() -> int | None:
 
 @contextmanager
 def blocks_kept(pixels: int) -> Iterator[None]:
-    """Keep the memory of a picture of so many pixels between its steps, then give it back.
-
-    Does nothing where memory is not glibc's or is the user's to set.
-    """
+    """Let the steps of a picture reuse memory; do nothing without glibc or if the user set it."""
     libc, setting = _glibc(), _SMALL if pixels <= _MOST_PIXELS else _LARGE
     if libc is None:
         yield
@@ -177,9 +164,9 @@ def blocks_kept(pixels: int) -> Iterator[None]:
 
 
 def _set_thresholds(libc: ctypes.CDLL) -> None:
-    """Set them for all users, as threads share the memory."""
+    """Set the thresholds for all users, as threads share the memory."""
     mmap_threshold, trim_threshold = max(_users, default=_OTHERWISE)
-    # Before 2.35, glibc refuses more than half of a heap; what follows sets the rest for good.
+    # Before 2.35, glibc refuses more than half of a heap.
     if not libc.mallopt(_MMAP_THRESHOLD, mmap_threshold):
         libc.mallopt(_MMAP_THRESHOLD, _OTHERWISE[0])
     libc.mallopt(_TRIM_THRESHOLD, trim_threshold)
@@ -190,19 +177,12 @@ def _set_thresholds(libc: ctypes.CDLL) -> None:
 @cache
 def _glibc() -> ctypes.CDLL | None:
     set_by_user = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if platform.libc_ver()[0] != "glibc" or set_by_user:
-        return None
-    try:
-        return ctypes.CDLL("libc.so.6")
-    except OSError:
-        return None
+    available = platform.libc_ver()[0] == "glibc" and not set_by_user
+    return ctypes.CDLL("libc.so.6") if available else None
 
 
 class Scratch(threading.local):
-    """Named buffers that grow as needed.
-
-    Fresh pages cost the operating system as much time as computing their content.
-    """
+    """Named buffers that grow as needed, as making fresh pages takes as long as computing them."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, torch.dtype], Tensor] = {}
@@ -212,7 +192,7 @@ class Scratch(threading.local):
         size, key = math.prod(shape), (name, like.dtype)
         buffer = self._buffers.get(key)
         if buffer is None or len(buffer) < size:
-            # A tensor made in a caller's inference mode could not be written outside of it.
+            # Outside of inference mode, a tensor made within it could not be written.
             with torch.inference_mode(False):
                 buffer = self._buffers[key] = torch.empty(size, dtype=like.dtype, device="cpu")
         return buffer[:size].view(*shape)

@@ -11,7 +11,7 @@ from nst._utils.checks import file_path
 
 
 def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
-    """Return a path if a file can be written there; `name` and `example` are for messages."""
+    """Return a path if a file is writable there; `name` and `example` are for messages."""
     path = file_path(name, path)
     what, folder = f"`{name}` is {str(path)!r}", path.resolve().parent
     if path.is_dir():
@@ -37,11 +37,10 @@ def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Pat
 def write_whole(
     path: Path, content: memoryview | Callable[[BinaryIO], object], *, sole_writer: bool = False
 ) -> None:
-    """Write a file atomically; on failure, an existing file is unchanged.
+    """Atomically write bytes, or the output of a function; on failure, the old file is unchanged.
 
-    The content is bytes, or a function that writes them to an open file. The target of a symbolic
-    link is replaced. `sole_writer` promises that no other process writes this file: the temporary
-    file of a killed process is then overwritten.
+    The target of a symbolic link is replaced. `sole_writer` promises that no other process writes
+    this file: the temporary file of a killed process is then overwritten.
     """
     try:
         path = path.resolve()

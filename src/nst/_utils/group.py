@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# How long a process waits for another. A process that has ended is noticed at once; this is for a
-# machine that has lost its network.
+# Until a machine without network is given up; a process that has ended is noticed at once.
 _TIMEOUT = timedelta(minutes=10)
-
-# Each process's rows of a picture begin at a multiple of this number. Then those of every block
-# begin at a multiple of four, as Winograd's tiles do, and rounding decides no ReLU differently.
+# Each process's first row is a multiple of this number. In every block it is then a multiple of
+# four, as for Winograd's tiles, so rounding changes no ReLU.
 _GRID = 64
 
 
@@ -28,25 +26,20 @@ class ProcessLost(RuntimeError):
 
 
 class Group:
-    """The processes of torch's default group, or this process alone.
-
-    `rank` is the number of this process. The first one, 0, runs the optimizer and the callbacks.
-    """
+    """The processes of torch's default group; rank 0 runs the optimizer and the callbacks."""
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
         self.rank, self.size = rank, size
-        self.sent: dict[str, int] = {}
-        """Bytes that this process has sent, by kind."""
+        self.sent: dict[str, int] = {}  # bytes by kind
 
     @classmethod
     def current(cls) -> Group:
         """Return the processes of torch's default group; this one alone if there is none."""
-        if not dist.is_available() or not dist.is_initialized():
-            return cls()
-        return cls(dist.get_rank(), dist.get_world_size())
+        initialized = dist.is_available() and dist.is_initialized()
+        return cls(dist.get_rank(), dist.get_world_size()) if initialized else cls()
 
     def divides(self, height: int) -> bool:
-        """Return whether there are several processes, and rows of a picture for each of them."""
+        """Return whether there are several processes, and rows for each of them."""
         return 1 < self.size <= height // _GRID
 
     def edges(self, height: int) -> list[int]:
@@ -89,13 +82,10 @@ class Group:
         with self._naming_the_lost():
             dist.all_reduce(together)
         parts = torch.split(together, [each.numel() for each in tensors])
-        return [
-            part.view(each.shape).to(each.dtype) for each, part in zip(tensors, parts, strict=True)
-        ]
+        pairs = zip(parts, tensors, strict=True)
+        return [part.view(each.shape).to(each.dtype) for part, each in pairs]
 
-    def exchange(
-        self, outgoing: Mapping[int, Tensor], incoming: Mapping[int, Tensor], kind: str
-    ) -> None:
+    def exchange(self, outgoing: dict[int, Tensor], incoming: dict[int, Tensor], kind: str) -> None:
         """Send tensors to other processes, by rank, and receive others into existing memory."""
         self._count(kind, *outgoing.values())
         received = {rank: each.contiguous() for rank, each in incoming.items()}
@@ -118,7 +108,7 @@ class Group:
 
     @contextmanager
     def interrupts_deferred(self, *, ignored: bool = False) -> Iterator[None]:
-        """Let Ctrl-C take effect only afterwards, or not at all, as other processes are waiting."""
+        """Delay Ctrl-C until the end of the block, or ignore it, as other processes wait."""
         if self.size == 1 or threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -139,8 +129,7 @@ class Group:
         try:
             yield
         except RuntimeError as error:
-            others = set(range(self.size)) - {self.rank} if others is None else others
-            who = " or ".join(map(str, sorted(others)))
+            who = " or ".join(map(str, sorted(others or set(range(self.size)) - {self.rank})))
             raise ProcessLost(
                 f"Process {self.rank} of {self.size} gets no answer from process {who}: it has "
                 "ended, or its machine cannot be reached. Earlier checkpoints are intact; resume "

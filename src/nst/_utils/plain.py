@@ -1,4 +1,4 @@
-"""Values as a record stores them: converted for JSON, without the names of folders, or hashed."""
+"""Convert values to JSON, without the names of folders, or hash them, for records."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from torch import Tensor, nn
 
 _DEEPEST = 16  # nested containers; deeper ones may contain themselves
 _MOST_VALUES = 64  # of an array that is converted in full
-
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
-# The folders of an absolute path, also within a sentence or a repr. They end at the last slash of
-# the line or the quotation, as names of folders may have spaces.
+# Folders of absolute paths, up to the last slash of a line or quotation: names may have spaces.
 _FOLDERS = re.compile(
     r"(?<![\w.~/\\-])"  # not within a relative path
     r"(?:file:/+|[A-Za-z]:[\\/]+|\\\\|/(?!/)|(?<!:)//+)"  # but no https://
@@ -32,11 +30,10 @@ _FOLDERS = re.compile(
 
 
 def json_ready(value: Any, depth: int = 0) -> Any:
-    """Convert a value, within `depth` containers, to one that JSON can hold; it never raises.
+    """Convert a value, within `depth` containers, to one that JSON supports; never raise.
 
-    Numbers become plain numbers, paths their last part, mappings and sequences those of JSON, sets
-    sorted lists, and anything else its `repr` without memory addresses, or the name of its type.
-    Absolute paths in strings lose their folders, which could identify a person or a machine.
+    A path becomes its last part, a set a sorted list, and an unknown object its `repr` without
+    memory addresses, or its type. Absolute paths in strings lose their folders, for privacy.
 
     Examples:
         >>> json_ready({"seed": np.int64(7), "end": math.inf, "brush": PurePath("/home/me/a.png")})
@@ -46,8 +43,7 @@ def json_ready(value: Any, depth: int = 0) -> Any:
         if value is None or isinstance(value, (bool, np.bool_)):
             return None if value is None else bool(value)
         if isinstance(value, Integral):
-            number = int(value)
-            # Most readers of JSON support no longer ones.
+            number = int(value)  # most readers of JSON support no more than 64 bits
             return number if -(2**63) <= number < 2**64 else hex(number)
         if isinstance(value, Real):
             return float(value) if math.isfinite(value) else repr(float(value))
@@ -72,28 +68,26 @@ def _container(value: Any, depth: int) -> Any:
         names = [key if isinstance(key, str) else json.dumps(key) for key in keys]
         return dict(zip(names, (json_ready(each, depth) for each in value.values()), strict=True))
     ready = [json_ready(each, depth) for each in value]
-    # The order of a set differs between processes.
+    # The order of a set depends on the process.
     return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
 
 
 def _without_folders(text: str) -> str:
-    shorter = _FOLDERS.sub("", text)
-    while shorter != text:
-        text, shorter = shorter, _FOLDERS.sub("", shorter)
+    while (shorter := _FOLDERS.sub("", text)) != text:
+        text = shorter
     return text
 
 
 def hash_tensor(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's dtype, shape and values."""
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    # As bytes: NumPy lacks some of torch's dtypes.
-    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    digest.update(flat.numpy().data)
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest.update(flat.view(torch.uint8).numpy().data)  # NumPy lacks some of torch's dtypes
     return digest.hexdigest()
 
 
 def hash_array(array: npt.NDArray[Any]) -> str:
-    """Return the SHA-256 of an array's dtype, shape and values; of dtypes that torch lacks, too."""
+    """Return the SHA-256 of an array's dtype, which torch may lack, shape and values."""
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
@@ -107,7 +101,7 @@ def hash_file(path: str | os.PathLike[str]) -> str:
 
 
 def hash_network(network: nn.Module) -> str:
-    """Return a hash of all that a network's features depend on: type, weights and arithmetic."""
+    """Return a hash of everything that affects a network's features: type, weights, arithmetic."""
     arithmetic = [str(getattr(network, name, None)) for name in ("pooling", "padding")]
     digest = hashlib.sha256(" ".join([type(network).__name__, *arithmetic]).encode())
     for name, value in sorted(network.state_dict().items()):
@@ -116,7 +110,7 @@ def hash_network(network: nn.Module) -> str:
 
 
 def fingerprint(network: nn.Module) -> str | None:
-    """Return `hash_network`, or None if the network has a state that cannot be hashed."""
+    """Return `hash_network`; None for a network with a state that cannot be hashed."""
     try:
         return hash_network(network)
     except Exception:  # a user's module may hold anything

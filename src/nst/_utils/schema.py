@@ -1,7 +1,5 @@
 """Check an untrusted value against a schema, which is a rule.
 
-A rule is one of:
-
 - a type: `str`, `bool`, `int` (of 64 bits), `float` (any finite number), or `Tensor`;
 - a function of a name and a value that raises, such as `nst._utils.checks.non_negative`;
 - `[rule]`: a list or tuple whose items follow the rule;
@@ -33,10 +31,7 @@ _TYPES: dict[type, tuple[Any, str]] = {
 
 
 def check(value: Any, rule: Rule, where: str = "") -> None:
-    """Raise for the first part of a value that does not follow a rule.
-
-    It is a `TypeError` for another type, and a `ValueError` for a missing part or another value.
-    """
+    """Raise `TypeError` or `ValueError` for the first part of a value that breaks the rule."""
     if isinstance(rule, tuple):
         *constants, rule = rule
         if not any(type(value) is type(each) and value == each for each in constants):

@@ -1,7 +1,6 @@
-"""Plain values and tensors in a file of `torch.save`.
+"""Store plain values and tensors with `torch.save`, and read untrusted files.
 
-Files may be untrusted. They are checked before `torch.load` reads them: nothing in them is
-executed, and they take no more memory than their size.
+They are checked before `torch.load`: nothing is executed, or uses more memory than the file's size.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from nst._utils.schema import Rule, check
 
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
 _DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
-
 # What `torch.save` needs for plain values and tensors; `torch.load` accepts more.
 _OPCODES = re.compile(
     r"PROTO|STOP|MARK|NONE|NEW(TRUE|FALSE)|BININT[12]?|LONG1|BINFLOAT|BINUNICODE|TUPLE[123]?|"
@@ -36,20 +34,17 @@ _GLOBALS = re.compile(r"collections OrderedDict|torch\._utils _rebuild_tensor_v2
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A kind of file that stores one value."""
+    """A kind of file that stores one value; `remedy` ends the message for an unreadable one."""
 
     name: str
-    """Name of the kind in messages."""
     version: int
     schema: Rule
-    """Rule for the value; see `nst._utils.schema`."""
     remedy: str
-    """End of the message for a file that cannot be read."""
 
     def write(self, path: Path, value: Any, *, sole_writer: bool = False) -> None:
         """Write a value; raise as `check_values` and `write_whole` do."""
-        owned = _copy(value, "value", _owner())
-        content = {"format": f"nst {self.name}", "version": self.version, "value": owned}
+        content = {"format": f"nst {self.name}", "version": self.version}
+        content["value"] = _copy(value, "value", _owner())
 
         def save(file: BinaryIO) -> None:
             try:
@@ -60,10 +55,7 @@ class FileFormat:
         write_whole(path, save, sole_writer=sole_writer)
 
     def read(self, path: str | os.PathLike[str], part: str | None = None) -> Any:
-        """Return the value that `write` wrote, or one part of it; tensors are on the CPU.
-
-        Raises `ValueError` for any other file, and `MemoryError` if there is too little memory.
-        """
+        """Return the value that `write` wrote, or a part of it, on the CPU; or raise `refusal`."""
         path = file_path("path", path)
         if not path.is_file():
             raise FileNotFoundError(f"`path` is {str(path)!r}, which is not a file. Check it.")
@@ -87,7 +79,7 @@ class FileFormat:
             raise self.refusal(path, error) from error
 
     def refusal(self, path: str | os.PathLike[str], error: Exception) -> ValueError | MemoryError:
-        """Return the error to raise for a file in which another error was found."""
+        """Return the error to raise for a file that caused another error."""
         what = f"`path` is {os.fsdecode(path)!r}, which"
         if isinstance(error, MemoryError) or is_exhausted(error):
             return MemoryError(
@@ -101,16 +93,15 @@ class FileFormat:
 
 
 def check_values(name: str, value: Any) -> None:
-    """Raise `TypeError` for a value that cannot be written.
+    """Raise `TypeError` unless a value consists of plain values and dense tensors.
 
-    None, booleans, numbers, strings and dense tensors can be, in lists, tuples, and mappings from
-    strings or whole numbers.
+    They may be in lists, tuples, and mappings from strings or whole numbers.
     """
     _copy(value, name, lambda part: part)
 
 
 def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
-    """Return a copy made of plain values; `take` is called for each part, and copies tensors."""
+    """Return a copy made of plain values; `take` maps each part, and copies tensors."""
     if isinstance(value, Tensor) and (
         value.dtype not in _DTYPES or value.layout != torch.strided or value.is_meta
     ):
@@ -143,10 +134,8 @@ def _copy(value: Any, where: str, take: Callable[[Any], Any]) -> Any:
 
 
 def _owner() -> Callable[[Any], Any]:
-    """Return a function that copies views and shared tensors into memory of their own.
-
-    `torch.save` stores the whole memory behind a view, and shared memory only once.
-    """
+    """Return a function that copies views and shared tensors into memory of their own."""
+    # `torch.save` stores the whole memory of a view, and shared memory only once.
     seen: set[int] = set()
 
     def take(part: Any) -> Any:
@@ -163,10 +152,7 @@ def _owner() -> Callable[[Any], Any]:
 
 
 def _budget(size: int) -> Callable[[Any], Any]:
-    """Return a function that copies tensors from a mapped file of this size into memory.
-
-    It raises if the parts add up to more than the file, as the file may repeat a part.
-    """
+    """Return a function that copies tensors of a file; it raises if they exceed the file's size."""
 
     def take(part: Any) -> Any:
         nonlocal size
@@ -179,7 +165,7 @@ def _budget(size: int) -> Callable[[Any], Any]:
 
 
 def _check_archive(path: Path, *, tensors: bool) -> None:
-    """Raise if a file holds more than plain values and tensors, or if `tensors` are damaged."""
+    """Raise if a file contains more than plain values and tensors, or damaged ones if `tensors`."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
         # Both could fill the memory.

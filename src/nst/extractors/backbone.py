@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nst._utils.checks import known
-from nst.extractors.base import FrozenExtractor
+from nst.extractors.vgg import FrozenExtractor
 
 
 class BackboneExtractor(FrozenExtractor):

@@ -9,11 +9,12 @@ from typing import Any, Literal, cast, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from typing_extensions import Self
 
 from nst._network.stage import Kind, Padding, Stage
-from nst._utils.checks import floating_image, one_of
+from nst._utils.checks import floating_image, known, one_of
 from nst._utils.device import resolve_device
-from nst.extractors.base import Block, FrozenExtractor
+from nst.extractors.base import Block, Extractor
 from nst.extractors.weights import CONVOLUTIONS, LAYERS, Weights, load_weights
 
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
@@ -22,6 +23,46 @@ Pooling = Literal["max", "average"]
 # Rows of a stage's input that its result may depend on. One row would do in exact arithmetic, but
 # Winograd's method computes four together, and rounding must not decide a ReLU differently.
 _REACH = 4
+
+
+class FrozenExtractor(Extractor):
+    """A network with named layers, frozen and in evaluation mode."""
+
+    layer_names: tuple[str, ...]
+    """Names of all layers."""
+    network_name: str
+    """Name of the network in messages."""
+    mean: Tensor
+    """Subtracted from RGB pixels in [0, 1]; `(1, 3, 1, 1)`."""
+    std: Tensor
+    """Divides the difference."""
+
+    def freeze(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Freeze all parameters, and set the normalization of images."""
+        # Stored in the state dict, as they belong to the weights.
+        for name, values in (("mean", mean), ("std", std)):
+            tensor = torch.tensor([float(value) for value in values], dtype=torch.float32)
+            self.register_buffer(name, tensor.view(1, -1, 1, 1))
+        self.requires_grad_(False).eval()
+
+    def requested(self, layers: Iterable[str]) -> set[str]:
+        """Return the checked names of the layers to compute: all but `"image"`."""
+        names = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
+        self.check_layers(names)
+        return names
+
+    def check_layers(self, layers: Iterable[str]) -> None:
+        """Raise `ValueError` for a layer that the network lacks, with the nearest name."""
+        for layer in layers:
+            known("`layers` has", layer, (*self.layer_names, "image"), self.network_name)
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return images as the weights expect them."""
+        return (images - self.mean).div_(self.std)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, as the network is frozen."""
+        return super().train(False)
 
 
 class FeatureExtractor(FrozenExtractor):
