@@ -149,3 +149,9 @@ def test_a_scale_of_any_size_that_is_allowed_can_be_computed_with() -> None:
 def test_style_weights_may_be_as_large_as_floats_are() -> None:
     huge, equal = (paint(style=[Style(x, w) for x in (OTHER, NOISE)]) for w in (1e308, 1.0))
     assert torch.equal(huge.image, equal.image)
+
+
+@pytest.mark.parametrize("shape", [(16,), (16, 16, 16), 5, (10**6, 10**6), (10**10, 10**10)])
+def test_a_shape_that_no_picture_has_is_refused(shape: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=r"^`shape` is "):
+        helpers.small().synthesize(OTHER, shape)
