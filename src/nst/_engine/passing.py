@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nst import functional
 from nst._network.bands import Rows, add_up, in_bands, widen
+from nst._network.stage import new_picture
 from nst._utils.group import Group
 from nst.extractors.base import Block, Extractor, as_extractor
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
@@ -106,8 +107,7 @@ class _Part:
             return
         if layer not in self.features:
             n, channels, _, width = feature.shape
-            whole = feature.new_empty(n, channels, rows.height, width)
-            self.features[layer] = whole.contiguous(memory_format=torch.channels_last)
+            self.features[layer] = new_picture(feature, n, channels, rows.height, width)
         self.features[layer][:, :, rows.first : rows.last] = feature
 
 

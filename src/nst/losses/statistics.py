@@ -86,8 +86,7 @@ class GramStyleLoss(_UnitsStatisticLoss):
         units: Literal["relative", "mean", "gatys"] = "relative",
         centered: bool = False,
     ) -> None:
-        super().__init__(layers, weight=weight)
-        self.units = one_of("units", units, self.known_units)
+        super().__init__(layers, weight=weight, units=units)  # type: ignore[arg-type]  # "gatys"
         self.centered = bool(centered)
 
     @override
