@@ -146,11 +146,12 @@ def run(
             continue
         paths = [find_picture(name, images, output / "made") for name in (photo, painting)]
         content, style = load_pair(str(paths[0]), str(paths[1]), size)
-        judge = Judge(paths[0], paths[1], size=size, network=network)
+        judge = Judge(content, style, size=size, network=network)
+        references = judge.score_references() if {*missing} & {*REFERENCES} else {}
         for name in missing:
             if name in REFERENCES:
                 image, seconds = (content if name == "photograph" else style), 0.0
-                scores = judge.score_references()[name]
+                scores = references[name]
             else:
                 transfer = create(name, extractor=extractor, size=size)
                 started = time.perf_counter()

@@ -17,12 +17,12 @@ import string
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from candidates import REFERENCES, picture_path, read_results
-
-_LABEL, _GAP = 16, 6
-"""Height of a line of text and the space between cells, in pixels."""
+from nst import load_image, save_image
+from nst.cli.commands.sheet import contact_sheet
 
 Row = Mapping[str, str]
 """Label to candidate, in the order of the columns."""
@@ -35,44 +35,31 @@ def shuffled(pair: str, candidates: Sequence[str], seed: int) -> Row:
     return dict(zip(string.ascii_uppercase, order, strict=False))
 
 
-def draw(rows: Mapping[str, Row], output: Path, size: int, cell: int) -> Image.Image:
-    """Draw a sheet.
+def draw(rows: Mapping[str, Row], output: Path, size: int, cell: int) -> Tensor:
+    """Draw a sheet, `(1, 3, H, W)`.
 
     Args:
         rows: Pair to its row without the references.
         output: Output folder of `candidates.py`.
         size: Size of the results.
-        cell: Width and largest height of a picture in pixels.
+        cell: Side of a picture in pixels.
     """
-    strips = [_strip(pair, row, output, size, cell) for pair, row in rows.items()]
-    whole = max(strip.width for strip in strips), sum(strip.height for strip in strips)
-    sheet = Image.new("RGB", whole, "white")
-    top = 0
-    for strip in strips:
-        sheet.paste(strip, (0, top))
-        top += strip.height
-    return sheet
+    labels = [*REFERENCES, *max(rows.values(), key=len)]
+    pictures = []
+    for pair, row in rows.items():
+        named = {**{name: name for name in REFERENCES}, **row}
+        paths = {label: picture_path(output, size, pair, each) for label, each in named.items()}
+        pictures.append([_fitted(paths.get(label), cell) for label in labels])
+    return contact_sheet(pictures, list(rows), labels)
 
 
-def _strip(pair: str, row: Row, output: Path, size: int, cell: int) -> Image.Image:
-    """Draw the row of a pair, as high as its highest picture."""
-    cells = {**{name: name for name in REFERENCES}, **row}
-    pictures = {}
-    for label, candidate in cells.items():
-        path = picture_path(output, size, pair, candidate)
-        if path.exists():
-            with Image.open(path) as picture:
-                pictures[label] = ImageOps.contain(picture.convert("RGB"), (cell, cell))
-    height = max((picture.height for picture in pictures.values()), default=0)
-    strip = Image.new("RGB", (len(cells) * (cell + _GAP), height + 2 * _LABEL + _GAP), "white")
-    pen = ImageDraw.Draw(strip)
-    pen.text((2, 2), pair, fill="black")
-    for column, label in enumerate(cells):
-        left = column * (cell + _GAP)
-        pen.text((left + 2, _LABEL), label, fill="black")
-        if label in pictures:
-            strip.paste(pictures[label], (left, 2 * _LABEL))
-    return strip
+def _fitted(path: Path | None, cell: int) -> Tensor:
+    """Return a picture in the middle of a white square; nothing but white if there is none."""
+    blank = Image.new("RGB", (cell, cell), "white")
+    if path is None or not path.exists():
+        return load_image(blank)
+    with Image.open(path) as picture:
+        return load_image(ImageOps.pad(picture.convert("RGB"), blank.size, color="white"))
 
 
 def main() -> None:
@@ -110,7 +97,7 @@ def main() -> None:
     for number, first in enumerate(range(0, len(pairs), arguments.rows), start=1):
         part = {pair: rows[pair] for pair in pairs[first : first + arguments.rows]}
         path = folder / f"{name}-{number}.jpg"
-        draw(part, arguments.output, size, arguments.cell).save(path, quality=92)
+        save_image(draw(part, arguments.output, size, arguments.cell), path)
         print(path)
     if seed is not None:
         path = folder / f"{name}-key.json"
