@@ -31,8 +31,8 @@ _SECOND = ("memory.max", "memory.current", "inactive_file")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 # The size from which a block is returned to the system, and the most unused memory: for small
-# pictures, for large ones, and glibc's own values in a process that uses large blocks.
-_SMALL, _LARGE, _OTHERWISE = (65 * 2**20, 2**29), (2**23, 2**26), (2**25, 2**26)
+# pictures, and otherwise, which are glibc's own values in a process that uses large blocks.
+_SMALL, _OTHERWISE = (65 * 2**20, 2**29), (2**25, 2**26)
 _MOST_PIXELS = 2**18  # of a small picture: VGG's first block takes 256 bytes per pixel
 _lock = threading.Lock()
 _users: list[tuple[int, int]] = []
@@ -148,7 +148,7 @@ def _left_to_process() -> int | None:
 @contextmanager
 def blocks_kept(pixels: int) -> Iterator[None]:
     """Let the steps of a picture reuse memory; do nothing without glibc or if the user set it."""
-    libc, setting = _glibc(), _SMALL if pixels <= _MOST_PIXELS else _LARGE
+    libc, setting = _glibc(), _SMALL if pixels <= _MOST_PIXELS else _OTHERWISE
     if libc is None:
         yield
         return
