@@ -1,10 +1,11 @@
 """Run candidates for the default on pairs of pictures, and judge the results.
 
     python benchmarks/candidates.py --images FOLDER --output FOLDER [--size 512]
-                                    [--candidates default motifs001 motifs001@50 wasserstein@50 ...]
+                                    [--candidates default strokes motifs1@120 ...]
                                     [--pairs town-starry-night ...] [--pairs-file pairs.json]
 
-A candidate is a name of `CANDIDATES`, with `@` and a number of steps if not the usual number.
+A candidate is a name of `CANDIDATES`, with `@` and a number of steps if not the usual number;
+`motifs1@120` was the default before.
 Every picture is saved to the output folder, and every result appended to its `results.jsonl`.
 Pairs and candidates that are there already are skipped, so the command resumes after a stop.
 `python benchmarks/sheets.py` shows the pictures side by side.
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from _machine import describe_machine
 from _metrics import load_pair
@@ -30,16 +33,21 @@ from judge import Judge, Scores, load_network
 from nst import (
     ContentLoss,
     FeatureExtractor,
+    Features,
     GramStyleLoss,
     Loss,
+    NearestNeighborStyleLoss,
     StyleTransfer,
+    TotalVariationLoss,
     WassersteinStyleLoss,
     save_image,
+    style_layers,
 )
+from nst.functional import nearest_neighbor_error, sample_positions
+from nst.presets import PRESETS, preset
 
 __all__ = ["CANDIDATES", "REFERENCES", "Result", "picture_path", "read_results"]
 
-FOUR = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 REFERENCES = ("photograph", "painting")
 """Names under which the scores of the photograph and the painting themselves are stored."""
 _PAIRS = Path(__file__).parent / "pairs.json"
@@ -65,35 +73,106 @@ class Result(NamedTuple):
         return json.dumps({**self._asdict(), "scores": self.scores._asdict()}) + "\n"
 
 
-def motifs(weight: float) -> dict[str, Loss]:
-    """Return the Gram loss with relu5_1 at a weight relative to that of each other layer."""
-    shares = {layer: 1 / (4 + weight) for layer in FOUR}
-    if weight > 0:
-        shares["relu5_1"] = weight / (4 + weight)
-    return {"style": GramStyleLoss(shares)}
+def changed(
+    losses: Callable[[], dict[str, Loss]] = dict,
+    network: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Callable[..., StyleTransfer]:
+    """Return a function that creates the default with other losses, network or arguments."""
+
+    def create(**options: Any) -> StyleTransfer:
+        if network is not None:
+            options["extractor"] = FeatureExtractor(**network)
+        merged = {**preset("default")["losses"], **losses()}
+        return StyleTransfer(losses=merged, **{**changes, **options})
+
+    return create
+
+
+def gram(motifs: float, content: float = 0.01) -> Callable[..., StyleTransfer]:
+    """Return a function that creates the default with other weights."""
+    return changed(
+        lambda: {
+            "content": ContentLoss(weight=content),
+            "style": GramStyleLoss(style_layers(motifs)),
+        }
+    )
+
+
+def wasserstein(motifs: float) -> Callable[..., StyleTransfer]:
+    """Return a function that creates the default with the Wasserstein loss."""
+    return changed(lambda: {"style": WassersteinStyleLoss(style_layers(motifs))})
 
 
 def both() -> dict[str, Loss]:
     """Return the Gram and the Wasserstein loss of four layers, half and half."""
     return {
-        "style": GramStyleLoss(FOUR, weight=0.5),
-        "distribution": WassersteinStyleLoss(FOUR, weight=0.5),
+        "style": GramStyleLoss(style_layers(0), weight=0.5),
+        "distribution": WassersteinStyleLoss(style_layers(0), weight=0.5),
     }
 
 
-def with_content(styles: Callable[[], dict[str, Loss]], **options: Any) -> StyleTransfer:
-    """Return a `StyleTransfer` with the default content loss and other style losses."""
-    return StyleTransfer(losses={"content": ContentLoss(weight=0.01), **styles()}, **options)
+class HypercolumnStyleLoss(Loss):
+    """Makes every position similar to one of the style, by the features of all layers joined.
+
+    After Kolkin et al., "Neural Neighbor Style Transfer" (2022): each layer at the resolution of
+    relu3_1, divided by its norm; the nearest are searched again in every step.
+    """
+
+    layers = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
+    reference = "style"
+
+    def capture(self, references: Any, blend: Sequence[float] | None = None) -> None:
+        """Store 4096 positions of the style."""
+        (features,) = [references] if isinstance(references, Mapping) else references
+        self.target = sample_positions(self._joined(features), 4096, seed=0)
+
+    def forward(self, features: Features) -> Tensor:
+        """Return the mean cosine distance to the nearest position of the style."""
+        return nearest_neighbor_error(self._joined(features), self.target).mean()
+
+    def _joined(self, features: Features) -> Tensor:
+        height, width = features["relu3_1"].shape[-2:]
+        resized = [
+            F.adaptive_avg_pool2d(features[name], (height, width)) for name in self.layers[:3]
+        ]
+        resized.append(F.interpolate(features["relu4_1"], (height, width), mode="bilinear"))
+        lengths = [each.square().mean((1, 2, 3), keepdim=True).sqrt() for each in resized]
+        pairs = zip(resized, lengths, strict=True)
+        return torch.cat([each / (length + 1e-8) for each, length in pairs], 1).flatten(2)
+
+
+def smoothed() -> dict[str, Loss]:
+    """Return a little total variation, added to the default losses."""
+    return {"smooth": TotalVariationLoss(weight=0.003)}
+
+
+def nearest(loss: Callable[[], Loss]) -> Callable[..., StyleTransfer]:
+    """Return a function that creates the default with a loss of nearest neighbors."""
+    return changed(lambda: {"style": loss()})
 
 
 CANDIDATES: Mapping[str, Callable[..., StyleTransfer]] = {
-    "default": StyleTransfer,
-    "motifs0": partial(with_content, partial(motifs, 0)),
-    "motifs001": partial(with_content, partial(motifs, 0.01)),
-    "motifs005": partial(with_content, partial(motifs, 0.05)),
-    "motifs02": partial(with_content, partial(motifs, 0.2)),
-    "wasserstein": partial(with_content, lambda: {"style": WassersteinStyleLoss(FOUR)}),
-    "both": partial(with_content, both),
+    **{name: partial(StyleTransfer.from_preset, name) for name in PRESETS},
+    "motifs0": gram(0),
+    "motifs001": gram(0.01),
+    "motifs005": gram(0.05),
+    "motifs02": gram(0.2),
+    "motifs1": gram(1),  # with @120, the default before
+    "content0003": gram(0.01, content=0.003),
+    "content003": gram(0.01, content=0.03),
+    "content01": gram(0.01, content=0.1),
+    "wasserstein": wasserstein(0),
+    "wasserstein001": wasserstein(0.01),
+    "both": changed(both),
+    "neighbors": nearest(NearestNeighborStyleLoss),
+    "hypercolumns": nearest(HypercolumnStyleLoss),
+    "average-pooling": changed(network={"pooling": "average"}),
+    "replicate": changed(network={"padding": "replicate"}),
+    "three-scales": changed(num_scales=3),
+    "smoothed": changed(smoothed),
+    "noise": gram(0.01),
+    "torchvision": changed(network={"weights": "torchvision"}),
 }
 """Functions by name that take options of `StyleTransfer`, such as `size` and `num_steps`."""
 
@@ -155,7 +234,8 @@ def run(
             else:
                 transfer = create(name, extractor=extractor, size=size)
                 started = time.perf_counter()
-                repainted = transfer.run(content, paths[1])
+                init = "noise" if name.partition("@")[0] == "noise" else "content"
+                repainted = transfer.run(content, paths[1], init=init)
                 seconds = time.perf_counter() - started
                 if repainted.stop_reason == "interrupted":  # not the picture that was asked for
                     raise KeyboardInterrupt

@@ -21,8 +21,10 @@ from nst import (
     Style,
     StyleTransfer,
     TotalVariationLoss,
+    style_layers,
 )
 from nst.images import resize
+from nst.presets import PRESETS
 from nst.testing import tiny_extractor
 from tests.helpers import (
     LEFT,
@@ -333,6 +335,23 @@ def test_presets_can_be_changed() -> None:
     assert repr(StyleTransfer(extractor, num_steps=7)) == repr(default)
     with pytest.raises(ValueError, match="`preset` is 'gaty'; it must be one of 'default'"):
         StyleTransfer.from_preset("gaty", extractor)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "gatys"])
+def test_the_motifs_of_a_preset_weigh_its_deepest_style_layer(name: str) -> None:
+    extractor = tiny_extractor()
+    for motifs in (0, 0.3, 1):
+        style = StyleTransfer.from_preset(name, extractor, motifs=motifs).losses["style"]
+        assert style.settings()["layers"] == style_layers(motifs)
+    with pytest.raises(ValueError, match="`motifs` is 2; it must be at most 1"):
+        StyleTransfer.from_preset(name, extractor, motifs=2)
+
+
+def test_the_motifs_of_a_papers_preset_are_the_papers() -> None:
+    with pytest.raises(
+        ValueError, match=r"`motifs` is 0\.3, but the preset 'gatys' has the weights"
+    ):
+        StyleTransfer.from_preset("gatys", tiny_extractor(), motifs=0.3)
 
 
 def test_the_repr_documents_the_transfer() -> None:

@@ -2,12 +2,19 @@
 
 import torch
 
-from nst import ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer, save_image
+from nst import (
+    ContentLoss,
+    FeatureExtractor,
+    GramStyleLoss,
+    StyleTransfer,
+    save_image,
+    style_layers,
+)
 
 extractor = FeatureExtractor()  # loaded once, for all of them
 pictures = []
 for weight in (0.003, 0.01, 0.03, 0.1):
-    losses = {"content": ContentLoss(weight=weight), "style": GramStyleLoss()}
+    losses = {"content": ContentLoss(weight=weight), "style": GramStyleLoss(style_layers())}
     transfer = StyleTransfer(extractor, losses, size=256, num_steps=60)
     result = transfer.run("photo.jpg", "painting.jpg")
     content, style = (result.history[name][-1] for name in ("content", "style"))

@@ -36,6 +36,7 @@ from nst.losses.statistics import (
     MeanStdStyleLoss,
     MomentStyleLoss,
     WassersteinStyleLoss,
+    style_layers,
 )
 from nst.optim import BoundedLBFGS
 from nst.result import StyleTransferResult
@@ -84,6 +85,7 @@ __all__ = [
     "WassersteinStyleLoss",
     "load_image",
     "save_image",
+    "style_layers",
 ]
 
 # Reprs and tracebacks name the one public import path.

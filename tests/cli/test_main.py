@@ -26,8 +26,10 @@ from nst import (
     StyleTransferResult,
     load_image,
     save_image,
+    style_layers,
 )
 from nst.cli.losses import LOSSES_BY_REFERENCE
+from nst.presets import PRESETS
 from nst.testing import tiny_extractor
 from tests.cli.running import Run, interrupting, needs_skimage, nst_command, refusal, refused
 from tests.helpers import names
@@ -100,6 +102,8 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
         ("--optimizer adam --normalize-gradients", ["normalize_gradients"], True),
         ("--init pink-noise", ["init"], "pink-noise"),
         ("--style photo.png", ["styles"], [{"weight": 1.0}, {"weight": 1.0}]),
+        ("--motifs 1", ["losses", "style", "layers"], style_layers(1)),
+        ("--style-loss wasserstein", ["losses", "style", "layers"], style_layers()),
         ("--style-loss nearest-neighbor", ["losses", "style", "type"], "NearestNeighborStyleLoss"),
         ("--content-loss laplacian", ["losses", "content", "type"], "LaplacianLoss"),
         ("--tv 0.1", ["losses", "tv", "type"], "TotalVariationLoss"),
@@ -123,7 +127,7 @@ def test_without_options_the_preset_decides(
             state.stop("enough")
 
     monkeypatch.setattr("nst.cli.build.ProgressBar", Stop)
-    for preset in ("default", "gatys"):
+    for preset in PRESETS:
         assert nst_command(f"stylize photo.png painting.png -o out.png --preset {preset}") == 0
         expected = StyleTransfer.from_preset(preset, tiny_extractor())
         assert runs[-1].settings["num_steps"] == expected.num_steps

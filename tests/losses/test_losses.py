@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst import (
+    STYLE_LAYERS,
     ContentLoss,
     CrossLayerGramStyleLoss,
     GramStyleLoss,
@@ -20,6 +22,7 @@ from nst import (
     TotalVariationLoss,
     WassersteinStyleLoss,
     functional,
+    style_layers,
 )
 from nst.losses.base import Features
 from tests.contracts.test_every_loss import value_and_slope
@@ -50,6 +53,18 @@ def test_a_statistic_is_compared_by_its_mean_square_error_without_the_losss_weig
     value, target = (features(seed)["a"].mean((-2, -1)) for seed in (1, 0))
     expected = (value - target).square().mean()
     torch.testing.assert_close(loss({"features.3": features(1)["a"]}), expected)
+
+
+def test_the_style_layers_weigh_one_in_sum_and_the_deepest_by_its_motifs() -> None:
+    for motifs in (0.01, 0.2, 1):
+        *others, deepest = style_layers(motifs).values()
+        assert len(set(others)) == 1 and math.isclose(deepest / others[0], motifs)
+        assert math.isclose(sum(others) + deepest, 1)
+    assert style_layers(1) == STYLE_LAYERS
+    assert "relu5_1" not in style_layers(0)
+    for motifs in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match="`motifs` is"):
+            style_layers(motifs)
 
 
 def test_layers_without_weights_share_a_weight_of_one() -> None:

@@ -23,7 +23,7 @@ from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
-from nst.losses.statistics import GramStyleLoss
+from nst.losses.statistics import GramStyleLoss, style_layers
 from nst.optim import OptimizerLike, optimizer_factory
 
 logger = logging.getLogger("nst")
@@ -55,7 +55,7 @@ _STEP_RATIO = 0.8
 
 def default_losses() -> dict[str, Loss]:
     """Return the default losses."""
-    return {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
+    return {"content": ContentLoss(weight=0.01), "style": GramStyleLoss(style_layers())}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +67,7 @@ class Configuration:
     _: KW_ONLY
     optimizer: OptimizerLike = "lbfgs"
     size: int | None = 512
-    num_steps: int = 120
+    num_steps: int = 50
     num_scales: NumScales = "auto"
     average: float = 0.0
     normalize_gradients: bool = False

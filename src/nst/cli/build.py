@@ -43,7 +43,7 @@ def load_transfer(options: Namespace) -> StyleTransfer:
 
 def make_transfer(options: Namespace, network: nn.Module) -> StyleTransfer:
     """Return the transfer: the preset, changed by the given options."""
-    arguments = preset(options.preset)
+    arguments = preset(options.preset, options.motifs)
     arguments["losses"] = change_losses(arguments["losses"], options)
     return StyleTransfer(network, **(arguments | given(options, parameters_of(StyleTransfer))))
 

@@ -1,18 +1,19 @@
 """Losses by name: those of the library, and those of a user's module."""
 
 import importlib
-import inspect
 import re
 import sys
 from argparse import ArgumentTypeError, Namespace, _ArgumentGroup
 from collections.abc import Collection
 from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from nst.losses import LOSSES
 from nst.losses.base import Loss
 from nst.losses.content import TotalVariationLoss
+from nst.losses.statistics import STYLE_LAYERS
 from nst.presets import PRESETS
 
 LOSSES_BY_REFERENCE: dict[str, dict[str, type[Loss]]] = {"style": {}, "content": {}}
@@ -27,6 +28,9 @@ def add_losses(group: _ArgumentGroup, references: list[str], without: Collection
     """Add the options that choose and change the losses of these references."""
     add, presets = group.add_argument, list(PRESETS)
     add("--preset", choices=presets, default="default", help="named recipe (default: default)")
+    if "style" in references:
+        about = "weight of the painting's motifs, 0 to 1 (default: the preset's)"
+        add("--motifs", type=float, metavar="X", help=about)
     for each in references:
         names, default = ", ".join(LOSSES_BY_REFERENCE[each]), "(default: the preset's)"
         about = f"{names}, or MODULE:CLASS for your own {default}"
@@ -54,12 +58,12 @@ def change_losses(losses: dict[str, Loss], options: Namespace) -> dict[str, Loss
 def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
     kind = kind or type(loss)
     settings: dict[str, Any] = loss.settings() if kind is type(loss) else {"weight": loss.weight}
-    parameters = inspect.signature(kind).parameters
+    parameters = signature(kind).parameters
     if weight is not None:
         settings["weight"] = weight
     if layers is not None:
         settings["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
-    elif "layers" in parameters and parameters["layers"].default is inspect.Parameter.empty:
+    elif "layers" in parameters and parameters["layers"].default in (Parameter.empty, STYLE_LAYERS):
         settings["layers"] = loss.settings()["layers"]
     if "layers" in settings and "layers" not in parameters:
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import one_of
+from nst._utils.checks import non_negative, one_of
 from nst.losses.base import (
     Features,
     LayerLoss,
@@ -29,6 +29,30 @@ Units: TypeAlias = Literal["relative", "mean"]
 # Features whose variance is below this share of their mean square are flat: a relative error would
 # be divided by rounding, or by invisible noise.
 _FLAT = 1e-3
+
+
+def style_layers(motifs: float = 0.01) -> dict[str, float]:
+    """Return the weights of the style layers, which sum to 1, with more or fewer motifs.
+
+    relu1_1 to relu4_1 carry colors, strokes and textures, relu5_1 the painting's motifs: swirls
+    and tiles, but also its figures and its composition.
+
+    Args:
+        motifs: Weight of relu5_1 relative to each of the others: 1 gives `STYLE_LAYERS`, which
+            paints figures into the sky; 0.01 keeps large motifs; at 0 the layer is left out.
+
+    Raises:
+        ValueError: The number is not from 0 to 1.
+
+    Examples:
+        >>> style_layers(0)
+        {'relu1_1': 0.25, 'relu2_1': 0.25, 'relu3_1': 0.25, 'relu4_1': 0.25}
+    """
+    *others, deepest = STYLE_LAYERS
+    weights = dict.fromkeys(others, 1.0)
+    if non_negative("motifs", motifs, 1) > 0:
+        weights[deepest] = motifs
+    return {layer: weight / sum(weights.values()) for layer, weight in weights.items()}
 
 
 class UnitsLoss(LayerLoss):

@@ -40,12 +40,12 @@ def test_demo_says_at_the_start_what_it_takes(capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("seconds", "option", "steps"),
     [
-        (30, "", 120),
-        (120, "", 60),
-        (120, "--quiet", 60),
-        (6000, "", 40),
+        (30, "", 50),
+        (120, "", 25),
+        (120, "--quiet", 25),
+        (6000, "", 20),
         (6000, "--steps 3", 3),
-        (6000, "--size 48", 120),
+        (6000, "--size 48", 50),
         (6000, "--preset gatys", 500),
     ],
 )
@@ -68,8 +68,8 @@ def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
     assert nst_command(f"demo {option}") == 2
     assert painted == [steps]
     told = capsys.readouterr().err
-    assert (f"with {steps} steps, because this machine is slow; `--steps 120` is all" in told) == (
-        steps in (40, 60) and not option
+    assert (f"with {steps} steps, because this machine is slow; `--steps 50` is all" in told) == (
+        steps in (20, 25) and not option
     )
 
 

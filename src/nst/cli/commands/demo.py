@@ -21,7 +21,7 @@ DESCRIPTION = (
     "Stylize a photograph of scikit-image with a painting that comes with nst, in two scales and "
     "with a content weight of 0.05 by default."
 )
-_SECONDS, _MIN_STEPS = 60, 40  # time that a beginner waits; fewer steps transfer little style
+_SECONDS, _MIN_STEPS = 60, 20  # time that a beginner waits; fewer steps transfer little style
 
 
 def add_arguments(parser: ArgumentParser) -> None:
