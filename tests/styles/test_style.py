@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from nst import (
@@ -18,7 +17,7 @@ from nst import (
     functional,
 )
 from nst.images import resize, to_pil
-from nst.styles.style import Painting, as_styles, read_mask
+from nst.styles.style import Painting
 from nst.testing import tiny_extractor
 from tests.helpers import LEFT, PAINTING, PHOTO, picture
 
@@ -124,11 +123,6 @@ def test_the_corners_of_a_rotated_style_are_masked(degrees: float) -> None:
     assert 0.25 < float(turned.mask.mean()) < 0.95
 
 
-def test_masks_may_have_another_size_in_the_same_proportions() -> None:
-    mask = read_mask(Image.new("L", (80, 64), 128), PHOTO, None, "mask")
-    assert mask is not None and mask.shape == (1, 1, 32, 40)
-
-
 def test_the_record_numbers_the_regions_and_has_what_differs_from_the_defaults() -> None:
     right = 1 - LEFT
     styles = [
@@ -143,14 +137,21 @@ def test_the_record_numbers_the_regions_and_has_what_differs_from_the_defaults()
     ]
 
 
-def test_styles_of_one_path_share_a_region_and_others_do_not(tmp_path: Path) -> None:
-    image = torch.zeros(1, 3, 4, 4)
-    same, path = torch.ones(4, 4), tmp_path / "sky.png"
-    first, second = as_styles([Style(image, region=path), Style(image, region=str(path))])
-    assert first.region_key == second.region_key
-    assert Style(image, region=same).region_key == Style(image, region=same).region_key
-    assert Style(image, region=same).region_key != Style(image, region=same.clone()).region_key
-    assert Style(image).region_key is None
+def test_styles_of_equal_masks_share_a_region(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    to_pil(LEFT[0].expand(3, -1, -1)).save("left.png")
+    Path("link.png").symlink_to("left.png")
+    regions: list[Any] = [
+        LEFT,
+        LEFT.clone(),
+        LEFT[0, 0].bool().numpy(),
+        tmp_path / "left.png",
+        "link.png",
+    ]
+    shared = run([Style(PAINTING, weight=i, region=each) for i, each in enumerate(regions)])
+    assert [each["region"] for each in shared.settings["styles"]] == [0] * 5
+    alone = run(Style(PAINTING, region=LEFT))
+    torch.testing.assert_close(shared.image, alone.image, rtol=0, atol=1e-5)
 
 
 class ToTheStyle(PointwiseLoss):

@@ -77,6 +77,11 @@ class SharedStyles:
         if sizes is None:
             return result
         inputs = {**result.settings["inputs"], **self._identities}
-        settings = {**result.settings, "inputs": inputs, "styles": self._settings}
+        pairs = zip(result.settings["styles"], self._settings, strict=True)
+        styles = [
+            {**{name: each for name, each in found.items() if name != "captured"}, **mine}
+            for found, mine in pairs  # only a run knows which regions are the same
+        ]
+        settings = {**result.settings, "inputs": inputs, "styles": styles}
         paintings = self._resized(max(result.image.shape[-2:]))
         return replace(result, settings=settings, styles=[each.clone() for each in paintings])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,8 +32,9 @@ from nst._utils.plain import hash_network
 from nst.images import ImageLike, Picture, fit, resize
 from nst.losses.base import StorableLoss
 from nst.result import StyleTransferResult
+from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
-from nst.styles.style import Painting, Style, StyleLike, as_styles, read_mask
+from nst.styles.style import Painting, Style, StyleLike, as_styles
 
 _MOST_PIXELS = 2**31
 # Factor of the content losses at all scales but the last, as a finer scale does not recover the
@@ -51,8 +52,8 @@ class RunInputs:
     styles: Sequence[Style]
     sources: Sequence[Sequence[StyleSource]]
     """The styles in full size, for the whole batch or, if they are recolored, for each picture."""
-    regions: Mapping[Hashable, Tensor | None]
-    """Masks on the content, `(1, 1, H, W)`, by the styles' `region_key`; None for everywhere."""
+    regions: Sequence[tuple[Tensor | None, Sequence[int]]]
+    """Masks on the content, `(1, 1, H, W)`, None for everywhere; each with its styles' indices."""
     where: Tensor | None
     """Mask of the pixels to repaint, `(1, 1, H, W)`; None for all."""
     shape: tuple[int, int]
@@ -90,7 +91,7 @@ class RunInputs:
         given = photo.pixels.shape[-2:]
         where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = read_regions(styles, photo, where)
-        _check_losses(configuration, options, sources, regions)
+        _check_losses(configuration, options, sources, [mask for mask, _ in regions])
         scales = plan_run(configuration, given, styles, sources, size)
         _check_captured(configuration, sources, scales)
         result_shape = fit(given, size)
@@ -130,12 +131,11 @@ class RunInputs:
                     each.resized(style.size_at(size))
                     if isinstance(each, Painting)
                     else partial(each.find, size=captured_for or size)
-                    for style, each in pairs
-                    if style.region_key == key
+                    for style, each in (pairs[i] for i in members)
                 ],
-                blend=[style.weight for style in self.styles if style.region_key == key],
+                blend=[self.styles[i].weight for i in members],
             )
-            for key, mask in self.regions.items()
+            for mask, members in self.regions
         ]
 
     def objectives_at(self, index: int, group: Group) -> Iterator[Objective]:
@@ -249,7 +249,7 @@ def _check_losses(
     configuration: Configuration,
     options: RunOptions,
     sources: Sequence[StyleSource],
-    regions: Mapping[Hashable, Tensor | None],
+    regions: Sequence[Tensor | None],
 ) -> None:
     """Raise if no loss remains, or if masks are given for a loss that does not support them."""
     if options.strength == 0 and not configuration.active_losses("content"):
@@ -258,7 +258,7 @@ def _check_losses(
             "none. Add a ContentLoss, or use a strength above 0."
         )
     masks = [each.mask for each in sources if isinstance(each, Painting)]
-    if all(mask is None for mask in [*masks, *regions.values()]):
+    if all(mask is None for mask in [*masks, *regions]):
         return
     for name, loss in configuration.active_losses("style").items():
         if not isinstance(loss, StorableLoss):

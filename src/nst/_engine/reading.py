@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,8 +17,9 @@ from nst._engine.configuration import INITS, RunOptions
 from nst._utils.plain import hash_array, hash_file, hash_tensor
 from nst.functional import square_root
 from nst.images import ImageLike, Picture, read_picture, resize
+from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
-from nst.styles.style import Painting, Style, read_mask
+from nst.styles.style import ONLY_ZEROS, Painting, Style
 
 StyleSource: TypeAlias = Painting | StyleStatistics
 """A style's picture, or statistics that were captured from it."""
@@ -48,24 +49,32 @@ def read_style(style: Style, like: Tensor, name: str = "style") -> StyleSource:
 
 def read_regions(
     styles: Sequence[Style], content: Picture, where: Tensor | None
-) -> dict[Hashable, Tensor | None]:
-    """Read the regions of the styles, each once, by `region_key`; clip them to `where`."""
-    # Gray areas of `where` are stylized fully, then the result is blended with the photograph.
-    free = None if where is None or bool(where.all()) else (where > 0).to(where)
-    regions: dict[Hashable, Tensor | None] = {}
+) -> list[tuple[Tensor | None, list[int]]]:
+    """Return the masks of the regions, clipped to `where`, each with the indices of its styles."""
+    regions: list[tuple[Tensor | None, list[int]]] = []
     for i, style in enumerate(styles):
-        if style.region_key not in regions:
-            mask = None
-            if style.region is not None:
-                mask = read_mask(style.region, *content, f"style[{i}].region")
-            if free is not None:
-                mask = free if mask is None else mask * free
-                if not bool(mask.any()):
-                    raise ValueError(
-                        "`where` and a style's region have no part in common; let them overlap."
-                    )
-            regions[style.region_key] = mask
-    return regions
+        mask = None
+        if style.region is not None:
+            mask = read_mask(style.region, *content, f"style[{i}].region")
+        same = (members for other, members in regions if _equal(mask, other))
+        members = next(same, None)
+        if members is None:
+            regions.append((mask, members := []))
+        members.append(i)
+    if not all(any(styles[i].weight for i in members) for _, members in regions):
+        raise ValueError(ONLY_ZEROS)
+    if where is None or bool(where.all()):
+        return regions
+    # Gray areas of `where` are stylized fully, then the result is blended with the photograph.
+    free = (where > 0).to(where)
+    clipped = [(free if mask is None else mask * free, members) for mask, members in regions]
+    if not all(bool(mask.any()) for mask, _ in clipped):
+        raise ValueError("`where` and a style's region have no part in common; let them overlap.")
+    return [*clipped]
+
+
+def _equal(one: Tensor | None, other: Tensor | None) -> bool:
+    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def recolor_styles(

@@ -36,7 +36,7 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "extractor": _describe(configuration.extractor, configuration.network),
         "network": configuration.network.fingerprint(),
         "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
-        "styles": describe_styles(inputs.styles),
+        "styles": describe_styles(inputs.styles, [members for _, members in inputs.regions]),
         "optimizer": name,
         "size": configuration.size,
         "num_steps": configuration.num_steps,
@@ -59,14 +59,20 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
     return ready
 
 
-def describe_styles(styles: Sequence[Style]) -> list[dict[str, Any]]:
-    """Return the styles' weights, numbers of their regions, and what differs from the defaults."""
-    keys = list(dict.fromkeys(each.region_key for each in styles if each.region is not None))
+def describe_styles(
+    styles: Sequence[Style], regions: Sequence[Sequence[int]] = ()
+) -> list[dict[str, Any]]:
+    """Return the styles' weights, numbers of their regions, and what differs from the defaults.
+
+    `regions` are the indices of the styles of each region.
+    """
+    masked = [each for each in regions if any(styles[i].region is not None for i in each)]
+    numbers = {i: number for number, members in enumerate(masked) for i in members}
     described = []
-    for style in styles:
+    for i, style in enumerate(styles):
         settings = {
             "weight": style.weight,
-            "region": None if style.region is None else keys.index(style.region_key),
+            "region": None if style.region is None else numbers.get(i),
             "captured": style.image.sizes if isinstance(style.image, StyleStatistics) else None,
             "mask": None if style.mask is None else True,
             "scale": None if style.scale == 1 else style.scale,

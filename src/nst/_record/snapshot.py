@@ -53,7 +53,7 @@ def restore_run(
 
 
 def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
-    options, content, regions = inputs.options, inputs.content, list(inputs.regions)
+    options, content = inputs.options, inputs.content
     init = options.init if options.init_picture is None else None
     return {
         "content": _compact(content.pixels),
@@ -63,13 +63,13 @@ def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
             {
                 **vars(style),
                 "image": None,  # it is among the sources
-                "region": None if style.region is None else regions.index(style.region_key),
+                "region": style.region is not None,
                 "mask": style.mask is not None,
             }
             for style in inputs.styles
         ],
         "sources": [[_pack_source(each) for each in sources] for sources in inputs.sources],
-        "regions": [[key is None, _compact(mask)] for key, mask in inputs.regions.items()],
+        "regions": [[_compact(mask), list(members)] for mask, members in inputs.regions],
         "where": _compact(inputs.where),
         "scales": [list(scale) for scale in inputs.scales],
         "start": None if _alike(inputs.start, content.pixels) else _compact(inputs.start),
@@ -84,7 +84,6 @@ def _unpack_inputs(snapshot: Mapping[str, Any], configuration: Configuration) ->
     mask, options = content.pixels.new_ones(1, 1, 1, 1), packed["options"]
     init = content.pixels if options["init"] is None else options["init"]
     options = {**options, "init": init, "where": mask if options["where"] else None}
-    places = [None if everywhere else mask.clone() for everywhere, _ in packed["regions"]]
     sources = [[_unpack_source(each, dtype) for each in one] for one in packed["sources"]]
     scales = as_scales(packed["scales"])
     shape = fit(content.pixels.shape[-2:], scales[-1].size)
@@ -92,19 +91,18 @@ def _unpack_inputs(snapshot: Mapping[str, Any], configuration: Configuration) ->
     for style, source in zip(packed["styles"], sources[0], strict=True):
         settings = dict(style)
         settings["image"] = source.pixels if isinstance(source, Painting) else source
-        settings["region"] = None if style["region"] is None else places[style["region"]]
-        settings["mask"] = mask if style["mask"] else None
+        for name in ("region", "mask"):
+            settings[name] = mask if style[name] else None
         styles.append(Style(**settings))
+    if sorted(i for _, members in packed["regions"] for i in members) != [*range(len(styles))]:
+        raise ValueError("its regions have other styles than its own")
     return RunInputs(
         configuration=configuration,
         options=RunOptions(**options),
         content=content,
         styles=styles,
         sources=sources,
-        regions={
-            None if place is None else id(place): _expanded(each, dtype)
-            for place, (_, each) in zip(places, packed["regions"], strict=True)
-        },
+        regions=[(_expanded(each, dtype), members) for each, members in packed["regions"]],
         where=_expanded(packed["where"], dtype),
         shape=shape,
         scales=scales,

@@ -60,9 +60,9 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
     Args:
         source: A path (first frame) or PIL image (current frame), rotated upright (EXIF) and
-            converted to sRGB (ICC profile); an array (H, W) or (H, W, C), `uint8`, `uint16` or
-            floating in [0, 1]; or a tensor (H, W), (C, H, W) or (N, C, H, W), `uint8` or floating
-            in [0, 1]. C is 1 (gray), 2 (gray, alpha), 3 (RGB) or 4 (RGB, alpha).
+            converted to sRGB (ICC profile); an array (H, W) or (H, W, C), or a tensor (H, W),
+            (C, H, W) or (N, C, H, W), `uint8`, `uint16` or floating in [0, 1]. C is 1 (gray), 2
+            (gray, alpha), 3 (RGB) or 4 (RGB, alpha). Booleans are black and white, C is 1.
         name: Name of the caller's argument in error messages.
 
     Returns:
@@ -161,9 +161,10 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
     native = array.dtype.newbyteorder("=")
-    if native not in (np.uint8, np.uint16, np.float16, np.float32, np.float64):
-        rule = f"has dtype {array.dtype}, but must be uint8, uint16 or floating in [0, 1]"
-        remedy = "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255."
+    if native not in (np.bool_, np.uint8, np.uint16, np.float16, np.float32, np.float64):
+        rule = f"has dtype {array.dtype}, but must be uint8, uint16, bool or floating in [0, 1]"
+        remedy = "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255"
+        remedy += ", or to a mask with array == label if it holds labels."
         raise TypeError(f"{what} {rule}. {remedy}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         hint = "Pass one picture at a time."
@@ -176,9 +177,10 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
 
 
 def _from_tensor(tensor: Tensor, what: str) -> Picture:
-    if not tensor.is_floating_point() and tensor.dtype != torch.uint8:
-        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1] or uint8"
-        remedy = "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255."
+    if not tensor.is_floating_point() and tensor.dtype not in (torch.bool, torch.uint8):
+        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1], uint8 or bool"
+        remedy = "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255"
+        remedy += ", or to a mask with tensor == label if it holds labels."
         raise TypeError(f"{what} {rule}. {remedy}")
     shape, ndim = tuple(tensor.shape), tensor.ndim
     if ndim not in (2, 3, 4) or (ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
@@ -202,9 +204,12 @@ def _compose(values: Tensor, what: str, dtype: torch.dtype) -> Picture:
     if values.is_floating_point():
         values = values.to(dtype)
         within_0_and_1(what, values)
-    else:
+    elif values.dtype != torch.bool:
         white = torch.iinfo(values.dtype).max
     n, channels, height, width = values.shape
+    if values.dtype == torch.bool and channels != 1:
+        rule = f"has {channels} channels of booleans, but must have one (True is white)"
+        raise ValueError(f"{what} {rule}. Pass one, e.g. mask[0], or combine them with any().")
     pixels = values.new_empty((n, 3, height, width), dtype=dtype)
     alpha = values.new_empty((n, 1, height, width), dtype=dtype) if channels in (2, 4) else None
     for start in range(0, height, STRIP):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -15,7 +15,7 @@ import torchvision.transforms.functional as TF
 from torch import Tensor
 
 from nst._utils.checks import non_negative
-from nst.images import ImageLike, read_picture, resize
+from nst.images import ImageLike, resize
 from nst.styles.statistics import StyleStatistics
 
 _LARGEST = 1e100  # its multiples are still finite
@@ -25,8 +25,9 @@ _LARGEST = 1e100  # its multiples are still finite
 class Style:
     """A reference picture with the style to learn.
 
-    Masks are pictures: white counts, black does not, gray counts in part. They may have any size
-    in the proportions of their picture. `"alpha"` uses the picture's own transparency.
+    Masks are gray pictures or boolean arrays: white (True) counts, black does not, gray counts in
+    part, and what is transparent does not. They may have any size in the proportions of their
+    picture. `"alpha"` uses the picture's own transparency.
 
     `StyleTransfer.capture` replaces the picture by statistics, which can be saved, work for any
     number of photographs, and include mask, scale and rotation.
@@ -35,7 +36,7 @@ class Style:
         image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
         weight: Weight among the styles of the same region; only ratios matter.
         region: Part of the *content* to which the style applies; None for all of it. Styles of the
-            same region (path or object) are blended there. Where regions overlap, all of them
+            same region (of equal masks) are blended there. Where regions overlap, all of them
             apply; areas outside every region are constrained only by the content loss.
         mask: Part of the *style* to learn from; None for all of it.
         scale: Size of the picture, and so of its strokes, relative to the result. The picture is
@@ -122,13 +123,6 @@ class Style:
         """
         return cls(StyleStatistics.load(path), weight=weight, region=region)
 
-    @property
-    def region_key(self) -> Hashable:
-        """A key that styles of the same region share."""
-        if self.region is None:
-            return None
-        return str(self.region) if isinstance(self.region, (str, os.PathLike)) else id(self.region)
-
 
 class Painting(NamedTuple):
     """The pixels of a style's picture, and their mask."""
@@ -160,41 +154,18 @@ class Painting(NamedTuple):
         return Painting(resize(self.pixels, size), mask)
 
 
+ONLY_ZEROS = "`style` has only weights of 0 in a region; at least one must be positive."
+
 StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
 
 
 def as_styles(style: StyleLike) -> list[Style]:
-    """Return a list of styles; raise for a region without a positive weight."""
+    """Return a list of styles; raise if none has a positive weight."""
     # Other sequences, such as arrays, are a single picture.
     several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
     if not styles:
         raise ValueError("`style` is empty; pass at least one picture.")
-    for key in {s.region_key for s in styles}:
-        if not any(s.weight for s in styles if s.region_key == key):
-            raise ValueError(
-                "`style` has only weights of 0 in a region; at least one must be positive."
-            )
+    if not any(each.weight for each in styles):
+        raise ValueError(ONLY_ZEROS)
     return styles
-
-
-def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
-    """Return a mask `(1, 1, H, W)` in [0, 1] for a picture `(N, 3, H, W)`; None if all white."""
-    if isinstance(source, str) and source == "alpha":
-        mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
-    else:
-        mask = read_picture(source, name=name).pixels.mean(1, keepdim=True).to(picture)
-    if len(mask) != 1:
-        raise ValueError(
-            f"`{name}` is a batch of {len(mask)} pictures; a mask is one. Pass one of them."
-        )
-    (height, width), (rows, columns) = picture.shape[-2:], mask.shape[-2:]
-    # Proportions may differ by rounding to whole pixels.
-    if abs(rows * width - columns * height) > max(height, width, rows, columns):
-        raise ValueError(
-            f"`{name}` is {rows}x{columns} pixels, but its picture is {height}x{width}. "
-            "Give it the same proportions."
-        )
-    if not bool(mask.any()):
-        raise ValueError(f"`{name}` is black everywhere; some part of it must be white.")
-    return None if bool((mask == 1).all()) else resize(mask, (height, width))

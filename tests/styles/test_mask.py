@@ -1,0 +1,112 @@
+"""A mask is read as its author meant it, or refused with the remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import tv_tensors
+
+from nst.images import load_image, resize
+from nst.styles.mask import read_mask
+from tests.helpers import LEFT, PHOTO
+
+BOOLEAN = LEFT[0, 0].bool()
+BYTES = (BOOLEAN.numpy() * 255).astype(np.uint8)
+
+
+def read(source: Any, alpha: Any = None) -> Any:
+    return read_mask(source, PHOTO, alpha, "where")
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        BOOLEAN,
+        BOOLEAN.numpy(),
+        BOOLEAN.numpy()[..., None],
+        tv_tensors.Mask(BOOLEAN),
+        tv_tensors.Mask(BOOLEAN[None]),
+        BYTES,
+        BYTES.astype(np.uint16) * 257,
+        Image.fromarray(BYTES),
+        Image.fromarray(BYTES).convert("1"),
+        np.dstack([np.full_like(BYTES, 255)] * 3 + [BYTES]),  # white, partly transparent
+        np.dstack([BYTES] * 3 + [np.full_like(BYTES, 255)]),
+        np.dstack([BYTES, BYTES]),
+    ],
+    ids=lambda mask: f"{type(mask).__name__}-{getattr(mask, 'dtype', 'PIL')}",
+)
+def test_white_and_true_count_and_what_is_transparent_does_not(mask: Any) -> None:
+    assert torch.equal(read(mask), LEFT)
+
+
+def test_gray_counts_times_its_alpha() -> None:
+    gray = np.full((32, 40, 2), (128, 64), dtype=np.uint8)
+    torch.testing.assert_close(read(gray), torch.full_like(LEFT, 128 * 64 / 255**2))
+
+
+def test_masks_may_have_another_size_in_the_same_proportions() -> None:
+    mask = read(Image.new("L", (80, 64), 128))
+    assert mask.shape == (1, 1, 32, 40)
+
+
+LABELS = np.random.default_rng(0).integers(0, 21, (32, 40), dtype=np.uint8)
+WITH_VOID = np.where(np.arange(40) == 7, 255, LABELS).astype(np.uint8)
+RED = np.dstack([BYTES, 0 * BYTES, 0 * BYTES])
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (
+            BOOLEAN.numpy().astype(np.uint8),
+            "is nearly black: .* is 1 of 255. Pass what counts as booleans",
+        ),
+        (BOOLEAN.byte(), "is nearly black"),
+        (BYTES.astype(np.uint16), "is nearly black"),
+        (BYTES / 255 / 255, "is nearly black"),
+        (LABELS, r"seems to hold labels: .* up to 20 of 255. Pass what counts as booleans"),
+        (WITH_VOID, "seems to hold labels"),
+        (15 * BOOLEAN.byte(), "seems to hold labels"),
+        (RED, r"is colored, .* must be gray.* Select its colors"),
+        (torch.stack([BOOLEAN, ~BOOLEAN]), r"has 2 channels of booleans.* mask\[0\]"),
+        (np.dstack([0 * BYTES, BYTES]), "is black everywhere; some part .* not transparent"),
+    ],
+)
+def test_a_mask_of_another_convention_is_refused_with_the_remedy(mask: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"`where` {words}"):
+        read(mask)
+
+
+def test_a_label_file_with_a_palette_is_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(LABELS)
+    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
+    image.save(tmp_path / "voc.png")
+    with pytest.raises(ValueError, match="`where` is colored"):
+        read(tmp_path / "voc.png")
+    assert float(read(np.asarray(Image.open(tmp_path / "voc.png")) == 20).mean()) < 0.1
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.full((32, 40), 64, np.uint8),
+        np.tile(np.linspace(0, 255, 40, dtype=np.uint8), (32, 1)),
+        np.kron(BOOLEAN[::4, ::4].numpy(), np.array([[255, 128], [8, 16]])).astype(np.uint8),
+    ],
+)
+def test_gray_and_soft_masks_are_no_labels(mask: Any) -> None:
+    resized = load_image(mask)[:, :1]
+    torch.testing.assert_close(read(mask), resize(resized, (32, 40)))
+
+
+def test_floats_mean_what_they_say_however_dark() -> None:
+    dark = torch.full((32, 40), 0.1)
+    torch.testing.assert_close(read(dark)[0, 0], dark)
+
+
+def test_booleans_are_black_and_white_in_any_picture() -> None:
+    assert torch.equal(load_image(BOOLEAN.numpy()), LEFT.expand(1, 3, -1, -1))
