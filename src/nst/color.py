@@ -55,7 +55,7 @@ def luminance(image: Tensor) -> Tensor:
         >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item(), 3)
         0.299
     """
-    _check(image, "image")
+    image = _check(image, "image")
     return _luminance(image)
 
 
@@ -70,7 +70,7 @@ def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:
         >>> with_luminance(blue, luminance(blue) + 0.25).flatten().tolist()
         [0.5, 0.5, 0.75]
     """
-    _check_pair(image, luminance, "luminance", channels=1, paired=True)
+    image, luminance = _check_pair(image, luminance, "luminance", channels=1, paired=True)
     # The other coordinates depend only on differences of channels, and Y's weights sum to 1.
     return (image + (luminance.to(image.dtype) - _luminance(image))).clamp(0, 1)
 
@@ -152,7 +152,7 @@ def preserve_color(
     one_of("method", method, COLOR_METHODS)
     one_of("when", when, ColorMethod._fields)
     paired = method == "luminance" and when == "after"
-    _check_pair(image, content_image, "content_image", paired=paired)
+    image, content_image = _check_pair(image, content_image, "content_image", paired=paired)
     recolor: Callable[[Tensor, Tensor], Tensor] = getattr(COLOR_METHODS[method], when)
     return recolor(image, content_image)
 
@@ -183,7 +183,7 @@ def _luminance(image: Tensor) -> Tensor:
 
 def _pixels(image: Tensor, reference: Tensor) -> list[Tensor]:
     """Check two images and return their pixels, (N, 3, P) in float64."""
-    _check_pair(image, reference, "reference")
+    image, reference = _check_pair(image, reference, "reference")
     # MPS lacks float64.
     return [(x.cpu() if x.is_mps else x).flatten(2).double() for x in (image, reference)]
 
@@ -225,16 +225,15 @@ def _match_channel(channel: Tensor, target: Tensor) -> Tensor:
     return torch.take(integral.diff() / counts * (size / total), inverse)
 
 
-def _check(picture: Tensor, name: str, channels: int = 3) -> None:
+def _check(picture: Tensor, name: str, channels: int = 3) -> Tensor:
     floating_image(name, picture, channels)
-    within_0_and_1(f"`{name}`", picture)
+    return within_0_and_1(f"`{name}`", picture)
 
 
 def _check_pair(
     image: Tensor, other: Tensor, name: str, *, channels: int = 3, paired: bool = False
-) -> None:
-    _check(image, "image")
-    _check(other, name, channels)
+) -> tuple[Tensor, Tensor]:
+    image, other = _check(image, "image"), _check(other, name, channels)
     if len(other) not in (1, len(image)):
         raise ValueError(
             f"`{name}` has {len(other)} pictures for {len(image)} of `image`. Pass 1 or as many."
@@ -245,3 +244,4 @@ def _check_pair(
             f"`{name}` is {size} in size, but `image` is {wanted}, and their pixels are paired. "
             f"Call nst.images.resize({name}, {wanted})."
         )
+    return image, other

@@ -209,7 +209,8 @@ class RunOptions:
         return cls(**arguments)
 
     def __post_init__(self) -> None:
-        if at_least("seed", self.seed, 0) >= 2**64:
+        object.__setattr__(self, "seed", at_least("seed", self.seed, 0))
+        if self.seed >= 2**64:
             raise ValueError(f"`seed` is {self.seed}; it must be below 2**64.")
         # The third power of a larger strength overflows.
         object.__setattr__(self, "strength", non_negative("strength", self.strength, 1e100))

@@ -11,6 +11,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -29,16 +30,23 @@ def at_least(argument: str, value: Any, lowest: int) -> int:
     return number
 
 
+def number(argument: str, value: Any, noun: str = "a number") -> float:
+    """Return a number of Python, NumPy or, with no axes, PyTorch; raise for any other type."""
+    kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+    is_array = hasattr(value, "__float__") and getattr(value, "shape", None) == ()
+    if kind == "bool" or not (isinstance(value, Real) or is_array):
+        raise TypeError(f"`{argument}` is {value!r}; {noun} is needed.")
+    return float(value)
+
+
 def non_negative(argument: str, value: Any, highest: float = math.inf) -> float:
     """Return a finite number; raise for any other type, or a number not in [0, highest]."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"`{argument}` is {value!r}; a number is needed.")
-    number = float(value)
-    if not (math.isfinite(number) and number >= 0):
+    result = number(argument, value)
+    if not (math.isfinite(result) and result >= 0):
         raise ValueError(f"`{argument}` is {value!r}; it must be finite and not negative.")
-    if number > highest:
+    if result > highest:
         raise ValueError(f"`{argument}` is {value!r}; it must be at most {highest!r}.")
-    return number
+    return result
 
 
 def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
@@ -120,11 +128,17 @@ def value_range(what: str, values: Tensor, remedy: str) -> tuple[float, float]:
     return low, high
 
 
-def within_0_and_1(what: str, values: Tensor) -> None:
-    """Raise for values outside [0, 1], and suggest the cause."""
+def within_0_and_1(what: str, values: Tensor, source: torch.dtype | None = None) -> Tensor:
+    """Return values in [0, 1]; clamp values that left it by rounding; raise for others.
+
+    Rounding is half a step of 16 bits, or a step of the dtype `source` at 1.
+    """
     low, high = value_range(what, values, "Replace them, e.g. with torch.nan_to_num.")
     if low >= 0 and high <= 1:
-        return
+        return values
+    excess, rounding = max(-low, high - 1), torch.finfo(source or values.dtype).eps
+    if excess <= max(0.5 / 65535, rounding):
+        return values.clamp(0, 1)
     remedy = "Call clamp(0, 1) if they only overshoot."
     if low < 0:
         remedy = "Undo a normalization if there was one. " + remedy

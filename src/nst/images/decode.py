@@ -202,8 +202,7 @@ def _compose(values: Tensor, what: str, dtype: torch.dtype) -> Picture:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
     white = 1
     if values.is_floating_point():
-        values = values.to(dtype)
-        within_0_and_1(what, values)
+        values = within_0_and_1(what, values.to(dtype), values.dtype)
     elif values.dtype != torch.bool:
         white = torch.iinfo(values.dtype).max
     n, channels, height, width = values.shape

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
 
@@ -14,7 +13,7 @@ import torch
 import torchvision.transforms.functional as TF
 from torch import Tensor
 
-from nst._utils.checks import non_negative
+from nst._utils.checks import non_negative, number
 from nst.images import ImageLike, resize
 from nst.styles.statistics import StyleStatistics
 
@@ -67,8 +66,8 @@ class Style:
         object.__setattr__(self, "scale", non_negative("scale", self.scale, _LARGEST))
         if self.scale == 0:
             raise ValueError("`scale` is 0; it must be positive.")
-        if isinstance(self.rotation, bool) or not isinstance(self.rotation, Real):
-            raise TypeError(f"`rotation` is {self.rotation!r}; a number of degrees is needed.")
+        rotation = number("rotation", self.rotation, "a number of degrees")
+        object.__setattr__(self, "rotation", rotation)
         if not math.isfinite(self.rotation):
             raise ValueError(f"`rotation` is {self.rotation!r}; it must be finite.")
         if isinstance(self.image, StyleStatistics):

@@ -1,0 +1,56 @@
+"""Numbers of every library are accepted, and rounding is clamped."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nst import Style, StyleTransfer
+from nst._utils.checks import number, within_0_and_1
+from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO
+
+
+@pytest.mark.parametrize(
+    "value", [2, 2.0, np.float16(2), np.float64(2), np.int8(2), np.array(2.0), torch.tensor(2)]
+)
+def test_a_number_of_any_library_is_a_float(value: Any) -> None:
+    assert type(number("weight", value)) is float and number("weight", value) == 2
+
+
+@pytest.mark.parametrize(
+    "value", [True, np.bool_(True), torch.tensor(True), "2", b"2", None, 2j, np.ones(1)]
+)
+def test_anything_else_is_no_number(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"`weight` is .*; a number is needed"):
+        number("weight", value)
+
+
+def test_a_run_takes_numbers_of_numpy() -> None:
+    def settings(whole: Any, real: Any) -> Any:
+        style = Style(PAINTING, real(2), scale=real(1), rotation=whole(30))
+        transfer = StyleTransfer(tiny_extractor(), size=whole(32), num_steps=whole(2))
+        options = {"init": "noise", "seed": whole(3), "strength": real(0.5)}
+        return transfer.run(PHOTO, style, **options).settings
+
+    assert settings(np.int64, np.float32) == settings(int, float)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "overshoot"),
+    [
+        (torch.float64, 5e-6),
+        (torch.float32, 5e-6),
+        (torch.float16, 0.0009),
+        (torch.bfloat16, 0.0078),
+    ],
+)
+def test_what_rounding_made_leave_the_range_is_clamped(
+    dtype: torch.dtype, overshoot: float
+) -> None:
+    values = torch.tensor([-overshoot, 0.5, 1 + overshoot], dtype=dtype)
+    assert within_0_and_1("`image`", values).tolist() == [0, 0.5, 1]
+    for beyond in (values[2:] + 3 * overshoot, values[:1] - 3 * overshoot):
+        with pytest.raises(ValueError, match=r"floats must lie in \[0, 1\]"):
+            within_0_and_1("`image`", beyond)
