@@ -215,13 +215,11 @@ def test_every_kind_of_png_is_read_by_its_numbers(
     if transparent and (color, depth) == (2, 16):
         assert refused(path, words="16-bit colors of which one is transparent")
         return
-    # Of colors, and of grey with alpha, Pillow keeps the upper 8 of 16 bits.
-    levels = 2.1 if depth == 16 and color != 0 else 0.01
-    assert difference(path, composed(shown, alpha)) <= levels / 255
+    assert difference(path, composed(shown, alpha)) <= 1e-5
     assert (read_picture(path).alpha is None) == (alpha is None)
     with Image.open(path) as image:  # an open one is not changed
         key = image.info.get("transparency")
-        assert difference(image, composed(shown, alpha)) <= levels / 255
+        assert difference(image, composed(shown, alpha)) <= 1e-5
         assert image.info.get("transparency") == key
 
 

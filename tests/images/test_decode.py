@@ -74,10 +74,11 @@ def test_tensor_of_each_shape_is_read(batch: tuple[int, ...], channels: int) -> 
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8]
+    "dtype",
+    [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.uint16],
 )
 def test_a_tensor_becomes_float32_unless_it_is_float64(dtype: torch.dtype) -> None:
-    top = 255 if dtype == torch.uint8 else 1
+    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
     pixels = read_picture(torch.full((3, 2, 2), top, dtype=dtype)).pixels
     assert pixels.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
     assert pixels.min() == 1
@@ -105,7 +106,7 @@ def test_another_dtype_is_refused(dtype: Any) -> None:
     with pytest.raises(TypeError, match="must be uint8, uint16, bool or floating"):
         read_picture(array)
     if dtype is not object:
-        with pytest.raises(TypeError, match=r"floating in \[0, 1\], uint8 or bool\. Convert"):
+        with pytest.raises(TypeError, match=r"floating in \[0, 1\], uint8, uint16 or bool\. C"):
             read_picture(torch.tensor(array))
 
 

@@ -3,6 +3,7 @@
 `tests/contracts/test_hostile_pictures.py` reads every mode of every format, and damaged files.
 """
 
+import io
 import logging
 import os
 import struct
@@ -16,7 +17,7 @@ from PIL import Image, ImageCms
 
 from nst.images import read_picture
 from nst.images.decode import picture_shape
-from tests.encoders import Array
+from tests.encoders import Array, png_chunk, png_of, tiff_of
 
 RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -163,6 +164,51 @@ def test_profile_of_16_bit_gray_is_reported(caplog: pytest.LogCaptureFixture) ->
     image.info["icc_profile"] = SRGB_PROFILE
     read_picture(image)
     assert "has a color profile, unused in mode I;16" in caplog.text
+
+
+# 16-bit colors
+
+DEEP = np.random.default_rng(1).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
+
+
+def deep_png(path: Path, profile: bytes | None = None) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    extra = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    if profile is not None:
+        extra += png_chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))
+    path.write_bytes(png_of(DEEP, 16, 2, extra))
+    return path
+
+
+@pytest.mark.parametrize("profile", [None, SRGB_PROFILE])
+def test_16_bit_colors_of_a_png_are_read_in_full_and_upright(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, profile: bytes | None
+) -> None:
+    pixels = read_picture(deep_png(tmp_path / "a.png", profile)).pixels
+    assert torch.equal(pixels, read_picture(np.rot90(DEEP, -1)).pixels)
+    assert not caplog.records
+
+
+def test_16_bit_colors_that_are_read_with_8_bits_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jpeg2000 = io.BytesIO()
+    Image.fromarray(RAMP).save(jpeg2000, "JPEG2000")
+    header, mark, rest = jpeg2000.getvalue().partition(b"\xff\x51")
+    deeper = header + mark + rest[:38] + bytes([9, 1, 1, 9, 1, 1, 9]) + rest[45:]
+    deep_png(tmp_path / "linear.png", gamma_one_profile())
+    for name, content, bits in (
+        ("linear.png", None, 16),
+        ("a.tiff", tiff_of(DEEP, 2), 16),
+        ("a.ppm", b"P6 7 5 1023\n" + (DEEP >> 6).astype(">u2").tobytes(), 10),
+        ("a.jp2", deeper, 10),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        caplog.clear()
+        read_picture(tmp_path / name)
+        assert f"{name}', which has {bits} bits per channel, of which only 8" in caplog.text
 
 
 # Refused files

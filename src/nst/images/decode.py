@@ -177,8 +177,9 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
 
 
 def _from_tensor(tensor: Tensor, what: str) -> Picture:
-    if not tensor.is_floating_point() and tensor.dtype not in (torch.bool, torch.uint8):
-        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1], uint8 or bool"
+    supported = (torch.bool, torch.uint8, torch.uint16)
+    if not tensor.is_floating_point() and tensor.dtype not in supported:
+        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1], uint8, uint16 or bool"
         remedy = "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255"
         remedy += ", or to a mask with tensor == label if it holds labels."
         raise TypeError(f"{what} {rule}. {remedy}")

@@ -7,14 +7,17 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
+from PIL.ImageFile import ImageFile
+from torchvision.io import ImageReadMode, decode_png
 
 from nst._utils.checks import file_path
 
@@ -33,6 +36,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# Formats whose header has the bits per channel: the mark before, the offset, and what to add.
+_PRECISION = {"AVIF": (b"pixi", 5, 0), "JPEG2000": (b"\xff\x51", 38, 1)}
 
 # `warnings.catch_warnings` changes the whole process: two threads at once could silence it forever.
 _warnings_lock = threading.Lock()
@@ -56,7 +62,12 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
         if limit is not None and image.width * image.height > limit:
             raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels > {limit}")
         _check_format(image)
-        upright = _load_upright(image, what)
+        deep = _sixteen_bits(image, what)
+        loaded = _load(image)
+        turn = _UPRIGHT.get(_orientation(loaded, what))
+        if deep is not None:
+            return np.dstack([np.asarray(_turned(Image.fromarray(each), turn)) for each in deep])
+        upright = _turned(loaded, turn)
         if upright.mode not in _MODES:
             problem = f"has the PIL mode {upright.mode!r}, which is not supported."
             raise _Unsupported(f"{problem} Convert it first, e.g. with image.convert('RGB').")
@@ -136,19 +147,74 @@ def _check_format(image: Image.Image) -> None:
         raise _Unsupported(f"{problem}. Save it as PNG from the program that made it.")
 
 
-def _load_upright(image: Image.Image, what: str) -> Image.Image:
+def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | None:
+    """Return the colors (C, H, W) of a 16-bit PNG; Pillow reads 8 bits, and the log says so."""
+    if not isinstance(image, ImageFile) or not image.tile:  # it is decoded already
+        return None
+    bits = _bits_per_channel(image)
+    if bits > 8 and image.format == "PNG" and _is_srgb(image.info.get("icc_profile"), what):
+        with suppress(RuntimeError):  # of an older torchvision, or of a damaged file
+            data = torch.frombuffer(bytearray(_content(image)), dtype=torch.uint8)
+            decoded: npt.NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).numpy()
+            return decoded
+    if bits > 8:
+        _logger.warning("%s has %d bits per channel, of which only 8 are read", what, bits)
+    return None
+
+
+def _bits_per_channel(image: ImageFile) -> int:
+    """Return the number of bits per channel of colors that are not yet decoded; at least 8."""
+    if image.mode in _WIDE_MODES:
+        return 8
+    codec, *_, arguments = image.tile[0]
+    if codec in ("ppm", "ppm_plain"):
+        return max(8, int(arguments[1]).bit_length())  # type: ignore[index]
+    if image.format in _PRECISION:
+        mark, offset, extra = _PRECISION[image.format]
+        head = _content(image, 4096).partition(mark)[2]
+        return max(8, (head[offset] & 127) + extra) if len(head) > offset else 8
+    return 16 if codec == "SGI16" or ";16" in str(arguments) else 8
+
+
+def _content(image: ImageFile, size: int = -1) -> bytes:
+    if image.fp is None or image.fp.closed:
+        return b""
+    position = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read(size)
+    image.fp.seek(position)
+    return content
+
+
+def _is_srgb(profile: bytes | None, what: str) -> bool:
+    """Whether a color profile changes no color by more than rounding, if there is one."""
+    if profile is None:
+        return True
+    colors = np.indices((16, 16, 16)).reshape(3, 64, 64).transpose(1, 2, 0).astype(np.uint8) * 17
+    converted = np.asarray(_to_srgb(Image.fromarray(colors), profile, what))
+    return int(np.abs(converted.astype(int) - colors).max()) <= 2
+
+
+def _load(image: Image.Image) -> Image.Image:
     key = _transparent_gray(image)
     image.load()
     if key is not None:
         image = image.copy()  # the original may belong to the caller
         image.info["transparency"] = key
+    return image
+
+
+def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    # `ImageOps.exif_transpose` also rewrites the EXIF data, and fails on invalid tags.
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image, what: str) -> Any:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation)
     except Exception as err:  # damaged data can raise almost any type
         _logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
-        return image
-    # `ImageOps.exif_transpose` also rewrites the EXIF data, and fails on invalid tags.
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return None
 
 
 def _transparent_gray(image: Image.Image) -> int | None:
