@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from nst.images import load_image, read_picture, read_record
 from tests.encoders import Array, png_chunk, png_of, tiff_of
@@ -278,6 +278,43 @@ def test_a_tiff_that_would_come_out_wrong_is_refused(
     assert refused(path, words=words)
     with Image.open(path) as image:  # as well if it was opened before
         assert refused(image, words=words)
+
+
+NEW_SUBFILE, SUBFILE, MAKE, SUB_IFDS, DNG = 254, 255, 271, 330, 50706
+RAW, REDUCED = "a camera raw, of which Pillow would read only a preview. Develop", "a reduced copy"
+
+
+@pytest.mark.parametrize(
+    ("tags", "name", "words"),
+    [
+        ({NEW_SUBFILE: 1, MAKE: 1, SUB_IFDS: 8}, "a.tif", RAW),
+        ({DNG: 1}, "a.tif", RAW),
+        ({}, "a.NEF", RAW),
+        ({NEW_SUBFILE: 1}, "a.tif", REDUCED),
+        ({SUBFILE: 2}, "a.tif", REDUCED),
+        ({NEW_SUBFILE: 4}, "a.tif", "only a mask of another. Save it as PNG"),
+        ({NEW_SUBFILE: 5}, "a.tif", "only a mask of another"),
+        ({NEW_SUBFILE: 2}, "a.tif", None),  # a page of many
+        ({NEW_SUBFILE: 0, SUBFILE: 1, MAKE: 1, SUB_IFDS: 8}, "a.tif", None),
+    ],
+)
+def test_a_preview_or_mask_is_not_taken_for_the_picture(
+    tags: dict[int, int], name: str, words: str | None, tmp_path: Path
+) -> None:
+    directory, path = TiffImagePlugin.ImageFileDirectory_v2(), tmp_path / name
+    for tag, value in tags.items():
+        directory.tagtype[tag] = {MAKE: 2, DNG: 1}.get(tag, 4)
+        directory[tag] = {MAKE: "Make", DNG: b"\1\4\0\0"}.get(tag, value)
+    Image.fromarray(COLORS).save(path, "TIFF", tiffinfo=directory)
+    with Image.open(path) as image:
+        for source in (path, image):
+            assert refused(source, words=words or "") == (words is not None)
+
+
+def test_a_camera_raw_that_pillow_does_not_know_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.CR3"
+    path.write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\1")
+    assert refused(path, words="a camera raw, which Pillow cannot read. Develop it to PNG")
 
 
 def test_reading_a_picture_starts_no_program(

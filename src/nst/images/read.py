@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import stat
 import threading
 import warnings
@@ -26,6 +27,14 @@ _logger = logging.getLogger("nst")
 _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, gray only
 _OPAQUE_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 _MODES = {"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", *_OPAQUE_MODES, *_WIDE_MODES}
+
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _MAKE, _SUB_IFDS, _DNG_VERSION = 254, 255, 271, 330, 50706
+_CAMERA_RAWS = re.compile(
+    r"\.(3fr|arw|cr[23]|dcr|dng|erf|fff|iiq|k25|kdc|mef|mos|mrw|nef|nrw|orf|pef|raf|raw|rw[2l]"
+    r"|sr[2fw]|x3f)$",
+    re.IGNORECASE,
+)
+_DEVELOP = "Develop it to PNG or TIFF first, e.g. with darktable or RawTherapee"
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,7 +64,7 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
     """
     with (
         decoding(what),
-        Image.open(source) if isinstance(source, Path) else nullcontext(source) as image,
+        _open(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
         # Pillow checks this when it opens a file, but may only warn.
         limit = Image.MAX_IMAGE_PIXELS
@@ -125,9 +134,18 @@ def decoding(what: str) -> Iterator[None]:
         raise ValueError(f"{what} {problem}. Save or copy the picture again.") from err
 
 
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as error:
+        if _CAMERA_RAWS.search(path.name):
+            raise _Unsupported(f"is a camera raw, which Pillow cannot read. {_DEVELOP}.") from error
+        raise
+
+
 def _check_format(image: Image.Image) -> None:
     """Refuse formats that Pillow opens but decodes to wrong values."""
-    problem = None
+    problem, remedy = None, "Save it as PNG from the program that made it"
     if image.format in ("EPS", "WMF"):  # Pillow would run it on an untrusted file
         problem = "is a vector drawing that only an external program can render"
     elif isinstance(image, tiff.TiffImageFile):
@@ -135,7 +153,14 @@ def _check_format(image: Image.Image) -> None:
         bits = tags.get(tiff.BITSPERSAMPLE, (1,))
         planar = tags.get(tiff.PLANAR_CONFIGURATION) == 2 and tags.get(tiff.COMPRESSION, 1) == 1
         # Pillow itself writes 32-bit files as signed.
-        if 2 in np.atleast_1d(tags.get(tiff.SAMPLEFORMAT, 1)) and max(bits) <= 16:
+        if _is_camera_raw(image):
+            problem = "is a camera raw, of which Pillow would read only a preview"
+            remedy = _DEVELOP
+        elif _subfile(tags) & 4:
+            problem = "is a TIFF whose page is only a mask of another"
+        elif _subfile(tags) & 1:
+            problem = "is a TIFF whose page is only a reduced copy of another"
+        elif 2 in np.atleast_1d(tags.get(tiff.SAMPLEFORMAT, 1)) and max(bits) <= 16:
             problem = "is a TIFF of signed numbers, whose white level is unknown"
         elif image.mode in _WIDE_MODES and tags.get(tiff.PHOTOMETRIC_INTERPRETATION) == 0:
             problem = "is a TIFF in which 0 is white, which Pillow would read as a negative"
@@ -144,7 +169,22 @@ def _check_format(image: Image.Image) -> None:
         elif 12 in bits:
             problem = "is a TIFF of 12 bits, which Pillow would read as nearly black"
     if problem is not None:
-        raise _Unsupported(f"{problem}. Save it as PNG from the program that made it.")
+        raise _Unsupported(f"{problem}. {remedy}.")
+
+
+def _subfile(tags: tiff.ImageFileDirectory_v2) -> int:
+    """Return the bits of NewSubfileType: 1 for a reduced copy, 4 for a mask."""
+    old = 1 if tags.get(_SUBFILE_TYPE) == 2 else 0
+    return int(tags.get(_NEW_SUBFILE_TYPE, old))
+
+
+def _is_camera_raw(image: tiff.TiffImageFile) -> bool:
+    """Whether a TIFF has the sensor's data, by its suffix, its tags or Canon's mark."""
+    tags = image.tag_v2
+    # Most cameras store a preview first, and the sensor's data in a subdirectory.
+    preview = _subfile(tags) & 1 and _SUB_IFDS in tags and _MAKE in tags
+    by_name = _CAMERA_RAWS.search(os.fsdecode(image.filename or ""))
+    return bool(preview or by_name or _DNG_VERSION in tags or _content(image, 10)[8:] == b"CR")
 
 
 def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | None:
