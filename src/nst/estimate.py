@@ -10,6 +10,7 @@ from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
 from nst._utils.device import blocks_kept
 from nst._utils.text import byte_count, duration
+from nst.extractors.base import evaluation_mode
 from nst.images import fit, resize
 from nst.optim import optimizer_factory
 from nst.styles.style import Painting
@@ -55,11 +56,11 @@ def estimate_run(inputs: RunInputs) -> Estimate:
         normalize_gradients=configuration.normalize_gradients,
         tile=inputs.tile,
     )
-    objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
-    content = resize(photo[:1], fit(photo.shape[-2:], size))
-    objective.capture_content(content)
-    picture = content.flip(-1)  # at the content itself, all gradients may be zero
-    with blocks_kept(_pixels(inputs, finest.size)):
+    with blocks_kept(_pixels(inputs, finest.size)), evaluation_mode(configuration.extractor):
+        objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
+        content = resize(photo[:1], fit(photo.shape[-2:], size))
+        objective.capture_content(content)
+        picture = content.flip(-1)  # at the content itself, all gradients may be zero
         stored = objective.bytes_stored(picture)  # also the first use of the network
         start = perf_counter()
         _, gradient = objective.evaluate(picture)

@@ -1,6 +1,7 @@
 """What every feature extractor promises: the library's own and a plain module of a user's."""
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -129,3 +130,83 @@ def test_an_extractor_that_leaves_out_a_layer_is_named() -> None:
 def test_every_public_extractor_is_examined_here() -> None:
     kinds = {type(make()) for make, _ in EXTRACTORS.values()}
     assert kinds == {FeatureExtractor, BackboneExtractor, Blur}
+
+
+class Returning(nn.Module):
+    """An extractor of a user's own, with a form of its features that is to be tried."""
+
+    def __init__(self, form: Callable[[Tensor], Any], **others: Any) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+        self.form, self.others, self.modes = form, others, list[bool]()
+
+    def forward(self, images: Tensor, layers: Iterable[str]) -> Any:
+        self.modes.append(self.training)
+        return {"x": self.form(self.network(images)), **self.others}
+
+
+@pytest.mark.parametrize(
+    ("form", "error", "message"),
+    [
+        (lambda x: x.flatten(2).mT, ValueError, r"\(1, \d+, 4\) for 'x'; .* tokens.mT.unflatten"),
+        (lambda x: x[0], ValueError, r"\(4, \d+, \d+\) for 'x'; .* Keep the batch"),
+        (lambda x: x.mean((2, 3)), ValueError, r"\(1, 4\) for 'x'; .* Keep the batch"),
+        (lambda x: torch.cat([x, x]), ValueError, r"\(2, 4, .* for 'x'; .* with N = 1"),
+        (lambda x: x.permute(0, 2, 3, 1), ValueError, r".* 4\) for 'x'; .* permute\(0, 3, 1, 2\)"),
+        (lambda x: x[..., :0], ValueError, r".* 0\) for 'x'; .* Use larger pictures"),
+        (lambda x: (x, x), TypeError, "a tuple for 'x'; .* Choose one tensor"),
+        (lambda x: None, TypeError, "a NoneType for 'x'; "),
+        (lambda x: x.long(), TypeError, "torch.int64 for 'x'; .* Convert it"),
+        (lambda x: x / 0, ValueError, "NaN or infinity for 'x'; .* Check the weights"),
+    ],
+)
+@pytest.mark.parametrize("loss", [GramStyleLoss(["x"]), ContentLoss(["x"])])
+def test_features_of_another_form_are_refused_by_the_layers_name(
+    form: Any, error: type[Exception], message: str, loss: Any
+) -> None:
+    with pytest.raises(error, match=f"^`extractor` returned {message}"):
+        paint(Returning(form), losses={"loss": loss})
+
+
+def test_features_are_searched_for_nan_once_for_each_layer_and_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes, isfinite = list[Any](), Tensor.isfinite
+
+    def noted(feature: Tensor) -> Tensor:
+        shapes.append(feature.shape)
+        return isfinite(feature)
+
+    monkeypatch.setattr(Tensor, "isfinite", noted)
+    paint(Returning(lambda x: x), losses={"style": GramStyleLoss(["x"])}, num_scales=2, num_steps=9)
+    assert sum(shape[1:2] == (4,) for shape in shapes) == 2
+
+
+def test_a_network_without_layers_names_what_makes_an_extractor_of_it() -> None:
+    class Single(nn.Module):
+        def forward(self, images: Tensor, layers: Any) -> Tensor:
+            return images
+
+    losses = {"style": GramStyleLoss(["x"])}
+    with pytest.raises(TypeError, match=r"`extractor` is a Sequential, .* Use BackboneExtractor"):
+        StyleTransfer(nn.Sequential(nn.Conv2d(3, 4, 3)), losses)
+    with pytest.raises(TypeError, match="returned a Tensor; its forward must return a mapping"):
+        paint(Single(), losses=losses)
+
+
+def test_a_network_in_training_mode_is_evaluated_and_left_as_it_was() -> None:
+    extractor = Returning(lambda x: x)
+    extractor.network[2].eval()
+    before = {name: value.clone() for name, value in extractor.state_dict().items()}
+    transfer = StyleTransfer(extractor, {"style": GramStyleLoss(["x"])}, num_steps=3)
+    with ThreadPoolExecutor(2) as threads:
+        alone = transfer.map([PHOTO], PAINTING)
+        several = transfer.map([PHOTO] * 4, PAINTING, executor=threads)
+        images = [each.result.image for each in (*alone, *several) if each.result is not None]
+    transfer.estimate(PHOTO, PAINTING)
+    assert len(images) == 5 and all(torch.equal(image, images[0]) for image in images)
+    assert not any(extractor.modes)
+    assert [m.training for m in extractor.modules()] == [True, True, True, True, False]
+    assert all(torch.equal(value, before[n]) for n, value in extractor.state_dict().items())

@@ -9,6 +9,7 @@ from nst._engine.objective import Objective
 from nst._engine.reading import color_moments, read_style
 from nst._utils.checks import at_least
 from nst._utils.plain import hash_network
+from nst.extractors.base import evaluation_mode
 from nst.losses.base import StorableLoss
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
@@ -65,7 +66,7 @@ def capture_painting(
     shape = largest.shape[-2], largest.shape[-1]
     tile = configuration.tile_for(shape, largest, losses)
     objective, entries = Objective(network, losses, tile=tile), []
-    with explaining_memory(shape, tile, largest):
+    with explaining_memory(shape, tile, largest), evaluation_mode(configuration.extractor):
         for size, each in scaled.items():
             for name, summary in objective.summarize(each).items():
                 entries.append(Entry(loss_identity(losses[name]), size, summary))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nst._engine.passing import Term, indivisible, keeps_promise, pass_through, reads_pixels_only
 from nst._utils.group import Group
-from nst.extractors.base import Extractor
+from nst.extractors.base import Extractor, check_features
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
@@ -63,6 +63,7 @@ class Objective:
         self._extractor, self._normalize = extractor, normalize_gradients
         self._tile, self._group = tile, group or Group()
         self._divided: set[str] | None = None  # unknown before there is a picture
+        self._checked = {"image"}  # and layers whose features have been right once
         self._terms: dict[str, list[Term]] = {}
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
@@ -76,7 +77,7 @@ class Objective:
         self._to(image)
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
         layers = _layers(chosen)
-        _, features = pass_through(self._extractor, image, [], layers, Group(), self._tile)
+        _, features = self._pass_through(image, [], layers, Group())
         for loss in chosen:
             loss.capture(features)
 
@@ -107,7 +108,7 @@ class Objective:
         divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
         layers = _layers(loss for name, loss in losses.items() if name not in divided)
-        found = pass_through(self._extractor, image, terms, layers, Group(), self._tile)
+        found = self._pass_through(image, terms, layers, Group())
         sums, features = iter(found[0]), found[1]
         if mask is not None:
             features["mask"] = mask
@@ -221,7 +222,7 @@ class Objective:
         terms = [term for name, own in self._terms.items() if name in divided for term in own]
         others = [term.loss for n, own in self._terms.items() if n not in divided for term in own]
         layers = _layers(others)
-        found = pass_through(self._extractor, image, terms, layers, self._group, self._tile)
+        found = self._pass_through(image, terms, layers, self._group)
         sums, features, values = iter(found[0]), found[1], dict[str, Tensor]()
         if self._group.rank > 0:  # one process has the gradient of what all of them compute
             features = {layer: feature.detach() for layer, feature in features.items()}
@@ -235,6 +236,16 @@ class Objective:
             values[name] = torch.stack(own).sum()
         return values
 
+    def _pass_through(
+        self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
+    ) -> tuple[list[dict[str, Statistic]], dict[str, Tensor]]:
+        """Return sums and features as `pass_through`; check each layer's features once."""
+        found = pass_through(self._extractor, image, terms, layers, group, self._tile)
+        if unchecked := layers - self._checked:
+            check_features(found[1], sorted(unchecked), image)
+            self._checked |= unchecked
+        return found
+
     def _divided_names(self, image: Tensor) -> set[str]:
         """Return the losses that add up on a corner of the picture; raise if all must."""
         if self._divided is None:
@@ -246,7 +257,9 @@ class Objective:
                 claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
                 with torch.no_grad():
                     corner = image[..., :_CORNER, :_CORNER].detach()
-                    found = self._extractor(corner, _layers(claiming.values()) - {"image"})
+                    layers = _layers(claiming.values()) - {"image"}
+                    found = self._extractor(corner, layers)
+                    check_features(found, layers, corner)
                     features = {**found, "image": corner}
                 divided = {n for n, loss in claiming.items() if keeps_promise(loss, features)}
             for name in [n for n in deep if n not in divided]:

@@ -167,6 +167,11 @@ def _whole_features(
     extractor: Extractor, image: Tensor, layers: frozenset[str]
 ) -> Mapping[str, Tensor]:
     features: Mapping[str, Tensor] = extractor(image, sorted(layers))
+    if not isinstance(features, Mapping):
+        raise TypeError(
+            f"`extractor` returned a {type(features).__name__}; its forward must return a mapping "
+            "from each layer asked for to its features (N, C, h, w)."
+        )
     missing = sorted(layers - set(features))
     if missing:
         raise ValueError(

@@ -23,6 +23,7 @@ from nst._utils.device import blocks_kept
 from nst._utils.group import Group
 from nst._utils.plain import json_ready
 from nst.callbacks.base import Callback, LossHistory, RunState
+from nst.extractors.base import evaluation_mode
 from nst.images import fit, resize
 from nst.optim import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
@@ -82,7 +83,7 @@ class Run:
             inputs.configuration.optimizer, fine=0 < index == len(inputs.scales) - 1
         )
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
-        with blocks_kept(height * width):
+        with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
             objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)
             if self.group.size > 1:
                 objectives = lead(inputs, index, self.group)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from nst._utils.plain import fingerprint
+
+_lock = threading.Lock()
+# By network, the number of its users now, and the modes of its modules before.
+_modes: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}
 
 
 class Block(Protocol):
@@ -91,4 +98,80 @@ class _Adapter(Extractor):
 
 def as_extractor(module: nn.Module) -> Extractor:
     """Return a module with the methods of an extractor: itself if it has them."""
-    return module if isinstance(module, Extractor) else _Adapter(module)
+    if isinstance(module, Extractor):
+        return module
+    try:
+        inspect.signature(module.forward).bind("images", "layers")
+    except TypeError as error:
+        raise TypeError(
+            f"`extractor` is a {type(module).__name__}, whose forward does not take (images, "
+            "layers). Use BackboneExtractor(network), which makes an extractor of it."
+        ) from error
+    except ValueError:  # a forward without a signature
+        pass
+    return _Adapter(module)
+
+
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluate a network in evaluation mode; restore the modes of its modules after the last user.
+
+    In training mode, dropout would be random, and statistics would change.
+    """
+    with _lock:  # threads may share the network
+        users, before = _modes.get(network, (0, {m: m.training for m in network.modules()}))
+        _modes[network] = users + 1, before
+        if users == 0 and any(before.values()):
+            network.eval()
+    try:
+        yield
+    finally:
+        with _lock:
+            users, before = _modes.pop(network)
+            if users > 1:
+                _modes[network] = users - 1, before
+            elif any(before.values()):
+                network.train(before[network])
+                for module, mode in before.items():
+                    module.training = mode
+
+
+def check_features(features: Mapping[str, Any], layers: Iterable[str], images: Tensor) -> None:
+    """Raise unless the features of some layers are floating, finite and `(N, C, h, w)`."""
+    for layer in layers:
+        fault = _fault(features[layer], tuple(images.shape))
+        if fault is not None:
+            error, found, remedy = fault
+            raise error(
+                f"`extractor` returned {found} for {layer!r}; a finite floating feature map (N, C, "
+                f"h, w) with N = {len(images)} is needed. {remedy}"
+            )
+
+
+def _fault(feature: Any, images: tuple[int, ...]) -> tuple[type[Exception], str, str] | None:
+    """Return what is wrong about the features of a layer: an error, its cause and the remedy."""
+    if not isinstance(feature, Tensor):
+        return TypeError, f"a {type(feature).__name__}", "Choose one tensor of it."
+    if not feature.is_floating_point():
+        return TypeError, str(feature.dtype), "Convert it, for example with .float()."
+    shape, remedy = tuple(feature.shape), None
+    if len(shape) == 3 and shape[0] == images[0]:
+        remedy = "Reshape tokens (N, L, C) with tokens.mT.unflatten(2, (h, w))."
+    elif len(shape) != 4 or shape[0] != images[0]:
+        remedy = "Keep the batch, and choose a layer before pooling and flattening."
+    elif 0 in shape:
+        remedy = "Use larger pictures, or a shallower layer."
+    elif _is_in_proportion(shape[1:3], images[2:]) and not _is_in_proportion(shape[2:], images[2:]):
+        remedy = "Move channels that come last, with permute(0, 3, 1, 2)."
+    if remedy is not None:
+        return ValueError, str(shape), remedy
+    if feature.isfinite().all():
+        return None
+    remedy = f"Check the weights, or use a type with a wider range than {feature.dtype}."
+    return ValueError, "NaN or infinity", remedy
+
+
+def _is_in_proportion(shape: Sequence[int], picture: Sequence[int]) -> bool:
+    """Return whether height and width are about those of a reduced picture."""
+    expected = picture[1] * shape[0] / picture[0]
+    return abs(shape[1] - expected) <= 2 + expected / 4
