@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nst import FeatureExtractor
+from nst import ContentLoss, FeatureExtractor, NearestNeighborStyleLoss, StyleTransfer
 from nst._network import stage
-from nst.extractors.weights import Weights
+from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO
 
 PlainVGG: TypeAlias = Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]
 LAYERS = FeatureExtractor.layer_names[:-1]  # all that pictures of 16 pixels have
@@ -106,15 +108,55 @@ def test_a_second_derivative_is_refused(photo: Tensor) -> None:
         torch.autograd.backward(slope.sum())
 
 
-def test_kernels_are_made_anew_when_the_weights_change(
-    plain_vgg: PlainVGG, photo: Tensor, monkeypatch: pytest.MonkeyPatch
+def rewrite(extractor: FeatureExtractor, change: Callable[[Tensor], Any]) -> None:
+    for name in CONVOLUTIONS:
+        change(extractor.get_parameter(f"{name}.weight"))
+
+
+def shorten(kernel: Tensor) -> None:
+    kernel.detach().numpy()[:] *= 0.5
+
+
+OTHER = tiny_extractor(seed=1).state_dict()
+CHANGES: dict[str, Callable[[FeatureExtractor], Any]] = {
+    "load_state_dict": lambda e: e.load_state_dict(OTHER),
+    "load_state_dict, assigned": lambda e: e.load_state_dict(OTHER, assign=True),
+    ".data": lambda e: rewrite(e, lambda kernel: kernel.data.mul_(0.5)),
+    "NumPy": lambda e: rewrite(e, shorten),
+    "mirrored": lambda e: rewrite(e, lambda kernel: kernel.data.copy_(kernel.data.flip(-1))),
+    "channels": lambda e: rewrite(e, lambda kernel: kernel.data.copy_(kernel.data.flip(1))),
+    "one number": lambda e: rewrite(e, lambda kernel: kernel.data[0, 0, 0, 0].add_(0.5)),
+    "inference mode": lambda e: torch.inference_mode()(e.load_state_dict)(OTHER),
+    "there and back": lambda e: rewrite(e.double().float(), lambda kernel: kernel.data.neg_()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("winograd", [False, True])
+def test_kernels_are_made_anew_however_the_weights_change(
+    plain_vgg: PlainVGG, monkeypatch: pytest.MonkeyPatch, change: str, winograd: bool
 ) -> None:
-    monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: True)
-    extractor = tiny()
-    extractor(photo, ["relu3_1"])
-    extractor.load_state_dict(tiny_extractor(seed=1).state_dict())
-    found = extractor(photo, ["relu3_1"])["relu3_1"]
-    torch.testing.assert_close(found, plain_vgg(extractor, photo)["relu3_1"])
+    monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: winograd)
+    extractor, photo = tiny(), torch.rand(1, 3, 24, 24).requires_grad_()
+    gradient([extractor(photo, ["relu3_1"])["relu3_1"]], photo, 0)  # derives kernels both ways
+    twin = copy.deepcopy(extractor)
+    CHANGES[change](extractor)
+    for network in (extractor, twin):
+        found = network(photo, ["relu3_1"])["relu3_1"]
+        expected = plain_vgg(network, photo)["relu3_1"]
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+        slopes = (gradient([each], photo, 0) for each in (found, expected))
+        torch.testing.assert_close(*slopes, rtol=1e-2, atol=1e-3)
+
+
+def test_a_run_sees_weights_that_changed_since_the_last() -> None:
+    losses = {"content": ContentLoss(["relu4_2"]), "style": NearestNeighborStyleLoss(["relu3_1"])}
+    transfer = StyleTransfer(tiny(), losses, num_steps=2)
+    first = transfer.run(PHOTO, PAINTING).image
+    rewrite(transfer.extractor, shorten)  # type: ignore[arg-type]
+    fresh = replace(transfer, extractor=copy.deepcopy(transfer.extractor))
+    assert torch.equal(transfer.run(PHOTO, PAINTING).image, fresh.run(PHOTO, PAINTING).image)
+    assert not torch.equal(transfer.run(PHOTO, PAINTING).image, first)
 
 
 def test_copies_and_threads_do_not_disturb_each_other(photo: Tensor) -> None:

@@ -257,7 +257,8 @@ class Objective:
                 claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
                 with torch.no_grad():
                     corner = image[..., :_CORNER, :_CORNER].detach()
-                    layers = _layers(claiming.values()) - {"image"}
+                    layers = _layers(deep.values()) - {"image"}
+                    # A whole pass of the network also discards what it derived from other weights.
                     found = self._extractor(corner, layers)
                     check_features(found, layers, corner)
                     features = {**found, "image": corner}

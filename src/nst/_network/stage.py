@@ -40,6 +40,7 @@ class Stage(nn.Module):
         self.bias = nn.Parameter(bias, requires_grad=False)
         self.padding, self.winograd = padding, winograd
         self._derived: dict[str, tuple[Any, Tensor]] = {}
+        self._digest = torch.empty(0, device="cpu")  # of the weights that they are derived from
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave derived kernels out of copies."""
@@ -138,6 +139,12 @@ class Stage(nn.Module):
                 own.copy_(band)
         return picture
 
+    def discard_outdated(self) -> None:
+        """Discard derived kernels if the weights have changed in a way that has no version."""
+        # NumPy and `.data` write unnoticed, and a new tensor may have the address of an old one.
+        if self._derived and not torch.equal(self._digest, _digest(self.weight)):
+            self._derived.clear()
+
     @property
     def bytes_to_derive(self) -> int:
         """Size of the kernels that the first use derives from the weights and stores."""
@@ -168,12 +175,14 @@ class Stage(nn.Module):
         return result.permute(0, 2, 3, 1)
 
     def _derive(self, name: str, make: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return a cached function of the kernel, computed again if the weights have changed."""
+        """Return a cached function of the kernel, computed again if it has a new version."""
         version = 0 if self.weight.is_inference() else self.weight._version
         state = self.weight.data_ptr(), version, self.weight.dtype
         known = self._derived.get(name)
         if known is None or known[0] != state:
             with torch.inference_mode(False):
+                if not self._derived:
+                    self._digest = _digest(self.weight)
                 known = self._derived[name] = (state, make(self.weight.detach()))
         return known[1]
 
@@ -235,6 +244,13 @@ def new_picture(like: Tensor, *shape: int) -> Tensor:
     """Return memory in `channels_last`; not a view, so that autograd can add to it in place."""
     layout = torch.channels_last
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _digest(weight: Tensor) -> Tensor:
+    """Return a number for each output channel that changes if any weight does, beyond rounding."""
+    rows = weight.detach().flatten(1)
+    rows = rows.to("cpu", torch.promote_types(rows.dtype, torch.float32))
+    return rows @ torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device="cpu").sin()
 
 
 def _reorder(kernel: Tensor, *, rotated: bool) -> Tensor:

@@ -141,6 +141,8 @@ class FeatureExtractor(FrozenExtractor):
         wanted = self.requested(layers)
         floating_image("images", images, 3)
         self.check_size(images.shape[2], images.shape[3], wanted)
+        for stage in self._stages(wanted):
+            stage.discard_outdated()
         features, x = {"image": images}, self.normalized(images)
         for block in self.blocks(wanted):
             for name, feature in block(x):
@@ -151,8 +153,12 @@ class FeatureExtractor(FrozenExtractor):
 
     def bytes_to_derive(self, layers: Iterable[str]) -> int:
         """Return the memory that the first use of some layers takes for transformed weights."""
+        return sum(stage.bytes_to_derive for stage in self._stages(layers))
+
+    def _stages(self, layers: Iterable[str]) -> Iterator[Stage]:
+        """Yield the convolutions down to the deepest of some layers that are not replaced."""
         stages = (getattr(self, name, None) for name in self._needed(layers))
-        return sum(stage.bytes_to_derive for stage in stages if isinstance(stage, Stage))
+        return (stage for stage in stages if isinstance(stage, Stage))
 
     @property
     def computes_in_tiles(self) -> bool:
