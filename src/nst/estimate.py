@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from time import perf_counter
 
-import torch
-
 from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
@@ -94,7 +92,7 @@ def _picture_bytes(inputs: RunInputs, scale: Scale) -> int:
     photo = inputs.content.pixels
     given = [photo, *(each.pixels for each in inputs.sources[0] if isinstance(each, Painting))]
     shape = fit(photo.shape[-2:], scale.size)
-    picture = torch.zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
+    picture = photo.new_zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
     group = optimizer_factory(inputs.configuration.optimizer)([picture]).param_groups[0]
     # L-BFGS stores two pictures for each step of its history, Adam two moments.
     history = 2 * min(int(group.get("history_size", 1)), scale.num_steps)

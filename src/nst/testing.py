@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from nst._utils.device import plain_arithmetic
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
@@ -32,18 +33,20 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
         (1, 8, 1, 1)
     """
     channels = (4, 6, 8, 8, 8)  # of each block; VGG19 has 64, 128, 256, 512 and 512
-    generator = torch.Generator().manual_seed(seed)
+    kind: Any = {"generator": torch.Generator("cpu").manual_seed(seed), "device": "cpu"}
+    kind["dtype"] = torch.float32
     tensors, inputs = {}, 3
     for name in CONVOLUTIONS:
         outputs = channels[int(name[4]) - 1]
-        kernel = torch.randn(outputs, inputs, 3, 3, generator=generator)
+        kernel = torch.randn(outputs, inputs, 3, 3, **kind)
         # He et al. (2015): preserves the scale of the features from layer to layer.
         tensors[f"{name}.weight"] = kernel * (2 / (9 * inputs)) ** 0.5
-        tensors[f"{name}.bias"] = torch.rand(outputs, generator=generator) * 0.1
+        tensors[f"{name}.bias"] = torch.rand(outputs, **kind) * 0.1
         inputs = outputs
     return FeatureExtractor(Weights(tensors, f"tiny, seed {seed}"))
 
 
+@plain_arithmetic()
 def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     """Check that a loss fulfills the promises of its kind; call it in your own tests.
 
@@ -68,9 +71,10 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"`loss` is {loss!r}; it must be an nst.Loss (an instance).")
-    extractor = (tiny_extractor() if extractor is None else copy.deepcopy(extractor)).double()
-    generator = torch.Generator().manual_seed(0)
-    pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=torch.float64)
+    extractor = tiny_extractor() if extractor is None else copy.deepcopy(extractor)
+    extractor = extractor.double().eval()
+    generator, kind = torch.Generator("cpu").manual_seed(0), torch.float64
+    pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=kind, device="cpu")
     for holds, promise in _Check(copy.deepcopy(loss).double(), extractor).all(pictures, other):
         if not holds:
             raise AssertionError(f"{type(loss).__name__}: {promise}")
@@ -110,7 +114,7 @@ class _Check:
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> _Promises:
         law = "a statistic must be linear in its weights"
         n, _, positions = feature.shape
-        some = torch.linspace(0, 1, positions, dtype=feature.dtype).expand(n, 1, -1)
+        some = torch.linspace(0, 1, positions, dtype=feature.dtype, device="cpu").expand(n, 1, -1)
         part, rest = statistic(feature, some), statistic(feature, 1 - some)
         yield (
             _close(statistic(feature, some + (1 - some)), _sum(part, rest)),
@@ -129,7 +133,7 @@ class _Check:
             f"{law}: the statistic of a picture differs from the sum over its tiles at {layer!r}. "
             "Let each position contribute by itself.",
         )
-        number = torch.full((n, 1, 1), 1 / positions, dtype=feature.dtype)
+        number = feature.new_full((n, 1, 1), 1 / positions)
         yield (
             _close(statistic(feature, number), statistic(feature, number.expand_as(some))),
             f"equal weights given as one number, (N, 1, 1), must count as that number at every "

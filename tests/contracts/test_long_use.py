@@ -1,5 +1,6 @@
 """Many runs in one process, several at once, and whatever else the process is set to."""
 
+import copy
 import logging
 import os
 import random
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from nst import save_image
 from nst.images import load_image
+from nst.losses import LOSSES
+from nst.testing import check_loss, tiny_extractor
 from tests.helpers import PAINTING, PHOTO, fail_at, small
 
 LONG_USE = Path(__file__).parents[2] / "scripts" / "long_use.py"
@@ -90,10 +93,15 @@ def changed(change: Callable[[Any], None], value: Any, usual: Any) -> Iterator[N
 
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "another default type": lambda: changed(torch.set_default_dtype, torch.float64, torch.float32),
+    "a default type of half precision": lambda: changed(
+        torch.set_default_dtype, torch.bfloat16, torch.float32
+    ),
+    "another default device": lambda: changed(torch.set_default_device, "meta", None),
     "deterministic algorithms": lambda: changed(torch.use_deterministic_algorithms, True, False),
     "no gradients": torch.no_grad,
     "inference": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "autocast to float16": lambda: torch.autocast("cpu", dtype=torch.float16),
     "no autocast cache": lambda: torch.autocast("cpu", cache_enabled=False),
     "saved tensors elsewhere": lambda: torch.autograd.graph.save_on_cpu(),
 }
@@ -107,6 +115,34 @@ def test_settings_of_the_process_do_not_change_the_picture(setting: str) -> None
         image = transfer.run(PHOTO, PAINTING).image
         captured = transfer.capture(PAINTING, sizes=[20, 40])
         transfer.estimate(PHOTO)
+        small(optimizer="adam", num_steps=1).run(PHOTO, PAINTING, init="pink-noise")
+        within, copied = small(num_steps=3, num_scales=2), copy.deepcopy(transfer)
     assert image.dtype == torch.float32
     assert torch.equal(image, expected)
     assert torch.equal(transfer.run(PHOTO, captured).image, expected)
+    assert torch.equal(within.run(PHOTO, PAINTING).image, expected)
+    assert torch.equal(copied.run(PHOTO, PAINTING).image, expected)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_settings_of_the_process_do_not_change_a_loss_in_a_loop_of_ones_own(
+    setting: str, name: str
+) -> None:
+    extractor, loss = tiny_extractor(), LOSSES[name]()
+    photo, painting = (torch.nn.functional.interpolate(x, 64) for x in (PHOTO, PAINTING))
+    layers = [layer for layer in loss.layers if layer != "image"]
+    loss.capture(extractor(painting, layers))
+    expected = loss(extractor(photo, layers))
+    with SETTINGS[setting]():
+        other, network = LOSSES[name](), tiny_extractor()
+        other.capture(network(painting, layers))
+        found = other(network(photo, layers))
+        if name == "GramStyleLoss":
+            check_loss(other)
+    torch.testing.assert_close(found, expected)
+    picture = photo.clone().requires_grad_()
+    value = other(network(picture, layers))
+    value.backward()
+    torch.testing.assert_close(value, expected)
+    assert picture.grad is not None and bool(picture.grad.any())

@@ -8,6 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from nst import BackboneExtractor, ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer
+from nst.testing import tiny_extractor
 
 
 class InPlace(nn.Module):
@@ -77,6 +78,22 @@ def test_the_users_network_is_left_as_it_was(network: InPlace, image: Tensor) ->
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert not any(parameter.requires_grad for parameter in extractor.parameters())
     assert not extractor.train().training
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_normalization_has_the_type_of_the_network(dtype: torch.dtype, image: Tensor) -> None:
+    extractor = BackboneExtractor(nn.Sequential(nn.Conv2d(3, 4, 3)).to(dtype), {"x": "0"})
+    assert extractor.mean.dtype == extractor.std.dtype == dtype
+    for images in (image, image.double(), image.bfloat16()):
+        assert extractor(images, ["x"])["x"].dtype == dtype
+
+
+def test_no_gradients_stays_so(network: InPlace, image: Tensor) -> None:
+    for extractor in (BackboneExtractor(network), tiny_extractor()):
+        for mode in (torch.no_grad, torch.inference_mode):
+            with mode():
+                found = extractor(image, [extractor.layer_names[0]])
+            assert not any(each.requires_grad or each.is_inference() for each in found.values())
 
 
 def test_hooks_are_gone_whatever_happened(network: InPlace, image: Tensor) -> None:

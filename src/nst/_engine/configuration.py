@@ -18,7 +18,7 @@ from nst._engine.passing import check_divisible, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import free_memory, is_exhausted, resolve_device
 from nst._utils.text import byte_count
-from nst.extractors.base import Extractor, as_extractor
+from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
@@ -158,7 +158,7 @@ class Configuration:
     @property
     def like(self) -> Tensor:
         """An empty tensor with the device and the dtype of the network."""
-        dtype = next(self.extractor.parameters(), torch.empty(0)).dtype
+        dtype = parameter_of(self.extractor).dtype
         return torch.empty(0, device=self.device, dtype=dtype)
 
     def tile_for(

@@ -212,11 +212,12 @@ def colored_noise(
     The amplitudes of pink noise fall with frequency, 1/f, as in natural images (Field 1987). It is
     drawn on the CPU, so it does not depend on the device; no global generator is used.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(3, *shape, generator=generator, dtype=torch.float64)
+    kind: Any = {"dtype": torch.float64, "device": "cpu"}
+    generator = torch.Generator("cpu").manual_seed(seed)
+    noise = torch.randn(3, *shape, generator=generator, **kind)
     if pink:
-        rows = torch.fft.fftfreq(shape[0], dtype=noise.dtype)[:, None]
-        columns = torch.fft.rfftfreq(shape[1], dtype=noise.dtype)
+        rows = torch.fft.fftfreq(shape[0], **kind)[:, None]
+        columns = torch.fft.rfftfreq(shape[1], **kind)
         frequency = (rows.square() + columns.square()).sqrt()
         frequency[0, 0] = torch.inf  # no constant part
         # Multiplied, as PyTorch 2.4 returns NaN for a complex number divided by infinity.

@@ -93,7 +93,7 @@ class Stage(nn.Module):
         out = picture.permute(0, 2, 3, 1)
         if traces:
             dtype = torch.int16 if 2 * width < 2**15 else torch.int32  # places in two rows
-            trace = torch.empty(out.shape, dtype=dtype if kind == "pool" else torch.uint8)
+            trace = out.new_empty(out.shape, dtype=dtype if kind == "pool" else torch.uint8)
         for start, stop in self._bands(rows, *span):
             own = slice((start - span[0]) // stride, (stop - span[0]) // stride)
             target = out[:, own]

@@ -48,7 +48,7 @@ def restore_run(
         picture["work"] = each["work"]  # an optimizer moves its state itself
     run.load_state_dict(state)
     run.image()  # raises if there is none
-    torch.Generator().set_state(snapshot["generators"]["cpu"])  # raises if it is not a state
+    torch.Generator("cpu").set_state(snapshot["generators"]["cpu"])  # raises if it is not a state
     return run
 
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Parts of PyTorch's messages on CPUs and MPS, for which it has no error class.
 _MESSAGES = ("DefaultCPUAllocator", "MPS backend out of memory")
@@ -60,15 +60,36 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def plain_arithmetic() -> Iterator[None]:
-    """Turn off the caller's autocast and inference mode."""
+def plain_arithmetic(*, gradients: bool | None = True) -> Iterator[None]:
+    """Turn off the caller's autocast and inference mode; if None, record gradients as before."""
+    recorded = torch.is_grad_enabled() if gradients is None else gradients
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(recorded))
         for kind in ("cpu", "cuda", "mps"):
             # PyTorch 2.4 has no autocast on MPS, and raises an error for it.
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def at_least_single(tensor: Tensor) -> Tensor:
+    """Return half precision as float32, in which sums neither overflow nor lose small parts."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def replace_inference_tensors(module: nn.Module) -> None:
+    """Replace parameters and buffers made in inference mode, which autograd refuses, by copies."""
+    with torch.inference_mode(False):
+        for part in module.modules():
+            for name, parameter in part._parameters.items():
+                if parameter is not None and parameter.is_inference():
+                    copy = parameter.detach().clone()
+                    part._parameters[name] = nn.Parameter(copy, parameter.requires_grad)
+            for name, buffer in part._buffers.items():
+                if buffer is not None and buffer.is_inference():
+                    part._buffers[name] = buffer.clone()
 
 
 def is_exhausted(error: BaseException) -> bool:

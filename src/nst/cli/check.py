@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -96,9 +97,10 @@ def weightless(
     options: Namespace, styles: Sequence[Style]
 ) -> Iterator[tuple[StyleTransfer, list[Style]]]:
     """Yield the transfer with a network of one channel, and the styles as if captured with it."""
-    tensors = {f"{name}.bias": torch.zeros(1) for name in CONVOLUTIONS}
+    kind: Any = {"dtype": torch.float32, "device": "cpu"}
+    tensors = {f"{name}.bias": torch.zeros(1, **kind) for name in CONVOLUTIONS}
     for i, name in enumerate(CONVOLUTIONS):
-        tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3) / 9
+        tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3, **kind) / 9
     network = FeatureExtractor(Weights(tensors, "none"), **given(options, ("pooling", "padding")))
     adopted, logger = list(styles), logging.getLogger("nst")
     for i, style in enumerate(styles):

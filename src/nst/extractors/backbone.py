@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nst._utils.checks import known
+from nst._utils.device import plain_arithmetic
 from nst.extractors.vgg import FrozenExtractor
 
 
@@ -102,6 +103,7 @@ class BackboneExtractor(FrozenExtractor):
         # Without the classifier, which holds most of the weights.
         return cls(network.get_submodule("features"), layers, **arguments)
 
+    @plain_arithmetic(gradients=None)
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Compute feature maps.
 

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
+from nst._utils.device import plain_arithmetic, replace_inference_tensors
 from nst._utils.plain import fingerprint
 
 _lock = threading.Lock()
@@ -85,8 +87,11 @@ class _Adapter(Extractor):
         super().__init__()
         self.module = module
 
+    @plain_arithmetic(gradients=None)
     def forward(self, images: Tensor, layers: Iterable[str]) -> Mapping[str, Tensor]:
-        features: Mapping[str, Tensor] = self.module(images, layers)
+        replace_inference_tensors(self)
+        like = parameter_of(self)
+        features: Mapping[str, Tensor] = self.module(images.to(like.dtype), layers)
         return features
 
     def settings(self) -> dict[str, Any]:
@@ -94,6 +99,12 @@ class _Adapter(Extractor):
 
     def fingerprint(self) -> str | None:
         return fingerprint(self.module)
+
+
+def parameter_of(network: nn.Module) -> Tensor:
+    """Return a floating parameter, with the device and the type of a network; float32 if none."""
+    floating = (each for each in network.parameters() if each.is_floating_point())
+    return next(floating, torch.empty(0, dtype=torch.float32, device="cpu"))
 
 
 def as_extractor(module: nn.Module) -> Extractor:

@@ -13,8 +13,13 @@ from typing_extensions import Self
 
 from nst._network.stage import Kind, Padding, Stage
 from nst._utils.checks import floating_image, known, one_of
-from nst._utils.device import resolve_device
-from nst.extractors.base import Block, Extractor
+from nst._utils.device import (
+    at_least_single,
+    plain_arithmetic,
+    replace_inference_tensors,
+    resolve_device,
+)
+from nst.extractors.base import Block, Extractor, parameter_of
 from nst.extractors.weights import CONVOLUTIONS, LAYERS, Weights, load_weights
 
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
@@ -41,8 +46,8 @@ class FrozenExtractor(Extractor):
         """Freeze all parameters, and set the normalization of images."""
         # Stored in the state dict, as they belong to the weights.
         for name, values in (("mean", mean), ("std", std)):
-            tensor = torch.tensor([float(value) for value in values], dtype=torch.float32)
-            self.register_buffer(name, tensor.view(1, -1, 1, 1))
+            tensor = parameter_of(self).new_tensor([float(value) for value in values])
+            self.register_buffer(name, tensor.detach().view(1, -1, 1, 1))
         self.requires_grad_(False).eval()
 
     def requested(self, layers: Iterable[str]) -> set[str]:
@@ -57,8 +62,9 @@ class FrozenExtractor(Extractor):
             known("`layers` has", layer, (*self.layer_names, "image"), self.network_name)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images as the weights expect them."""
-        return (images - self.mean).div_(self.std)
+        """Return images as the weights expect them, in the type of the weights."""
+        replace_inference_tensors(self)
+        return (at_least_single(images) - self.mean).div_(self.std).to(self.mean.dtype)
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, as the network is frozen."""
@@ -124,6 +130,7 @@ class FeatureExtractor(FrozenExtractor):
         self.freeze(loaded.mean, loaded.std)
         self.to(resolve_device(device))
 
+    @plain_arithmetic(gradients=None)
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Compute feature maps.
 

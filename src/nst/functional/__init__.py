@@ -174,7 +174,7 @@ def square_size(target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         [25.0, 1.0]
     """
     size = target.square().reshape(len(target), -1).sum(1)
-    size = size.maximum(torch.as_tensor(floor).to(size))
+    size = size.maximum(torch.as_tensor(floor, dtype=size.dtype, device=size.device))
     return torch.where(size > 0, size, 1)
 
 

@@ -22,8 +22,8 @@ def sample_positions(feature: Tensor, count: int, seed: int) -> Tensor:
     positions = feature.shape[-1]
     if positions <= count:
         return feature
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(positions, generator=generator)[:count].sort().values
+    generator = torch.Generator("cpu").manual_seed(seed)
+    chosen = torch.randperm(positions, generator=generator, device="cpu")[:count].sort().values
     return feature[..., chosen.to(feature.device)]
 
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import non_negative, normalized_blend
+from nst._utils.device import at_least_single, plain_arithmetic, replace_inference_tensors
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
@@ -154,6 +155,7 @@ class LayerLoss(Loss):
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
         prefix, is_tuple = self._targets[layer]
+        replace_inference_tensors(self)  # as autograd refuses them
         parts = tuple(part for name, part in self._buffers.items() if name.startswith(prefix))
         return parts if is_tuple else parts[0]
 
@@ -163,7 +165,7 @@ class LayerLoss(Loss):
                 f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "
                 f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
             )
-        return features[layer]
+        return at_least_single(features[layer])
 
     def _check_fit(self, layer: str, given: Sequence[torch.Size], dims: int | None = None) -> None:
         """Raise unless shapes agree with the captured ones in their first `dims`."""
@@ -203,12 +205,12 @@ class StorableLoss(LayerLoss):
         return torch.stack(errors).mean()
 
     @override
-    @torch.no_grad()
+    @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         pairs = self._references(references, blend)
         self.capture_summaries([self.summarize(features) for features, _ in pairs], blend)
 
-    @torch.no_grad()
+    @plain_arithmetic(gradients=False)
     def capture_summaries(
         self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
     ) -> None:
@@ -232,6 +234,7 @@ class StorableLoss(LayerLoss):
             self._store(layer, target, [part.shape for part in blended])
 
     @override
+    @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         self._target(self.layers[-1])  # raises before anything is computed
         return self.compare(self.summarize(features))
@@ -290,7 +293,7 @@ class StatisticLoss(StorableLoss):
         for layer in self.layers:
             feature, weight = self._feature(layer, features), None
             if "mask" in features:
-                weight = functional.mask_weight(features["mask"], feature.shape[-2:])
+                weight = functional.mask_weight(self._feature("mask", features), feature.shape[-2:])
             summary[layer] = self.share(layer, feature, 0, feature.shape[-2], weight)
         return summary
 

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least, one_of
+from nst._utils.device import plain_arithmetic
 from nst.losses.base import Features, LayerLoss, Layers, Loss, References
 from nst.losses.matching import FeatureLoss, SamplingLoss
 
@@ -54,7 +55,7 @@ class PointwiseLoss(LayerLoss):
         return target
 
     @override
-    @torch.no_grad()
+    @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         ((features, _),) = self._references(references, blend, single=True)
         for layer in self.layers:
@@ -64,6 +65,7 @@ class PointwiseLoss(LayerLoss):
             self._store(layer, (target, self.scale(flat)), [feature.shape])
 
     @override
+    @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         sums = {}
         for layer in self.layers:

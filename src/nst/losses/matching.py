@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import at_least
+from nst._utils.device import plain_arithmetic
 from nst.losses.base import Features, LayerLoss, Layers, References
 from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
 
@@ -20,7 +21,7 @@ class FeatureLoss(LayerLoss):
     """Compares features with those of each reference, and blends the losses."""
 
     @override
-    @torch.no_grad()
+    @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         pairs = self._references(references, blend, single=self.reference == "content")
         if self.reference == "style" and any("mask" in features for features, _ in pairs):
@@ -36,6 +37,7 @@ class FeatureLoss(LayerLoss):
             self._store(layer, target, [feature.shape for feature in some])
 
     @override
+    @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         terms, dims = {}, 2 if self.reference == "style" else None
         for layer in self.layers:
@@ -124,8 +126,8 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         shape = (self.num_directions or feature.shape[1], feature.shape[1])
-        generator = torch.Generator().manual_seed(self.seed)
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+        generator = torch.Generator("cpu").manual_seed(self.seed)
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
         directions = (drawn / drawn.norm(dim=1, keepdim=True)).to(feature)
         return *super()._prepare(directions @ feature.flatten(2)), directions
 

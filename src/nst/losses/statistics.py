@@ -180,7 +180,7 @@ class CrossLayerGramStyleLoss(StorableLoss):
             shape = (feature.shape[-2], feature.shape[-1])
             averaged = F.adaptive_avg_pool2d(self._feature(shallow, features), shape).flatten(2)
             if "mask" in features:
-                weight = functional.mask_weight(features["mask"], shape)
+                weight = functional.mask_weight(self._feature("mask", features), shape)
             summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
         return summary
 

@@ -142,9 +142,10 @@ class Painting(NamedTuple):
         mask = torch.ones_like(self.pixels[:, :1]) if self.mask is None else self.mask
         bilinear = TF.InterpolationMode.BILINEAR
         both = torch.cat([self.pixels, mask], dim=1)
-        rotated = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
-        # Only whole pixels: edge pixels are mixed with the color of the empty corners.
-        inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
+        with both.device:  # torchvision uses the default device
+            rotated = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
+            # Only whole pixels: edge pixels are mixed with the color of the empty corners.
+            inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
         return Painting(rotated[:, :3], rotated[:, 3:] * (inside > 0.999))
 
     def resized(self, size: int) -> Painting:

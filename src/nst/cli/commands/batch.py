@@ -77,7 +77,8 @@ def _check_options(pictures: Iterable[Path], styles: list[Style], options: Names
             refusal = refusal or error
     if refusal is not None:
         raise refusal
-    check_run(options, torch.full((1, 3, 512, 512), 0.5), styles)  # no picture can be read
+    picture = torch.full((1, 3, 512, 512), 0.5, dtype=torch.float32, device="cpu")
+    check_run(options, picture, styles)  # no picture can be read
 
 
 @contextmanager
