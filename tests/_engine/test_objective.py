@@ -213,3 +213,26 @@ def test_a_network_with_hooks_is_shown_everything_at_once() -> None:
     extractor.register_forward_hook(lambda *_: seen.append(1))
     prepared(extractor, {"style": GramStyleLoss()}, picture, False).evaluate(picture)
     assert seen
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("weight", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("how", [{}, {"tile": 16}, {"normalize_gradients": True}])
+def test_in_half_precision_losses_and_gradient_are_nearly_those_of_float32(
+    dtype: torch.dtype, weight: float, how: dict[str, Any]
+) -> None:
+    found = {}  # Gram matrices are beyond the range of float16
+    for kind in (dtype, torch.float32):
+        extractor, picture = tiny(torch.float32), noise(1, 48, 40, 0).float()
+        extractor.get_parameter("conv1_1.weight").mul_(1000)  # beyond float16: Gram
+        names = [name for name in losses(["relu1_1"]) if name != "own content"]
+        chosen = {name: losses(["relu1_1", "relu2_1"])[name] for name in names}
+        for loss in chosen.values():
+            loss.weight = weight
+        objective = prepared(extractor.to(kind), chosen, picture, True, **how)
+        found[kind] = objective.evaluate(picture)
+    (values, gradient), (expected, slope) = found.values()
+    for name, value in values.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=0.1), name
+    assert gradient.dtype == torch.float32
+    assert float((gradient - slope).norm() / slope.norm()) < 0.15

@@ -84,6 +84,17 @@ def test_every_extractor_works_in_a_run(name: str) -> None:
 
 
 @every_extractor
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_every_extractor_works_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    make, layers = EXTRACTORS[name]
+    losses = {"content": ContentLoss(layers[1:], weight=0.1), "style": GramStyleLoss(layers)}
+    images = [paint(make().to(kind), losses=losses).image for kind in (dtype, torch.float32)]
+    assert images[0].dtype == torch.float32
+    apart, change = ((images[1] - other).abs().mean() for other in (images[0], PHOTO))
+    assert apart < change / 3
+
+
+@every_extractor
 def test_a_style_captured_with_an_extractor_gives_the_same_picture(name: str) -> None:
     make, layers = EXTRACTORS[name]
     transfer = StyleTransfer(make(), {"style": GramStyleLoss(layers)}, num_steps=3, num_scales=1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nst import color
 from nst._engine.passing import check_divisible, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
-from nst._utils.device import free_memory, is_exhausted, resolve_device
+from nst._utils.device import at_least_single, free_memory, is_exhausted, resolve_device
 from nst._utils.text import byte_count
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
@@ -157,9 +157,9 @@ class Configuration:
 
     @property
     def like(self) -> Tensor:
-        """An empty tensor with the device and the dtype of the network."""
-        dtype = parameter_of(self.extractor).dtype
-        return torch.empty(0, device=self.device, dtype=dtype)
+        """An empty tensor with the device and the dtype of pictures: at least single precision."""
+        like = at_least_single(parameter_of(self.extractor))
+        return torch.empty(0, device=self.device, dtype=like.dtype)
 
     def tile_for(
         self, shape: tuple[int, int], like: Tensor, losses: Mapping[str, Loss] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from nst._engine.passing import Term, indivisible, keeps_promise, pass_through, reads_pixels_only
+from nst._utils.device import at_least_single
 from nst._utils.group import Group
-from nst.extractors.base import Extractor, check_features
+from nst.extractors.base import Extractor, check_features, parameter_of
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
@@ -62,6 +64,7 @@ class Objective:
     ) -> None:
         self._extractor, self._normalize = extractor, normalize_gradients
         self._tile, self._group = tile, group or Group()
+        self._is_half = parameter_of(extractor).dtype == torch.float16
         self._divided: set[str] | None = None  # unknown before there is a picture
         self._checked = {"image"}  # and layers whose features have been right once
         self._terms: dict[str, list[Term]] = {}
@@ -196,13 +199,25 @@ class Objective:
         """Return the gradient of a loss over all processes, if any; `again` retains the graph."""
         gradient = None
         if value.requires_grad:
+            unit = self._gradient_unit(value, image)
             # `backward` would also compute gradients of a custom extractor's parameters.
-            (gradient,) = torch.autograd.grad(value, image, allow_unused=True, retain_graph=again)
+            (gradient,) = torch.autograd.grad(
+                value if unit == 1 else unit * value, image, allow_unused=True, retain_graph=again
+            )
+            if unit != 1 and gradient is not None:
+                gradient = gradient / unit
         if self._group.size > 1:
             own = torch.zeros_like(image) if gradient is None else gradient
             (gradient,) = self._group.add_up([own], "gradient")
         # PyTorch's L-BFGS does not support the network's memory layout.
         return None if gradient is None else gradient.contiguous()
+
+    def _gradient_unit(self, value: Tensor, image: Tensor) -> float:
+        """Return a factor of a loss whose gradient fits into float16; 1 for other networks."""
+        size = abs(float(value.detach())) if self._is_half else 0.0
+        # Relative changes of pixels and loss are then of one order. A power of two is exact.
+        exponent = math.frexp(image.numel() / size)[1] if 0 < size < math.inf else 0
+        return math.ldexp(1.0, max(-99, min(99, exponent)))
 
     def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
         """Return the sum of the gradients, each scaled to a mean absolute value of its weight."""
@@ -239,12 +254,12 @@ class Objective:
     def _pass_through(
         self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
     ) -> tuple[list[dict[str, Statistic]], dict[str, Tensor]]:
-        """Return sums and features as `pass_through`; check each layer's features once."""
-        found = pass_through(self._extractor, image, terms, layers, group, self._tile)
+        """Return what `pass_through` does; check each layer's features once."""
+        sums, features = pass_through(self._extractor, image, terms, layers, group, self._tile)
         if unchecked := layers - self._checked:
-            check_features(found[1], sorted(unchecked), image)
+            check_features(features, sorted(unchecked), image)
             self._checked |= unchecked
-        return found
+        return sums, {layer: at_least_single(feature) for layer, feature in features.items()}
 
     def _divided_names(self, image: Tensor) -> set[str]:
         """Return the losses that add up on a corner of the picture; raise if all must."""
@@ -261,7 +276,7 @@ class Objective:
                     # A whole pass of the network also discards what it derived from other weights.
                     found = self._extractor(corner, layers)
                     check_features(found, layers, corner)
-                    features = {**found, "image": corner}
+                    features = {name: at_least_single(feature) for name, feature in found.items()}
                 divided = {n for n, loss in claiming.items() if keeps_promise(loss, features)}
             for name in [n for n in deep if n not in divided]:
                 if self._tile is not None:

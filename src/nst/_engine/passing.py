@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nst import functional
 from nst._network.bands import Rows, add_up, in_bands, widen
 from nst._network.stage import new_picture
+from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Block, Extractor, as_extractor
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
@@ -89,12 +90,13 @@ class _Part:
         for layer, feature in self.block(x, (rows.above, rows.above + rows.last - rows.first)):
             place = rows if feature.shape[3] == x.shape[3] else rows.halved()
             own = place.own(feature)
+            seen = at_least_single(own)
             if layer in self.layers:
-                self._store(layer, own, place)
+                self._store(layer, seen, place)
             for i, term in enumerate(self.terms):
                 if layer in term.loss.layers:
                     weight = term.weights(layer, (place.height, own.shape[3]))
-                    share = term.loss.share(layer, own, place.first, place.height, *weight)
+                    share = term.loss.share(layer, seen, place.first, place.height, *weight)
                     count = len(share) if isinstance(share, tuple) else None
                     self.keys.append((i, layer, count))
                     shares += parts_of(share)
