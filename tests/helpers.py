@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import io
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,3 +184,20 @@ class Recorder(Callback):
         self.images.append(state.image.clone())
         self.scales.append(state.scale)
         self.progress.append(state.progress)
+
+
+class Unwritable(io.StringIO):
+    """A stream that breaks after some writes, as a pipe that nobody reads any more."""
+
+    def __init__(self, after: int = 0) -> None:
+        super().__init__()
+        self._left = after
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        if self._left < 0:
+            raise BrokenPipeError(32, "Broken pipe")

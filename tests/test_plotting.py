@@ -141,6 +141,21 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
     plt.close(number)
 
 
+def test_a_closed_window_does_not_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def closed(self: FigureCanvasAgg) -> None:
+        raise RuntimeError("the application has been destroyed")
+
+    monkeypatch.setattr(nst.plotting, "_has_window", lambda figure: True)
+    monkeypatch.setattr(plt, "show", lambda *, block: None)
+    monkeypatch.setattr(FigureCanvasAgg, "flush_events", closed)
+    assert paint(callbacks=[LiveDisplay(every=1)]).num_steps == 5
+    (record,) = caplog.records
+    assert "the application has been destroyed" in record.getMessage()
+    plt.close("all")
+
+
 def test_live_display_replaces_one_output_of_a_notebook_in_each_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

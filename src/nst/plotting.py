@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from nst._utils.checks import at_least
-from nst.callbacks.base import Callback, RunState
+from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 from nst.result import StyleTransferResult
 
@@ -72,10 +72,11 @@ def plot_losses(result: StyleTransferResult) -> Figure:
     return _detached(figure)
 
 
-class LiveDisplay(Callback):
+class LiveDisplay(Display):
     """Shows the evolving picture during the run, in a notebook or a window; a batch side by side.
 
-    Without either, the picture is only drawn into `figure`.
+    Without either, the picture is only drawn into `figure`. If the window is closed, the run
+    continues.
 
     Args:
         every: Number of steps between pictures; `ValueError` if below 1.
@@ -93,6 +94,20 @@ class LiveDisplay(Callback):
         self._handle: Any = None  # of the output in a notebook
 
     def on_start(self, state: RunState) -> None:
+        super().on_start(state)
+        _pyplot()  # raises if matplotlib is not installed
+        self._try(self._open, state)
+
+    def on_step(self, state: RunState) -> None:
+        if state.step % self.every == 0:
+            self._try(self._refresh, state)
+
+    def on_end(self, state: RunState) -> None:
+        self._try(self._refresh, state)
+        if self.figure is not None:
+            _detached(self.figure)
+
+    def _open(self, state: RunState) -> None:
         self.figure = _pyplot().figure(figsize=(6, 6), layout="constrained")
         self._axes = self.figure.subplots()
         self._draw(state)
@@ -102,15 +117,6 @@ class LiveDisplay(Callback):
             self._handle = display(self.figure, display_id=True)
         elif _has_window(self.figure):
             _pyplot().show(block=False)
-
-    def on_step(self, state: RunState) -> None:
-        if state.step % self.every == 0:
-            self._refresh(state)
-
-    def on_end(self, state: RunState) -> None:
-        if self.figure is not None:
-            self._refresh(state)
-            _detached(self.figure)
 
     def _refresh(self, state: RunState) -> None:
         assert self.figure is not None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from nst._utils.checks import normalized_blend
@@ -30,3 +34,17 @@ def test_an_error_has_one_line(error: Exception, line: str) -> None:
 def test_a_blend_is_normalized() -> None:
     assert normalized_blend([3, 1], 2) == [0.75, 0.25]
     assert normalized_blend(None, 4) == [0.25] * 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("redirect", [">/dev/full", "2>/dev/full", ">&-", "2>&-", ">&- 2>&-"])
+def test_a_line_that_cannot_be_printed_changes_no_exit_status(redirect: str) -> None:
+    code = (
+        "from nst._utils.text import say, silence_dead_streams; silence_dead_streams(); "
+        "say('a'); say('b', 'stderr'); open('/dev/null', 'w').fileno() > 2 or exit(3); "
+        "silence_dead_streams()"
+    )
+    command = f'"{sys.executable}" -c "{code}" {redirect}'
+    ran = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == ("a\n" if redirect.startswith("2") else "")

@@ -178,6 +178,18 @@ def test_the_result_stays_until_the_page_is_closed(photo: Tensor) -> None:
         _ = page.url
 
 
+def test_a_picture_that_cannot_be_shown_does_not_end_the_run(
+    page: LivePage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.callbacks.live_page.to_pil", lambda _: 1 / 0)
+        assert paint(page).stop_reason == "completed"
+    (record,) = caplog.records
+    assert record.getMessage().startswith("LivePage shows nothing more")
+    result = paint(page)
+    assert near(picture(page), result.image)
+
+
 def test_the_next_run_replaces_the_last(page: LivePage) -> None:
     url, curves = page.url, []
     for _ in range(2):

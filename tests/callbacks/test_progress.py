@@ -1,11 +1,15 @@
 import importlib.util
+import io
+import logging
 import re
+import sys
 from collections.abc import Sequence
 
 import pytest
 
 from nst import ProgressBar
 from tests.callbacks.conftest import interrupt_at, paint, state_at
+from tests.helpers import Unwritable
 
 
 @pytest.fixture
@@ -90,3 +94,24 @@ def test_the_bar_is_shown_on_standard_error_and_closed_at_any_end(
     assert "40x32" in last and f"{steps}/4" in last
     total = sum(values[-1] for values in result.history.values())
     assert f"loss={total:.4g}" in last
+
+
+@pytest.mark.usefixtures("with_tqdm")
+@pytest.mark.parametrize("stream", ["missing", "closed", "broken", "broken later"])
+def test_a_stream_that_cannot_be_written_silences_the_bar_and_not_the_run(
+    stream: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    streams = {"missing": None, "closed": closed, "broken": Unwritable()}
+    bar = ProgressBar()
+    monkeypatch.setattr(sys, "stderr", streams.get(stream, Unwritable(after=3)))
+    assert paint(bar).num_steps == 4
+    if stream != "closed":  # which tqdm itself ignores
+        (record,) = caplog.records
+        assert record.levelno == logging.WARNING
+        assert record.getMessage().startswith("ProgressBar shows nothing more of this run (")
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    paint(bar)
+    assert "4/4" in shown.getvalue()

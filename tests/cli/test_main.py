@@ -32,7 +32,7 @@ from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.presets import PRESETS
 from nst.testing import tiny_extractor
 from tests.cli.running import Run, interrupting, needs_skimage, nst_command, refusal, refused
-from tests.helpers import names
+from tests.helpers import Unwritable, names
 
 pytestmark = pytest.mark.usefixtures("loaded", "folder")
 
@@ -421,6 +421,18 @@ def test_ctrl_c_before_there_is_a_picture_writes_nothing(
     assert stylize() == 130
     assert capsys.readouterr() == ("", "")
     assert "out.png" not in names(folder)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("dead", [None, Unwritable()])
+def test_a_picture_is_saved_whatever_cannot_be_printed(
+    stream: str, dead: Unwritable | None, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, stream, dead)
+    assert stylize() == 0
+    assert "out.png" in names(folder)
+    assert nst_command("stylize missing.png painting.png -o other.png") == 2
+    getattr(sys, stream).close()
 
 
 def test_python_m_nst_is_the_command() -> None:

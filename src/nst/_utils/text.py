@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
+from pathlib import Path
+from typing import Literal
+
+logger = logging.getLogger("nst")
 
 
 def duration(seconds: float) -> str:
@@ -27,7 +33,36 @@ def one_line(error: BaseException | None) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def say(line: str) -> None:
-    """Print a line; characters that the encoding of standard output lacks are escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+def say(line: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
+    """Print a line; characters that the encoding of the stream lacks are escaped.
+
+    A stream that cannot be written, such as a broken pipe, falls silent.
+    """
+    out = getattr(sys, stream)
+    if out is None:  # as in a process without a console
+        return
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    try:
+        out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        out.flush()
+    except (OSError, ValueError) as error:
+        _silence(stream, error)
+
+
+def silence_dead_streams() -> None:
+    """Replace missing or unwritable standard streams, which would fail at any time, or at exit."""
+    for stream in ("stdout", "stderr"):
+        out = getattr(sys, stream)
+        try:
+            if out is None:
+                _silence(stream)  # also takes its descriptor, which another file could get
+            else:
+                out.flush()
+        except (OSError, ValueError) as error:
+            _silence(stream, error)
+
+
+def _silence(stream: str, error: Exception | None = None) -> None:
+    setattr(sys, stream, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    if error is not None:
+        logger.warning("nothing more is printed on %s (%s)", stream, one_line(error))

@@ -1,12 +1,17 @@
 """Callbacks and the state of a run that they receive."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
+
+from nst._utils.text import one_line
+
+logger = logging.getLogger("nst")
 
 
 def _no_snapshot() -> dict[str, Any]:
@@ -107,6 +112,29 @@ class Callback:
         `kept` is what `state_dict` returned there; empty if the run had no such callback.
         """
         self.on_start(state)
+
+
+class Display(Callback):
+    """A callback that only shows the run: its first error is logged, and it falls silent."""
+
+    _is_silent = False
+
+    def on_start(self, state: RunState) -> None:
+        """Show this run, whatever happened in an earlier one."""
+        self._is_silent = False
+
+    def _try(self, show: Callable[[RunState], object], state: RunState) -> None:
+        """Call a method that shows the state, unless one has failed in this run."""
+        if self._is_silent:
+            return
+        try:
+            show(state)
+        except Exception as error:  # a window or stream can be closed at any time, in any way
+            self._is_silent = True
+            with suppress(Exception):  # the log may go to the same stream
+                logger.warning(
+                    "%s shows nothing more of this run (%s)", type(self).__name__, one_line(error)
+                )
 
 
 CallbackLike: TypeAlias = Callback | Callable[[RunState], object]

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from string import Template
@@ -26,7 +26,7 @@ from typing import Any
 from typing_extensions import Self
 
 from nst._utils.checks import at_least
-from nst.callbacks.base import Callback, RunState
+from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 
 _MAX_SIDE = 2048  # larger than most windows, and within the 65535 pixels of a JPEG
@@ -36,7 +36,7 @@ _CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
 logger = logging.getLogger("nst")
 
 
-class LivePage(Callback):
+class LivePage(Display):
     """Shows the evolving picture and the losses on a page in the browser.
 
     By default, only this machine can see the page. To see that of a remote HOST at
@@ -102,17 +102,21 @@ class LivePage(Callback):
         self.close()
 
     def on_start(self, state: RunState) -> None:
+        super().on_start(state)
         self.open()
         self._curves: dict[str, list[float]] = {}
-        self._show(state, draw=True)
+        self._try(partial(self._show, draw=True), state)
 
     def on_step(self, state: RunState) -> None:
+        self._try(self._advance, state)
+
+    def on_end(self, state: RunState) -> None:
+        self._try(partial(self._show, draw=True), state)
+
+    def _advance(self, state: RunState) -> None:
         for name, value in state.losses.items():
             self._curves.setdefault(name, []).append(float(value))
         self._show(state, draw=state.step % self.every == 0)
-
-    def on_end(self, state: RunState) -> None:
-        self._show(state, draw=True)
 
     def _show(self, state: RunState, *, draw: bool) -> None:
         if self._server is None:  # the page was closed during the run

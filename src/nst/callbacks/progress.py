@@ -6,13 +6,14 @@ from time import monotonic
 from typing import Any
 
 from nst._utils.text import duration
-from nst.callbacks.base import Callback, RunState
+from nst.callbacks.base import Display, RunState
 
 
-class ProgressBar(Callback):
+class ProgressBar(Display):
     """Shows the completed share of the work, the steps, the loss and the time left.
 
     With tqdm (extra `progress`), it works in notebooks, too; without, it is a line on stderr.
+    If that cannot be written, the bar falls silent, and the run continues.
 
     Examples:
         >>> bar = ProgressBar()
@@ -20,8 +21,20 @@ class ProgressBar(Callback):
     """
 
     def on_start(self, state: RunState) -> None:
+        super().on_start(state)
         self._start_time, self._start_progress = monotonic(), state.progress  # above 0 if resumed
         self._bar: Any = None
+        self._try(self._open, state)
+
+    def on_step(self, state: RunState) -> None:
+        self._try(self._show, state)
+
+    def on_end(self, state: RunState) -> None:
+        self._try(self._close, state)
+        if self._is_silent and self._bar is not None:
+            self._bar.disable = True  # else it writes again when it is deleted
+
+    def _open(self, state: RunState) -> None:
         if importlib.util.find_spec("tqdm") is not None:
             from tqdm.auto import tqdm
 
@@ -30,10 +43,7 @@ class ProgressBar(Callback):
             form = "{l_bar}{bar}| {elapsed}{postfix}"
             self._bar = tqdm(total=1.0, bar_format=form, miniters=0, dynamic_ncols=True)
 
-    def on_step(self, state: RunState) -> None:
-        self._show(state)
-
-    def on_end(self, state: RunState) -> None:
+    def _close(self, state: RunState) -> None:
         if state.step > 0:
             self._show(state)
         if self._bar is not None:

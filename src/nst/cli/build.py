@@ -1,6 +1,5 @@
 """Build the transfer and callbacks that options describe; run it, and save the result."""
 
-import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +87,7 @@ def live_callbacks(options: Namespace) -> Iterator[list[Callback]]:
         return
     with LivePage(options.page) as page:
         if not options.quiet:
-            sys.stderr.write(f"nst: the run is shown at {page.url}\n")
+            say(f"nst: the run is shown at {page.url}", "stderr")
         yield [page, *callbacks]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
-from nst._utils.text import one_line
+from nst._utils.text import one_line, say, silence_dead_streams
 from nst._utils.version import __version__
 from nst.cli.arguments import BAD_INPUT, PORT, Parser
 from nst.cli.build import save_result
@@ -35,8 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0 for success; 1 if pictures of a batch failed or another process of
     `torchrun` ended; 2 for bad input, with one line on standard error; 130 if interrupted before
-    there was a picture to save.
+    there was a picture to save. Lines that cannot be printed do not change the status.
     """
+    silence_dead_streams()
+    try:
+        return _main(argv)
+    finally:
+        silence_dead_streams()
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
         try:
@@ -50,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         is_expected = isinstance(error, ProcessLost) or is_exhausted(error)
         if isinstance(error, RuntimeError) and not is_expected:
             raise
-        sys.stderr.write(f"nst: error: {one_line(error)}\n")
+        say(f"nst: error: {one_line(error)}", "stderr")
         return _FAILED if isinstance(error, ProcessLost) else BAD_INPUT
     except KeyboardInterrupt:
         return _INTERRUPTED

@@ -5,7 +5,6 @@ import itertools
 import logging
 import multiprocessing
 import os
-import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from PIL import Image
 
 from nst._batch.map import MapResult
 from nst._utils.checks import at_least
-from nst._utils.text import duration, one_line
+from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, identity, parse_styles
@@ -124,7 +123,7 @@ def save_all(
         for each in results:
             if each.result is None:
                 failed += 1
-                sys.stderr.write(f"nst: error: {each.name}: {one_line(each.error)}\n")
+                say(f"nst: error: {each.name}: {one_line(each.error)}", "stderr")
                 continue
             if each.result.stop_reason == "interrupted":
                 raise KeyboardInterrupt
@@ -133,7 +132,7 @@ def save_all(
             path = targets[each.index].resolve()
             build.report(f"[{done + failed}/{len(targets)}] {path}", options)
     except BrokenExecutor as error:
-        sys.stderr.write(f"nst: error: {one_line(error)}\n")
+        say(f"nst: error: {one_line(error)}", "stderr")
     finally:
         summary = f"{done} of {len(targets)} pictures in {duration(time.perf_counter() - start)}"
         summary += f", {failed} failed" if failed else ""

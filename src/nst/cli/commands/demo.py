@@ -1,13 +1,13 @@
 """`nst demo`: stylize a bundled sample photograph."""
 
 import io
-import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
 
 from PIL import Image
 
 from nst._utils.group import launched
+from nst._utils.text import say
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_files, check_run
@@ -60,7 +60,7 @@ def _announced(
         estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
         remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
     if not options.quiet:
-        sys.stderr.write(f"this takes {estimate}{remark}\n")
+        say(f"this takes {estimate}{remark}", "stderr")
     return transfer
 
 
@@ -72,7 +72,7 @@ class _Preview(Callback):
 
     def on_start(self, state: RunState) -> None:
         if not self._quiet and state.num_scales > 1:
-            sys.stderr.write(f"a coarse preview will be in {self._output} before\n")
+            say(f"a coarse preview will be in {self._output} before", "stderr")
 
     def on_step(self, state: RunState) -> None:
         if 0 < state.scale == state.num_scales - 1 and not self._is_saved:
