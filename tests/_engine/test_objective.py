@@ -18,6 +18,7 @@ from nst import (
     Loss,
     MeanStdStyleLoss,
     MomentStyleLoss,
+    NearestNeighborStyleLoss,
     PointwiseLoss,
     StatisticLoss,
     TotalVariationLoss,
@@ -236,3 +237,54 @@ def test_in_half_precision_losses_and_gradient_are_nearly_those_of_float32(
         assert float(value) == pytest.approx(float(expected[name]), rel=0.1), name
     assert gradient.dtype == torch.float32
     assert float((gradient - slope).norm() / slope.norm()) < 0.15
+
+
+class InPlace(Loss):
+    """Changes what it is given in one of its methods."""
+
+    reference, layers = "content", ("relu1_1", "image")
+
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def _change(self, method: str, features: Any) -> None:
+        if method == self.method:
+            for each in features if isinstance(features, list) else [features]:
+                for layer in self.layers:
+                    each[layer].mul_(0.5)
+
+    def capture(self, references: Any, blend: Any = None) -> None:
+        self._change("capture", references)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        value = features["relu1_1"].mean()
+        self._change("forward", {name: each.detach() for name, each in features.items()})
+        return value
+
+
+class InPlaceStatistic(StatisticLoss):
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return (feature.mul_(2) * weight).sum(-1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_loss_that_changes_its_references_changes_nobody_elses(first: bool) -> None:
+    picture = noise(1, 24, 24, 0)
+    layers = ["relu1_1", "image"]
+    losses = {"content": ContentLoss(layers), "style": NearestNeighborStyleLoss(layers)}
+    expected, _ = prepared(tiny(), losses, picture, False).evaluate(1 - picture)
+    for name in losses:
+        other = InPlace("capture")
+        other.reference = name  # type: ignore[misc, assignment]
+        both = {"own": other, **losses} if first else {**losses, "own": other}
+        found, _ = prepared(tiny(), both, picture, False).evaluate(1 - picture)
+        assert {**found, **expected} == found
+
+
+@pytest.mark.parametrize("loss", [InPlace("forward"), InPlaceStatistic(["relu2_1"])])
+def test_a_loss_that_changes_features_while_others_read_them_is_named(loss: Loss) -> None:
+    picture = noise(1, 24, 24, 0)
+    losses = {"own": loss, "content": ContentLoss(["relu2_1"])}
+    with pytest.raises(ValueError, match=r"`losses\['own'\]` \(InPlace.* changes the features"):
+        prepared(tiny(), losses, picture, False).evaluate(1 - picture)

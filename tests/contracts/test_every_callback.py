@@ -136,3 +136,19 @@ def test_an_error_at_the_end_of_a_callback_does_not_lose_the_picture(
     result = paint(callbacks=[recorder, DiskFull()])
     assert (result.stop_reason, recorder.calls[-1]) == ("completed", "end")
     assert "DiskFull failed at the end of the run" in caplog.text
+
+
+def test_what_a_callback_does_to_the_state_no_other_sees() -> None:
+    class Vandal(Callback):
+        def on_start(self, state: RunState) -> None:
+            state.image.numpy()[...] = 0
+            for loss in state.losses.values():
+                loss.zero_()
+
+        on_step = on_end = on_start
+
+    expected, seen = Recorder(), Recorder()
+    plain = small(num_steps=3).run(PHOTO, PAINTING, callbacks=expected)
+    result = small(num_steps=3).run(PHOTO, PAINTING, callbacks=[Vandal(), seen])
+    assert torch.equal(result.image, plain.image) and result.history == plain.history
+    assert all(torch.equal(a, b) for a, b in zip(seen.images, expected.images, strict=True))

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nst._engine.passing import Term, indivisible, keeps_promise, pass_through, reads_pixels_only
+from nst._engine.passing import (
+    Term,
+    indivisible,
+    keeps_promise,
+    lent,
+    pass_through,
+    reads_pixels_only,
+)
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features, parameter_of
@@ -82,7 +89,7 @@ class Objective:
         layers = _layers(chosen)
         _, features = self._pass_through(image, [], layers, Group())
         for loss in chosen:
-            loss.capture(features)
+            loss.capture(lent(loss, features))
 
     @torch.no_grad()
     def capture_styles(self, regions: Sequence[Region]) -> None:
@@ -120,7 +127,9 @@ class Objective:
             if name in divided:
                 summaries[name] = next(sums)
             elif name in storable:
-                summaries[name] = losses[name].summarize(features)
+                summaries[name] = losses[name].summarize(lent(losses[name], features))
+            else:
+                summaries[name] = lent(losses[name], features)
         return summaries
 
     @torch.no_grad()
@@ -271,12 +280,13 @@ class Objective:
             if self._extractor.computes_in_tiles:
                 claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
                 with torch.no_grad():
-                    corner = image[..., :_CORNER, :_CORNER].detach()
+                    corner = image[..., :_CORNER, :_CORNER].detach().clone()
                     layers = _layers(deep.values()) - {"image"}
                     # A whole pass of the network also discards what it derived from other weights.
                     found = self._extractor(corner, layers)
                     check_features(found, layers, corner)
-                    features = {name: at_least_single(feature) for name, feature in found.items()}
+                    shown = {**found, "image": corner}
+                    features = {name: at_least_single(each) for name, each in shown.items()}
                 divided = {n for n, loss in claiming.items() if keeps_promise(loss, features)}
             for name in [n for n in deep if n not in divided]:
                 if self._tile is not None:

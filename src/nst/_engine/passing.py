@@ -56,7 +56,14 @@ class Term:
 
     def value(self, name: str, features: Features) -> Tensor:
         """Return the loss times its factor, from whole features."""
-        value = self.loss(features if self.mask is None else {**features, "mask": self.mask})
+        given = features if self.mask is None else {**features, "mask": self.mask}
+        before = _versions(given)
+        value = self.loss(given)
+        if before != _versions(given):
+            raise ValueError(
+                f"`losses[{name!r}]` ({type(self.loss).__name__}) changes the features that it is "
+                "given, which others read. Use operations that return new tensors, or .clone()."
+            )
         if not isinstance(value, Tensor) or value.ndim != 0:
             shape = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ValueError(
@@ -64,6 +71,18 @@ class Term:
                 "a scalar tensor is needed. Reduce it, for example with .mean()."
             )
         return self.factor * value
+
+
+def _versions(features: Features) -> list[int]:
+    return [0 if each.is_inference() else each._version for each in features.values()]
+
+
+def lent(loss: Loss, features: Features) -> Features:
+    """Return features that a loss may change while it captures: copies, unless it is nst's own."""
+    if type(loss).__module__.split(".")[0] == "nst":
+        return features
+    copied = {*loss.layers, "image", "mask"} & features.keys()
+    return {**features, **{name: features[name].clone() for name in copied}}
 
 
 @dataclass
@@ -218,7 +237,7 @@ def indivisible(name: str, loss: Loss, reason: str, remedy: str) -> ValueError:
 
 @torch.no_grad()
 def keeps_promise(loss: Loss, features: Features) -> bool:
-    """Test on a few positions whether a loss adds up, or parts would give another loss."""
+    """Test on a few positions whether a loss adds up, and changes nothing that it is given."""
     for layer in loss.layers:
         flat = features[layer].flatten(2)[..., :_TRIED]
         middle = flat.shape[-1] // 2
@@ -226,13 +245,18 @@ def keeps_promise(loss: Loss, features: Features) -> bool:
             continue
         if isinstance(loss, StatisticLoss):
             weight = functional.uniform_weight(flat)
+            before = _versions({"feature": flat, "weight": weight})
             halves = (loss.statistic(x, weight) for x in (flat[..., :middle], flat[..., middle:]))
             pairs = zip(*map(parts_of, halves), strict=True)
             whole, parts = loss.statistic(flat, weight), tuple(a + b for a, b in pairs)
+            if before != _versions({"feature": flat, "weight": weight}):
+                return False
         elif isinstance(loss, PointwiseLoss):
-            target = loss.prepare(flat.flip(-1))
+            target, before = loss.prepare(flat.flip(-1)), _versions({"feature": flat})
             whole = loss.error(flat, target)[..., :middle]
             parts = (loss.error(flat[..., :middle], target[..., :middle]),)
+            if before != _versions({"feature": flat}):
+                return False
         if not all(map(_is_near, parts_of(whole), parts)):
             return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -57,19 +57,33 @@ class Run:
         self.packed_inputs: dict[str, Any] | None = None  # for checkpoints, created once
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
+    @contextmanager
+    def _shown(self) -> Iterator[RunState]:
+        """Give a callback the state with a picture and losses of its own, which it may change."""
+        state, image, losses = self.state, self.state.image, self.state.losses
+        state.image, state.losses = image.clone(), {n: each.clone() for n, each in losses.items()}
+        try:
+            yield state
+        finally:
+            state.image, state.losses = image, losses
+
     def start(self, callback: Callback) -> None:
         """Start a callback, or resume it with the state of one of its type."""
         if self._resumed is None:
-            callback.on_start(self.state)
+            with self._shown() as state:
+                callback.on_start(state)
             return
         name = type(callback).__name__
         found = next((i for i, (kind, _) in enumerate(self._resumed) if kind == name), None)
-        callback.on_resume(self.state, {} if found is None else self._resumed.pop(found)[1])
+        kept = {} if found is None else self._resumed.pop(found)[1]
+        with self._shown() as state:
+            callback.on_resume(state, kept)
 
     def end(self, callback: Callback) -> None:
         """End a callback; log its error, as the picture must not be lost."""
         try:
-            callback.on_end(self.state)
+            with self._shown() as state:
+                callback.on_end(state)
         except (Exception, KeyboardInterrupt):
             logger.exception("%s failed at the end of the run", type(callback).__name__)
 
@@ -99,7 +113,8 @@ class Run:
                 state.losses = self._mean_losses()
                 state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
                 for callback in callbacks:
-                    callback.on_step(state)
+                    with self._shown():
+                        callback.on_step(state)
             for picture in self.pictures:
                 picture.finish_scale()
         if state.stop_reason is None:
@@ -207,7 +222,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                 state.snapshot = no_snapshot  # a stored state must not hold the optimizer
                 persistently(run.stop)
                 with suppress(MemoryError), explained():  # else callbacks see the last step's
-                    state.image = persistently(run.image)  # a copy: callbacks may change it
+                    state.image = persistently(run.image)
         logger.info("%s after %d steps", state.stop_reason, state.step)
         with explained():
             result = persistently(run.result)

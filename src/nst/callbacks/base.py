@@ -26,8 +26,8 @@ class RunState:
     """State of a run. There is one object for each run, updated in place."""
 
     image: Tensor
-    """Current pictures, (N, 3, h, w) in [0, 1]; `.clone()` them to store them. Coarse scales are
-    smaller than the result. In `on_end`, the result."""
+    """Current pictures, (N, 3, h, w) in [0, 1]: a copy for each callback. Coarse scales are smaller
+    than the result. In `on_end`, the result."""
     num_steps: int
     """Number of optimizer steps planned in total."""
     num_scales: int = 1
@@ -45,7 +45,7 @@ class RunState:
     to fine."""
     snapshot: Callable[[], dict[str, Any]] = field(default=_no_snapshot, repr=False)
     """Returns what is needed to resume the run, for `Checkpoint`: plain values, and tensors that
-    the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
+    only the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
 
     @property
     def loss(self) -> float:
