@@ -20,7 +20,7 @@ from nst import (
 from nst.testing import check_loss
 
 LAYERS = ["relu1_1", "relu2_1"]
-Function = Callable[..., Tensor]
+Function = Callable[..., Any]
 
 
 def broken(kind: Any, method: str, function: Function) -> Loss:
@@ -122,6 +122,63 @@ def test_a_statistic_that_breaks_the_law_is_caught(statistic: Function) -> None:
 def test_a_loss_that_breaks_a_promise_is_caught(loss: Loss, promise: str) -> None:
     with pytest.raises(AssertionError, match=f"^{type(loss).__name__}: {promise}"):
         check_loss(loss)
+
+
+class Referring(Loss):
+    """Refers to a photograph by a function that prepares the features."""
+
+    reference = "content"
+
+    def __init__(self, prepare: Function, reference: Any = "content") -> None:
+        super().__init__()
+        self.prepare, self.reference = prepare, reference  # type: ignore[misc]
+
+    def capture(self, references, blend=None):  # type: ignore[no-untyped-def]
+        self.register_buffer("goal", self.prepare(references).clone(), persistent=False)
+
+    def forward(self, features):  # type: ignore[no-untyped-def]
+        return (features["image"] - self.goal).square().mean()
+
+
+class Bare(Loss):
+    def __init__(self) -> None:
+        pass
+
+    def forward(self, features):  # type: ignore[no-untyped-def]
+        return features["image"].mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "promise"),
+    [
+        (broken(Loss, "forward", lambda f: f["image"].mean().item()), "a scalar, not float"),
+        (broken(Loss, "forward", lambda f: None), "a scalar, not NoneType"),
+        (broken(Loss, "forward", lambda f: f["relu2_1"].mean()), "it reads 'relu2_1', but its"),
+        (broken(Loss, "forward", lambda f: f["image"].detach().mean()), "it has no gradient"),
+        (broken(Loss, "forward", lambda f: f["image"].mul_(2).mean()), "forward changes 'image'"),
+        (Referring(lambda f: f["image"], "photo"), "reference 'photo'; it must be 'content'"),
+        (Referring(lambda f: f["image"], None), "capture is never called"),
+        (Referring(lambda f: f["relu1_1"]), "it reads 'relu1_1', but its `layers`"),
+        (Referring(lambda f: f["image"].view(7)), "capture raised RuntimeError: shape"),
+        (of_statistic(lambda f, w: None), "statistic must return a tensor"),
+        (of_error(lambda f, t: 3), "share raised AttributeError"),
+        (Bare(), r"call super\(\).__init__"),
+        (GramStyleLoss(["relu9_9"]), "'relu9_9', which VGG19 lacks"),
+    ],
+)
+def test_whatever_is_wrong_with_a_loss_is_explained(loss: Loss, promise: str) -> None:
+    with pytest.raises(AssertionError, match=f"^{type(loss).__name__}: .*{promise}"):
+        check_loss(loss)
+
+
+def test_a_capture_that_changes_its_references_is_named() -> None:
+    class Halved(Referring):
+        def forward(self, features):  # type: ignore[no-untyped-def]
+            return (features["image"] / 2 - self.goal).square().mean()
+
+    check_loss(Halved(lambda f: f["image"].div(2)))
+    with pytest.warns(UserWarning, match="Halved.capture changes 'image', which it is given"):
+        check_loss(Halved(lambda f: f["image"].div_(2)))
 
 
 @pytest.mark.parametrize(

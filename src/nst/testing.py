@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -11,12 +13,22 @@ import torch
 from torch import Tensor, nn
 
 from nst._utils.device import plain_arithmetic
+from nst._utils.text import one_line
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
+from nst.losses.base import (
+    Features,
+    Loss,
+    Statistic,
+    StatisticLoss,
+    StorableLoss,
+    check_definition,
+    parts_of,
+)
 
 __all__ = ["check_loss", "tiny_extractor"]
 
+_COPY = "Other losses read it: use operations that return new tensors, or .clone() it."
 _Promises: TypeAlias = Iterator[tuple[bool | Tensor, str]]
 """Whether each promise holds, and the message if it does not."""
 
@@ -52,7 +64,8 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
 
     For every loss: a finite scalar; a finite, nonzero gradient that agrees with finite differences;
     no target in `state_dict()`; a batch has the mean loss of its pictures; `.to()` changes type and
-    device. With a reference: at its own target, the loss is zero, and the gradient with respect to
+    device; it changes none of the features that it is given, and reads only its `layers`. With a
+    reference: at its own target, the loss is zero, and the gradient with respect to
     the features at most a millionth of that for another picture. If the reference is the styles: a
     blend of two equal ones equals that one, and one of weight 0 changes nothing. For a
     `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on.
@@ -62,8 +75,12 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
         extractor: Network that computes the features; by default one with VGG19's layers.
 
     Raises:
-        AssertionError: A promise is broken; the message names it.
+        AssertionError: A promise is broken, or a method fails; the message names it.
         TypeError: It is not a loss but, for example, a class that was not instantiated.
+
+    Warns:
+        UserWarning: `capture` changes the features that it is given. A run hands it copies, but
+            other training loops may not.
 
     Examples:
         >>> from nst import GramStyleLoss
@@ -75,9 +92,36 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     extractor = extractor.double().eval()
     generator, kind = torch.Generator("cpu").manual_seed(0), torch.float64
     pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=kind, device="cpu")
-    for holds, promise in _Check(copy.deepcopy(loss).double(), extractor).all(pictures, other):
-        if not holds:
-            raise AssertionError(f"{type(loss).__name__}: {promise}")
+    try:
+        check_definition("loss", loss)
+        for holds, promise in _Check(copy.deepcopy(loss).double(), extractor).all(pictures, other):
+            if not holds:
+                raise AssertionError(promise)
+    except Exception as error:  # a user's methods may raise anything
+        promise = _explained(error)
+        raise AssertionError(f"{type(loss).__name__}: {promise}") from error
+
+
+def _explained(error: Exception) -> str:
+    """Return the message of an error, and the method of the loss that raised it."""
+    codes = [
+        frame.f_code
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+        if isinstance(frame.f_locals.get("self"), Loss)
+    ]
+    own = [code.co_name for code in codes if code.co_filename != nn.modules.module.__file__]
+    if isinstance(error, AssertionError) or not own:
+        return one_line(error)
+    return f"{own[-1]} raised {type(error).__name__}: {one_line(error)}"
+
+
+class _Declared(dict[str, Tensor]):
+    """Features of the layers that a loss declares."""
+
+    def __missing__(self, layer: str) -> Tensor:
+        raise AssertionError(
+            f"it reads {layer!r}, but its `layers` are {tuple(self)}. Add what it reads."
+        )
 
 
 class _Check:
@@ -87,6 +131,11 @@ class _Check:
         self.loss, self.extractor = loss, extractor
 
     def all(self, pictures: Tensor, other: Tensor) -> _Promises:
+        overrides = type(self.loss).capture is not Loss.capture
+        yield (
+            self.loss.reference is not None or not overrides,
+            "capture is never called, as `reference` is None. Set it to 'content' or 'style'.",
+        )
         if isinstance(self.loss, StatisticLoss):
             features = self.features(pictures)
             for layer in self.loss.layers:
@@ -103,19 +152,47 @@ class _Check:
 
     def features(self, image: Tensor) -> Features:
         layers = [layer for layer in self.loss.layers if layer != "image"]
-        return {**self.extractor(image, layers), "image": image}
+        # A copy, as a loss may change it; in place, PyTorch itself would refuse to change a leaf.
+        found = {**self.extractor(image, layers), "image": image.clone()}
+        return _Declared({layer: found[layer] for layer in self.loss.layers})
 
     def captured(self, *references: Tensor, blend: Sequence[float] | None = None) -> Loss:
-        loss = copy.deepcopy(self.loss)
-        if loss.reference is not None:
-            loss.capture([self.features(image) for image in references], blend)
+        loss, given = copy.deepcopy(self.loss), [self.features(image) for image in references]
+        originals = copy.deepcopy(given)
+        if loss.reference == "style":
+            loss.capture(given, blend)
+        elif loss.reference == "content":
+            loss.capture(given[0])
+        for layer in loss.layers:
+            if not all(
+                torch.equal(a[layer], b[layer]) for a, b in zip(given, originals, strict=True)
+            ):
+                name = f"{type(loss).__name__}.capture"
+                warnings.warn(f"{name} changes {layer!r}, which it is given. {_COPY}", stacklevel=2)
         return loss
+
+    def value(self, loss: Loss, features: Features) -> Tensor:
+        """Return the loss, a scalar, of features that it must not change."""
+        before = {layer: feature.detach().clone() for layer, feature in features.items()}
+        value = loss(features)
+        if not isinstance(value, Tensor) or value.ndim > 0:
+            shape = getattr(value, "shape", None)
+            found = type(value).__name__ if shape is None else f"shape {tuple(shape)}"
+            problem = f"forward must return a scalar, not {found}. Reduce it by .mean()."
+            raise AssertionError(problem)
+        for layer, feature in features.items():
+            if not torch.equal(feature, before[layer]):
+                problem = f"forward changes {layer!r}, which it is given. {_COPY}"
+                raise AssertionError(problem)
+        return value
 
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> _Promises:
         law = "a statistic must be linear in its weights"
         n, _, positions = feature.shape
         some = torch.linspace(0, 1, positions, dtype=feature.dtype, device="cpu").expand(n, 1, -1)
         part, rest = statistic(feature, some), statistic(feature, 1 - some)
+        rule = f"statistic must return a tensor or a tuple of tensors, not {type(part).__name__}."
+        yield all(isinstance(each, Tensor) for each in parts_of(part)), rule
         yield (
             _close(statistic(feature, some + (1 - some)), _sum(part, rest)),
             f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
@@ -153,17 +230,21 @@ class _Check:
     def value_and_gradient(self, picture: Tensor, other: Tensor) -> _Promises:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
-        value = loss(self.features(image))
-        yield value.ndim == 0, f"forward must return a scalar, not shape {tuple(value.shape)}."
+        value = self.value(loss, self.features(image))
         yield value.isfinite(), f"the loss of a random picture is {float(value.detach())}."
-        yield value.requires_grad, "the loss must depend on the picture; it has no gradient."
-        (gradient,) = torch.autograd.grad(value, image)
+        rule = (
+            "the loss must depend on the picture; it has no gradient. Do not detach the features."
+        )
+        yield value.requires_grad, rule
+        (gradient,) = torch.autograd.grad(value, image, allow_unused=True)
+        yield gradient is not None, rule
         yield gradient.isfinite().all(), "the gradient must be finite everywhere."
         yield gradient.any(), "the gradient is zero everywhere for a random picture."
         # Along the gradient itself, where the change of the loss is well above rounding.
         step = 1e-6 * gradient / gradient.norm()
         with torch.no_grad():
-            change = loss(self.features(picture + step)) - loss(self.features(picture - step))
+            above, below = self.features(picture + step), self.features(picture - step)
+            change = self.value(loss, above) - self.value(loss, below)
         slope, promised = float(change / 2e-6), float(gradient.norm())
         agree = abs(slope - promised) <= 1e-3 * promised
         rule = f"the gradient promises a slope of {promised:.6g}"
@@ -175,9 +256,11 @@ class _Check:
     def batch(self, pictures: Tensor, references: Tensor) -> _Promises:
         if self.loss.reference != "content":
             references = references[:1]
-        together = self.captured(references)(self.features(pictures))
+        together = self.value(self.captured(references), self.features(pictures))
         pairs = zip(torch.split(pictures, 1), references.expand_as(pictures), strict=True)
-        alone = [self.captured(one[None])(self.features(picture)) for picture, one in pairs]
+        alone = [
+            self.value(self.captured(one[None]), self.features(picture)) for picture, one in pairs
+        ]
         rule = "the loss of a batch must be the mean of its pictures' losses"
         same = _close(together, torch.stack(alone).mean())
         yield same, f"{rule}. Reduce over everything but the batch first."
@@ -209,8 +292,10 @@ class _Check:
         """Return the loss and the norm of its gradient with respect to the features."""
         found = self.features(picture)
         features = {layer: found[layer].detach().requires_grad_() for layer in loss.layers}
-        value = loss({**found, **features})
-        gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
+        value = self.value(loss, _Declared(features))
+        gradients: Sequence[Tensor] = []
+        if value.requires_grad:  # not if it is a constant there
+            gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
         return float(value.detach()), math.hypot(*(float(g.norm()) for g in gradients))
 
     def moves(self, picture: Tensor, other: Tensor) -> _Promises:
@@ -220,7 +305,11 @@ class _Check:
         available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         for device in ["cpu", *(name for name, there in available.items() if there)]:
             single.extractor.to(device)
-            value = moved.to(device)(single.features(picture.to(device))).detach()
+            try:
+                value = moved.to(device)(single.features(picture.to(device))).detach()
+            except Exception as error:  # PyTorch's, for two dtypes or devices
+                problem = f"{_explained(error)}; targets must be buffers, so that .to() moves them."
+                raise AssertionError(problem) from error
             found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
             right = value.device.type == device and value.dtype == torch.float32
             yield right, f"{found}; targets must be buffers, so that .to() moves them."

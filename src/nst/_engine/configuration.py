@@ -21,7 +21,7 @@ from nst._utils.text import byte_count
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
-from nst.losses.base import Loss
+from nst.losses.base import Loss, check_definition
 from nst.losses.content import ContentLoss
 from nst.losses.statistics import GramStyleLoss, style_layers
 from nst.optim import OptimizerLike, optimizer_factory
@@ -123,10 +123,7 @@ class Configuration:
                     f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
                     "Derive your own from StatisticLoss, PointwiseLoss or Loss."
                 )
-            if not loss.weight >= 0:
-                raise ValueError(
-                    f"`losses[{name!r}].weight` is {loss.weight}; it must not be negative."
-                )
+            check_definition(f"losses[{name!r}]", loss)
         if not self.active_losses():
             raise ValueError(
                 "`losses` has nothing to optimize; at least one loss must weigh more than 0."

@@ -92,6 +92,22 @@ class Loss(nn.Module, ABC):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
+def check_definition(name: str, loss: Loss) -> None:
+    """Raise for a loss, called `name` in messages, with an incomplete class or wrong attributes."""
+    what = f"`{name}` is a {type(loss).__name__}"
+    if "_parameters" not in vars(loss):
+        raise TypeError(f"{what}, whose __init__ must first call super().__init__().")
+    if loss.reference not in (None, "content", "style"):
+        raise ValueError(
+            f"{what} with reference {loss.reference!r}; it must be 'content', 'style' or None."
+        )
+    non_negative(f"{name}.weight", loss.weight)
+    if not all(isinstance(layer, str) for layer in loss.layers):
+        raise ValueError(
+            f"{what} with layers {loss.layers!r}; they must be names, such as ('relu4_2',)."
+        )
+
+
 class LayerLoss(Loss):
     """A weighted sum over layers of a comparison with a captured target."""
 
