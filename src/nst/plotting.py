@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nst._utils.checks import at_least
+from nst._utils.checks import Checked, at_least
 from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 from nst.result import StyleTransferResult
@@ -88,9 +89,10 @@ class LiveDisplay(Display):
 
     figure: Figure | None = None
     """The displayed figure; None before the first run."""
+    every = Checked(partial(at_least, lowest=1))
 
     def __init__(self, every: int = 10) -> None:
-        self.every = at_least("every", every, 1)
+        self.every = every
         self._handle: Any = None  # of the output in a notebook
 
     def on_start(self, state: RunState) -> None:

@@ -6,10 +6,10 @@ import difflib
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -56,6 +56,37 @@ def one_of(argument: str, value: T, choices: Iterable[T]) -> T:
         listed = ", ".join(map(repr, known))
         raise ValueError(f"`{argument}` is {value!r}; it must be one of {listed}.")
     return value
+
+
+class Checked(Generic[T]):
+    """An attribute that is checked whenever it is set; without a check, it can be set only once."""
+
+    def __init__(self, check: Callable[[str, Any], T] | None = None) -> None:
+        self._check = check
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        if self._name not in vars(instance):
+            raise AttributeError(
+                f"`{self._name}` of a {type(instance).__name__} must be set first."
+            )
+        value: T = vars(instance)[self._name]
+        return value
+
+    def __set__(self, instance: object, value: Any) -> None:
+        name = self._name
+        if self._check is not None:
+            value = self._check(name, value)
+        elif name in vars(instance):
+            raise AttributeError(
+                f"`{name}` of a {type(instance).__name__} cannot be changed to {value!r}. Create "
+                "another one."
+            )
+        vars(instance)[name] = value
 
 
 def known(what: str, name: str, names: Iterable[str], owner: str) -> None:

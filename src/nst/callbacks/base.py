@@ -155,8 +155,9 @@ class _FunctionCallback(Callback):
 
 def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike]) -> list[Callback]:
     """Convert callbacks and functions, one or several, to a list; a function becomes `on_step`."""
-    listed = callbacks if isinstance(callbacks, Iterable) else [callbacks]
-    return [each if isinstance(each, Callback) else _FunctionCallback(each) for each in listed]
+    if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
+        callbacks = [callbacks]
+    return [each if isinstance(each, Callback) else _FunctionCallback(each) for each in callbacks]
 
 
 @contextmanager

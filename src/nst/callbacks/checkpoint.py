@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from nst._utils.checks import at_least, file_path
+from nst._utils.checks import Checked, at_least, file_path
 from nst._utils.files import check_place
 from nst._utils.schema import whole
 from nst._utils.tensors import FileFormat, check_values
@@ -60,8 +61,10 @@ class Checkpoint(Callback):
 
     called_last: ClassVar[bool] = True
 
+    path, every = Checked(file_path), Checked(partial(at_least, lowest=1))
+
     def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
-        self.path, self.every = file_path("path", path), at_least("every", every, 1)
+        self.path, self.every = path, every
         self._checked = False
 
     def on_start(self, state: RunState) -> None:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from nst._utils.checks import at_least, non_negative
+from nst._utils.checks import Checked, at_least, non_negative
 from nst.callbacks.base import Callback, RunState, stored_numbers
 
 
@@ -25,9 +26,11 @@ class EarlyStopping(Callback):
         20
     """
 
+    patience = Checked(partial(at_least, lowest=1))
+    min_improvement = Checked(non_negative)
+
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
-        self.patience = at_least("patience", patience, 1)
-        self.min_improvement = non_negative("min_improvement", min_improvement)
+        self.patience, self.min_improvement = patience, min_improvement
         self._best, self._waited = math.inf, 0  # best loss, and number of steps since then
 
     def on_start(self, state: RunState) -> None:

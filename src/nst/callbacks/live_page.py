@@ -25,7 +25,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from nst._utils.checks import at_least
+from nst._utils.checks import Checked, at_least
 from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 
@@ -61,8 +61,11 @@ class LivePage(Display):
         True
     """
 
+    port, host = Checked[int](), Checked[str]()
+    every = Checked(partial(at_least, lowest=1))
+
     def __init__(self, port: int = 8765, *, host: str = "127.0.0.1", every: int = 5) -> None:
-        self.port, self.every = at_least("port", port, 0), at_least("every", every, 1)
+        self.port, self.every = at_least("port", port, 0), every
         if self.port > 65535:
             raise ValueError(f"`port` is {port}; it must be at most 65535.")
         if not host:  # an empty one would listen on all addresses

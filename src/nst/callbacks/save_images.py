@@ -2,10 +2,12 @@
 
 import io
 import os
+from functools import partial
+from pathlib import Path
 
 from PIL import Image
 
-from nst._utils.checks import at_least, file_path
+from nst._utils.checks import Checked, at_least, file_path
 from nst._utils.files import write_whole
 from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, save_image, side_by_side, to_pil
@@ -29,11 +31,13 @@ class SaveImages(Callback):
         >>> save_animation = SaveImages("evolution.gif", every=5)
     """
 
+    path, every = Checked[Path](), Checked(partial(at_least, lowest=1))
+    frame_ms = Checked(partial(at_least, lowest=1))
+
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
     ) -> None:
-        self.path, self.every = file_path("path", path), at_least("every", every, 1)
-        self.frame_ms = at_least("frame_ms", frame_ms, 1)
+        self.path, self.every, self.frame_ms = file_path("path", path), every, frame_ms
         suffix = self.path.suffix.lower()
         self._animate = suffix in {".gif", ".webp"}
         # In older Pillows, one format has an empty suffix.

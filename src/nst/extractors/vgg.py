@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from nst._network.stage import Kind, Padding, Stage
-from nst._utils.checks import floating_image, known, one_of
+from nst._utils.checks import Checked, floating_image, known, one_of
 from nst._utils.device import (
     at_least_single,
     plain_arithmetic,
@@ -106,8 +107,11 @@ class FeatureExtractor(FrozenExtractor):
     layer_names = LAYERS
     """All layers, shallowest first."""
     network_name = "VGG19"
-    weights: str
+    weights = Checked[str]()
     """Name of the loaded weights: `"original"`, `"torchvision"` or a file's name."""
+
+    pooling = Checked[Pooling](partial(one_of, choices=get_args(Pooling)))
+    padding, winograd = Checked[Padding](), Checked[bool]()  # which the stages have copied
 
     def __init__(
         self,
@@ -119,7 +123,6 @@ class FeatureExtractor(FrozenExtractor):
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
-        one_of("pooling", pooling, get_args(Pooling))
         one_of("padding", padding, get_args(Padding))
         loaded = weights if isinstance(weights, Weights) else load_weights(weights)
         self.weights, self.pooling, self.padding = loaded.name, pooling, padding

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import non_negative, normalized_blend
+from nst._utils.checks import Checked, known, non_negative, normalized_blend
 from nst._utils.device import at_least_single, plain_arithmetic, replace_inference_tensors
 
 Features: TypeAlias = Mapping[str, Tensor]
@@ -48,12 +48,25 @@ class Loss(nn.Module, ABC):
     """Layers that `forward` and `capture` read from the features."""
     reference: ClassVar[Literal["content", "style"] | None] = None
     """Whose features `capture` is called with; None if the loss has no target."""
+    weight = Checked(non_negative)
+    """Factor that the loop applies to the loss; it may be changed between runs."""
     # Methods that must be a kind's own for the parts of a layer to add up; none if they never do.
     _summing: ClassVar[tuple[Any, ...]] = ()
 
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
-        self.weight = non_negative("weight", weight)
+        self.weight = weight
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if isinstance(vars(cls).get("layers"), str):
+            cls.layers = (str(cls.layers),)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a name as `layers` is one layer."""
+        if name == "layers" and isinstance(value, str):
+            value = (value,)
+        super().__setattr__(name, value)
 
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         """Store the target of `forward`; called once per scale. Does nothing by default.
@@ -102,6 +115,9 @@ def check_definition(name: str, loss: Loss) -> None:
             f"{what} with reference {loss.reference!r}; it must be 'content', 'style' or None."
         )
     non_negative(f"{name}.weight", loss.weight)
+    for layer, weight in getattr(loss, "layer_weights", {}).items():
+        known(f"`{name}.layer_weights` has", layer, loss.layers, f"its {type(loss).__name__}")
+        non_negative(f"{name}.layer_weights[{layer!r}]", weight)
     if not all(isinstance(layer, str) for layer in loss.layers):
         raise ValueError(
             f"{what} with layers {loss.layers!r}; they must be names, such as ('relu4_2',)."
@@ -110,6 +126,8 @@ def check_definition(name: str, loss: Loss) -> None:
 
 class LayerLoss(Loss):
     """A weighted sum over layers of a comparison with a captured target."""
+
+    layers: tuple[str, ...] = Checked[tuple[str, ...]]()  # type: ignore[assignment]
 
     def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
         super().__init__(weight=weight)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import at_least, one_of
+from nst._utils.checks import Checked, at_least, one_of
 from nst._utils.device import plain_arithmetic
 from nst.losses.base import Features, LayerLoss, Layers, Loss, References
 from nst.losses.matching import FeatureLoss, SamplingLoss
@@ -112,12 +113,13 @@ class ContentLoss(PointwiseLoss):
     """
 
     known_units: ClassVar[tuple[str, ...]] = get_args(_Units)
+    units = Checked[str](partial(one_of, choices=known_units))
 
     def __init__(
         self, layers: Layers = CONTENT_LAYERS, *, weight: float = 1.0, units: _Units = "relative"
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.units = one_of("units", units, self.known_units)
+        self.units = units
 
     @override
     def prepare(self, target: Tensor) -> Tensor:
@@ -209,10 +211,11 @@ class LaplacianLoss(FeatureLoss):
     """
 
     reference = "content"
+    pool = Checked(partial(at_least, lowest=1))
 
     def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
         super().__init__(["image"], weight=weight)
-        self.pool = at_least("pool", pool, 1)
+        self.pool = pool
 
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
@@ -236,9 +239,11 @@ class TotalVariationLoss(Loss):
         0.0
     """
 
+    power = Checked[Literal[1, 2]](partial(one_of, choices=get_args(Literal[1, 2])))
+
     def __init__(self, *, weight: float = 1.0, power: Literal[1, 2] = 2) -> None:
         super().__init__(weight=weight)
-        self.power: Literal[1, 2] = one_of("power", power, (1, 2))
+        self.power = power
 
     @override
     def forward(self, features: Features) -> Tensor:

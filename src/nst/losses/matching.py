@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import at_least
+from nst._utils.checks import Checked, at_least
 from nst._utils.device import plain_arithmetic
 from nst.losses.base import Features, LayerLoss, Layers, References
 from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
@@ -90,6 +91,10 @@ class HistogramStyleLoss(UnitsLoss, FeatureLoss):
         return functional.sorted_error(feature.flatten(2), values) / size
 
 
+def _at_least_1_or_none(argument: str, value: int | None) -> int | None:
+    return None if value is None else at_least(argument, value, 1)
+
+
 class SlicedWassersteinStyleLoss(HistogramStyleLoss):
     r"""Matches the whole distribution of the features, projected on many directions.
 
@@ -109,6 +114,9 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
         0.0
     """
 
+    num_directions = Checked(_at_least_1_or_none)
+    seed = Checked(partial(at_least, lowest=0))
+
     def __init__(
         self,
         layers: Layers = STYLE_LAYERS,
@@ -119,9 +127,7 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
         seed: int = 0,
     ) -> None:
         super().__init__(layers, weight=weight, units=units)
-        if num_directions is not None:
-            num_directions = at_least("num_directions", num_directions, 1)
-        self.num_directions, self.seed = num_directions, at_least("seed", seed, 0)
+        self.num_directions, self.seed = num_directions, seed
 
     @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
@@ -142,6 +148,8 @@ class SamplingLoss(FeatureLoss):
 
     reference: ClassVar[Literal["content", "style"] | None] = "style"
     _fewest_positions = 1
+    max_positions = Checked(partial(at_least, lowest=1))
+    seed = Checked(partial(at_least, lowest=0))
 
     def __init__(
         self,
@@ -152,8 +160,8 @@ class SamplingLoss(FeatureLoss):
         seed: int = 0,
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.max_positions = at_least("max_positions", max_positions, self._fewest_positions)
-        self.seed = at_least("seed", seed, 0)
+        at_least("max_positions", max_positions, self._fewest_positions)
+        self.max_positions, self.seed = max_positions, seed
 
     def _sampled(self, feature: Tensor) -> Tensor:
         return functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)

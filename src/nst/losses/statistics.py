@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import non_negative, one_of
+from nst._utils.checks import Checked, non_negative, one_of
 from nst.losses.base import (
     Features,
     LayerLoss,
@@ -59,12 +60,13 @@ class UnitsLoss(LayerLoss):
     """Compares with the styles in a choice of units."""
 
     known_units: ClassVar[tuple[str, ...]] = get_args(Units)
+    units = Checked[str](partial(one_of, choices=known_units))
 
     def __init__(
         self, layers: Layers = STYLE_LAYERS, *, weight: float = 1.0, units: Units = "relative"
     ) -> None:
         super().__init__(layers, weight=weight)
-        self.units: str = one_of("units", units, self.known_units)
+        self.units = units
 
 
 class _UnitsStatisticLoss(UnitsLoss, StatisticLoss):
@@ -101,6 +103,7 @@ class GramStyleLoss(_UnitsStatisticLoss):
     """
 
     known_units = ("relative", "mean", "gatys")
+    units = Checked[str](partial(one_of, choices=known_units))
 
     def __init__(
         self,

@@ -161,7 +161,9 @@ StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
 
 def as_styles(style: StyleLike) -> list[Style]:
     """Return a list of styles; raise if none has a positive weight."""
-    # Other sequences, such as arrays, are a single picture.
+    # Other sequences, such as arrays, are a single picture, and so are tuples with named fields.
+    if isinstance(style, tuple) and hasattr(style, "_fields"):
+        style = [cast("ImageLike", style)]
     several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
     if not styles:
