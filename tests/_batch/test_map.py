@@ -483,3 +483,10 @@ def test_what_is_wrong_for_all_is_refused_at_once(
     with pytest.raises(error) as refusal:
         transfer().map(arguments.pop("contents"), arguments.pop("style"), **arguments)
     assert message in str(refusal.value)
+
+
+def test_forked_processes_with_several_threads_are_refused() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as forked:
+        with pytest.raises(ValueError, match=r'executor` forks.*get_context\("spawn"\)'):
+            transfer().map([picture()], picture(), executor=forked, num_threads=2)
+        transfer().map([picture()], picture(), executor=forked)  # a single thread is safe

@@ -79,6 +79,13 @@ def map_pictures(
             f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
             "ProcessPoolExecutor(4), or of Dask, Client().get_executor()."
         )
+    context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
+    if num_threads > 1 and getattr(context, "get_start_method", str)() == "fork":
+        raise ValueError(
+            f"`num_threads` is {num_threads}, but `executor` forks processes, in which PyTorch's "
+            'threads can hang. Use ProcessPoolExecutor(4, multiprocessing.get_context("spawn")), '
+            "or num_threads=1."
+        )
     if followers:
         raise ValueError(
             "`callbacks` cannot be called on an executor, which may be in another process. "
