@@ -22,9 +22,9 @@ from nst.losses.base import (
     Statistic,
     StatisticLoss,
     StorableLoss,
-    check_definition,
     parts_of,
 )
+from nst.losses.definition import check_definition, copied
 
 __all__ = ["check_loss", "tiny_extractor"]
 
@@ -94,7 +94,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=kind, device="cpu")
     try:
         check_definition("loss", loss)
-        for holds, promise in _Check(copy.deepcopy(loss).double(), extractor).all(pictures, other):
+        for holds, promise in _Check(copied("loss", loss).double(), extractor).all(pictures, other):
             if not holds:
                 raise AssertionError(promise)
     except Exception as error:  # a user's methods may raise anything
@@ -157,7 +157,7 @@ class _Check:
         return _Declared({layer: found[layer] for layer in self.loss.layers})
 
     def captured(self, *references: Tensor, blend: Sequence[float] | None = None) -> Loss:
-        loss, given = copy.deepcopy(self.loss), [self.features(image) for image in references]
+        loss, given = copied("loss", self.loss), [self.features(image) for image in references]
         originals = copy.deepcopy(given)
         if loss.reference == "style":
             loss.capture(given, blend)

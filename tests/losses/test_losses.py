@@ -295,3 +295,30 @@ def test_results_of_the_wrong_shape_and_missing_layers_are_refused() -> None:
             loss(features(1))
         with pytest.raises(ValueError, match=r"`features` has no 'a', which .* reads; it has 'b'"):
             loss({"b": features(0)["b"]})
+
+
+@pytest.mark.parametrize("method", ["capture", "forward"])
+@pytest.mark.parametrize("given", [torch.rand(1, 3, 8, 8), [torch.rand(3, 8, 8)], None])
+@pytest.mark.parametrize("loss", [GramStyleLoss(["image"]), ContentLoss(["image"])])
+def test_a_picture_where_features_are_needed_is_refused(loss: Any, given: Any, method: str) -> None:
+    loss.capture({"image": torch.rand(1, 3, 8, 8)})
+    with pytest.raises(TypeError, match=r"features by layer are needed. Pass extractor\(images"):
+        getattr(loss, method)(given)
+    with pytest.raises(TypeError, match="features by layer are needed"):
+        TotalVariationLoss()(given)
+
+
+def test_a_name_is_one_layer() -> None:
+    class Deep(Loss):
+        layers: Any = "relu4_2"
+
+        def forward(self, features: Features) -> Tensor:
+            return features["relu4_2"].mean()
+
+    class Later(Deep):
+        def __init__(self, layers: Any) -> None:
+            super().__init__()
+            self.layers = layers
+
+    assert Deep.layers == Deep().layers == Later("relu4_2").layers == ("relu4_2",)
+    assert Later(("relu1_1", "relu4_2")).layers == ("relu1_1", "relu4_2")

@@ -21,8 +21,9 @@ from nst._utils.text import byte_count
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
-from nst.losses.base import Loss, check_definition
+from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
+from nst.losses.definition import check_definition, copied
 from nst.losses.statistics import GramStyleLoss, style_layers
 from nst.optim import OptimizerLike, optimizer_factory
 
@@ -104,11 +105,20 @@ class Configuration:
         self._set("extractor", self.extractor.to(self.device))
         for loss in self.losses.values():
             self.network.check_layers(loss.layers)
-        if isinstance(self.tile, int):
-            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
+        self.check_parts()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen
+
+    def check_parts(self) -> None:
+        """Raise for hooks that would not be called, and for what cannot be computed in tiles."""
+        if self.extractor._backward_hooks or self.extractor._backward_pre_hooks:
+            raise ValueError(
+                "`extractor` has a backward hook, which PyTorch does not call for a module that "
+                "returns a mapping. Use one on a layer, such as extractor.conv4_2."
+            )
+        if isinstance(self.tile, int):
+            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
 
     def check_losses(self) -> None:
         """Raise if there is nothing to optimize; weights of losses may change between runs."""
@@ -124,6 +134,7 @@ class Configuration:
                     "Derive your own from StatisticLoss, PointwiseLoss or Loss."
                 )
             check_definition(f"losses[{name!r}]", loss)
+            copied(f"losses[{name!r}]", loss)  # as a run does, but before any work
         if not self.active_losses():
             raise ValueError(
                 "`losses` has nothing to optimize; at least one loss must weigh more than 0."

@@ -77,6 +77,7 @@ class RunInputs:
     ) -> RunInputs:
         """Read and check the arguments of `StyleTransfer.run` or, without content, `synthesize`."""
         configuration.check_losses()
+        configuration.check_parts()
         options, like = options or RunOptions(), configuration.like
         photo = None if content is None else read_content(content, like)
         styles = as_styles(style)

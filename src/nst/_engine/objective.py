@@ -23,6 +23,7 @@ from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features, parameter_of
 from nst.losses.base import Loss, Statistic, StorableLoss
+from nst.losses.definition import copied
 from nst.styles.style import Painting
 
 # With this power, equal steps of strength change the picture about equally.
@@ -78,7 +79,7 @@ class Objective:
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
-                self._terms[name] = [Term(copy.deepcopy(loss), strength=share)]
+                self._terms[name] = [Term(copied(f"losses[{name!r}]", loss), strength=share)]
 
     @torch.no_grad()
     def capture_content(self, image: Tensor) -> None:
@@ -103,8 +104,8 @@ class Objective:
             ]
             area = 1.0 if region.mask is None else float(region.mask.mean())
             for name, term in chosen.items():
-                loss = copy.deepcopy(term.loss)
-                targets = [each(loss) if callable(each) else each[name] for each in seen]
+                loss = copied(f"losses[{name!r}]", term.loss)
+                targets: Any = [each(loss) if callable(each) else each[name] for each in seen]
                 getattr(loss, "capture_summaries", loss.capture)(targets, region.blend)
                 captured[name].append(Term(loss, region.mask, term.strength * area))
         self._terms.update(captured)
@@ -186,7 +187,7 @@ class Objective:
         """Return an independent copy with the same targets."""
         twin = copy.copy(self)
         twin._terms = {
-            name: [Term(copy.deepcopy(term.loss), term.mask, term.strength) for term in terms]
+            name: [Term(copied(name, each.loss), each.mask, each.strength) for each in terms]
             for name, terms in self._terms.items()
         }
         return twin

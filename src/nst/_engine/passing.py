@@ -19,6 +19,7 @@ from nst._network.bands import Rows, add_up, in_bands, widen
 from nst._network.stage import new_picture
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
+from nst._utils.plain import hooks_of
 from nst.extractors.base import Block, Extractor, as_extractor
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
 from nst.losses.content import PointwiseLoss
@@ -217,9 +218,10 @@ def check_divisible(
 ) -> None:
     """Raise if the network or a loss cannot be computed in parts; explain why parts are needed."""
     if not as_extractor(extractor).computes_in_tiles:
+        what = f"a {type(extractor).__name__}{' with hooks' if hooks_of(extractor) else ''}"
         raise ValueError(
-            f"{reason}, but `extractor` is a {type(extractor).__name__}, which cannot be computed "
-            f"in parts. Use FeatureExtractor, or {remedy}."
+            f"{reason}, but `extractor` is {what}, which cannot be computed in parts. Use "
+            f"FeatureExtractor without hooks, or {remedy}."
         )
     for name, loss in losses.items():
         if loss.weight > 0 and not is_divisible(loss):

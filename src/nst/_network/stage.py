@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from nst._network import winograd
 from nst._utils.device import scratch
+from nst._utils.plain import hooks_of
 
 Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
@@ -63,12 +64,10 @@ class Stage(nn.Module):
             output_stays: Whether the result is stored anyway, so it can serve as the ReLU's trace.
             span: First row of the convolution and the one after the last; None for all.
         """
-        hooks = self._forward_hooks or self._forward_pre_hooks
-        hooks = hooks or self._backward_hooks or self._backward_pre_hooks
         trainable = self.weight.requires_grad or self.bias.requires_grad
         everything = 0, x.shape[2]
         span = span or everything
-        if x.device.type != "cpu" or hooks or trainable:
+        if x.device.type != "cpu" or hooks_of(self) or trainable:
             rows = self(x)
             return _followed(rows if span == everything else rows[:, :, slice(*span)], kind)
         how: tuple[Kind, bool, Span] = kind, output_stays, span

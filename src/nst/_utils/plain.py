@@ -7,7 +7,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any
@@ -98,6 +98,14 @@ def hash_file(path: str | os.PathLike[str]) -> str:
         while part := file.read(1 << 20):  # the file may be larger than the memory
             digest.update(part)
     return digest.hexdigest()
+
+
+def hooks_of(module: nn.Module, kinds: Sequence[str] = ("forward", "backward")) -> list[Any]:
+    """Return the hooks of a module and all in it, and those of all modules."""
+    names = [f"{kind}{pre}_hooks" for kind in kinds for pre in ("", "_pre")]
+    found = [getattr(nn.modules.module, f"_global_{name}", {}) for name in names]
+    found += [getattr(each, f"_{name}") for each in module.modules() for name in names]
+    return [hook for hooks in found for hook in hooks.values()]
 
 
 def hash_network(network: nn.Module) -> str:

@@ -128,10 +128,11 @@ class BackboneExtractor(FrozenExtractor):
             if threading.get_ident() != thread or name in found:
                 return
             found[name] = _feature_map(name, module, output)
-            if len(found) == len(wanted):
+            if len(found) == len(wanted) and not whole:
                 raise _EverythingFoundError
 
         modules = {name: self.network.get_submodule(self._paths[name]) for name in wanted}
+        whole = self._has_hooks_around(wanted)
         hooks = [m.register_forward_hook(partial(store, name)) for name, m in modules.items()]
         try:
             self.network(self.normalized(images))
@@ -146,6 +147,21 @@ class BackboneExtractor(FrozenExtractor):
                 "Ask for another."
             )
         return {"image": images, **found}
+
+    def _has_hooks_around(self, wanted: Iterable[str]) -> bool:
+        """Return whether a hook waits for a module to end that has a wanted one in it."""
+        ends = [self._paths[name].split(".") for name in wanted]
+        around = {".".join(parts[:i]) for parts in ends for i in range(len(parts) + 1)}
+        inner = {".".join(parts) for parts in ends}
+        for path in around:
+            module = self.network.get_submodule(path)
+            if module._backward_hooks or module._backward_pre_hooks:
+                raise ValueError(
+                    f"`network` has a backward hook on {path!r}, which would miss the gradient of "
+                    "the requested features. Use the features' own Tensor.register_hook."
+                )
+        outer = (self.network.get_submodule(path) for path in around - inner)
+        return any(module._forward_hooks for module in outer)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that identify the network, for the record of a run."""

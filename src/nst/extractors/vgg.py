@@ -20,6 +20,7 @@ from nst._utils.device import (
     replace_inference_tensors,
     resolve_device,
 )
+from nst._utils.plain import hooks_of
 from nst.extractors.base import Block, Extractor, parameter_of
 from nst.extractors.weights import CONVOLUTIONS, LAYERS, Weights, load_weights
 
@@ -173,8 +174,7 @@ class FeatureExtractor(FrozenExtractor):
     @property
     def computes_in_tiles(self) -> bool:
         """Whether `blocks` computes what `forward` computes, and no hook would see tiles."""
-        hooks = (h for m in self.modules() for h in (m._forward_hooks, m._forward_pre_hooks))
-        return type(self).forward is FeatureExtractor.forward and not any(hooks)
+        return type(self).forward is FeatureExtractor.forward and not hooks_of(self)
 
     def blocks(self, layers: Iterable[str], *, divides_first: bool = False) -> list[Block]:
         """Return the network down to the deepest of some layers, split after each pooling."""

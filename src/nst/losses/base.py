@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import Checked, known, non_negative, normalized_blend
+from nst._utils.checks import Checked, non_negative, normalized_blend
 from nst._utils.device import at_least_single, plain_arithmetic, replace_inference_tensors
+from nst._utils.plain import hooks_of
 
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
@@ -93,7 +94,7 @@ class Loss(nn.Module, ABC):
     def adds_up(self) -> bool:
         """Whether `share` and `compare` compute the loss: no subclass or hook changes it."""
         own = all(getattr(type(self), method.__name__) is method for method in self._summing)
-        return bool(self._summing) and own and not (self._forward_hooks or self._forward_pre_hooks)
+        return bool(self._summing) and own and not hooks_of(self)
 
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments by name; a subclass adds its own."""
@@ -105,22 +106,12 @@ class Loss(nn.Module, ABC):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
-def check_definition(name: str, loss: Loss) -> None:
-    """Raise for a loss, called `name` in messages, with an incomplete class or wrong attributes."""
-    what = f"`{name}` is a {type(loss).__name__}"
-    if "_parameters" not in vars(loss):
-        raise TypeError(f"{what}, whose __init__ must first call super().__init__().")
-    if loss.reference not in (None, "content", "style"):
-        raise ValueError(
-            f"{what} with reference {loss.reference!r}; it must be 'content', 'style' or None."
-        )
-    non_negative(f"{name}.weight", loss.weight)
-    for layer, weight in getattr(loss, "layer_weights", {}).items():
-        known(f"`{name}.layer_weights` has", layer, loss.layers, f"its {type(loss).__name__}")
-        non_negative(f"{name}.layer_weights[{layer!r}]", weight)
-    if not all(isinstance(layer, str) for layer in loss.layers):
-        raise ValueError(
-            f"{what} with layers {loss.layers!r}; they must be names, such as ('relu4_2',)."
+def check_features(argument: str, value: object) -> None:
+    """Raise for anything but a mapping from layer to features."""
+    if not isinstance(value, Mapping):
+        raise TypeError(
+            f"`{argument}` has a {type(value).__name__}; features by layer are needed. Pass "
+            "extractor(images, loss.layers)."
         )
 
 
@@ -163,7 +154,9 @@ class LayerLoss(Loss):
         self, references: References, blend: Sequence[float] | None, *, single: bool = False
     ) -> list[tuple[Features, float]]:
         """Return one or more references with weights that sum to one."""
-        found = [references] if isinstance(references, Mapping) else list(references)
+        found = list(references) if isinstance(references, Sequence) else [references]
+        for each in found:
+            check_features("references", each)
         weights = normalized_blend(blend, len(found))
         if single and len(found) > 1:
             raise ValueError(
@@ -194,6 +187,7 @@ class LayerLoss(Loss):
         return parts if is_tuple else parts[0]
 
     def _feature(self, layer: str, features: Features) -> Tensor:
+        check_features("features", features)
         if layer not in features:
             raise ValueError(
                 f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "

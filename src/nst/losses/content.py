@@ -14,7 +14,7 @@ from typing_extensions import override
 from nst import functional
 from nst._utils.checks import Checked, at_least, one_of
 from nst._utils.device import plain_arithmetic
-from nst.losses.base import Features, LayerLoss, Layers, Loss, References
+from nst.losses.base import Features, LayerLoss, Layers, Loss, References, check_features
 from nst.losses.matching import FeatureLoss, SamplingLoss
 
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
@@ -247,4 +247,5 @@ class TotalVariationLoss(Loss):
 
     @override
     def forward(self, features: Features) -> Tensor:
+        check_features("features", features)
         return functional.total_variation(features["image"], power=self.power).mean()
