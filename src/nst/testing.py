@@ -16,14 +16,7 @@ from nst._utils.device import plain_arithmetic
 from nst._utils.text import one_line
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses.base import (
-    Features,
-    Loss,
-    Statistic,
-    StatisticLoss,
-    StorableLoss,
-    parts_of,
-)
+from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
 from nst.losses.definition import check_definition, copied
 
 __all__ = ["check_loss", "tiny_extractor"]
@@ -163,10 +156,8 @@ class _Check:
             loss.capture(given, blend)
         elif loss.reference == "content":
             loss.capture(given[0])
-        for layer in loss.layers:
-            if not all(
-                torch.equal(a[layer], b[layer]) for a, b in zip(given, originals, strict=True)
-            ):
+        for each, original in zip(given, originals, strict=True):
+            for layer in _changed(each, original):
                 name = f"{type(loss).__name__}.capture"
                 warnings.warn(f"{name} changes {layer!r}, which it is given. {_COPY}", stacklevel=2)
         return loss
@@ -180,10 +171,9 @@ class _Check:
             found = type(value).__name__ if shape is None else f"shape {tuple(shape)}"
             problem = f"forward must return a scalar, not {found}. Reduce it by .mean()."
             raise AssertionError(problem)
-        for layer, feature in features.items():
-            if not torch.equal(feature, before[layer]):
-                problem = f"forward changes {layer!r}, which it is given. {_COPY}"
-                raise AssertionError(problem)
+        for layer in _changed(features, before):
+            problem = f"forward changes {layer!r}, which it is given. {_COPY}"
+            raise AssertionError(problem)
         return value
 
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> _Promises:
@@ -232,9 +222,7 @@ class _Check:
         image = picture.clone().requires_grad_()
         value = self.value(loss, self.features(image))
         yield value.isfinite(), f"the loss of a random picture is {float(value.detach())}."
-        rule = (
-            "the loss must depend on the picture; it has no gradient. Do not detach the features."
-        )
+        rule = "the loss must depend on the picture; it has no gradient. Do not detach features."
         yield value.requires_grad, rule
         (gradient,) = torch.autograd.grad(value, image, allow_unused=True)
         yield gradient is not None, rule
@@ -316,6 +304,10 @@ class _Check:
             near = torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5)
             values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
             yield near, f"the loss in float32 on {device} is {values}."
+
+
+def _changed(features: Features, before: Features) -> list[str]:
+    return [layer for layer in features if not torch.equal(features[layer], before[layer])]
 
 
 def _sum(*statistics: Statistic) -> Statistic:
