@@ -4,12 +4,13 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
+from nst._engine.run import persistently
 from nst._record.replay import recorded_extractor
 from nst._utils.group import Group
 from nst._utils.text import say
@@ -19,6 +20,7 @@ from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
 from nst.cli.arguments import NETWORK, REPLACEABLE, given, parameters_of
+from nst.cli.interrupt import EndAfterStep
 from nst.cli.losses import change_losses
 from nst.extractors.vgg import FeatureExtractor
 from nst.presets import preset
@@ -65,6 +67,8 @@ def make_callbacks(options: Namespace) -> list[Callback]:
     callbacks: list[Callback] = []
     if getattr(options, "save_every", None) is not None:
         callbacks.append(SaveImages(steps_folder(Path(options.output)), options.save_every))
+    if options.command == "resume" or getattr(options, "checkpoint", None) is not None:
+        callbacks.append(EndAfterStep())
     if getattr(options, "checkpoint", None) is not None:
         every = [] if options.checkpoint_every is None else [options.checkpoint_every]
         callbacks.append(Checkpoint(options.checkpoint, *every))
@@ -103,7 +107,7 @@ def save_result(result: StyleTransferResult, options: Namespace) -> None:
     """Save a result and report it, in the first process only."""
     if Group.current().rank > 0:
         return
-    saved = save_or_rescue(result.save, options.output)
+    saved = persistently(partial(save_or_rescue, result.save, options.output))
     height, width = result.image.shape[-2:]
     report(
         f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "

@@ -23,6 +23,7 @@ from nst.cli.commands import (
     synthesize,
 )
 from nst.cli.config import read_config
+from nst.cli.interrupt import signals_interrupt
 from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -34,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process.
 
     Returns the exit status: 0 for success; 1 if pictures of a batch failed or another process of
-    `torchrun` ended; 2 for bad input, with one line on standard error; 130 if interrupted before
-    there was a picture to save. Lines that cannot be printed do not change the status.
+    `torchrun` ended; 2 for bad input, with one line on standard error; 130 if Ctrl-C, SIGTERM or
+    SIGHUP came before there was a picture to save. Lines that cannot be printed do not change it.
     """
     silence_dead_streams()
     try:
@@ -47,13 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     try:
         options = parse(sys.argv[1:] if argv is None else argv)
-        try:
-            return _run_in_group(options) if launched() else _run(options)
-        except Exception as error:  # save the picture before it
-            result = getattr(error, "result", None)
-            if isinstance(result, StyleTransferResult) and options.command in _SINGLE:
-                save_result(result, options)
-            raise
+        with signals_interrupt():
+            try:
+                return _run_in_group(options) if launched() else _run(options)
+            except Exception as error:  # save the picture before it
+                result = getattr(error, "result", None)
+                if isinstance(result, StyleTransferResult) and options.command in _SINGLE:
+                    save_result(result, options)
+                raise
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         is_expected = isinstance(error, ProcessLost) or is_exhausted(error)
         if isinstance(error, RuntimeError) and not is_expected:
