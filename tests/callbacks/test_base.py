@@ -221,5 +221,5 @@ def test_steps_that_stalled_scales_leave_out_do_not_count() -> None:
     recorder = Recorder()
     result = paint(recorder, num_steps=9, num_scales=2, optimizer=lambda p: OfTwoSteps(p, lr=0.0))
     assert (result.num_steps, result.stop_reason) == (4, "no way down")
-    # 5 + 16 units at first; 2 + 16 after the first scale; 2 + 8 at the end.
-    assert recorder.progress == [0, 1 / 21, 2 / 21, 6 / 18, 10 / 18, 1]
+    # 5 + 16 units at first; 2 + 16 when the first scale stalls; 2 + 8 when the second does.
+    assert recorder.progress == [0, 1 / 21, 2 / 18, 6 / 18, 1, 1]

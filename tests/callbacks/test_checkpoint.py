@@ -1,5 +1,6 @@
 """A run resumes from its checkpoint as if it had never been interrupted."""
 
+import errno
 import itertools
 import logging
 import multiprocessing
@@ -32,8 +33,9 @@ from nst import (
     save_image,
 )
 from nst._engine.picture import OptimizedPicture
+from nst._utils.files import reserve
 from nst._utils.plain import hash_tensor
-from nst.callbacks.base import CallbackLike
+from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.images import read_record
 from nst.optim import OptimizerLike
@@ -349,6 +351,90 @@ def test_a_resumed_run_is_stored_in_the_same_file(path: Path) -> None:
     assert read_checkpoint_record(path)["steps_done"] == STEPS
 
 
+@pytest.mark.parametrize("steps", [STEPS, 2 * STEPS])
+def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) -> None:
+    before = kept.read_bytes()
+    counting = Counting()
+    with pytest.raises(ValueError, match=r"holds an unfinished run\. Resume it with"):
+        repainting(num_steps=steps)(callbacks=[Checkpoint(kept, 1), counting])
+    with pytest.raises(ValueError, match="holds an unfinished run"):  # nor by one that is resumed
+        cut_and_resume(repainting(), kept.with_name("b"), 2, callbacks=lambda: [Checkpoint(kept)])
+    assert kept.read_bytes() == before and counting.steps == []
+    resume(kept)
+    repainting(num_steps=steps)(callbacks=[Checkpoint(kept), fail_at(3, KeyboardInterrupt())])
+    assert read_checkpoint_record(kept)["num_steps"] == STEPS  # replaced by the first write
+
+
+def test_two_runs_at_once_cannot_share_a_checkpoint(path: Path) -> None:
+    refused: list[str] = []
+
+    def run_again(state: RunState) -> None:
+        for checkpoint in (Checkpoint(path), shared):
+            with pytest.raises(BlockingIOError, match="another run is using") as caught:
+                repainting()(callbacks=checkpoint)
+            refused.append(str(caught.value))
+
+    shared = Checkpoint(path, 100)
+    repainting()(callbacks=[at_step(2, run_again), shared])
+    repainting()(callbacks=shared)
+    assert len(refused) == 2 and [each.name for each in path.parent.iterdir()] == ["run.ckpt"]
+
+
+def test_what_a_killed_run_reserved_is_free(path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(target=reserve_and_wait, args=(path,))
+    process.start()
+    while not list(path.parent.glob(".nst-*.lock")):
+        time.sleep(0.01)
+    while not is_reserved(path):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    reserve(path)()
+    assert list(path.parent.iterdir()) == []
+
+
+def reserve_and_wait(path: Path) -> None:
+    reserve(path)
+    time.sleep(60)
+
+
+def is_reserved(path: Path) -> bool:
+    try:
+        reserve(path)()
+    except BlockingIOError:
+        return True
+    return False
+
+
+def test_where_nothing_can_be_locked_a_run_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    repainting()(callbacks=Checkpoint(path))
+    assert [each.name for each in path.parent.iterdir()] == ["run.ckpt"]
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_a_stalled_scale_is_stored(scales: int, path: Path) -> None:
+    run = repainting(optimizer=Halting, num_scales=scales)
+    written: list[int] = []
+
+    def look(state: RunState) -> None:
+        if path.exists():
+            written.append(read_checkpoint_record(path)["steps_done"])
+
+    whole = run(callbacks=[Checkpoint(path, 100), look])
+    assert whole.num_steps == 3 * scales and set(written) <= {3}
+    assert read_checkpoint_record(path)["steps_done"] == whole.num_steps
+    steps = Counting()
+    assert_same(resume(path, callbacks=steps.on_step, optimizer=Halting), whole)
+    assert steps.steps == []
+    run(callbacks=Checkpoint(path))  # the run in it is finished
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -367,7 +453,7 @@ def test_a_resumed_run_is_stored_in_the_same_file(path: Path) -> None:
 def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) -> None:
     *parents, last = name.split()
     forge(kept, lambda values: reduce(dict.__getitem__, parents, values).update({last: value}))
-    with pytest.raises(ValueError, match=r"must be a checkpoint of version 1|cannot be used: it"):
+    with pytest.raises(ValueError, match=r"must be a checkpoint of version 2|cannot be used: it"):
         resume(kept)
 
 
@@ -541,6 +627,37 @@ def test_the_command_line_resumes_a_run(
     for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
         assert nst_command(f"resume {line} --quiet") == 2
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder", "networks")
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("stylize photo.png painting.png", "--init noise"), ("synthesize painting.png", "")],
+)
+def test_the_same_command_resumes_a_run_and_another_is_refused(
+    command: str, options: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"{command} {options} --size 40 --steps 5 --scales 1 --weights original"
+    stored = f"{line} -o out.png --checkpoint run.ckpt"
+    assert nst_command(f"{line} -o whole.png") == 0
+    with monkeypatch.context() as patch:
+        stop = at_step(3, lambda state: state.stop("interrupted"))
+        patch.setattr("nst.cli.build.EndAfterStep", lambda: as_callbacks(stop)[0])
+        assert nst_command(stored) == 0
+    before = Path("run.ckpt").read_bytes()
+    others = {"seed": "--seed 1", "losses": "--style-weight 2", "num_steps": "--steps 6"}
+    for name, other in others.items():
+        capsys.readouterr()
+        assert nst_command(f"{stored} {other}") == 2
+        message = f"another run (its {name} differs), unfinished after 3 of 5"
+        assert message in capsys.readouterr().err
+    assert nst_command(f"{stored} --weights torchvision") == 2
+    assert "`extractor` is not the run's" in capsys.readouterr().err
+    assert Path("run.ckpt").read_bytes() == before
+    assert nst_command(f"{stored} --device cpu") == 0
+    assert "'run.ckpt' is resumed" in capsys.readouterr().err
+    assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()
+    assert nst_command(f"{stored} --seed 1") == 0  # the run in it is finished
 
 
 @pytest.mark.usefixtures("folder", "networks")

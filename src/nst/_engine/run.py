@@ -110,6 +110,7 @@ class Run:
                 for picture in active:
                     picture.step()
                 state.step += 1
+                self._shorten_plan(index, before)
                 state.losses = self._mean_losses()
                 state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
                 for callback in callbacks:
@@ -118,9 +119,13 @@ class Run:
             for picture in self.pictures:
                 picture.finish_scale()
         if state.stop_reason is None:
-            # Steps that a stalled scale omitted are not taken later.
-            taken = scale._replace(num_steps=state.step - before)
-            state.plan = (*state.plan[:index], taken, *inputs.scales[index + 1 :])
+            self._shorten_plan(index, before)
+
+    def _shorten_plan(self, index: int, before: int) -> None:
+        """Plan no more steps for a scale that stalled; they are not taken later."""
+        if not any(picture.active for picture in self.pictures):
+            taken = self.inputs.scales[index]._replace(num_steps=self.state.step - before)
+            self.state.plan = (*self.state.plan[:index], taken, *self.inputs.scales[index + 1 :])
 
     def _mean_losses(self) -> dict[str, Tensor]:
         """Return each loss's mean over the batch; a failed picture counts with its best."""

@@ -65,6 +65,8 @@ _EXTRACTOR: Rule = {
     "padding": choice(get_args(Padding)),
     "winograd": bool,
 }
+_INCIDENTAL = {"nst", "torch", "torchvision", "network", "tile", "device", "num_threads"}
+_INCIDENTAL |= {"steps_done", "stop_reason"}
 _STYLE: Rule = {"weight": float, "region?": whole(0), "mask?": bool}
 _END: Rule = {"num_steps": whole(1), "steps_done": whole(0), "stop_reason": str}
 
@@ -139,6 +141,20 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
         return None
     recorded, found = str(recorded)[:12], str(found)[:12]
     return f"The picture was made with the network {recorded}, but this one is {found}."
+
+
+def run_difference(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return the name of a setting that makes another picture; None if the runs are the same.
+
+    Weights are not compared, nor what affects only speed, rounding or the end of a run.
+    """
+    for name in {**record, **other}:
+        one, two = record.get(name), other.get(name)
+        if name == "extractor":
+            one, two = ({**dict(each or {}), "weights": None} for each in (one, two))
+        if name not in _INCIDENTAL and one != two:
+            return name
+    return None
 
 
 def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[str, Loss]) -> None:

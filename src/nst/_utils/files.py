@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,10 +65,46 @@ def write_whole(
         ) from error
 
 
+def reserve(path: Path) -> Callable[[], None]:
+    """Reserve a path until the returned function is called; the end of the process does so, too.
+
+    Raises `BlockingIOError` if it is reserved. File systems without locks reserve nothing.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return lambda: None
+    place = path.resolve()
+    beside = place.with_name(f".nst-{_hash(place)}.lock")
+    while True:
+        file = os.open(beside, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if beside.exists() and os.path.samestat(os.fstat(file), beside.stat()):
+                break
+        except BlockingIOError:
+            os.close(file)
+            raise
+        except OSError:  # not supported
+            break
+        os.close(file)  # its owner deleted it meanwhile
+
+    def release() -> None:
+        with suppress(OSError):
+            beside.unlink()
+        os.close(file)
+
+    return release
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+
+
 def _temporary(path: Path, *, sole_writer: bool = False) -> Path:
     """Create an empty file in the folder of the path."""
-    own = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    temporary = path.with_name(f".nst-{own if sole_writer else secrets.token_hex(8)}.tmp")
+    own = _hash(path) if sole_writer else secrets.token_hex(8)
+    temporary = path.with_name(f".nst-{own}.tmp")
     if sole_writer:
         temporary.unlink(missing_ok=True)
     # `tempfile` would deny access to other users; "x" never follows a symbolic link.

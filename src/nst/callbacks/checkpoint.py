@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from nst._utils.checks import Checked, at_least, file_path
-from nst._utils.files import check_place
+from nst._utils.files import check_place, reserve
 from nst._utils.schema import whole
 from nst._utils.tensors import FileFormat, check_values
 from nst.callbacks.base import Callback, RunState
@@ -18,33 +19,39 @@ logger = logging.getLogger("nst")
 
 CHECKPOINT_FILE = FileFormat(
     "checkpoint",
-    1,
-    {"every": whole(1), "record": {}},
+    2,
+    {"every": whole(1), "record": {}, "status": {"run": str, "finished": bool}},
     "Use a file that nst.Checkpoint wrote, or start the run again.",
 )
-"""What `RunState.snapshot` returns, and `every` of the `Checkpoint`."""
+"""What `RunState.snapshot` returns, `every` of the `Checkpoint`, and the status of its run."""
+
+
+def _nothing() -> None:
+    pass
 
 
 class Checkpoint(Callback):
     """Stores a run in a file, from which `StyleTransfer.resume` continues it.
 
-    The file is replaced atomically every few steps and after the last one: a killed process loses
-    at most `every` steps. It holds the pictures passed to the run, the optimizer state and the
-    losses. With L-BFGS that is up to 43 times the picture in 32-bit numbers, 135 MB at 512x512
-    pixels; with Adam about 5 times. Reading it executes nothing, and it contains no paths.
+    The file is replaced atomically every few steps, when a scale stalls, and after the last step:
+    a killed process loses at most `every` steps. It holds the pictures passed to the run, the
+    optimizer state and the losses. With L-BFGS that is up to 43 times the picture in 32-bit
+    numbers, 135 MB at 512x512 pixels; with Adam about 5 times. Reading it executes nothing, and it
+    contains no paths.
 
     The other callbacks are called first, so that their `Callback.state_dict` is from the same step.
     If the file cannot be written, a warning is logged, the run continues, and the previous file
     stays.
 
     Args:
-        path: Path of the file; any suffix. An existing checkpoint is replaced at the first write;
-            any other file is refused.
+        path: Path of the file; any suffix. The checkpoint of a finished run is replaced at the
+            first write; that of an unfinished run, and any other file, is refused.
         every: Number of steps between writes; at least 1.
 
     Raises:
-        ValueError: `every` is below 1; at the start: the file exists and is not a checkpoint.
-        OSError: At the start: the path cannot be written.
+        ValueError: `every` is below 1; at the start: the file exists and is not a checkpoint, or
+            that of another run that is unfinished.
+        OSError: At the start: the path cannot be written, or another run is using it.
         TypeError: After the first step: the state of the optimizer or of a callback holds anything
             but plain values and tensors.
 
@@ -65,20 +72,45 @@ class Checkpoint(Callback):
 
     def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
         self.path, self.every = path, every
-        self._checked = False
+        self._checked, self._release = False, _nothing
+        self.resumed_run: str | None = None
 
     def on_start(self, state: RunState) -> None:
-        self._checked = False
+        run, self.resumed_run = self.resumed_run or secrets.token_hex(8), None
         check_replaceable(self.path)
+        what = f"`path` is {str(self.path)!r}, which"
+        try:
+            release = reserve(self.path)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"{what} another run is using. Wait until it ends, or choose another name."
+            ) from error
+        try:
+            found = read_unfinished(self.path)
+            if found is not None and found["run"] != run:
+                raise ValueError(
+                    f"{what} holds an unfinished run. Resume it with StyleTransfer.resume(path), "
+                    "choose another name, or delete the file."
+                )
+        except BaseException:
+            release()
+            raise
+        self._run, self._plan, self._checked, self._release = run, state.plan, False, release
+
+    def on_end(self, state: RunState) -> None:
+        self._release()
+        self._release = _nothing
 
     def on_step(self, state: RunState) -> None:
         if not self._checked:  # the first write may be hours later
             check_values("snapshot", state.snapshot())
             self._checked = True
-        if not (state.stop_reason or state.progress == 1 or state.step % self.every == 0):
+        finished, stalled, self._plan = state.progress == 1, state.plan != self._plan, state.plan
+        if not (state.stop_reason or finished or stalled or state.step % self.every == 0):
             return
         try:
-            value = {**state.snapshot(), "every": self.every}
+            status = {"run": self._run, "finished": finished}
+            value = {**state.snapshot(), "every": self.every, "status": status}
             CHECKPOINT_FILE.write(self.path, value, sole_writer=True)
         except OSError as error:
             logger.warning(
@@ -97,6 +129,14 @@ def check_replaceable(path: Path, *, name: str = "path") -> None:
         except ValueError as error:
             what = f"`{name}` is {str(path)!r}, which exists and is not a checkpoint"
             raise ValueError(f"{what}. Choose another name, or move the file away.") from error
+
+
+def read_unfinished(path: Path) -> dict[str, Any] | None:
+    """Return the name of the run in a checkpoint; None if there is none, or it is finished."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    status: dict[str, Any] = CHECKPOINT_FILE.read(path, part="status")
+    return None if status["finished"] else status
 
 
 def read_checkpoint_record(path: str | os.PathLike[str]) -> dict[str, Any]:

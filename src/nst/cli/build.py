@@ -95,11 +95,27 @@ def live_callbacks(options: Namespace) -> Iterator[list[Callback]]:
         yield [page, *callbacks]
 
 
-def paint(options: Namespace, method: Callable[..., StyleTransferResult], *pictures: Any) -> None:
-    """Call a method of the transfer, and save its result."""
+def paint(
+    options: Namespace,
+    method: Callable[..., StyleTransferResult],
+    *pictures: Any,
+    resumes: bool = False,
+) -> None:
+    """Call a method of the transfer, or resume its run from the checkpoint; save the result."""
     with live_callbacks(options) as callbacks:
         transfer = load_transfer(options)
-        result = method(transfer, *pictures, callbacks=callbacks, **run_arguments(options))
+        if resumes:
+            if not options.quiet:
+                sys.stderr.write(f"nst: the run in {options.checkpoint!r} is resumed\n")
+            result = StyleTransfer.resume(
+                options.checkpoint,
+                callbacks=callbacks,
+                extractor=transfer.extractor,
+                losses=transfer.losses,
+                **given(options, REPLACEABLE),
+            )
+        else:
+            result = method(transfer, *pictures, callbacks=callbacks, **run_arguments(options))
         save_result(result, options)
 
 

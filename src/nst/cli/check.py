@@ -3,7 +3,7 @@
 import json
 import logging
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -12,11 +12,19 @@ from typing import Any
 
 import torch
 
+from nst._engine.configuration import RunOptions
+from nst._engine.inputs import RunInputs
+from nst._record.describe import describe_run
+from nst._record.replay import run_difference
 from nst._utils.files import check_place
 from nst._utils.plain import hash_file, hash_network
-from nst.callbacks.checkpoint import check_replaceable, read_checkpoint_record
+from nst.callbacks.checkpoint import (
+    check_replaceable,
+    read_checkpoint_record,
+    read_unfinished,
+)
 from nst.cli import build
-from nst.cli.arguments import KNOWN_WORDS, given
+from nst.cli.arguments import KNOWN_WORDS, NETWORK, given
 from nst.cli.styles import identity, paths_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
@@ -86,10 +94,25 @@ def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
             )
 
 
-def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -> None:
-    """Check the whole configuration of a run, without its network."""
+def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -> dict[str, Any]:
+    """Check the whole configuration of a run, without its network, and return its record."""
     with weightless(options, styles) as (transfer, adopted):
-        transfer.check(content, adopted, **build.run_arguments(options))
+        chosen = RunOptions(**build.run_arguments(options))
+        return describe_run(RunInputs.read(transfer, content, adopted, chosen))
+
+
+def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:
+    """Return whether `--checkpoint` holds this run, unfinished; refuse that of another run."""
+    if options.checkpoint is None or not read_unfinished(Path(options.checkpoint)):
+        return False
+    stored = read_checkpoint_record(options.checkpoint)
+    if difference := run_difference(stored, record):
+        raise ValueError(
+            f"`--checkpoint` is {options.checkpoint!r}, which holds another run (its {difference} "
+            f"differs), unfinished after {stored.get('steps_done')} of {stored.get('num_steps')} "
+            "steps. Complete it with `nst resume`, choose another name, or delete the file."
+        )
+    return True
 
 
 @contextmanager
@@ -97,11 +120,12 @@ def weightless(
     options: Namespace, styles: Sequence[Style]
 ) -> Iterator[tuple[StyleTransfer, list[Style]]]:
     """Yield the transfer with a network of one channel, and the styles as if captured with it."""
+    settings = given(options, [name for name in NETWORK if name != "weights"])
     kind: Any = {"dtype": torch.float32, "device": "cpu"}
     tensors = {f"{name}.bias": torch.zeros(1, **kind) for name in CONVOLUTIONS}
     for i, name in enumerate(CONVOLUTIONS):
         tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3, **kind) / 9
-    network = FeatureExtractor(Weights(tensors, "none"), **given(options, ("pooling", "padding")))
+    network = FeatureExtractor(Weights(tensors, "none"), **settings)
     adopted, logger = list(styles), logging.getLogger("nst")
     for i, style in enumerate(styles):
         if isinstance(style.image, StyleStatistics):

@@ -71,7 +71,8 @@ def _check_options(pictures: Iterable[Path], styles: list[Style], options: Names
         except (OSError, ValueError, MemoryError):
             continue
         try:
-            return check_run(options, pixels, styles)
+            check_run(options, pixels, styles)
+            return
         except ValueError as error:
             refusal = refusal or error
     if refusal is not None:

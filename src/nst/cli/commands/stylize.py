@@ -3,7 +3,7 @@
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from nst.cli import arguments, build
-from nst.cli.check import check_files, check_run
+from nst.cli.check import check_files, check_run, resumes_run
 from nst.cli.styles import parse_styles
 from nst.transfer import StyleTransfer
 
@@ -34,8 +34,9 @@ def complete(options: Namespace) -> None:
 def run(options: Namespace) -> None:
     check_files(options)
     styles = parse_styles(options.styles)
-    check_run(options, options.content, styles)
+    record = check_run(options, options.content, styles)
     if options.estimate:
         build.report(build.load_transfer(options).estimate(options.content, styles), options)
     else:
-        build.paint(options, StyleTransfer.run, options.content, styles)
+        resumes = resumes_run(options, record)
+        build.paint(options, StyleTransfer.run, options.content, styles, resumes=resumes)

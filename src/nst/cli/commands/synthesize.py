@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.check import check_files, weightless
+from nst.cli.check import check_files, resumes_run, weightless
 from nst.cli.styles import FORM, parse_styles
 from nst.transfer import StyleTransfer
 
@@ -44,5 +44,7 @@ def run(options: Namespace) -> None:
     styles = parse_styles(options.styles)
     shape = None if options.height is None else (options.height, options.width)
     with weightless(options, styles) as (transfer, adopted):
-        transfer.synthesize(adopted, shape, callbacks=_Stop(), **build.run_arguments(options))
-    build.paint(options, StyleTransfer.synthesize, styles, shape)
+        chosen = build.run_arguments(options)
+        checked = transfer.synthesize(adopted, shape, callbacks=_Stop(), **chosen)
+    resumes = resumes_run(options, checked.settings)
+    build.paint(options, StyleTransfer.synthesize, styles, shape, resumes=resumes)
