@@ -1,5 +1,9 @@
 """A file is there whole or not at all."""
 
+import errno
+import itertools
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,3 +42,71 @@ def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
     write_whole(path, memoryview(b"new"), sole_writer=True)
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_a_replaced_file_keeps_its_permissions(mode: int, tmp_path: Path) -> None:
+    path, seen = tmp_path / "file", list[int]()
+    path.write_bytes(b"old")
+    path.chmod(mode)
+
+    def look(file: BinaryIO) -> None:
+        seen.append(os.fstat(file.fileno()).st_mode & 0o777)
+
+    write_whole(path, look)
+    assert seen == [path.stat().st_mode & 0o777] == [mode]  # also while it is written
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs an administrator")
+def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, 4321, 1234)
+    write_whole(path, memoryview(b"new"))
+    assert (path.stat().st_uid, path.stat().st_gid) == (4321, 1234)
+
+
+def failing(code: int, after: int = 0) -> Callable[..., None]:
+    """Return a function that fails, perhaps not at once."""
+    calls = itertools.count()
+
+    def fail(*_: object) -> None:
+        if next(calls) >= after:
+            raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
+def test_a_disk_that_cannot_sync_is_written(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.fsync", failing(code))
+    write_whole(tmp_path / "file", memoryview(b"new"))
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV, errno.EPERM])
+def test_a_file_that_cannot_be_replaced_is_written_in_place(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"a longer old file")
+    before = path.stat().st_ino
+    monkeypatch.setattr(Path, "replace", failing(code))
+    write_whole(path, memoryview(b"new"))
+    assert (path.read_bytes(), path.stat().st_ino) == (b"new", before)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_in_place_is_safe_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "replace", failing(errno.EBUSY))
+    monkeypatch.setattr("os.fsync", failing(errno.ENOSPC, after=1))
+    with pytest.raises(OSError, match=r"No space left on device; the content is in '.*\.tmp'"):
+        write_whole(path, memoryview(b"new"))
+    (beside,) = tmp_path.glob(".nst-*.tmp")
+    assert beside.read_bytes() == b"new"

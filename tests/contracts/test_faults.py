@@ -300,6 +300,25 @@ def test_the_command_line_saves_elsewhere_if_its_folder_has_vanished(
 
 
 @pytest.mark.usefixtures("out")
+@pytest.mark.parametrize("step", [4, 0])
+def test_where_nothing_can_be_saved_the_own_file_is_named_first(
+    step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    broken = "os.fsync" if step else "tempfile.mkdtemp"
+    follow(at_step(4, lambda _: monkeypatch.setattr(broken, fail)), monkeypatch)
+    if not step:
+        follow(at_step(4, lambda _: shutil.rmtree("out")), monkeypatch)
+    assert main(COMMAND.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match("nst: error: `path` is '(.*/)?out/made.png', ", line)
+    assert "could not be saved in " in line or "no temporary folder" in line
+    assert not list(Path().glob("nst-*"))
+
+
+@pytest.mark.usefixtures("out")
 @pytest.mark.parametrize(
     ("error", "message", "kind"),
     [

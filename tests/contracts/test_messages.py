@@ -34,7 +34,6 @@ OTHERWISE = (
     "a part is missing",
     "its ",
     "{type(error).__name__}: {error}",
-    "{error} The picture is in ",
     "{text!r} is not made of whole numbers, such as 256,512",
     "{text!r}",
     "the module {module!r} cannot be imported: ",

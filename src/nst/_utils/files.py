@@ -1,14 +1,21 @@
 """Write files atomically, and check in advance that they can be written."""
 
+import errno
 import hashlib
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from nst._utils.checks import file_path
+
+_NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+# A mount, or a file of somebody else in a folder with a sticky bit.
+_NOT_REPLACEABLE = {errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES}
 
 
 def check_place(path: str | os.PathLike[str], *, name: str, example: str) -> Path:
@@ -40,29 +47,82 @@ def write_whole(
 ) -> None:
     """Atomically write bytes, or the output of a function; on failure, the old file is unchanged.
 
-    The target of a symbolic link is replaced. `sole_writer` promises that no other process writes
-    this file: the temporary file of a killed process is then overwritten.
+    The target of a symbolic link is replaced, with its permissions. A file that cannot be replaced,
+    such as a mount, is written in place, after the content is safe beside it. `sole_writer`
+    promises that no other process writes this file: the temporary file of a killed process is then
+    overwritten.
     """
     try:
         path = path.resolve()
         temporary = _temporary(path, sole_writer=sole_writer)
         try:
             with temporary.open("wb") as file:
+                _copy_permissions(path, temporary)
                 if callable(content):
                     content(file)
                 else:
                     file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut could leave an empty file
-            temporary.replace(path)
+                _sync(file)
+            is_replaced = _replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        if not is_replaced:
+            _write_in_place(temporary, path)
     except OSError as error:
         raise type(error)(
             f"`path` is {str(path)!r}, which could not be written ({error.strerror or error}). "
             "Free some disk space, or choose another folder."
         ) from error
+
+
+def _copy_permissions(path: Path, temporary: Path) -> None:
+    """Give a file the permissions of another that it will replace, and its owner if possible."""
+    if not path.exists():
+        return
+    status = path.stat()
+    for owner in (status.st_uid, -1):
+        with suppress(OSError, AttributeError):  # Windows has no `chown`
+            os.chown(temporary, owner, status.st_gid)
+            break
+    mode = status.st_mode & 0o777
+    if temporary.stat().st_gid != status.st_gid:
+        mode &= ~stat.S_IRWXG  # which were for another group
+    with suppress(OSError):  # not every file system has them
+        temporary.chmod(mode)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Write a file through to the disk, else a power cut could leave it empty."""
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+
+
+def _replace(temporary: Path, path: Path) -> bool:
+    """Move a file to a path; return False if the file there can only be written in place."""
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _NOT_REPLACEABLE or not path.is_file():
+            raise
+        return False
+    return True
+
+
+def _write_in_place(temporary: Path, path: Path) -> None:
+    try:
+        with temporary.open("rb") as source, path.open("r+b") as target:
+            shutil.copyfileobj(source, target)
+            target.truncate()
+            _sync(target)
+    except OSError as error:
+        reason = f"{error.strerror or error}; the content is in {str(temporary)!r}"
+        raise OSError(error.errno, reason) from error
+    temporary.unlink()
 
 
 def reserve(path: Path) -> Callable[[], None]:

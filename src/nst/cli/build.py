@@ -3,7 +3,7 @@
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -134,14 +134,29 @@ def save_result(result: StyleTransferResult, options: Namespace) -> None:
         report(path.resolve(), options)
 
 
-def save_or_rescue(save: Callable[[Path], T], output: str) -> T:
+def save_or_rescue(save: Callable[[Path], T], output: str | Path) -> T:
     """Save to `output`; if that fails, to a temporary folder that the error names."""
     try:
         return save(Path(output))
     except OSError as error:
-        place = Path(tempfile.mkdtemp(prefix="nst-")) / Path(output).name
-        save(place)
-        raise OSError(f"{error} The picture is in {str(place)!r} instead.") from error
+        remedy = _rescue(save, Path(output).name)
+        raise OSError(f"{error} {remedy}") from error
+
+
+def _rescue(save: Callable[[Path], object], name: str) -> str:
+    """Save to a temporary folder, and return a sentence that says whether that succeeded."""
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="nst-"))
+    except OSError:
+        return "There is no temporary folder to save the picture to."
+    try:
+        save(folder / name)
+        return f"The picture is in {str(folder / name)!r} instead."
+    except OSError:
+        return f"It could not be saved in {str(folder.parent)!r} either."
+    finally:
+        with suppress(OSError):  # it holds the picture, or some of a batch
+            folder.rmdir()
 
 
 def report(line: object, options: Namespace) -> None:

@@ -128,7 +128,7 @@ def save_all(
                 continue
             if each.result.stop_reason == "interrupted":
                 raise KeyboardInterrupt
-            each.result.save(targets[each.index])
+            build.save_or_rescue(each.result.save, targets[each.index])
             done += 1
             path = targets[each.index].resolve()
             build.report(f"[{done + failed}/{len(targets)}] {path}", options)
