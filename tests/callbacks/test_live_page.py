@@ -90,6 +90,37 @@ def state_of(losses: dict[str, float], reason: str | None = None) -> RunState:
     return RunState(image, num_steps=9, step=1, losses=tensors, stop_reason=reason)
 
 
+# Who is answered
+
+
+@pytest.mark.parametrize(
+    ("listens", "host", "expected"),
+    [
+        ("127.0.0.1", "127.0.0.1:{port}", 200),
+        ("127.0.0.1", "LOCALHOST:9000", 200),  # through a tunnel from another port
+        ("127.0.0.1", "[::1]:{port}", 200),
+        ("127.0.0.1", "evil.example:{port}", 403),
+        ("127.0.0.1", "127.0.0.1.evil.example", 403),
+        ("127.0.0.1", "192.168.1.5:{port}", 403),
+        ("127.0.0.1", "", 403),
+        ("localhost", "localhost:{port}", 200),
+        ("0.0.0.0", "192.168.1.5:{port}", 200),
+        ("0.0.0.0", f"{socket.gethostname()}:{{port}}", 200),
+        ("0.0.0.0", "evil.example:{port}", 403),
+    ],
+)
+def test_only_requests_for_the_page_itself_are_answered(
+    listens: str, host: str, expected: int
+) -> None:
+    with LivePage(port=0, host=listens) as page:
+        for path in ("/", "/state.json", "/picture.jpg"):
+            given = {"Host": host.format(port=address(page)[1])}
+            with closing(http.client.HTTPConnection(*address(page), timeout=5)) as connection:
+                connection.request("GET", path, headers=given)
+                answer = connection.getresponse()
+                assert answer.status == (404 if (expected, path[1:3]) == (200, "pi") else expected)
+
+
 # During a run
 
 

@@ -1,5 +1,8 @@
 import pickle
+import resource
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,18 @@ def a_state_dict(fill: float = 0.5) -> dict[str, Tensor]:
         state[f"features.{index}.weight"] = torch.tensor(fill).expand(outputs, inputs, 3, 3)
         state[f"features.{index}.bias"] = torch.tensor(float(index)).expand(outputs)
     return state
+
+
+@contextmanager
+def limited_memory(more: int) -> Iterator[None]:
+    """Let the system refuse to give the process more memory than this."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture
@@ -123,6 +138,35 @@ def test_a_file_that_is_no_state_dict_is_refused_by_name(
     with pytest.raises(ValueError, match=f"`weights`: .*bad.pth' {problem}.*offline"):
         load_weights(path)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.pth"]
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [("features.2.weight", (3_000_000_000,)), ("features.0.bias", (50_000, 60_000)), ("mean", ())],
+)
+def test_a_tensor_that_expands_is_refused_before_it_is_allocated(
+    key: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    path, state = tmp_path / "mine.pth", a_state_dict()
+    state["mean"] = state["std"] = torch.ones(3)
+    state[key] = torch.zeros(()).expand(shape or (3_000_000_000,))  # 12 GB
+    torch.save(state, path)
+    with limited_memory(2**30), pytest.raises(ValueError, match=r"`weights`: .* (has|at)"):
+        load_weights(path)
+
+
+def test_an_archive_that_expands_is_refused(tmp_path: Path) -> None:
+    path, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
+    state = {name: value.contiguous() for name, value in a_state_dict(0.0).items()}
+    torch.save(state, path)
+    with (
+        zipfile.ZipFile(path) as plain,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for each in plain.infolist():
+            archive.writestr(each.filename, plain.read(each))
+    with pytest.raises(ValueError, match=r"`weights`: .*packed.pth' is damaged"):
+        load_weights(packed)
 
 
 def test_a_file_cut_at_any_tenth_is_refused(tmp_path: Path) -> None:

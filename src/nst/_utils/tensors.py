@@ -164,15 +164,22 @@ def _budget(size: int) -> Callable[[Any], Any]:
     return take
 
 
+def check_expansion(path: Path) -> None:
+    """Raise for an archive whose parts take more memory than the file has bytes."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its parts overlap or are compressed")
+
+
 def _check_archive(path: Path, *, tensors: bool) -> None:
     """Raise if a file contains more than plain values and tensors, or damaged ones if `tensors`."""
     with zipfile.ZipFile(path) as archive:
         parts = archive.infolist()
-        # Both could fill the memory.
+        # It could fill the memory.
         if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
             raise ValueError("it is compressed")
-        if sum(part.file_size for part in parts) > path.stat().st_size:
-            raise ValueError("its parts overlap")
+        check_expansion(path)
         # torch ignores case, and treats a file with `constants.pkl` as a program.
         names = {part.filename.lower() for part in parts}
         alone = len(names) == len(parts) and all(name.startswith("archive/") for name in names)

@@ -7,10 +7,12 @@ import errno
 import hashlib
 import html
 import io
+import ipaddress
 import json
 import logging
 import math
 import os
+import re
 import socket
 import socketserver
 import threading
@@ -45,7 +47,8 @@ class LivePage(Display):
 
     Args:
         port: Port from 1 to 65535; 0 for any free port.
-        host: Address to listen on; `"0.0.0.0"` admits everybody who can reach this machine.
+        host: Address to listen on; `"0.0.0.0"` admits everybody who can reach this machine. A
+            request is answered only if its Host is this address or name.
         every: Number of steps between pictures; at least 1. Numbers change at each step.
 
     Raises:
@@ -219,7 +222,9 @@ class _Server(socketserver.ThreadingTCPServer):
                 f"`host` is {host!r} and `port` is {port}, {problem}. {remedy}"
             ) from error
         address, number = self.server_address[:2]
-        name = socket.gethostname() if address in ("0.0.0.0", "::") else str(address)
+        self.is_open = address in ("0.0.0.0", "::")
+        name = socket.gethostname() if self.is_open else str(address)
+        self.hosts = {host.lower(), str(address), name.lower(), "localhost", "127.0.0.1", "::1"}
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{number}/"
         # Daemon threads let a process end that did not close its page.
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
@@ -256,6 +261,8 @@ class _Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "nst", ""
 
     def do_GET(self) -> None:
+        if not self._is_for_this_page():
+            return self.send_error(403, "The Host is not that of this page")
         content_type, content = self.server.pages.get(self.path.partition("?")[0], ("", b""))
         if not content:
             return self.send_error(404)
@@ -267,6 +274,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     do_HEAD = do_GET
+
+    def _is_for_this_page(self) -> bool:
+        """Return whether the Host is one of the page's, as a site can direct its own name here."""
+        # Every browser sends one.
+        host = re.sub(r":\d*$", "", self.headers.get("Host", "localhost")).strip("[]").lower()
+        if host in self.server.hosts or not self.server.is_open:
+            return host in self.server.hosts
+        with suppress(ValueError):
+            return bool(ipaddress.ip_address(host))  # a number, which is nobody else's name
+        return False
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")

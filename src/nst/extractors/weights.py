@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.models import VGG19_Weights
 
 from nst._utils.checks import file_path
+from nst._utils.tensors import check_expansion
 
 logger = logging.getLogger("nst")
 
@@ -94,6 +95,7 @@ def _load_original() -> Weights:
             key = f"block{name[4]}_conv{name[6]}"
             # A weight is an index into its layer's table of 256 values.
             table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
+            _check_shape(index, f"{name}.weight", path)
             tensors[f"{name}.weight"] = table.float()[index.long()]
             tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
         _check_shapes(tensors, path)
@@ -137,6 +139,7 @@ def _load_path(path: Path) -> Weights:
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:
     try:
+        check_expansion(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
         raise
@@ -160,24 +163,30 @@ def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             raise _refusal(path, f"has neither {key!r} nor {other!r}")
         if value.is_complex() or value.is_quantized or value.is_meta:
             raise _refusal(path, f"has no plain numbers at {key}")
+        _check_shape(value, key, path)
         tensors[key] = value.float()
     _check_shapes(tensors, path)
     return tensors
 
 
 def _three_numbers(value: Any, name: str, path: Path) -> Sequence[float]:
-    numbers = value.flatten().tolist() if isinstance(value, Tensor) and not value.is_meta else []
+    is_usable = isinstance(value, Tensor) and not value.is_meta and value.numel() == 3
+    numbers = value.flatten().tolist() if is_usable else []
     if len(numbers) != 3 or not all(isinstance(x, float) and math.isfinite(x) for x in numbers):
         raise _refusal(path, f"has no three finite numbers at {name}")
     return tuple(numbers)
 
 
+def _check_shape(found: Tensor, key: str, path: Path) -> None:
+    """Raise for another shape, before a conversion that would allocate it."""
+    if found.shape != _SHAPES[key]:
+        raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {_SHAPES[key]}")
+
+
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
-    for key, shape in _SHAPES.items():
-        found = tensors[key]
-        if found.shape != shape:
-            raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {shape}")
-        if not found.isfinite().all():
+    for key in _SHAPES:
+        _check_shape(tensors[key], key, path)
+        if not tensors[key].isfinite().all():
             raise _refusal(path, f"has NaN or infinity at {key}")
 
 
