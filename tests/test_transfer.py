@@ -202,6 +202,41 @@ def first_picture(**arguments: Any) -> Tensor:
     return recorder.images[0]
 
 
+@pytest.mark.parametrize("where", [None, LEFT])
+def test_a_smaller_photograph_is_enlarged_first(where: Tensor | None) -> None:
+    enlarged = resize(PHOTO, (64, 80))
+    found = paint(size=80, upscale=True, num_scales=2, where=where)
+    assert torch.equal(found.content, enlarged)
+    assert torch.equal(found.image, paint(content=enlarged, num_scales=2, where=where).image)
+    assert found.settings["upscale"] and found.settings["shape"] == [64, 80]
+    assert paint(size=20, upscale=True, num_steps=1).image.shape[-2:] == (16, 20)
+
+
+def test_a_smaller_painting_is_enlarged_for_a_texture() -> None:
+    shapes = [
+        small(size=72, upscale=upscale, num_steps=1).synthesize(PAINTING).image.shape[-2:]
+        for upscale in (True, False)
+    ]
+    assert shapes == [(72, 56), (36, 28)]
+
+
+@pytest.mark.parametrize(("size", "level"), [(1024, "WARNING"), (512, "INFO"), (40, "")])
+def test_a_result_that_stays_small_is_logged(
+    size: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "nst")
+    paint(size=size, num_steps=1)
+    levels = [each.levelname for each in caplog.records if "has 40x32 pixels" in each.message]
+    assert levels == [level] * bool(level)
+
+
+def test_map_enlarges_as_run_does() -> None:
+    transfer = small(size=80, upscale=True, num_steps=2)
+    (mapped,) = transfer.map([PHOTO], PAINTING)
+    assert mapped.result is not None
+    assert torch.equal(mapped.result.image, transfer.run(PHOTO, PAINTING).image)
+
+
 def test_a_run_can_start_from_the_content_the_style_or_any_picture() -> None:
     assert torch.equal(first_picture(), PHOTO)
     assert torch.equal(first_picture(init="style"), resize(PAINTING, (32, 40)))
@@ -375,6 +410,7 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"losses": {"a": ContentLoss(weight=0)}}, ValueError, "must weigh more than 0"),
         ({"losses": {"a": ContentLoss(["relu4-2"])}}, ValueError, "Did you mean 'relu4_2'"),
         ({"size": 0}, ValueError, "`size` is 0; it must be at least 1"),
+        ({"size": None, "upscale": True}, ValueError, "`upscale` is True, but `size` is None"),
         ({"size": 51.5}, TypeError, "`size` is 51.5; a whole number is needed"),
         ({"num_steps": 0}, ValueError, "`num_steps` is 0"),
         ({"num_scales": 0}, ValueError, "`num_scales` is 0"),

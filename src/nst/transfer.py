@@ -45,6 +45,7 @@ class StyleTransfer(Repeatable):
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
             from the list of parameters to a `torch.optim.Optimizer`.
         size: Longer side of the result in pixels, at most the photograph's; None uses that.
+        upscale: Whether to enlarge a smaller photograph to `size` first.
         num_steps: Number of optimizer steps over all scales: 30 for a preview, 80 for more detail.
         num_scales: Number of scales, each twice as large as the previous one; `"auto"` starts at
             256 pixels or more. Before the last scale, content losses count threefold.

@@ -36,6 +36,7 @@ OF_A_RUN = [
     "--optimizer adam",
     "--average 0.9",
     "--normalize-gradients",
+    "--upscale",
 ]
 OF_A_NETWORK = [
     "--size 64",

@@ -40,6 +40,7 @@ Values = tuple[Sequence[Any], Sequence[Any]]
 TRANSFER: dict[str, Values] = {
     "optimizer": (["lbfgs", "adam", SGD, PLAIN_LBFGS, RUINOUS], ["sgd", None, 3]),
     "size": ([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
+    "upscale": ([False, False, False, True], []),
     "num_steps": ([1, 2, 3, 4], [0, -1, 2.5, True]),
     "num_scales": (["auto", 1, 2, 3, 10**9], [0, "all"]),
     "average": ([0, 0.5, 0.99], [1, -0.1, float("nan")]),

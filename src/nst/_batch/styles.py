@@ -47,7 +47,8 @@ class SharedStyles:
         if not self._captures:
             return self._styles, None
         try:
-            shape, configuration = picture_shape(content), self._configuration
+            configuration = self._configuration
+            shape = configuration.enlarged(picture_shape(content))
             size = configuration.size_of(shape)
             scales = plan_run(configuration, shape, self._styles, self._sources, size)
             # A painting may be too small for a scale, which its statistics would not show.

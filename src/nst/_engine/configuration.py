@@ -68,6 +68,7 @@ class Configuration:
     _: KW_ONLY
     optimizer: OptimizerLike = "lbfgs"
     size: int | None = 512
+    upscale: bool = False
     num_steps: int = 50
     num_scales: NumScales = "auto"
     average: float = 0.0
@@ -78,6 +79,9 @@ class Configuration:
     def __post_init__(self) -> None:
         optimizer_factory(self.optimizer)  # raises for an unknown name
         self._set("size", check_count("size", self.size, None))
+        self._set("upscale", bool(self.upscale))
+        if self.upscale and self.size is None:
+            raise ValueError("`upscale` is True, but `size` is None. Give the size to enlarge to.")
         self._set("num_steps", check_count("num_steps", self.num_steps))
         self._set("num_scales", check_count("num_scales", self.num_scales, "auto"))
         self._set("tile", check_count("tile", self.tile, None, "auto"))
@@ -187,6 +191,14 @@ class Configuration:
             f"{byte_count(free)} are free: in tiles of {ROWS} rows"
         )
         return ROWS
+
+    def enlarged(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return height and width of a picture after `upscale`."""
+        height, width = shape
+        if not self.upscale or self.size is None or self.size <= max(shape):
+            return height, width
+        ratio = self.size / max(shape)
+        return max(1, round(height * ratio)), max(1, round(width * ratio))
 
     def size_of(self, shape: Sequence[int]) -> int:
         """Return the longer side of the result for a photograph of this height and width."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,8 @@ from nst.result import StyleTransferResult
 from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles
+
+logger = logging.getLogger("nst")
 
 _MOST_PIXELS = 2**31
 # Factor of the content losses at all scales but the last, as a finer scale does not recover the
@@ -88,6 +91,7 @@ class RunInputs:
             photo = _blank(shape, sources[0], configuration)
             size = max(photo.pixels.shape[-2:])
         else:
+            photo = _enlarged(photo, configuration)
             size = configuration.size_of(photo.pixels.shape[-2:])
         given = photo.pixels.shape[-2:]
         where = None if options.where is None else read_mask(options.where, *photo, "where")
@@ -221,6 +225,32 @@ def _texture_configuration(configuration: Configuration, styles: Sequence[Style]
     return configuration.without_content()
 
 
+def _enlarged(photo: Picture, configuration: Configuration) -> Picture:
+    """Return the photograph at `size` if it is smaller and `upscale` is True."""
+    before = photo.pixels.shape[-2:]
+    shape = configuration.enlarged(before)
+    if shape == tuple(before):
+        _log_small(shape, configuration, "content")
+        return photo
+    if shape[0] * shape[1] > _MOST_PIXELS:
+        raise ValueError(
+            f"`size` is {configuration.size}, to which upscale=True would enlarge `content`; that "
+            f"must have at most {_MOST_PIXELS} pixels."
+        )
+    with explaining_memory(shape, None, photo.pixels):
+        alpha = None if photo.alpha is None else resize(photo.alpha, shape)
+        return Picture(resize(photo.pixels, shape), alpha)
+
+
+def _log_small(shape: Sequence[int], configuration: Configuration, name: str) -> None:
+    size, (height, width) = configuration.size, shape
+    if size is not None and size > max(shape):
+        level = logging.INFO if size == Configuration.size else logging.WARNING
+        message = "`size` is %d, but `%s` is smaller, so the result has %dx%d pixels; "
+        message += "upscale=True (--upscale) enlarges it first"
+        logger.log(level, message, size, name, width, height)
+
+
 def _blank(
     shape: Sequence[int] | None, first: StyleSource, configuration: Configuration
 ) -> Picture:
@@ -229,7 +259,8 @@ def _blank(
         if isinstance(first, StyleStatistics):
             raise ValueError("`shape` is needed for a captured style; pass shape=(height, width).")
         whole = first.pixels.shape[-2:]
-        shape = fit(whole, configuration.size or max(whole))
+        shape = fit(configuration.enlarged(whole), configuration.size or max(whole))
+        _log_small(shape, configuration, "style[0]")
     try:
         height, width = shape
     except (TypeError, ValueError) as error:

@@ -39,6 +39,7 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "styles": describe_styles(inputs.styles, [members for _, members in inputs.regions]),
         "optimizer": name,
         "size": configuration.size,
+        "upscale": configuration.upscale,
         "num_steps": configuration.num_steps,
         "steps_done": 0,
         "stop_reason": None,

@@ -51,6 +51,7 @@ _LOSSES: Rule = {"losses": {str: {"type": str}}}
 _ARGUMENTS: Rule = {
     "optimizer": lambda name, value: optimizer_factory(value),
     "size": (None, whole(1)),
+    "upscale": bool,
     "num_steps": whole(1),
     "num_scales": ("auto", whole(1)),
     "average": non_negative,

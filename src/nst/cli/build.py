@@ -106,7 +106,7 @@ def paint(
         transfer = load_transfer(options)
         if resumes:
             if not options.quiet:
-                sys.stderr.write(f"nst: the run in {options.checkpoint!r} is resumed\n")
+                say(f"nst: the run in {options.checkpoint!r} is resumed", "stderr")
             result = StyleTransfer.resume(
                 options.checkpoint,
                 callbacks=callbacks,
