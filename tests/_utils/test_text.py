@@ -25,6 +25,7 @@ def test_byte_counts_have_two_or_three_digits_and_a_unit() -> None:
     [
         (ValueError("one thing,\nand another"), "one thing, and another"),
         (MemoryError(), "MemoryError"),
+        (ValueError("a\x1b]0;title\x07\x9b2J\u202e.png"), r"a\x1b]0;title\x07\x9b2J\u202e.png"),
     ],
 )
 def test_an_error_has_one_line(error: Exception, line: str) -> None:

@@ -397,6 +397,37 @@ def test_a_style_file_takes_the_place_of_a_painting(folder: Path, runs: list[Run
     assert torch.equal(runs[0].result.image, runs[1].result.image)
 
 
+NAME = "a\x1b[2J\x9b31m\u202e"
+"""A part of a file name that would clear a terminal, color it, and reverse its text."""
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (f"stylize {NAME}.png painting.png -o {NAME}out.png --steps 1", 0),
+        (f"stylize {NAME} painting.png -o out.png", 2),
+        (f"stylize photo.png painting.png -o out.png {NAME}=1", 2),
+        (f"stylize photo.png painting.png -o out.png --{NAME}", 2),
+        (f"stylize photo.png painting.png -o out.png --preset {NAME}", 2),
+        (f"{NAME}", 2),
+        (f"batch folder --style painting.png -o out{NAME} --steps 1", 1),
+        (f"capture painting.png -o {NAME}.nst --sizes 40", 0),
+    ],
+)
+def test_control_characters_in_names_never_reach_the_terminal(
+    line: str, status: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "folder").mkdir()
+    save_image(torch.rand(1, 3, 32, 40), folder / f"{NAME}.png")
+    save_image(torch.rand(1, 3, 32, 40), folder / "folder" / f"{NAME}.png")
+    (folder / "folder" / f"b{NAME}.gif").write_text("no picture")
+    (folder / "folder" / f"{NAME}.txt").touch()
+    assert nst_command(line) == status
+    out, err = capsys.readouterr()
+    assert "\\x1b[2J\\x9b31m\\u202e" in out + err
+    assert not set("\x1b\x9b\u202e") & set(out + err)
+
+
 # Ctrl-C
 
 

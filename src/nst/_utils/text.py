@@ -30,18 +30,29 @@ def byte_count(number: float) -> str:
 
 def one_line(error: BaseException | None) -> str:
     """Return the message of an error in one line, or its type if there is no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, which could act on a terminal; names of files may have them.
+
+    Examples:
+        >>> printable("caf\xe9\x1b[2J.png")
+        'café\\x1b[2J.png'
+    """
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown)
 
 
 def say(line: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
-    """Print a line; characters that the encoding of the stream lacks are escaped.
+    """Print a line; control characters, and those that the stream lacks, are escaped.
 
     A stream that cannot be written, such as a broken pipe, falls silent.
     """
     out = getattr(sys, stream)
     if out is None:  # as in a process without a console
         return
-    encoding = getattr(out, "encoding", None) or "utf-8"
+    encoding, line = getattr(out, "encoding", None) or "utf-8", printable(line)
     try:
         out.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         out.flush()

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from nst._engine.configuration import INITS
+from nst._utils.text import printable
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.cli.losses import LOSSES_BY_REFERENCE, add_losses
@@ -59,7 +60,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with a message."""
-        line = " ".join(message.split())
+        line = printable(" ".join(message.split()))
         self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
 
 

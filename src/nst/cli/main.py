@@ -84,11 +84,21 @@ def _run_in_group(options: Namespace) -> int:
         return _run(options)
 
 
+class _Formatter(logging.Formatter):
+    """Escapes control characters, also in tracebacks."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 def _run(options: Namespace) -> int:
     """Run a command, and print the library's warnings on standard error."""
     logger, handler = logging.getLogger("nst"), logging.StreamHandler()
     handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("nst: warning: %(message)s"))
+    handler.setFormatter(_Formatter("nst: warning: %(message)s"))
     if Group.current().rank == 0:
         logger.addHandler(handler)
     try:
