@@ -585,3 +585,9 @@ def test_the_command_line_takes_weights_that_the_record_cannot_name(
     assert "the weights 'mine.pth', which cannot be found by name" in capsys.readouterr().err
     assert nst.cli.main.main([*again, "--weights", "mine.pth"]) == 0
     assert read_record("again.png") == read_record("out.png")
+
+
+@pytest.mark.parametrize("inputs", ["photos", Path("photos")])
+def test_a_single_path_to_search_is_refused_with_the_remedy(inputs: Any) -> None:
+    with pytest.raises(TypeError, match=r"`inputs` is .*photos.*; a list of paths is needed"):
+        StyleTransfer.rerun("out.png", inputs)

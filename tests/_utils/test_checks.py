@@ -1,5 +1,7 @@
 """Numbers of every library are accepted, and rounding is clamped."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from nst import Style, StyleTransfer
-from nst._utils.checks import number, within_0_and_1
+from nst._utils.checks import file_path, number, within_0_and_1
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO
 
@@ -54,3 +56,34 @@ def test_what_rounding_made_leave_the_range_is_clamped(
     for beyond in (values[2:] + 3 * overshoot, values[:1] - 3 * overshoot):
         with pytest.raises(ValueError, match=r"floats must lie in \[0, 1\]"):
             within_0_and_1("`image`", beyond)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.com/a.jpg", "a URL. Pass a file: download it first"),
+        ("s3://bucket/a.jpg", "a URL"),
+        ("data:image/png;base64," + 1000 * "iVBO/Rw0", "a URL"),
+        ("~/a.jpg", "a path with '~', which only the shell expands. Pass Path(...).expanduser()"),
+        (Path("~me/folder/out.png"), "a path with '~'"),
+    ],
+)
+def test_a_path_that_another_program_would_have_resolved_is_refused(path: Any, words: str) -> None:
+    with pytest.raises(FileNotFoundError, match=f"^`path` is '.*, which is {re.escape(words)}"):
+        file_path("path", path)
+
+
+def test_names_that_only_look_like_it_are_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "http:"):
+        Path(name).mkdir()
+        assert file_path("path", f"{name}/a.png") == Path(name, "a.png")
+    for name in ("~a.png", "data:a.png", "C:/a.png", "a/~/b.png"):
+        assert file_path("path", name) == Path(name)
+
+
+def test_a_long_value_is_not_printed() -> None:
+    with pytest.raises(TypeError, match=r"^`path` is of type Tensor; a path"):
+        file_path("path", torch.rand(1, 3, 32, 32))  # type: ignore[arg-type]

@@ -93,3 +93,9 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_step(
     assert recorder.calls == ["start", "end"]
     assert names(tmp_path) == ["file", "folder.gif"]
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_film_is_not_taken_for_a_folder() -> None:
+    with pytest.raises(ValueError, match=r"`path` is 'steps.mp4', which is neither a folder nor"):
+        SaveImages("steps.mp4")
+    assert SaveImages("steps.v2").path == Path("steps.v2")

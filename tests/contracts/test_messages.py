@@ -21,6 +21,7 @@ OTHERWISE = (
     "version ",
     "{image.width} x {image.height} pixels > {limit}",
     "{what} {err}",
+    "{what} {_CLOSED}",
     "it holds no values",
     "its network ",
     "it has the loss ",

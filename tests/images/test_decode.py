@@ -21,8 +21,8 @@ def test_alpha_that_is_opaque_everywhere_is_none() -> None:
 
 @pytest.mark.parametrize("source", [None, 3, b"a.png", ["a.png"], io.BytesIO(b"x")])
 def test_other_types_are_refused_with_the_supported_ones(source: Any) -> None:
-    kind = type(source).__name__
-    with pytest.raises(TypeError, match=f"`style` is of type {kind}, but must be a path"):
+    kind, remedy = type(source).__name__, "map" if isinstance(source, list) else "open"
+    with pytest.raises(TypeError, match=f"`style` is of type {kind}, but must be a path.*{remedy}"):
         read_picture(source, name="style")
 
 

@@ -293,6 +293,24 @@ def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
         read_picture(Image.new("I", (2, 2), -1))
 
 
+@pytest.mark.parametrize("how", ["left", "closed", "verified", "handle", "loaded"])
+def test_a_closed_image_is_named(tmp_path: Path, how: str) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        image = Image.open(file if how == "handle" else tmp_path / "a.png")
+    if how == "loaded":
+        image.load()
+    if how == "verified":
+        image.verify()
+    elif how == "left":
+        with image:
+            pass
+    elif how != "handle":
+        image.close()
+    with pytest.raises(ValueError, match=r"`source` is a PIL image that is closed .* Open it"):
+        read_picture(image)
+
+
 def test_unknown_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     image = Image.new("RGB", (2, 2))
     monkeypatch.setattr(Image.Image, "mode", "XYZ")

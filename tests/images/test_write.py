@@ -193,3 +193,8 @@ def test_settings_of_pillow_are_not_changed(tmp_path: Path) -> None:
     assert isinstance(picture, Picture)
     after = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
     assert after == before
+
+
+def test_exchanged_arguments_are_named() -> None:
+    with pytest.raises(TypeError, match=r"`image` is 'a.png', and `path` a tensor\. Call save_im"):
+        save_image("a.png", torch.rand(3, 4, 4))  # type: ignore[arg-type]

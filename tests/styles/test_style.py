@@ -17,7 +17,7 @@ from nst import (
     functional,
 )
 from nst.images import resize, to_pil
-from nst.styles.style import Painting
+from nst.styles.style import Painting, as_styles
 from nst.testing import tiny_extractor
 from tests.helpers import LEFT, PAINTING, PHOTO, picture
 
@@ -152,6 +152,20 @@ def test_styles_of_equal_masks_share_a_region(tmp_path: Path, monkeypatch: Any) 
     assert [each["region"] for each in shared.settings["styles"]] == [0] * 5
     alone = run(Style(PAINTING, region=LEFT))
     torch.testing.assert_close(shared.image, alone.image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "style", [{"a.jpg": 0.7}, [("a.jpg", 0.7)], [PAINTING, ["b.jpg", 1]], [{"a.jpg": 0.7}]]
+)
+def test_weights_beside_pictures_are_refused_with_the_remedy(style: Any) -> None:
+    with pytest.raises(TypeError, match=r"`style` has a .* Give weights as in .* weight=0.7"):
+        as_styles(style)
+
+
+def test_styles_may_come_from_a_generator_or_a_mapping() -> None:
+    pictures = {"a": PAINTING, "b": PHOTO}
+    for several in (pictures.values(), iter(pictures.values()), (p for p in pictures.values())):
+        assert [style.image for style in as_styles(several)] == [PAINTING, PHOTO]
 
 
 class ToTheStyle(PointwiseLoss):

@@ -96,6 +96,10 @@ class Repeatable(Configuration):
             FileNotFoundError: There is no such picture, or a file is not found.
             ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
         """
+        if isinstance(inputs, (str, bytes, os.PathLike)):
+            raise TypeError(
+                f"`inputs` is {inputs!r}; a list of paths is needed. Pass [{inputs!r}]."
+            )
         record = read_record(path)
         places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
         arguments = replay.recorded_run(record, places)

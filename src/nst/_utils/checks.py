@@ -6,6 +6,7 @@ import difflib
 import math
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -15,6 +16,8 @@ import torch
 from torch import Tensor
 
 T = TypeVar("T")
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", re.IGNORECASE)  # but no drive letter
 
 
 def at_least(argument: str, value: Any, lowest: int) -> int:
@@ -113,11 +116,15 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
 
 
 def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
-    """Return a path; raise if no file can have this name, e.g. with a null character."""
+    """Return a path; raise if no file can have this name, or for a URL or an unexpanded `~`."""
     try:
         path = Path(os.fsdecode(value))
     except TypeError:
-        raise TypeError(f"`{argument}` is {value!r}; a path (str or PathLike) is needed.") from None
+        shown = repr(value)
+        if len(shown) > 200:
+            shown = f"of type {type(value).__name__}"
+        raise TypeError(f"`{argument}` is {shown}; a path (str or PathLike) is needed.") from None
+    _check_local(argument, path, os.fsdecode(value))
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -129,6 +136,21 @@ def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
             f"`{argument}` is {shown!r}, which no file can be called ({reason}). Use another name."
         ) from error
     return path
+
+
+def _check_local(argument: str, path: Path, given: str) -> None:
+    """Raise for a URL, or a path in a `~` that the shell would have expanded."""
+    if len(path.parts) < 2 or os.path.lexists(path.parts[0]):
+        return
+    if _URL.match(given):
+        problem, remedy = "a URL", "Pass a file: download it first, e.g. with curl"
+    elif path.parts[0].startswith("~"):
+        problem = "a path with '~', which only the shell expands"
+        remedy = "Pass Path(...).expanduser()"
+    else:
+        return
+    shown = given if len(given) <= 200 else f"{given[:90]}...{given[-90:]}"
+    raise FileNotFoundError(f"`{argument}` is {shown!r}, which is {problem}. {remedy}.")
 
 
 def floating_image(argument: str, image: Tensor, channels: int | None = None) -> None:

@@ -1,6 +1,7 @@
 """Save the picture during the run, as files or as an animation."""
 
 import io
+import mimetypes
 import os
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,9 @@ class SaveImages(Callback):
         suffix = self.path.suffix.lower()
         self._animate = suffix in {".gif", ".webp"}
         # In older Pillows, one format has an empty suffix.
-        if suffix and not self._animate and suffix in Image.registered_extensions():
+        is_film = str(mimetypes.guess_type(self.path.name)[0]).startswith("video/")
+        is_file = is_film or suffix in Image.registered_extensions()
+        if suffix and not self._animate and is_file:
             what = f"`path` is {str(path)!r}, which is neither a folder nor an animation"
             remedy = "Name a folder for single pictures, or a file that ends in .gif or .webp."
             raise ValueError(f"{what}. {remedy}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
-from nst._utils.text import one_line, say, silence_dead_streams
+from nst._utils.text import one_line, printable, say, silence_dead_streams
 from nst._utils.version import __version__
 from nst.cli.arguments import BAD_INPUT, PORT, Parser
 from nst.cli.build import save_result

@@ -96,9 +96,12 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
             raise
         remedy = "Use a smaller picture."
         raise MemoryError(f"{what} does not fit into the memory that is free. {remedy}") from error
+    remedy = "Use PIL.Image.open for open files and bytes."
+    if isinstance(source, (list, tuple)):
+        remedy = "Pass one picture; StyleTransfer.map takes several."
     raise TypeError(
         f"{what} is of type {type(source).__name__}, but must be a path (str or PathLike), "
-        "a PIL image, a numpy array or a torch tensor. Use PIL.Image.open for open files and bytes."
+        f"a PIL image, a numpy array or a torch tensor. {remedy}"
     )
 
 

@@ -36,6 +36,8 @@ _CAMERA_RAWS = re.compile(
 )
 _DEVELOP = "Develop it to PNG or TIFF first, e.g. with darktable or RawTherapee"
 
+_CLOSED = "is a PIL image that is closed or verified. Open it again, or load() it before that."
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,6 +68,8 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
         decoding(what),
         _open(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
+        if isinstance(image, ImageFile) and image.tile and image.fp is None:
+            raise _Unsupported(_CLOSED)
         # Pillow checks this when it opens a file, but may only warn.
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
@@ -130,6 +134,8 @@ def decoding(what: str) -> Iterator[None]:
         remedy = "Save it as PNG or JPEG; if the file may be truncated, copy it again."
         raise ValueError(f"{what} is not a picture that Pillow can read. {remedy}") from err
     except Exception as err:  # damaged data makes Pillow's decoders raise almost any type
+        if "closed" in str(err):
+            raise ValueError(f"{what} {_CLOSED}") from err
         problem = f"is truncated or corrupt ({type(err).__name__}: {err})"
         raise ValueError(f"{what} {problem}. Save or copy the picture again.") from err
 

@@ -93,6 +93,8 @@ def save_image(
         >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
         PosixPath('noise.png')
     """
+    if isinstance(path, Tensor) and not isinstance(image, Tensor):
+        raise TypeError(f"`image` is {image!r}, and `path` a tensor. Call save_image(image, path).")
     path = check_output(path)
     format_name = Image.registered_extensions()[path.suffix.lower()]
     picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
+from io import IOBase
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torchvision.transforms.functional as TF
@@ -156,15 +157,23 @@ class Painting(NamedTuple):
 
 ONLY_ZEROS = "`style` has only weights of 0 in a region; at least one must be positive."
 
-StyleLike: TypeAlias = Style | ImageLike | Sequence[Style | ImageLike]
+_One: TypeAlias = Style | ImageLike
+StyleLike: TypeAlias = _One | Sequence[_One] | Iterator[_One] | ValuesView[_One]
 
 
 def as_styles(style: StyleLike) -> list[Style]:
     """Return a list of styles; raise if none has a positive weight."""
-    # Other sequences, such as arrays, are a single picture, and so are tuples with named fields.
-    if isinstance(style, tuple) and hasattr(style, "_fields"):
-        style = [cast("ImageLike", style)]
-    several = style if isinstance(style, (list, tuple)) else [cast("Style | ImageLike", style)]
+    several: list[Any] = [style]
+    # Other collections, such as arrays, open files and named tuples, are a single picture.
+    is_one = isinstance(style, IOBase) or hasattr(style, "_fields")
+    if isinstance(style, (list, tuple, ValuesView, Iterator)) and not is_one:
+        several = list(style)
+    for each in [style, *several]:
+        if isinstance(each, Mapping) or (each is not style and isinstance(each, (list, tuple))):
+            raise TypeError(
+                f"`style` has a {type(each).__name__} for a picture; each style must be a picture "
+                "or a Style. Give weights as in [Style('a.jpg', weight=0.7), Style('b.jpg')]."
+            )
     styles = [s if isinstance(s, Style) else Style(s) for s in several]
     if not styles:
         raise ValueError("`style` is empty; pass at least one picture.")
