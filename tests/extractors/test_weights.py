@@ -1,7 +1,7 @@
 import pickle
 import resource
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,87 @@ def test_layers_may_have_the_names_of_an_extractor_and_its_normalization(
     assert list(loaded.tensors) == names
     if normalized:
         assert (loaded.mean, loaded.std) == ((0.25,) * 3, (0.5,) * 3)
+
+
+KEYS: dict[str, Callable[[str], str]] = {
+    "0.weight": lambda key: key.removeprefix("features."),
+    "module.features.0.weight": lambda key: f"module.{key}",
+    "net.vgg.0.weight": lambda key: f"net.vgg.{key.removeprefix('features.')}",
+}
+
+
+@pytest.mark.parametrize("form", KEYS)
+@pytest.mark.parametrize("within", [None, "state_dict", "model"])
+def test_other_usual_forms_of_keys_are_read(form: str, within: str | None, tmp_path: Path) -> None:
+    state: Any = {KEYS[form](key): value for key, value in a_state_dict().items()}
+    state["classifier.0.weight"] = torch.zeros(4, 4)
+    assert form in state
+    torch.save(state if within is None else {within: state, "epoch": 3}, tmp_path / "mine.pth")
+    loaded = load_weights(tmp_path / "mine.pth")
+    assert [float(loaded.tensors[f"{n}.bias"][0]) for n in CONVOLUTIONS] == list(TORCHVISION_INDEX)
+
+
+def caffe(order: str, factor: float = 1.0) -> dict[str, Tensor]:
+    """A state dict whose first layer is the original one, as other projects hand it out."""
+    state, first, bias = a_state_dict(), torch.zeros(64, 3, 3, 3), torch.zeros(64)
+    for i, (*sums, own) in enumerate(weights_module._ORIGINAL_FILTERS, 1):
+        first[i], bias[i] = torch.tensor(sums)[:, None, None] / 9, own
+    first = first if order == "rgb" else first.flip(1)
+    return {**state, "features.0.weight": factor * first, "features.0.bias": factor * bias}
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("factor", [1.0, 0.1])
+def test_the_original_weights_are_known_by_their_first_layer(
+    order: str, factor: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(caffe(order, factor), tmp_path / "caffe.pth")
+    with caplog.at_level("INFO", logger="nst"):
+        loaded = load_weights(tmp_path / "caffe.pth")
+    assert f"caffe.pth has the original VGG19, for {order} from 0 to 255" in caplog.text
+    expected = caffe("rgb", factor)["features.0.weight"]
+    assert torch.equal(loaded.tensors["conv1_1.weight"], expected)
+    assert (loaded.mean, loaded.std) == (weights_module._ORIGINAL_MEAN, (1 / 255,) * 3)
+    as_said = load_weights(tmp_path / "caffe.pth", mean=(0.5,) * 3, std=(1,) * 3, channels="rgb")
+    assert torch.equal(as_said.tensors["conv1_1.weight"], caffe(order, factor)["features.0.weight"])
+    assert (as_said.mean, as_said.std) == ((0.5,) * 3, (1,) * 3)
+
+
+def test_the_convention_of_a_file_can_be_given_and_is_recorded(tmp_path: Path) -> None:
+    torch.save(a_state_dict(), tmp_path / "mine.pth")
+    said: dict[str, Any] = {"mean": (0.4, 0.5, 0.6), "std": [0.5] * 3, "channels": "bgr"}
+    extractor, rgb = (FeatureExtractor(tmp_path / "mine.pth", **each) for each in (said, {}))
+    assert extractor.mean.flatten().tolist() == pytest.approx(said["mean"])
+    assert extractor.std.flatten().tolist() == said["std"]
+    kernel = rgb.get_parameter("conv1_1.weight").flip(1)
+    assert torch.equal(extractor.get_parameter("conv1_1.weight"), kernel)
+    assert {**extractor.settings(), "std": [0.5] * 3} == {**rgb.settings(), **said}
+    for wrong, message in (
+        ({"mean": (123.68, 116.779, 103.939)}, "`mean` is .*Divide by 255"),
+        ({"std": (1, 1, 0)}, "`std` is .*must be three numbers"),
+        ({"std": (1, 1)}, "`std` is .*must be three numbers"),
+        ({"channels": "gbr"}, "`channels` is 'gbr'; it must be one of None, 'rgb', 'bgr'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            FeatureExtractor(tmp_path / "mine.pth", **wrong)
+    with pytest.raises(ValueError, match="`channels` is given, but weights='original' have"):
+        FeatureExtractor("original", channels="rgb")
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_a_file_with_the_original_weights_gives_the_features_of_the_original(
+    order: str, tmp_path: Path
+) -> None:
+    original, state = FeatureExtractor("original"), dict[str, Tensor]()
+    for name, index in zip(CONVOLUTIONS, TORCHVISION_INDEX, strict=True):
+        for kind in ("weight", "bias"):
+            state[f"features.{index}.{kind}"] = original.get_parameter(f"{name}.{kind}")
+    if order == "bgr":
+        state["features.0.weight"] = state["features.0.weight"].flip(1)
+    torch.save(state, tmp_path / "caffe.pth")
+    found = FeatureExtractor(tmp_path / "caffe.pth")
+    assert found.fingerprint() == original.fingerprint()
 
 
 @pytest.mark.usefixtures("no_original")

@@ -22,7 +22,7 @@ from nst._utils.plain import fingerprint, hash_file
 from nst._utils.schema import Rule, check, choice, whole
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
-from nst.extractors.weights import NAMED_WEIGHTS
+from nst.extractors.weights import NAMED_WEIGHTS, Channels
 from nst.losses import LOSSES
 from nst.losses.base import Loss
 from nst.optim import optimizer_factory
@@ -65,6 +65,9 @@ _EXTRACTOR: Rule = {
     "pooling": choice(get_args(Pooling)),
     "padding": choice(get_args(Padding)),
     "winograd": bool,
+    "mean?": [float],
+    "std?": [float],
+    "channels?": choice(get_args(Channels)),
 }
 _INCIDENTAL = {"nst", "torch", "torchvision", "network", "tile", "device", "num_threads"}
 _INCIDENTAL |= {"steps_done", "stop_reason"}
@@ -118,7 +121,8 @@ def recorded_extractor(
     """Return the network of a run; raise if its weights differ, unless others are passed."""
     with _usable(record) as plain:
         check(plain, {"extractor": _EXTRACTOR, "network": str})
-        settings = {name: plain["extractor"][name] for name in _EXTRACTOR if name != "type"}
+        names = {name.removesuffix("?") for name in _EXTRACTOR} - {"type"}
+        settings = {name: each for name, each in plain["extractor"].items() if name in names}
         if weights is not None:
             settings["weights"] = weights
         elif settings["weights"] not in NAMED_WEIGHTS:

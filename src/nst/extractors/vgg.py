@@ -22,7 +22,14 @@ from nst._utils.device import (
 )
 from nst._utils.plain import hooks_of
 from nst.extractors.base import Block, Extractor, parameter_of
-from nst.extractors.weights import CONVOLUTIONS, LAYERS, Weights, load_weights
+from nst.extractors.weights import (
+    CONVOLUTIONS,
+    LAYERS,
+    Channels,
+    Weights,
+    check_color,
+    load_weights,
+)
 
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
@@ -87,6 +94,11 @@ class FeatureExtractor(FrozenExtractor):
         pooling: `"max"` as in training, or `"average"`, for smoother pictures (Gatys et al. 2016).
         padding: Padding of the convolutions: `"zeros"` as in training, or `"replicate"`, which
             avoids a dark rim around bright pictures.
+        mean: Subtracted from RGB pixels in [0, 1], for a file; by default the file's own, the
+            original's if the file has its first layer, else torchvision's.
+        std: Divides the difference; as `mean`.
+        channels: Order in which a file's weights read the channels: `"rgb"`, or `"bgr"`, as Caffe's
+            do; by default as `mean`. The images are RGB in any case.
         winograd: Whether to use Winograd's method where it is faster, on CPUs in float32. Features
             then differ by rounding.
         device: Initial device; `"auto"` is CUDA, else MPS, else the CPU. `StyleTransfer` moves it.
@@ -120,12 +132,20 @@ class FeatureExtractor(FrozenExtractor):
         *,
         pooling: Pooling = "max",
         padding: Padding = "zeros",
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        channels: Channels | None = None,
         winograd: bool = True,
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
         one_of("padding", padding, get_args(Padding))
-        loaded = weights if isinstance(weights, Weights) else load_weights(weights)
+        one_of("channels", channels, (None, *get_args(Channels)))
+        mean, std = check_color("mean", mean), check_color("std", std)
+        self._convention = {"mean": mean, "std": std, "channels": channels}
+        if not isinstance(weights, Weights):
+            weights = load_weights(weights, **self._convention)
+        loaded = weights
         self.weights, self.pooling, self.padding = loaded.name, pooling, padding
         self.winograd = bool(winograd)
         for name in CONVOLUTIONS:
@@ -209,7 +229,8 @@ class FeatureExtractor(FrozenExtractor):
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would recreate this extractor, for the record of a run."""
         names = ("weights", "pooling", "padding", "winograd")
-        return {name: getattr(self, name) for name in names}
+        given = {name: value for name, value in self._convention.items() if value is not None}
+        return {**{name: getattr(self, name) for name in names}, **given}
 
     def extra_repr(self) -> str:
         """Show the settings in `print(extractor)`."""

@@ -12,13 +12,14 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models import VGG19_Weights
 
-from nst._utils.checks import file_path
+from nst._utils.checks import file_path, non_negative
 from nst._utils.tensors import check_expansion
 
 logger = logging.getLogger("nst")
@@ -41,6 +42,10 @@ CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
 
 _ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
+_ORIGINAL_STD = (1 / 255,) * 3
+# Of two filters of the original conv1_1, the sums for red, green and blue, and the bias.
+_ORIGINAL_FILTERS = ((-0.8190, 0.3088, 1.0041, 0.0649), (-0.4320, 0.8309, 0.1547, 0.0343))
+Channels = Literal["rgb", "bgr"]
 
 
 class Weights(NamedTuple):
@@ -56,12 +61,18 @@ class Weights(NamedTuple):
     """Divides the difference."""
 
 
-def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
+def load_weights(source: str | os.PathLike[str] = "auto", **convention: Any) -> Weights:
     """Load VGG19 weights; see `FeatureExtractor` for the arguments and errors.
 
-    A state dict without `mean` and `std` is expected to need torchvision's normalization.
-    torchvision's weights are downloaded the first time.
+    A state dict without `mean` and `std` is expected to need torchvision's normalization, unless
+    its first layer is the original one's. torchvision's weights are downloaded the first time.
     """
+    given = {name: value for name, value in convention.items() if value is not None}
+    if given and source in ("auto", *NAMED_WEIGHTS):
+        raise ValueError(
+            f"`{min(given)}` is given, but weights={source!r} have their own convention. Leave it "
+            "out, or pass the path of a file."
+        )
     if source == "auto":
         source = "original" if _original_path() is not None else "torchvision"
     if source == "original":
@@ -69,7 +80,7 @@ def load_weights(source: str | os.PathLike[str] = "auto") -> Weights:
     elif source == "torchvision":
         weights = _load_torchvision()
     else:
-        weights = _load_path(file_path("weights", source))
+        weights = _load_path(file_path("weights", source), **given)
     logger.info("VGG19 weights: %s", weights.name)
     return weights
 
@@ -103,7 +114,7 @@ def _load_original() -> Weights:
         raise _refusal(path, f"lacks a part of VGG19: {error}") from error
     tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)  # the original reads BGR
     # Normalization is not folded into conv1_1, as that would change the meaning of zero padding.
-    return Weights(tensors, "original", _ORIGINAL_MEAN, (1 / 255,) * 3)
+    return Weights(tensors, "original", _ORIGINAL_MEAN, _ORIGINAL_STD)
 
 
 def _load_torchvision() -> Weights:
@@ -121,20 +132,40 @@ def _load_torchvision() -> Weights:
     return Weights(_by_name(state, path), "torchvision")
 
 
-def _load_path(path: Path) -> Weights:
+def _load_path(
+    path: Path,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    channels: Channels | None = None,
+) -> Weights:
     if not path.is_file():
         raise FileNotFoundError(
             f"`weights` is {str(path)!r}, which is neither 'auto', 'original' nor 'torchvision', "
             "nor a file. Check the path, or use weights='auto'."
         )
     state = _read_tensors(path)
-    weights = Weights(_by_name(state, path), path.name)
+    tensors, found = _by_name(state, path), Weights({}, path.name)
     if "mean" in state and "std" in state:  # saved by a FeatureExtractor
-        mean, std = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
-        if min(std) <= 0:
-            raise _refusal(path, f"has {std} at std, by which pixels are divided")
-        return weights._replace(mean=mean, std=std)
-    return weights
+        own, divisor = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
+        if min(divisor) <= 0:
+            raise _refusal(path, f"has {divisor} at std, by which pixels are divided")
+        found = found._replace(mean=own, std=divisor)
+    elif (order := _original_order(tensors)) is not None:
+        logger.info("%s has the original VGG19, for %s from 0 to 255", path.name, order)
+        found, channels = found._replace(mean=_ORIGINAL_MEAN, std=_ORIGINAL_STD), channels or order
+    if channels == "bgr":
+        tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)
+    return Weights(tensors, found.name, mean or found.mean, std or found.std)
+
+
+def _original_order(tensors: Mapping[str, Tensor]) -> Channels | None:
+    """Return the order of channels of the original weights, perhaps rescaled; None for others."""
+    sums, bias = tensors["conv1_1.weight"][1:3].sum((2, 3)), tensors["conv1_1.bias"][1:3, None]
+    known = sums.new_tensor(_ORIGINAL_FILTERS)
+    for order, each in (("rgb", sums), ("bgr", sums.flip(1))):
+        if F.cosine_similarity(torch.cat([each, bias], 1), known).min() > 0.99:
+            return cast("Channels", order)
+    return None
 
 
 def _read_tensors(path: Path) -> Mapping[str, Any]:
@@ -153,12 +184,18 @@ def _read_tensors(path: Path) -> Mapping[str, Any]:
 
 
 def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Rename torchvision's `features.0.weight` to `conv1_1.weight` and so on."""
+    """Rename `features.0.weight` to `conv1_1.weight` and so on, with any prefix before them."""
+    for name in ("state_dict", "model_state_dict", "model"):  # of a training checkpoint
+        state = state[name] if isinstance(state.get(name), Mapping) else state
+    ends = ("conv1_1.weight", "0.weight")
+    first = [key for key in state if isinstance(key, str) and key.endswith(ends)]
+    prefixes = ["", "features.", *(key.removesuffix(end) for key in first for end in ends)]
+    numbered = [f"{LAYERS.index(key[:7])}{key[7:]}" for key in _SHAPES]
+    forms = [[prefix + key for key in own] for prefix in prefixes for own in (numbered, _SHAPES)]
+    form = next((keys for keys in forms if all(key in state for key in keys)), None)
     tensors = {}
-    for key in _SHAPES:
-        name, kind = key.split(".")
-        other = f"features.{LAYERS.index(name)}.{kind}"
-        value = state.get(key, state.get(other))
+    for key, other in zip(_SHAPES, form or forms[2], strict=True):
+        value = state.get(other, state.get(key))
         if not isinstance(value, Tensor):
             raise _refusal(path, f"has neither {key!r} nor {other!r}")
         if value.is_complex() or value.is_quantized or value.is_meta:
@@ -181,6 +218,19 @@ def _check_shape(found: Tensor, key: str, path: Path) -> None:
     """Raise for another shape, before a conversion that would allocate it."""
     if found.shape != _SHAPES[key]:
         raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {_SHAPES[key]}")
+
+
+def check_color(argument: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return three numbers in [0, 1], more than 0 for `std`; raise for others; None stays."""
+    if values is None:
+        return None
+    numbers = tuple(non_negative(argument, float(value)) for value in values)
+    if len(numbers) != 3 or max(numbers) > 1 or (argument == "std" and min(numbers) == 0):
+        raise ValueError(
+            f"`{argument}` is {values!r}; it must be three numbers for red, green and blue, of "
+            "pixels in [0, 1]. Divide by 255, and reverse what is for BGR."
+        )
+    return numbers
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
