@@ -97,3 +97,62 @@ def test_the_repr_fits_on_a_line(result: StyleTransferResult) -> None:
         "StyleTransferResult(num_steps=2, stop_reason='completed', seconds="
     )
     assert len(repr(result)) < 100
+
+
+@pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("TIFF", "TIFF")])
+def test_the_bytes_of_a_result_are_those_of_its_file(
+    result: StyleTransferResult, tmp_path: Path, name: str, kind: str
+) -> None:
+    content = result.to_bytes(name)
+    assert Image.open(io.BytesIO(content)).format == kind
+    assert result.save(tmp_path / f"out.{name}")[0].read_bytes() == content
+    buffer = io.BytesIO()
+    assert result.save(buffer, format=name) == []
+    assert buffer.getvalue() == content
+
+
+def test_a_lower_quality_makes_a_smaller_file(result: StyleTransferResult, tmp_path: Path) -> None:
+    usual = result.to_bytes("jpg", record=False)
+    small = result.to_bytes("jpg", record=False, quality=30)
+    assert len(small) < len(usual) == len(result.to_bytes("jpg", record=False, quality=95))
+    assert result.save(tmp_path / "a.jpg", record=False, quality=30)[0].read_bytes() == small
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "png"}, "`format` is 'png', but the suffix"),
+        ({"quality": 80}, "`quality` is 80, but PNG has none"),
+        ({"path": "out.jpg", "quality": 0}, "`quality` is 0; it must be at least 1"),
+        ({"path": "out.jpg", "quality": 101}, "`quality` is 101; it must be at most 100"),
+        ({"path": io.BytesIO(), "format": "docx"}, "`format` is 'docx', which is not known"),
+    ],
+)
+def test_formats_and_qualities_that_there_are_not_are_refused(
+    result: StyleTransferResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, object],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        result.save(**{"path": "out.png", **arguments})  # type: ignore[arg-type]
+    assert names(tmp_path) == []
+
+
+def test_a_file_takes_one_picture_of_a_batch(batch: StyleTransferResult) -> None:
+    buffer = io.BytesIO()
+    with pytest.raises(ValueError, match="a batch of 3 pictures"):
+        batch.save(buffer)
+    assert buffer.getvalue() == b""
+    assert batch.to_bytes(index=1) != batch.to_bytes(index=0)
+
+
+def test_show_opens_the_chosen_picture(
+    batch: StyleTransferResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Image.Image] = []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
+    batch.show(2)
+    assert same(shown[0], batch.image[2])

@@ -16,7 +16,7 @@ import time
 from nst import Callback
 
 
-class TimeLimit(Callback):
+class Deadline(Callback):
     """End the run after so many seconds."""
 
     def __init__(self, seconds):
@@ -36,6 +36,6 @@ class TimeLimit(Callback):
 # --8<-- [start:run]
 from nst import StyleTransfer
 
-result = StyleTransfer().run("photo.jpg", "painting.jpg", callbacks=[report, TimeLimit(300)])
+result = StyleTransfer().run("photo.jpg", "painting.jpg", callbacks=[report, Deadline(300)])
 print(result.stop_reason)
 # --8<-- [end:run]

@@ -4,16 +4,17 @@ import logging
 
 from nst._batch.map import MapResult
 from nst._utils.version import __version__ as __version__
-from nst.callbacks.base import Callback, LossHistory, RunState
+from nst.callbacks.base import Callback, CallbackLike, LossHistory, RunState
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.early_stopping import EarlyStopping
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
+from nst.callbacks.time_limit import TimeLimit
 from nst.estimate import Estimate
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
-from nst.images import load_image, save_image
+from nst.images import ImageLike, load_image, save_image
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss
 from nst.losses.content import (
     CONTENT_LAYERS,
@@ -40,7 +41,7 @@ from nst.losses.statistics import (
 )
 from nst.optim import BoundedLBFGS
 from nst.result import StyleTransferResult
-from nst.styles.style import Style
+from nst.styles.style import Style, StyleLike
 from nst.transfer import StyleTransfer
 
 # Silent unless the application listens.
@@ -51,6 +52,7 @@ __all__ = [
     "BoundedLBFGS",
     "CONTENT_LAYERS",
     "Callback",
+    "CallbackLike",
     "Checkpoint",
     "ContentLoss",
     "CrossLayerGramStyleLoss",
@@ -60,6 +62,7 @@ __all__ = [
     "Features",
     "GramStyleLoss",
     "HistogramStyleLoss",
+    "ImageLike",
     "LaplacianLoss",
     "LivePage",
     "Loss",
@@ -79,8 +82,10 @@ __all__ = [
     "Statistic",
     "StatisticLoss",
     "Style",
+    "StyleLike",
     "StyleTransfer",
     "StyleTransferResult",
+    "TimeLimit",
     "TotalVariationLoss",
     "WassersteinStyleLoss",
     "load_image",

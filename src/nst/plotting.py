@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from nst._utils.checks import Checked, at_least
 from nst.callbacks.base import Display, RunState
@@ -19,7 +22,18 @@ from nst.result import StyleTransferResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["LiveDisplay", "plot_losses", "show_transfer"]
+__all__ = ["LiveDisplay", "plot_losses", "show_images", "show_transfer"]
+
+
+def show_images(images: Mapping[str, Tensor]) -> Figure:
+    """Show images, `(3, H, W)` or `(1, 3, H, W)` in [0, 1], side by side with titles.
+
+    Examples:
+        >>> figure = show_images({"one": torch.rand(3, 8, 8), "two": torch.rand(1, 3, 8, 6)})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['one', 'two']
+    """
+    return _side_by_side(list(images.items()))
 
 
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
@@ -36,12 +50,7 @@ def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     pictures = [("content", result.content[index])]
     pictures += [("style", style[0]) for style in result.styles]
     pictures += [("result", result.image[index])]
-    figure = _pyplot().figure(figsize=(4 * len(pictures), 4), layout="constrained")
-    for axes, (title, picture) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
-        axes.imshow(to_pil(picture))
-        axes.set_title(title)
-        axes.set_axis_off()
-    return _detached(figure)
+    return _side_by_side(pictures)
 
 
 def plot_losses(result: StyleTransferResult) -> Figure:
@@ -135,6 +144,16 @@ class LiveDisplay(Display):
         self._axes.imshow(to_pil(side_by_side(state.image)))
         loss = f", loss {state.loss:.4g}" if state.losses else ""
         self._axes.set_title(f"step {state.step}{loss}")
+
+
+def _side_by_side(pictures: Sequence[tuple[str, Tensor]]) -> Figure:
+    figure = _pyplot().figure(figsize=(4 * len(pictures), 4), layout="constrained")
+    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for each, (title, picture) in zip(axes, pictures, strict=True):
+        each.imshow(to_pil(picture))
+        each.set_title(title)
+        each.set_axis_off()
+    return _detached(figure)
 
 
 def _pyplot() -> Any:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image
 from torch import Tensor
 
 from nst.images import save_image, to_pil
+from nst.images.write import encode, format_of
 
 logger = logging.getLogger("nst")
 
@@ -47,31 +47,80 @@ class StyleTransferResult:
         """Return a picture of the batch, 8-bit RGB (RGBA if the content had transparency)."""
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
-    def save(self, path: str | os.PathLike[str], *, record: bool = True) -> list[Path]:
+    def show(self, index: int = 0) -> None:
+        """Show a picture of the batch in the viewer of the system."""
+        self.to_pil(index).show()
+
+    def to_bytes(
+        self,
+        format: str = "png",
+        *,
+        index: int = 0,
+        record: bool = True,
+        quality: int | None = None,
+    ) -> bytes:
+        r"""Return the file of a picture of the batch; arguments and errors are those of `save`.
+
+        Examples:
+            >>> from nst import StyleTransfer
+            >>> from nst.testing import tiny_extractor
+            >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
+            >>> result = StyleTransfer(tiny_extractor(), num_steps=2).run(photo, painting)
+            >>> result.to_bytes("jpg", quality=80)[:2]
+            b'\xff\xd8'
+        """
+        alpha = None if self.alpha is None else self.alpha[index]
+        settings = self.settings if record else None
+        return encode(self.image[index], format_of(format), alpha, settings, quality)
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | BinaryIO,
+        *,
+        format: str | None = None,
+        record: bool = True,
+        quality: int | None = None,
+    ) -> list[Path]:
         """Write the picture and return its path; a batch gets `out-0.png`, `out-1.png` and so on.
 
         Args:
             path: The suffix selects the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. The
-                content's transparency is stored if the format supports it.
+                content's transparency is stored if the format supports it. Or a binary file, which
+                gets one picture.
+            format: Format such as `"jpg"`, for a binary file only; None is PNG.
             record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
                 it (PNG, WebP, TIFF; JPEG up to 64 kB): names and hashes of pictures, no folders.
+            quality: As in `save_image`.
 
         Raises:
-            ValueError: The suffix is unknown.
+            ValueError: The suffix or format is unknown, or has no quality; a format with a path, or
+                a batch for one file.
             OSError: The file cannot be written; an existing one is unchanged.
         """
-        path, count = Path(os.fsdecode(path)), len(self.image)
+        count = len(self.image)
+        if hasattr(path, "write"):
+            if count > 1:
+                raise ValueError(
+                    f"`path` is a file, but the result is a batch of {count} pictures. Write each "
+                    "with to_bytes(index=...)."
+                )
+            path.write(self.to_bytes(format or "png", record=record, quality=quality))
+            return []
+        if format is not None:
+            raise ValueError(
+                f"`format` is {format!r}, but the suffix of `path` selects it. Leave it out."
+            )
+        path = Path(os.fsdecode(path))
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
+        settings = self.settings if record else None
         return [
-            save_image(image, target, alpha=alpha, record=self.settings if record else None)
+            save_image(image, target, alpha=alpha, record=settings, quality=quality)
             for image, target, alpha in zip(self.image, paths, alphas, strict=True)
         ]
 
     def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.to_pil().save(buffer, format="PNG")
-        return buffer.getvalue()
+        return self.to_bytes(record=False)
 
 
 def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult]) -> None:

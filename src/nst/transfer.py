@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -35,7 +35,7 @@ class StyleTransfer(Repeatable):
     """Repaints a photograph in the style of a painting by optimizing its pixels.
 
     An optimizer minimizes the weighted sum of the losses, from a coarse scale to finer ones.
-    Instances are immutable; `dataclasses.replace` returns a changed copy.
+    Instances are immutable; `replace` returns a changed copy.
 
     Args:
         extractor: `FeatureExtractor`, or any module whose `forward(images, layers)` returns a
@@ -110,6 +110,20 @@ class StyleTransfer(Repeatable):
             message = "the weights of preset 'gatys' are for the original VGG19, not torchvision"
             logger.warning(message)
         return transfer
+
+    def replace(self, **changes: Any) -> StyleTransfer:
+        """Return a copy with other arguments, which shares the network and the losses.
+
+        Raises:
+            TypeError: An unknown argument, or one of the wrong type.
+            ValueError: As for `StyleTransfer`.
+
+        Examples:
+            >>> from nst.testing import tiny_extractor
+            >>> StyleTransfer(tiny_extractor()).replace(size=1024).size
+            1024
+        """
+        return replace(self, **changes)
 
     @plain_arithmetic()
     def run(

@@ -196,6 +196,15 @@ def test_progress_without_a_plan_counts_steps() -> None:
     assert RunState(torch.zeros(1, 3, 1, 1), num_steps=0).progress == 1
 
 
+def test_the_time_left_assumes_the_mean_speed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nst.callbacks.base.time.perf_counter", lambda: 130.0)
+    state = state_at(10, ((256, 20), (512, 5)))  # a quarter of the work
+    state.started = 100.0
+    assert state.elapsed == 30 and state.eta == pytest.approx(90)
+    state.step = 0
+    assert state.eta is None
+
+
 def test_progress_goes_from_0_to_1_or_stays_where_the_run_ended() -> None:
     whole = [0, 1 / 7, 2 / 7, 3 / 7, 1, 1]
     ended = [*whole[:4], 3 / 7]

@@ -32,7 +32,8 @@ every_callback = pytest.mark.parametrize("kind", CALLBACKS)
 @contextmanager
 def made(kind: type[Callback]) -> Iterator[Callback]:
     """Make a callback that writes to a folder or serves a free port, and close it."""
-    parameters, arguments = inspect.signature(kind).parameters, {"path": "steps", "port": 0}
+    parameters = inspect.signature(kind).parameters
+    arguments = {"path": "steps", "port": 0, "seconds": 1e6}
     callback = kind(**{name: arguments[name] for name in arguments.keys() & parameters.keys()})
     yield callback
     getattr(callback, "close", lambda: None)()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
@@ -34,7 +33,7 @@ T = TypeVar("T")
 
 
 class Run:
-    """A run with its changing state; `started` is its start by `time.perf_counter`."""
+    """A run with its changing state."""
 
     def __init__(
         self,
@@ -43,12 +42,14 @@ class Run:
         settings: Mapping[str, Any],
         started: float,
     ) -> None:
-        self.inputs, self._settings, self.started = inputs, settings, started
+        self.inputs, self._settings = inputs, settings
         self.group, self.history = Group.current(), LossHistory()
         self.callbacks = [self.history, *callbacks]
         configuration, scales = inputs.configuration, tuple(inputs.scales)
         image = resize(inputs.start, fit(inputs.content.pixels.shape[-2:], scales[0].size)).clone()
-        self.state = RunState(image, configuration.num_steps, len(scales), plan=scales)
+        self.state = RunState(
+            image, configuration.num_steps, len(scales), plan=scales, started=started
+        )
         contents, starts = (torch.split(each, 1) for each in (inputs.content.pixels, inputs.start))
         self.pictures = [
             OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
@@ -165,7 +166,7 @@ class Run:
             history=self.history.losses,
             num_steps=self.state.step,
             stop_reason=str(self.state.stop_reason),
-            seconds=time.perf_counter() - self.started,
+            seconds=self.state.elapsed,
             settings=self.settings(),
         )
 
@@ -178,7 +179,7 @@ class Run:
             "losses": dict(self.state.losses),
             "pictures": [picture.state_dict() for picture in self.pictures],
             "callbacks": [[type(each).__name__, each.state_dict()] for each in self.callbacks],
-            "seconds": time.perf_counter() - self.started,
+            "seconds": self.state.elapsed,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -192,7 +193,7 @@ class Run:
         self.state.step, self.state.scale = at_least("step", state["step"], 0), scale
         self.state.losses, self.state.plan = state["losses"], as_scales(state["plan"])
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
-        self.started -= float(state["seconds"])
+        self.state.started -= float(state["seconds"])
 
 
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:

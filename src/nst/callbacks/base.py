@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,19 @@ class RunState:
     snapshot: Callable[[], dict[str, Any]] = field(default=_no_snapshot, repr=False)
     """Returns what is needed to resume the run, for `Checkpoint`: plain values, and tensors that
     only the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
+
+    started: float = field(default_factory=time.perf_counter, repr=False)
+    """When the run started, by `time.perf_counter`; earlier by what a resumed run had taken."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run started; a resumed run's earlier ones count."""
+        return time.perf_counter() - self.started
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that the rest of the work takes at the mean speed so far; None before a step."""
+        return self.elapsed * (1 / self.progress - 1) if self.step else None
 
     @property
     def loss(self) -> float:
@@ -138,6 +152,7 @@ class Display(Callback):
 
 
 CallbackLike: TypeAlias = Callback | Callable[[RunState], object]
+"""A callback, or a function to call after each step."""
 
 
 class _FunctionCallback(Callback):

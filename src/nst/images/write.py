@@ -14,7 +14,7 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from nst._utils.checks import floating, value_range
+from nst._utils.checks import at_least, floating, value_range
 from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
 from nst.images.decode import STRIP
@@ -24,7 +24,11 @@ _logger = logging.getLogger("nst")
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
-_SAVE_OPTIONS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_SAVE_OPTIONS = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
 _EXIF_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
 _MAX_JPEG_EXIF = 65_533  # bytes
 _KEY, _VERSION = "nst record", 1
@@ -73,21 +77,22 @@ def save_image(
     *,
     alpha: Tensor | None = None,
     record: Mapping[str, Any] | None = None,
+    quality: int | None = None,
 ) -> Path:
     """Save one picture atomically in the format of the suffix, and return the path.
 
     Args:
         image: As in `to_pil`, which also lists the exceptions.
-        path: Path of the file; an existing one is replaced. JPEG files have quality 95 and full
-            color resolution.
+        path: Path of the file; an existing one is replaced.
         alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
         record: Settings for `read_record`, the only metadata in the file. Formats with EXIF store
             it (PNG, WebP, TIFF; JPEG up to 64 kB). Values that JSON lacks are saved as text,
             absolute paths without their folders.
+        quality: Of JPEG, WebP and AVIF, 1 to 100; None is 95. JPEG has full color resolution.
 
     Raises:
         OSError: The picture could not be encoded or written.
-        ValueError: As in `check_output`.
+        ValueError: As in `check_output`, or the quality is out of range or not of this format.
 
     Examples:
         >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
@@ -96,9 +101,34 @@ def save_image(
     if isinstance(path, Tensor) and not isinstance(image, Tensor):
         raise TypeError(f"`image` is {image!r}, and `path` a tensor. Call save_image(image, path).")
     path = check_output(path)
-    format_name = Image.registered_extensions()[path.suffix.lower()]
-    picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
+    name = Image.registered_extensions()[path.suffix.lower()]
+    what = f"`path` is {str(path)!r}"
+    write_whole(path, memoryview(encode(image, name, alpha, record, quality, what)))
+    return path
+
+
+def encode(
+    image: Tensor,
+    format_name: str,
+    alpha: Tensor | None = None,
+    record: Mapping[str, Any] | None = None,
+    quality: int | None = None,
+    what: str = "`format`",
+) -> bytes:
+    """Return the file of a picture in a format of Pillow's, as in `save_image`.
+
+    Error messages begin with `what`.
+    """
     options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
+    if quality is not None:
+        if format_name not in _SAVE_OPTIONS:
+            raise ValueError(
+                f"`quality` is {quality!r}, but {format_name} has none. Leave it out, or use JPEG."
+            )
+        options["quality"] = at_least("quality", quality, 1)
+        if quality > 100:
+            raise ValueError(f"`quality` is {quality!r}; it must be at most 100.")
+    picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
     if record is not None and format_name in _EXIF_FORMATS:
         exif = Image.Exif()
         exif[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
@@ -106,8 +136,8 @@ def save_image(
         if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
             # An error would lose a picture that may have taken an hour; `settings` has the record.
             _logger.warning(
-                f"the record of {str(path)!r} is left out: it has {length} bytes, and this format "
-                f"can hold {_MAX_JPEG_EXIF}; save as .png to keep it"
+                f"{what}: the record is left out, as it has {length} bytes, and JPEG can hold "
+                f"{_MAX_JPEG_EXIF}; save as .png to keep it"
             )
         else:
             options["exif"] = exif
@@ -116,11 +146,19 @@ def save_image(
         picture.save(buffer, format=format_name, **options)
     except (OSError, ValueError) as err:
         raise OSError(
-            f"`path` is {str(path)!r}, but Pillow could not encode {picture.width} x "
-            f"{picture.height} pixels as {format_name} ({err}). Try .png or a smaller picture."
+            f"{what}, but Pillow could not encode {picture.width} x {picture.height} pixels as "
+            f"{format_name} ({err}). Try .png or a smaller picture."
         ) from err
-    write_whole(path, buffer.getbuffer())
-    return path
+    return buffer.getvalue()
+
+
+def format_of(name: str) -> str:
+    """Return Pillow's name of a format such as "png" or "jpg", if a picture can be saved in it."""
+    known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
+    found = known.get(f".{str(name).lower()}", str(name).upper())
+    if found not in Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS):
+        raise ValueError(f"`format` is {name!r}, which is not known. Use 'png', 'jpg' or 'webp'.")
+    return found
 
 
 def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:

@@ -159,6 +159,7 @@ ONLY_ZEROS = "`style` has only weights of 0 in a region; at least one must be po
 
 _One: TypeAlias = Style | ImageLike
 StyleLike: TypeAlias = _One | Sequence[_One] | Iterator[_One] | ValuesView[_One]
+"""A style or painting, or several to blend."""
 
 
 def as_styles(style: StyleLike) -> list[Style]:
