@@ -87,6 +87,11 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
             ["losses", "style", "layers"],
             {"relu1_1": 0.5, "relu2_1": 0.5},
         ),
+        (
+            "--style-layers relu1_1:0.2,relu2_1:0.8",
+            ["losses", "style", "layers"],
+            {"relu1_1": 0.2, "relu2_1": 0.8},
+        ),
         ("--init noise", ["init"], "noise"),
         ("--init painting.png", ["init"], "picture"),
         ("--seed 5", ["seed"], 5),

@@ -35,7 +35,7 @@ def add_losses(group: _ArgumentGroup, references: list[str], without: Collection
         names, default = ", ".join(LOSSES_BY_REFERENCE[each]), "(default: the preset's)"
         about = f"{names}, or MODULE:CLASS for your own {default}"
         add(f"--{each}-loss", type=partial(_loss_class, each), metavar="NAME", help=about)
-        about = f"comma-separated layers of the {each} loss {default}"
+        about = f"layers of the {each} loss, A,B or A:0.2,B:0.8 {default}"
         add(f"--{each}-layers", metavar="A,B", help=about)
         if f"{each}_weight" not in without:
             about = f"weight of the {each} loss {default}"
@@ -62,7 +62,7 @@ def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: flo
     if weight is not None:
         settings["weight"] = weight
     if layers is not None:
-        settings["layers"] = [name.strip() for name in layers.split(",") if name.strip()]
+        settings["layers"] = _parse_layers(layers)
     elif "layers" in parameters and parameters["layers"].default in (Parameter.empty, STYLE_LAYERS):
         settings["layers"] = loss.settings()["layers"]
     if "layers" in settings and "layers" not in parameters:
@@ -70,6 +70,21 @@ def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: flo
             f"`layers` cannot be chosen for {kind.__name__}, which compares pixels. Leave them out."
         )
     return kind(**settings)
+
+
+def _parse_layers(text: str) -> list[str] | dict[str, float]:
+    """Return the layers of `A,B`, or with their weights those of `A:0.2,B:0.8`."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if ":" not in text:
+        return names
+    pairs = [name.rpartition(":") for name in names]
+    try:
+        return {name.strip(): float(weight) for name, _, weight in pairs}
+    except ValueError:
+        raise ValueError(
+            f"`layers` is {text!r}; give every layer a weight, as in relu1_1:0.2,relu2_1:0.8, or "
+            "none of them."
+        ) from None
 
 
 def _loss_class(reference: str, text: str) -> type[Loss]:
