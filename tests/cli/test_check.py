@@ -25,6 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("small.png", (4, 4), "teal"),
         ("white.png", (40, 32), "white"),
         ("black.png", (40, 32), "black"),
+        ("gray.png", (28, 36), "gray"),
         ("tall.png", (8, 80), "white"),
     ):
         Image.new("RGB", size, color).save(name)
@@ -162,7 +163,7 @@ def test_what_can_be_known_before_is_refused_before_the_network_is_loaded(
         "synthesize a.png -o out.png",
         "synthesize style.nst -o out.png --height 32 --width 32",
         *[
-            f"capture a.png,mask=a.png,rotation=90 -o out.nst --style-loss {name}"
+            f"capture a.png,mask=gray.png,rotation=90 -o out.nst --style-loss {name}"
             for name, loss in LOSSES_BY_REFERENCE["style"].items()
             if issubclass(loss, StorableLoss)
         ],

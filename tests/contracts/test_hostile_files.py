@@ -144,7 +144,8 @@ def test_no_file_tells_whose_machine_it_was(
     save_image(PHOTO, home / "photo.png")
     losses = {"style": GramStyleLoss(["relu1_1"])}
     own = StyleTransfer(tiny_extractor(), losses, num_steps=1)
-    result = own.run(home / "photo.png", Style(home / "photo.png", mask=home / "photo.png"))
+    save_image(PHOTO[:, :1].expand(-1, 3, -1, -1), home / "mask.png")
+    result = own.run(home / "photo.png", Style(home / "photo.png", mask=home / "mask.png"))
     written = [own.capture(home / "photo.png", sizes=[32]).save(home / "style.nst")]
     for suffix, name in Image.registered_extensions().items():
         with suppress(ValueError):
