@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import nst
 from nst import (
@@ -32,7 +33,7 @@ from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.presets import PRESETS
 from nst.testing import tiny_extractor
 from tests.cli.running import Run, interrupting, needs_skimage, nst_command, refusal, refused
-from tests.helpers import Unwritable, names
+from tests.helpers import LEFT, Unwritable, names
 
 pytestmark = pytest.mark.usefixtures("loaded", "folder")
 
@@ -194,6 +195,17 @@ def test_a_run_is_shown_on_a_page_whose_address_is_told(
         urllib.request.urlopen(url, timeout=5)
 
 
+def test_the_limit_on_pixels_is_an_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.delenv("NST_MAX_PIXELS", raising=False)
+    assert stylize() == 2
+    assert "--max-pixels on the command line" in capsys.readouterr().err
+    assert stylize("--quiet --max-pixels 100000") == 0
+    assert stylize("--max-pixels 0") == 2 and "NST_MAX_PIXELS" not in os.environ
+
+
 def test_quiet_is_silent_also_with_a_page(
     shown: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,11 +303,12 @@ def losses_of_a_user(folder: Path) -> Iterator[None]:
         "--style-loss my_losses:MeanLoss --style-layers relu1_1",
         "--style-loss my_losses:MeanLoss",  # with the preset's layers
         "--content-loss my_losses:Far",
-        "--style-loss my_losses:MeanLoss --style painting.png@photo.png",  # in a region
+        "--style-loss my_losses:MeanLoss --style painting.png@left.png",  # in a region
     ],
 )
 def test_a_loss_of_the_users_is_called_by_its_module(line: str, runs: list[Run]) -> None:
     path = list(sys.path)
+    save_image(LEFT.expand(1, 3, -1, -1), "left.png")
     assert stylize(line, steps=1) == 0
     kinds = {loss["type"] for loss in runs[0].settings["losses"].values()}
     assert kinds & {"MeanLoss", "Far"}

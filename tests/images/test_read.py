@@ -286,6 +286,22 @@ def test_limit_on_pixels_is_that_of_pillow(tmp_path: Path, monkeypatch: pytest.M
         assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
 
 
+def test_the_environment_sets_another_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    for limit, pillow in (("34", None), ("34", 1000)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
+        monkeypatch.setenv("NST_MAX_PIXELS", limit)
+        assert "--max-pixels on the command line" in failure(tmp_path / "x.png")
+        assert pillow == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setenv("NST_MAX_PIXELS", "35")
+    assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
+    monkeypatch.setenv("NST_MAX_PIXELS", "many")
+    assert "NST_MAX_PIXELS is 'many', not a count" in failure(tmp_path / "x.png")
+
+
 def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
     Image.new("I", (2, 2), 70000).save(tmp_path / "x.tiff")
     assert "has integers from 70000 to 70000" in failure(tmp_path / "x.tiff")

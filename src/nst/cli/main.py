@@ -1,10 +1,12 @@
 """The command line: dispatch, errors and exit statuses."""
 
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from nst._utils.checks import at_least
 from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
 from nst._utils.text import one_line, printable, say, silence_dead_streams
@@ -24,6 +26,7 @@ from nst.cli.commands import (
 )
 from nst.cli.config import read_config
 from nst.cli.interrupt import signals_interrupt
+from nst.images.read import MAX_PIXELS
 from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -101,10 +104,16 @@ def _run(options: Namespace) -> int:
     handler.setFormatter(_Formatter("nst: warning: %(message)s"))
     if Group.current().rank == 0:
         logger.addHandler(handler)
+    before = os.environ.get(MAX_PIXELS)
+    if options.max_pixels is not None:  # for workers, too
+        os.environ[MAX_PIXELS] = str(at_least("--max-pixels", options.max_pixels, 1))
     try:
         return options.run(options) or 0
     finally:
         logger.removeHandler(handler)
+        os.environ.pop(MAX_PIXELS, None)
+        if before is not None:
+            os.environ[MAX_PIXELS] = before
 
 
 def parse(arguments: Sequence[str]) -> Namespace:
@@ -139,6 +148,8 @@ def _make_parsers() -> tuple[Parser, dict[str, Parser]]:
         command = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
         module.add_arguments(command)
         command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        about = f"largest picture to read, in pixels (default: ${MAX_PIXELS}, or Pillow's)"
+        command.add_argument("--max-pixels", type=int, metavar="N", help=about)
         complete = getattr(module, "complete", None)
         command.set_defaults(command=name, parser=command, run=module.run, complete=complete)
     return parser, dict(commands.choices)

@@ -24,6 +24,9 @@ from nst._utils.checks import file_path
 
 _logger = logging.getLogger("nst")
 
+MAX_PIXELS = "NST_MAX_PIXELS"
+"""Variable of the environment with the largest number of pixels to read."""
+
 _WIDE_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I", "F"}  # more than 8 bits, gray only
 _OPAQUE_MODES = {"RGBX", "CMYK", "YCbCr", "HSV", "LAB"}
 _MODES = {"1", "L", "P", "RGB", "LA", "La", "PA", "RGBA", "RGBa", *_OPAQUE_MODES, *_WIDE_MODES}
@@ -118,7 +121,8 @@ def decoding(what: str) -> Iterator[None]:
         with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            yield
+            with _limited_pixels():
+                yield
     except _Unsupported as err:
         raise ValueError(f"{what} {err}") from err
     except PermissionError as err:
@@ -128,7 +132,8 @@ def decoding(what: str) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as err:
         raise ValueError(
             f"{what} is too large to be trusted ({str(err).rstrip('.')}). Shrink it, or raise "
-            f"PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS}) if you trust the file."
+            f"PIL.Image.MAX_IMAGE_PIXELS (now {Image.MAX_IMAGE_PIXELS}), --max-pixels on the "
+            f"command line, or {MAX_PIXELS} in the environment, if you trust the file."
         ) from err
     except UnidentifiedImageError as err:
         remedy = "Save it as PNG or JPEG; if the file may be truncated, copy it again."
@@ -138,6 +143,19 @@ def decoding(what: str) -> Iterator[None]:
             raise ValueError(f"{what} {_CLOSED}") from err
         problem = f"is truncated or corrupt ({type(err).__name__}: {err})"
         raise ValueError(f"{what} {problem}. Save or copy the picture again.") from err
+
+
+@contextmanager
+def _limited_pixels() -> Iterator[None]:
+    """Set Pillow's limit to that of the environment, if there is one."""
+    before, text = Image.MAX_IMAGE_PIXELS, os.environ.get(MAX_PIXELS)
+    if text is not None and not (text.isdecimal() and int(text)):
+        raise _Unsupported(f"cannot be read: {MAX_PIXELS} is {text!r}, not a count. Change it.")
+    try:
+        Image.MAX_IMAGE_PIXELS = before if text is None else int(text)
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _open(path: Path) -> Image.Image:
