@@ -188,3 +188,33 @@ def test_a_run_works_with_it_and_tells_it(
     assert torch.equal(transfer.run(photo, captured).image, result.image)
     with pytest.raises(ValueError, match="'relu1_1', which InPlace lacks"):
         StyleTransfer(BackboneExtractor(network), {"style": GramStyleLoss(["relu1_1"])})
+
+
+def of_layers(padding_mode: Any = "zeros", pool: Any = nn.MaxPool2d, **others: Any) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        conv = nn.Conv2d(3, 4, 3, padding=1, padding_mode=padding_mode)
+    network = nn.Sequential(conv, nn.ReLU(), pool(2), nn.LeakyReLU(others.pop("slope", 0.1)))
+    network.register_buffer("offset", torch.full((1,), others.pop("offset", 0.0)), persistent=False)
+    return BackboneExtractor(network, **{"layers": {"x": "1", "y": "3"}, **others})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"layers": {"x": "0", "y": "3"}},
+        {"pool": nn.AvgPool2d},
+        {"padding_mode": "reflect"},
+        {"slope": 0.2},
+        {"mean": (0.5, 0.5, 0.5)},
+        {"std": (0.5, 0.5, 0.5)},
+        {"offset": 1.0},
+    ],
+)
+def test_the_fingerprint_covers_what_changes_features(other: dict[str, Any]) -> None:
+    extractor, changed = of_layers(), of_layers(**other)
+    assert extractor.fingerprint() == of_layers().fingerprint() != changed.fingerprint()
+    losses = {"style": GramStyleLoss(["x"])}
+    captured = StyleTransfer(extractor, losses).capture(torch.rand(1, 3, 32, 32), sizes=[32])
+    with pytest.raises(ValueError, match="`style` was captured with another network"):
+        StyleTransfer(changed, losses, size=32).check(torch.rand(1, 3, 32, 32), captured)

@@ -211,11 +211,9 @@ class Objective:
         if value.requires_grad:
             unit = self._gradient_unit(value, image)
             # `backward` would also compute gradients of a custom extractor's parameters.
-            (gradient,) = torch.autograd.grad(
-                value if unit == 1 else unit * value, image, allow_unused=True, retain_graph=again
-            )
-            if unit != 1 and gradient is not None:
-                gradient = gradient / unit
+            how: Any = {"allow_unused": True, "retain_graph": again}
+            (gradient,) = torch.autograd.grad(value if unit == 1 else unit * value, image, **how)
+            gradient = gradient if unit == 1 or gradient is None else gradient / unit
         if self._group.size > 1:
             own = torch.zeros_like(image) if gradient is None else gradient
             (gradient,) = self._group.add_up([own], "gradient")

@@ -109,10 +109,14 @@ def hooks_of(module: nn.Module, kinds: Sequence[str] = ("forward", "backward")) 
 
 
 def hash_network(network: nn.Module) -> str:
-    """Return a hash of everything that affects a network's features: type, weights, arithmetic."""
-    arithmetic = [str(getattr(network, name, None)) for name in ("pooling", "padding")]
-    digest = hashlib.sha256(" ".join([type(network).__name__, *arithmetic]).encode())
-    for name, value in sorted(network.state_dict().items()):
+    """Return a hash of what affects a network's features: settings and tensors of its modules."""
+    digest = hashlib.sha256()
+    for name, module in network.named_modules():
+        # The settings of an extractor of nst, whose `extra_repr` shows others.
+        about = getattr(module, "fingerprint_settings", module.extra_repr)()
+        digest.update(f"{name} {type(module).__name__} {_ADDRESS.sub('', str(about))}".encode())
+    tensors = {**dict(network.named_buffers()), **network.state_dict()}
+    for name, value in sorted(tensors.items()):
         digest.update(f"{name} {hash_tensor(value)}".encode())
     return digest.hexdigest()
 

@@ -172,6 +172,10 @@ class BackboneExtractor(FrozenExtractor):
             "std": self.std.flatten().tolist(),
         }
 
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """Return the settings that change features, in addition to those of the modules."""
+        return dict(self._paths)
+
     def extra_repr(self) -> str:
         """Show the network and its number of layers in `print(extractor)`."""
         return f"{self.network_name}, {len(self._paths)} layers"

@@ -150,8 +150,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 def check_features(features: Mapping[str, Any], layers: Iterable[str], images: Tensor) -> None:
     """Raise unless the features of some layers are floating, finite and `(N, C, h, w)`."""
     for layer in layers:
-        fault = _fault(features[layer], tuple(images.shape))
-        if fault is not None:
+        if fault := _fault(features[layer], tuple(images.shape)):
             error, found, remedy = fault
             raise error(
                 f"`extractor` returned {found} for {layer!r}; a finite floating feature map (N, C, "
@@ -165,7 +164,7 @@ def _fault(feature: Any, images: tuple[int, ...]) -> tuple[type[Exception], str,
         return TypeError, f"a {type(feature).__name__}", "Choose one tensor of it."
     if not feature.is_floating_point():
         return TypeError, str(feature.dtype), "Convert it, for example with .float()."
-    shape, remedy = tuple(feature.shape), None
+    shape = tuple(feature.shape)
     if len(shape) == 3 and shape[0] == images[0]:
         remedy = "Reshape tokens (N, L, C) with tokens.mT.unflatten(2, (h, w))."
     elif len(shape) != 4 or shape[0] != images[0]:
@@ -174,12 +173,12 @@ def _fault(feature: Any, images: tuple[int, ...]) -> tuple[type[Exception], str,
         remedy = "Use larger pictures, or a shallower layer."
     elif _is_in_proportion(shape[1:3], images[2:]) and not _is_in_proportion(shape[2:], images[2:]):
         remedy = "Move channels that come last, with permute(0, 3, 1, 2)."
-    if remedy is not None:
-        return ValueError, str(shape), remedy
-    if feature.isfinite().all():
+    elif feature.isfinite().all():
         return None
-    remedy = f"Check the weights, or use a type with a wider range than {feature.dtype}."
-    return ValueError, "NaN or infinity", remedy
+    else:
+        remedy = f"Check the weights, or use a type with a wider range than {feature.dtype}."
+        return ValueError, "NaN or infinity", remedy
+    return ValueError, str(shape), remedy
 
 
 def _is_in_proportion(shape: Sequence[int], picture: Sequence[int]) -> bool:

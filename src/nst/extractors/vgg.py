@@ -22,14 +22,7 @@ from nst._utils.device import (
 )
 from nst._utils.plain import hooks_of
 from nst.extractors.base import Block, Extractor, parameter_of
-from nst.extractors.weights import (
-    CONVOLUTIONS,
-    LAYERS,
-    Channels,
-    Weights,
-    check_color,
-    load_weights,
-)
+from nst.extractors.weights import CONVOLUTIONS, LAYERS, Channels, Weights, check_rgb, load_weights
 
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
@@ -141,11 +134,11 @@ class FeatureExtractor(FrozenExtractor):
         super().__init__()
         one_of("padding", padding, get_args(Padding))
         one_of("channels", channels, (None, *get_args(Channels)))
-        mean, std = check_color("mean", mean), check_color("std", std)
-        self._convention = {"mean": mean, "std": std, "channels": channels}
-        if not isinstance(weights, Weights):
-            weights = load_weights(weights, **self._convention)
+        said = {"mean": check_rgb("mean", mean), "std": check_rgb("std", std), "channels": channels}
+        self._convention = {name: value for name, value in said.items() if value is not None}
         loaded = weights
+        if not isinstance(loaded, Weights):
+            loaded = load_weights(loaded, **self._convention)
         self.weights, self.pooling, self.padding = loaded.name, pooling, padding
         self.winograd = bool(winograd)
         for name in CONVOLUTIONS:
@@ -229,8 +222,11 @@ class FeatureExtractor(FrozenExtractor):
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would recreate this extractor, for the record of a run."""
         names = ("weights", "pooling", "padding", "winograd")
-        given = {name: value for name, value in self._convention.items() if value is not None}
-        return {**{name: getattr(self, name) for name in names}, **given}
+        return {**{name: getattr(self, name) for name in names}, **self._convention}
+
+    def fingerprint_settings(self) -> dict[str, Any]:
+        """Return the settings that change features, in addition to the weights."""
+        return {"pooling": self.pooling, "padding": self.padding}
 
     def extra_repr(self) -> str:
         """Show the settings in `print(extractor)`."""

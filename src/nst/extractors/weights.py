@@ -67,11 +67,10 @@ def load_weights(source: str | os.PathLike[str] = "auto", **convention: Any) -> 
     A state dict without `mean` and `std` is expected to need torchvision's normalization, unless
     its first layer is the original one's. torchvision's weights are downloaded the first time.
     """
-    given = {name: value for name, value in convention.items() if value is not None}
-    if given and source in ("auto", *NAMED_WEIGHTS):
+    if convention and source in ("auto", *NAMED_WEIGHTS):
         raise ValueError(
-            f"`{min(given)}` is given, but weights={source!r} have their own convention. Leave it "
-            "out, or pass the path of a file."
+            f"`{min(convention)}` is given, but weights={source!r} have their own. Leave it out, "
+            "or pass the path of a file."
         )
     if source == "auto":
         source = "original" if _original_path() is not None else "torchvision"
@@ -80,7 +79,7 @@ def load_weights(source: str | os.PathLike[str] = "auto", **convention: Any) -> 
     elif source == "torchvision":
         weights = _load_torchvision()
     else:
-        weights = _load_path(file_path("weights", source), **given)
+        weights = _load_path(file_path("weights", source), **convention)
     logger.info("VGG19 weights: %s", weights.name)
     return weights
 
@@ -220,7 +219,7 @@ def _check_shape(found: Tensor, key: str, path: Path) -> None:
         raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {_SHAPES[key]}")
 
 
-def check_color(argument: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
+def check_rgb(argument: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
     """Return three numbers in [0, 1], more than 0 for `std`; raise for others; None stays."""
     if values is None:
         return None

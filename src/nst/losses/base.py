@@ -182,7 +182,7 @@ class LayerLoss(Loss):
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
         prefix, is_tuple = self._targets[layer]
-        replace_inference_tensors(self)  # as autograd refuses them
+        replace_inference_tensors(self)
         parts = tuple(part for name, part in self._buffers.items() if name.startswith(prefix))
         return parts if is_tuple else parts[0]
 
