@@ -69,7 +69,8 @@ def _prepare(namespace: dict[str, Any]) -> None:
     (folder / "photos").mkdir()
     names = "photo.jpg", "painting.jpg", "other.jpg", "mask.png", "around.png"
     for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg")):
-        _smooth_picture(seed).save(folder / name)
+        mode = "L" if name.endswith(".png") else "RGB"  # masks are gray
+        _smooth_picture(seed).convert(mode).save(folder / name)
     shutil.copy(_GALLERY_PICTURE, folder)
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)

@@ -18,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nst._utils.plain import hash_file, hash_network, hash_tensor, json_ready
+from nst.extractors.vgg import FeatureExtractor
+from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
 
@@ -159,8 +161,10 @@ def test_a_file_has_the_hash_of_its_bytes(tmp_path: Path) -> None:
 
 
 def test_networks_differ_by_weights_and_arithmetic() -> None:
-    one, pooled, padded = (tiny_extractor() for _ in range(3))
-    pooled.pooling, padded.padding = "average", "replicate"
+    one = tiny_extractor()
+    weights = Weights(one.state_dict(), one.weights)
+    pooled = FeatureExtractor(weights, pooling="average")
+    padded = FeatureExtractor(weights, padding="replicate")
     networks = [one, pooled, padded, tiny_extractor(seed=1)]
     assert len({hash_network(network) for network in networks}) == 4
     assert hash_network(one) == hash_network(tiny_extractor())

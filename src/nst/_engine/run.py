@@ -191,7 +191,8 @@ class Run:
             raise ValueError(f"`scale` is {scale}; it must be below {count}, the number in `plan`.")
         self.state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
         self.state.step, self.state.scale = at_least("step", state["step"], 0), scale
-        self.state.losses, self.state.plan = state["losses"], as_scales(state["plan"])
+        self.state.losses = {name: loss.detach() for name, loss in state["losses"].items()}
+        self.state.plan = as_scales(state["plan"])
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
         self.state.started -= float(state["seconds"])
 

@@ -99,14 +99,14 @@ class _Formatter(logging.Formatter):
 
 def _run(options: Namespace) -> int:
     """Run a command, and print the library's warnings on standard error."""
+    before = os.environ.get(MAX_PIXELS)
+    if options.max_pixels is not None:  # for workers, too
+        os.environ[MAX_PIXELS] = str(at_least("--max-pixels", options.max_pixels, 1))
     logger, handler = logging.getLogger("nst"), logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(_Formatter("nst: warning: %(message)s"))
     if Group.current().rank == 0:
         logger.addHandler(handler)
-    before = os.environ.get(MAX_PIXELS)
-    if options.max_pixels is not None:  # for workers, too
-        os.environ[MAX_PIXELS] = str(at_least("--max-pixels", options.max_pixels, 1))
     try:
         return options.run(options) or 0
     finally:
