@@ -137,7 +137,7 @@ class StyleTransfer(Repeatable):
         where: ImageLike | None = None,
         init: ImageLike = "content",
         seed: int = 0,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
     ) -> StyleTransferResult:
         """Repaint a photograph.
 
@@ -201,7 +201,7 @@ class StyleTransfer(Repeatable):
         executor: Executor | None = None,
         max_in_flight: int | None = None,
         num_threads: int = 1,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
         **arguments: Any,
     ) -> Generator[MapResult, None, None]:
         """Repaint many photographs in one style, and yield each as soon as it is finished.
@@ -257,7 +257,7 @@ class StyleTransfer(Repeatable):
         *,
         init: ImageLike = "pink-noise",
         seed: int = 0,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
     ) -> StyleTransferResult:
         """Synthesize a texture: the style without a content (Gatys et al. 2015).
 

@@ -59,6 +59,10 @@ def test_a_modules_own_output_is_what_comes_back(network: InPlace, image: Tensor
         torch.testing.assert_close(found[name], expected.detach(), msg=name)
 
 
+def test_paths_alone_are_the_names_of_layers(network: InPlace) -> None:
+    assert BackboneExtractor(network, ["conv1", "last"]).layer_names == ("conv1", "last")
+
+
 def test_it_runs_no_further_than_asked_for(network: InPlace, image: Tensor) -> None:
     extractor = BackboneExtractor(network)
     inside = extractor.network

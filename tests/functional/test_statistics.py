@@ -25,6 +25,11 @@ def weight() -> Tensor:
     return weight / weight.sum(-1, keepdim=True)
 
 
+def test_a_gram_matrix_of_a_feature_map_says_to_flatten_it() -> None:
+    with pytest.raises(ValueError, match=r"`feature` is \(1, 4, 8, 8\); .* Use feature.flatten"):
+        functional.gram_matrix(torch.rand(1, 4, 8, 8))
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 def test_gram_matrices_are_weighted_sums_of_outer_products(
     feature: Tensor, weight: Tensor, weighted: bool

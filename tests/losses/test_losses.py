@@ -198,6 +198,7 @@ def test_references_that_cannot_be_blended_are_refused(
     [
         (ContentLoss, {"layers": {}}, "`layers` is empty"),
         (ContentLoss, {"layers": []}, "`layers` is empty"),
+        (ContentLoss, {"layers": 0.05}, "`layers` is 0.05; it must be a name or several"),
         (ContentLoss, {"layers": {"a": -1.0}}, r"`layers\['a'\]` is -1.0; it must be finite"),
         (ContentLoss, {"layers": {"a": 0.0}}, "at least one weight must be positive"),
         (ContentLoss, {"weight": "3"}, "`weight` is '3'; a number is needed"),
@@ -218,7 +219,8 @@ def test_references_that_cannot_be_blended_are_refused(
 def test_bad_arguments_are_refused(
     kind: Callable[..., Loss], arguments: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(TypeError if arguments.get("weight") == "3" else ValueError, match=message):
+    is_type = arguments in ({"weight": "3"}, {"layers": 0.05})
+    with pytest.raises(TypeError if is_type else ValueError, match=message):
         kind(**arguments)
 
 

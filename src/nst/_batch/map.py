@@ -54,7 +54,7 @@ def map_pictures(
     style: StyleLike,
     arguments: Mapping[str, Any],
     executor: Executor | None,
-    callbacks: CallbackLike | Iterable[CallbackLike],
+    callbacks: CallbackLike | Iterable[CallbackLike] | None,
     max_in_flight: int | None,
     num_threads: int,
 ) -> Generator[MapResult, None, None]:

@@ -75,7 +75,7 @@ class Repeatable(Configuration):
         path: str | os.PathLike[str],
         inputs: Sequence[str | os.PathLike[str]] = (),
         *,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
         extractor: nn.Module | None = None,
         **changes: Any,
     ) -> StyleTransferResult:
@@ -118,7 +118,7 @@ class Repeatable(Configuration):
         cls,
         path: str | os.PathLike[str],
         *,
-        callbacks: CallbackLike | Iterable[CallbackLike] = (),
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
         extractor: nn.Module | None = None,
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerLike | None = None,

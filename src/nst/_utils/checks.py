@@ -92,6 +92,13 @@ class Checked(Generic[T]):
         vars(instance)[name] = value
 
 
+def names_of(argument: str, value: Any) -> list[str]:
+    """Return one name or several as a list; raise for anything else."""
+    if not isinstance(value, Iterable):
+        raise TypeError(f"`{argument}` is {value!r}; it must be a name or several, such as ['a'].")
+    return [value] if isinstance(value, str) else list(value)
+
+
 def known(what: str, name: str, names: Iterable[str], owner: str) -> None:
     """Raise for a name that its owner lacks, and suggest the most similar one."""
     if name not in names:

@@ -168,8 +168,10 @@ class _FunctionCallback(Callback):
         self.function(state)
 
 
-def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike]) -> list[Callback]:
+def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:
     """Convert callbacks and functions, one or several, to a list; a function becomes `on_step`."""
+    if callbacks is None:
+        return []
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
         callbacks = [callbacks]
     return [each if isinstance(each, Callback) else _FunctionCallback(each) for each in callbacks]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nst._utils.checks import known
+from nst._utils.checks import known, names_of
 from nst._utils.device import plain_arithmetic
 from nst.extractors.vgg import FrozenExtractor
 
@@ -24,7 +24,7 @@ class BackboneExtractor(FrozenExtractor):
 
     Args:
         network: Takes images `(N, 3, H, W)`; the requested modules return `(N, C, h, w)`.
-        layers: Name to path of a module; by default every module without children, by its path.
+        layers: Name to path of a module, or only paths; by default every module without children.
         mean: Subtracted from RGB pixels in [0, 1]; ImageNet's by default, as in torchvision.
         std: Divides the difference.
 
@@ -44,7 +44,7 @@ class BackboneExtractor(FrozenExtractor):
     def __init__(
         self,
         network: nn.Module,
-        layers: Mapping[str, str] | None = None,
+        layers: Mapping[str, str] | Iterable[str] | None = None,
         *,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
@@ -59,6 +59,8 @@ class BackboneExtractor(FrozenExtractor):
         modules = dict(self.network.named_modules())
         if layers is None:
             layers = {path: path for path, module in modules.items() if not [*module.children()]}
+        if not isinstance(layers, Mapping):
+            layers = {name: name for name in names_of("layers", layers)}
         for name, path in layers.items():
             known(f"`layers[{name!r}]` is", path, modules, self.network_name)
         self._paths = dict(layers)

@@ -65,6 +65,9 @@ def uniform_weight(feature: Tensor) -> Tensor:
         >>> uniform_weight(torch.ones(2, 3, 4)).flatten().tolist()
         [0.25, 0.25]
     """
+    if feature.ndim != 3:
+        shape = tuple(feature.shape)
+        raise ValueError(f"`feature` is {shape}; it must be (N, C, P). Use feature.flatten(2).")
     return feature.new_full((len(feature), 1, 1), 1 / feature.shape[-1])
 
 

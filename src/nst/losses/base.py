@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from nst import functional
-from nst._utils.checks import Checked, non_negative, normalized_blend
+from nst._utils.checks import Checked, names_of, non_negative, normalized_blend
 from nst._utils.device import at_least_single, plain_arithmetic, replace_inference_tensors
 from nst._utils.plain import hooks_of
 
@@ -123,7 +123,7 @@ class LayerLoss(Loss):
     def __init__(self, layers: Layers, *, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
         if not isinstance(layers, Mapping):
-            names = [layers] if isinstance(layers, str) else list(layers)
+            names = names_of("layers", layers)
             layers = {name: 1 / len(names) for name in names}
         if not layers:
             raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
