@@ -105,6 +105,8 @@ def render(
     arguments = PICTURES[name](at)
     losses = preset("default")["losses"]
     losses["content"].weight = arguments.pop("content_weight", losses["content"].weight)
+    if "content" not in arguments:  # a texture is all motifs
+        losses["style"] = preset("motifs")["losses"]["style"]
     transfer = StyleTransfer(extractor, losses, size=size, num_steps=num_steps, num_scales=2)
     if "content" in arguments:
         return transfer.run(**arguments)
