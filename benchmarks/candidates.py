@@ -89,19 +89,14 @@ def changed(
     return create
 
 
-def gram(motifs: float, content: float = 0.01) -> Callable[..., StyleTransfer]:
-    """Return a function that creates the default with other weights."""
-    return changed(
-        lambda: {
-            "content": ContentLoss(weight=content),
-            "style": GramStyleLoss(style_layers(motifs)),
-        }
-    )
+def motifs(weight: float, preset_name: str = "default") -> Callable[..., StyleTransfer]:
+    """Return a function that creates a preset with more or fewer motifs."""
+    return partial(StyleTransfer.from_preset, preset_name, motifs=weight)
 
 
-def wasserstein(motifs: float) -> Callable[..., StyleTransfer]:
-    """Return a function that creates the default with the Wasserstein loss."""
-    return changed(lambda: {"style": WassersteinStyleLoss(style_layers(motifs))})
+def content(weight: float) -> Callable[..., StyleTransfer]:
+    """Return a function that creates the default with another weight of the content."""
+    return changed(lambda: {"content": ContentLoss(weight=weight)})
 
 
 def both() -> dict[str, Loss]:
@@ -142,43 +137,32 @@ class HypercolumnStyleLoss(Loss):
         return torch.cat([each / (length + 1e-8) for each, length in pairs], 1).flatten(2)
 
 
-def smoothed() -> dict[str, Loss]:
-    """Return a little total variation, added to the default losses."""
-    return {"smooth": TotalVariationLoss(weight=0.003)}
-
-
-def nearest(loss: Callable[[], Loss]) -> Callable[..., StyleTransfer]:
-    """Return a function that creates the default with a loss of nearest neighbors."""
-    return changed(lambda: {"style": loss()})
-
-
 CANDIDATES: Mapping[str, Callable[..., StyleTransfer]] = {
     **{name: partial(StyleTransfer.from_preset, name) for name in PRESETS},
-    "motifs0": gram(0),
-    "motifs001": gram(0.01),
-    "motifs005": gram(0.05),
-    "motifs02": gram(0.2),
-    "motifs1": gram(1),  # with @120, the default before
-    "content0003": gram(0.01, content=0.003),
-    "content003": gram(0.01, content=0.03),
-    "content01": gram(0.01, content=0.1),
-    "wasserstein": wasserstein(0),
-    "wasserstein001": wasserstein(0.01),
+    "motifs0": motifs(0),
+    "motifs005": motifs(0.05),
+    "motifs02": motifs(0.2),
+    "motifs1": motifs(1),  # with @120, the default before
+    "content0003": content(0.003),
+    "content003": content(0.03),
+    "content01": content(0.1),
+    "strokes001": motifs(0.01, "strokes"),
     "both": changed(both),
-    "neighbors": nearest(NearestNeighborStyleLoss),
-    "hypercolumns": nearest(HypercolumnStyleLoss),
+    "neighbors": changed(lambda: {"style": NearestNeighborStyleLoss()}),
+    "hypercolumns": changed(lambda: {"style": HypercolumnStyleLoss()}),
     "average-pooling": changed(network={"pooling": "average"}),
     "replicate": changed(network={"padding": "replicate"}),
     "three-scales": changed(num_scales=3),
-    "smoothed": changed(smoothed),
-    "noise": gram(0.01),
+    "smoothed": changed(lambda: {"smooth": TotalVariationLoss(weight=0.003)}),
+    "noise": StyleTransfer,
     "torchvision": changed(network={"weights": "torchvision"}),
 }
 """Functions by name that take options of `StyleTransfer`, such as `size` and `num_steps`."""
+_INITS = {"noise": "noise"}  # of candidates that do not start from the content
 
 
 def create(candidate: str, **options: Any) -> StyleTransfer:
-    """Create the transfer of a candidate such as `motifs001` or `motifs001@50`.
+    """Create the transfer of a candidate such as `motifs02` or `motifs02@80`.
 
     Raises:
         ValueError: An unknown name, or a number of steps that is none.
@@ -234,7 +218,7 @@ def run(
             else:
                 transfer = create(name, extractor=extractor, size=size)
                 started = time.perf_counter()
-                init = "noise" if name.partition("@")[0] == "noise" else "content"
+                init = _INITS.get(name.partition("@")[0], "content")
                 repainted = transfer.run(content, paths[1], init=init)
                 seconds = time.perf_counter() - started
                 if repainted.stop_reason == "interrupted":  # not the picture that was asked for

@@ -1,6 +1,6 @@
 """Show the pictures of `candidates.py` side by side, with labels or blind.
 
-    python benchmarks/sheets.py OUTPUT [--size 512] [--candidates default motifs001 ...]
+    python benchmarks/sheets.py OUTPUT [--size 512] [--candidates default strokes ...]
                                 [--pairs NAME ...] [--blind SEED] [--rows 4] [--cell 320]
 
 OUTPUT is the folder that `candidates.py` has filled. A sheet has a row for each pair: photograph,

@@ -46,7 +46,7 @@ class StyleTransfer(Repeatable):
             from the list of parameters to a `torch.optim.Optimizer`.
         size: Longer side of the result in pixels, at most the photograph's; None uses that.
         upscale: Whether to enlarge a smaller photograph to `size` first.
-        num_steps: Number of optimizer steps over all scales: 30 for a preview, 80 for more detail.
+        num_steps: Number of optimizer steps over all scales; more add contrast and longer strokes.
         num_scales: Number of scales, each twice as large as the previous one; `"auto"` starts at
             256 pixels or more. Before the last scale, content losses count threefold.
         average: Decay, below 1, of a moving average over the steps of a scale, which is then the

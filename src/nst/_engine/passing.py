@@ -245,21 +245,18 @@ def keeps_promise(loss: Loss, features: Features) -> bool:
         middle = flat.shape[-1] // 2
         if middle == 0:
             continue
+        weight = functional.uniform_weight(flat)
+        given = {"feature": flat, "weight": weight}
+        before = _versions(given)
         if isinstance(loss, StatisticLoss):
-            weight = functional.uniform_weight(flat)
-            before = _versions({"feature": flat, "weight": weight})
             halves = (loss.statistic(x, weight) for x in (flat[..., :middle], flat[..., middle:]))
             pairs = zip(*map(parts_of, halves), strict=True)
             whole, parts = loss.statistic(flat, weight), tuple(a + b for a, b in pairs)
-            if before != _versions({"feature": flat, "weight": weight}):
-                return False
         elif isinstance(loss, PointwiseLoss):
-            target, before = loss.prepare(flat.flip(-1)), _versions({"feature": flat})
+            target = loss.prepare(flat.flip(-1))
             whole = loss.error(flat, target)[..., :middle]
             parts = (loss.error(flat[..., :middle], target[..., :middle]),)
-            if before != _versions({"feature": flat}):
-                return False
-        if not all(map(_is_near, parts_of(whole), parts)):
+        if before != _versions(given) or not all(map(_is_near, parts_of(whole), parts)):
             return False
     return True
 

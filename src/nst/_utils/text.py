@@ -28,8 +28,8 @@ def byte_count(number: float) -> str:
     return f"{number / 1e9:.1f} GB"
 
 
-def one_line(error: BaseException | None) -> str:
-    """Return the message of an error in one line, or its type if there is no message."""
+def one_line(error: BaseException | str | None) -> str:
+    """Return a message, or that of an error, in one line; if it is empty, its type."""
     return printable(" ".join(str(error).split())) or type(error).__name__
 
 

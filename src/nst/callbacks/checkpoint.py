@@ -87,7 +87,7 @@ class Checkpoint(Callback):
             ) from error
         try:
             found = read_unfinished(self.path)
-            if found is not None and found["run"] != run:
+            if found not in (None, run):
                 raise ValueError(
                     f"{what} holds an unfinished run. Resume it with StyleTransfer.resume(path), "
                     "choose another name, or delete the file."
@@ -131,12 +131,12 @@ def check_replaceable(path: Path, *, name: str = "path") -> None:
             raise ValueError(f"{what}. Choose another name, or move the file away.") from error
 
 
-def read_unfinished(path: Path) -> dict[str, Any] | None:
+def read_unfinished(path: Path) -> str | None:
     """Return the name of the run in a checkpoint; None if there is none, or it is finished."""
     if not path.exists() or path.stat().st_size == 0:
         return None
     status: dict[str, Any] = CHECKPOINT_FILE.read(path, part="status")
-    return None if status["finished"] else status
+    return None if status["finished"] else str(status["run"])
 
 
 def read_checkpoint_record(path: str | os.PathLike[str]) -> dict[str, Any]:

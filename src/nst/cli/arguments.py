@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from nst._engine.configuration import INITS
-from nst._utils.text import printable
+from nst._utils.text import one_line
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.cli.losses import LOSSES_BY_REFERENCE, add_losses
@@ -60,8 +60,7 @@ class Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with a message."""
-        line = printable(" ".join(message.split()))
-        self.exit(BAD_INPUT, f"{self.prog}: error: {line}; see {self.prog} --help\n")
+        self.exit(BAD_INPUT, f"{self.prog}: error: {one_line(message)}; see {self.prog} --help\n")
 
 
 def add_options(

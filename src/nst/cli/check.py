@@ -103,7 +103,7 @@ def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -
 
 def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:
     """Return whether `--checkpoint` holds this run, unfinished; refuse that of another run."""
-    if options.checkpoint is None or not read_unfinished(Path(options.checkpoint)):
+    if options.checkpoint is None or read_unfinished(Path(options.checkpoint)) is None:
         return False
     stored = read_checkpoint_record(options.checkpoint)
     if difference := run_difference(stored, record):

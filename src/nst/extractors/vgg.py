@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from nst._network.stage import Kind, Padding, Stage
-from nst._utils.checks import Checked, floating_image, known, one_of
+from nst._utils.checks import Checked, floating_image, known, names_of, one_of
 from nst._utils.device import (
     at_least_single,
     plain_arithmetic,
@@ -54,7 +54,7 @@ class FrozenExtractor(Extractor):
 
     def requested(self, layers: Iterable[str]) -> set[str]:
         """Return the checked names of the layers to compute: all but `"image"`."""
-        names = ({layers} if isinstance(layers, str) else set(layers)) - {"image"}
+        names = set(names_of("layers", layers)) - {"image"}
         self.check_layers(names)
         return names
 

@@ -101,7 +101,7 @@ def save_image(
     if isinstance(path, Tensor) and not isinstance(image, Tensor):
         raise TypeError(f"`image` is {image!r}, and `path` a tensor. Call save_image(image, path).")
     path = check_output(path)
-    name = Image.registered_extensions()[path.suffix.lower()]
+    name = _formats()[path.suffix.lower()]
     what = f"`path` is {str(path)!r}"
     write_whole(path, memoryview(encode(image, name, alpha, record, quality, what)))
     return path
@@ -154,9 +154,9 @@ def encode(
 
 def format_of(name: str) -> str:
     """Return Pillow's name of a format such as "png" or "jpg", if a picture can be saved in it."""
-    known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
-    found = known.get(f".{str(name).lower()}", str(name).upper())
-    if found not in Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS):
+    formats = _formats()
+    found = formats.get(f".{str(name).lower()}", str(name).upper())
+    if found not in formats.values():
         raise ValueError(f"`format` is {name!r}, which is not known. Use 'png', 'jpg' or 'webp'.")
     return found
 
@@ -175,9 +175,7 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
         'result.png'
     """
     path = check_place(path, name=name, example="result.png")
-    known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
-    supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
-    if known.get(path.suffix.lower()) not in supported:
+    if path.suffix.lower() not in _formats():
         problem = "name has no suffix"
         if path.suffix:
             problem = f"suffix {path.suffix!r} names no known picture format"
@@ -211,6 +209,13 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     if version != _VERSION:
         raise ValueError(f"{refusal} Its version is {version!r}; {_VERSION} is needed.")
     return record
+
+
+def _formats() -> dict[str, str]:
+    """Return the formats that a picture can be saved in, by suffix."""
+    known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
+    supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
+    return {suffix: name for suffix, name in known.items() if name in supported}
 
 
 def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:

@@ -106,7 +106,7 @@ class Loss(nn.Module, ABC):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
-def check_features(argument: str, value: object) -> None:
+def check_by_layer(argument: str, value: object) -> None:
     """Raise for anything but a mapping from layer to features."""
     if not isinstance(value, Mapping):
         raise TypeError(
@@ -156,7 +156,7 @@ class LayerLoss(Loss):
         """Return one or more references with weights that sum to one."""
         found = list(references) if isinstance(references, Sequence) else [references]
         for each in found:
-            check_features("references", each)
+            check_by_layer("references", each)
         weights = normalized_blend(blend, len(found))
         if single and len(found) > 1:
             raise ValueError(
@@ -187,7 +187,7 @@ class LayerLoss(Loss):
         return parts if is_tuple else parts[0]
 
     def _feature(self, layer: str, features: Features) -> Tensor:
-        check_features("features", features)
+        check_by_layer("features", features)
         if layer not in features:
             raise ValueError(
                 f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "

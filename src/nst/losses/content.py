@@ -14,7 +14,7 @@ from typing_extensions import override
 from nst import functional
 from nst._utils.checks import Checked, at_least, one_of
 from nst._utils.device import plain_arithmetic
-from nst.losses.base import Features, LayerLoss, Layers, Loss, References, check_features
+from nst.losses.base import Features, LayerLoss, Layers, Loss, References, check_by_layer
 from nst.losses.matching import FeatureLoss, SamplingLoss
 
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
@@ -168,7 +168,7 @@ class SelfSimilarityLoss(SamplingLoss):
     """
 
     reference = "content"
-    _fewest_positions = 2
+    max_positions = Checked(partial(at_least, lowest=2))
 
     def __init__(
         self,
@@ -247,5 +247,5 @@ class TotalVariationLoss(Loss):
 
     @override
     def forward(self, features: Features) -> Tensor:
-        check_features("features", features)
+        check_by_layer("features", features)
         return functional.total_variation(features["image"], power=self.power).mean()

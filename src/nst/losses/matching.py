@@ -147,7 +147,6 @@ class SamplingLoss(FeatureLoss):
     """Compares sampled positions, because there are too many pairs."""
 
     reference: ClassVar[Literal["content", "style"] | None] = "style"
-    _fewest_positions = 1
     max_positions = Checked(partial(at_least, lowest=1))
     seed = Checked(partial(at_least, lowest=0))
 
@@ -160,7 +159,6 @@ class SamplingLoss(FeatureLoss):
         seed: int = 0,
     ) -> None:
         super().__init__(layers, weight=weight)
-        at_least("max_positions", max_positions, self._fewest_positions)
         self.max_positions, self.seed = max_positions, seed
 
     def _sampled(self, feature: Tensor) -> Tensor:
