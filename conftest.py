@@ -141,7 +141,7 @@ pytest_collect_file = Sybil(
         CodeBlockParser("bash", _run_shell),
         SkipParser(),
     ],
-    patterns=["README.md", "docs/*.md", "docs/how-to/*.md"],
+    patterns=["README.md", "docs/*.md", "docs/*/*.md"],
     setup=_prepare,
     teardown=_undo,
 ).pytest()

@@ -1,4 +1,4 @@
-"""Render the pictures of docs/control.md and docs/choosing.md.
+"""Render the pictures of docs/how-to/control.md and docs/how-to/choose-a-loss.md.
 
 python scripts/render_control.py PHOTO PAINTING OTHER MASK [SHEET ...]
 

@@ -83,7 +83,7 @@ def test_the_pages_show_the_defaults_as_they_are() -> None:
     weight = recipe["losses"]["content"].weight
     assert f'ContentLoss(["relu4_2"], weight={weight})' in text_of(DOCS / "index.md")
     assert f"num_steps={nst.StyleTransfer.num_steps}," in text_of(DOCS / "index.md")
-    assert f"| {weight} | the default |" in text_of(DOCS / "quickstart.md")
+    assert f"| {weight} | the default |" in text_of(DOCS / "getting-started" / "first-picture.md")
 
 
 def test_every_formula_can_be_drawn() -> None:
