@@ -1,29 +1,25 @@
 """A small network with random weights, and a check of losses, for tests."""
 
-from __future__ import annotations
-
 import copy
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nst._engine.passing import check_definition, copied
 from nst._utils.device import plain_arithmetic
 from nst._utils.text import one_line
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
-from nst.losses.definition import check_definition, copied
 
 __all__ = ["check_loss", "tiny_extractor"]
 
 _COPY = "Other losses read it: use operations that return new tensors, or .clone() it."
-_Promises: TypeAlias = Iterator[tuple[bool | Tensor, str]]
-"""Whether each promise holds, and the message if it does not."""
 
 
 def tiny_extractor(seed: int = 0) -> FeatureExtractor:
@@ -87,9 +83,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=kind, device="cpu")
     try:
         check_definition("loss", loss)
-        for holds, promise in _Check(copied("loss", loss).double(), extractor).all(pictures, other):
-            if not holds:
-                raise AssertionError(promise)
+        _Check(copied("loss", loss).double(), extractor).all(pictures, other)
     except Exception as error:  # a user's methods may raise anything
         promise = _explained(error)
         raise AssertionError(f"{type(loss).__name__}: {promise}") from error
@@ -108,6 +102,11 @@ def _explained(error: Exception) -> str:
     return f"{own[-1]} raised {type(error).__name__}: {one_line(error)}"
 
 
+def _require(holds: bool | Tensor, promise: str) -> None:
+    if not holds:
+        raise AssertionError(promise)
+
+
 class _Declared(dict[str, Tensor]):
     """Features of the layers that a loss declares."""
 
@@ -123,25 +122,25 @@ class _Check:
     def __init__(self, loss: Loss, extractor: nn.Module) -> None:
         self.loss, self.extractor = loss, extractor
 
-    def all(self, pictures: Tensor, other: Tensor) -> _Promises:
+    def all(self, pictures: Tensor, other: Tensor) -> None:
         overrides = type(self.loss).capture is not Loss.capture
-        yield (
+        _require(
             self.loss.reference is not None or not overrides,
             "capture is never called, as `reference` is None. Set it to 'content' or 'style'.",
         )
         if isinstance(self.loss, StatisticLoss):
             features = self.features(pictures)
             for layer in self.loss.layers:
-                yield from self.linear(self.loss.statistic, layer, features[layer].flatten(2))
+                self.linear(self.loss.statistic, layer, features[layer].flatten(2))
         if isinstance(self.loss, StorableLoss):
-            yield from self.halves(self.loss, pictures)
-        yield from self.value_and_gradient(pictures[:1], other[:1])
-        yield from self.batch(pictures, other)
+            self.halves(self.loss, pictures)
+        self.value_and_gradient(pictures[:1], other[:1])
+        self.batch(pictures, other)
         if self.loss.reference == "style":
-            yield from self.blend(pictures[:1], other[:1], other[1:])
+            self.blend(pictures[:1], other[:1], other[1:])
         if self.loss.reference is not None:
-            yield from self.own_target(other[:1], pictures[:1])
-        yield from self.moves(pictures[:1].float(), other[:1].float())
+            self.own_target(other[:1], pictures[:1])
+        self.moves(pictures[:1].float(), other[:1].float())
 
     def features(self, image: Tensor) -> Features:
         layers = [layer for layer in self.loss.layers if layer != "image"]
@@ -158,56 +157,55 @@ class _Check:
             loss.capture(given[0])
         for each, original in zip(given, originals, strict=True):
             for layer in _changed(each, original):
-                name = f"{type(loss).__name__}.capture"
-                warnings.warn(f"{name} changes {layer!r}, which it is given. {_COPY}", stacklevel=2)
+                what = f"{type(loss).__name__}.capture changes {layer!r}, which it is given."
+                warnings.warn(f"{what} {_COPY}", stacklevel=2)
         return loss
 
     def value(self, loss: Loss, features: Features) -> Tensor:
         """Return the loss, a scalar, of features that it must not change."""
         before = {layer: feature.detach().clone() for layer, feature in features.items()}
         value = loss(features)
-        if not isinstance(value, Tensor) or value.ndim > 0:
-            shape = getattr(value, "shape", None)
-            found = type(value).__name__ if shape is None else f"shape {tuple(shape)}"
-            problem = f"forward must return a scalar, not {found}. Reduce it by .mean()."
-            raise AssertionError(problem)
+        shape = getattr(value, "shape", None)
+        found = type(value).__name__ if shape is None else f"shape {tuple(shape)}"
+        rule = f"forward must return a scalar, not {found}. Reduce it by .mean()."
+        _require(isinstance(value, Tensor) and value.ndim == 0, rule)
+        scalar: Tensor = value
         for layer in _changed(features, before):
-            problem = f"forward changes {layer!r}, which it is given. {_COPY}"
-            raise AssertionError(problem)
-        return value
+            raise AssertionError(f"forward changes {layer!r}, which it is given. {_COPY}")
+        return scalar
 
-    def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> _Promises:
+    def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
         law = "a statistic must be linear in its weights"
         n, _, positions = feature.shape
         some = torch.linspace(0, 1, positions, dtype=feature.dtype, device="cpu").expand(n, 1, -1)
         part, rest = statistic(feature, some), statistic(feature, 1 - some)
         rule = f"statistic must return a tensor or a tuple of tensors, not {type(part).__name__}."
-        yield all(isinstance(each, Tensor) for each in parts_of(part)), rule
-        yield (
+        _require(all(isinstance(each, Tensor) for each in parts_of(part)), rule)
+        _require(
             _close(statistic(feature, some + (1 - some)), _sum(part, rest)),
             f"{law}: statistic(f, a + b) differs from statistic(f, a) + statistic(f, b) at "
             f"{layer!r}. Return raw moments, and compute nonlinear terms, such as a standard "
             "deviation, in `distance`.",
         )
-        yield (
+        _require(
             _close(statistic(feature, 3 * some), _sum(part, part, part)),
             f"{law}: statistic(f, 3 w) differs from 3 statistic(f, w) at {layer!r}. Multiply "
             "each position by `weight` exactly once and do not normalize by it.",
         )
         tiles = zip(feature.tensor_split(2, -1), some.tensor_split(2, -1), strict=True)
-        yield (
+        _require(
             positions == 1 or _close(part, _sum(*(statistic(*tile) for tile in tiles))),
             f"{law}: the statistic of a picture differs from the sum over its tiles at {layer!r}. "
             "Let each position contribute by itself.",
         )
         number = feature.new_full((n, 1, 1), 1 / positions)
-        yield (
+        _require(
             _close(statistic(feature, number), statistic(feature, number.expand_as(some))),
             f"equal weights given as one number, (N, 1, 1), must count as that number at every "
             f"position; they do not at {layer!r}. Sum over positions, do not take their mean.",
         )
 
-    def halves(self, loss: StorableLoss, pictures: Tensor) -> _Promises:
+    def halves(self, loss: StorableLoss, pictures: Tensor) -> None:
         features = self.features(pictures)
         mask = torch.zeros_like(pictures[:1, :1])
         mask[..., : mask.shape[-1] // 2] = 1
@@ -215,19 +213,20 @@ class _Check:
         left, right = (loss.summarize({**features, "mask": each}) for each in (mask, 1 - mask))
         for layer in whole:
             same = _close(_sum(whole[layer], whole[layer]), _sum(left[layer], right[layer]))
-            yield same, f"a picture's summary must be the mean of its halves'; not at {layer!r}."
+            rule = "a picture's summary must be the mean of its halves'"
+            _require(same, f"{rule}; not at {layer!r}.")
 
-    def value_and_gradient(self, picture: Tensor, other: Tensor) -> _Promises:
+    def value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
         value = self.value(loss, self.features(image))
-        yield value.isfinite(), f"the loss of a random picture is {float(value.detach())}."
+        _require(value.isfinite(), f"the loss of a random picture is {float(value.detach())}.")
         rule = "the loss must depend on the picture; it has no gradient. Do not detach features."
-        yield value.requires_grad, rule
+        _require(value.requires_grad, rule)
         (gradient,) = torch.autograd.grad(value, image, allow_unused=True)
-        yield gradient is not None, rule
-        yield gradient.isfinite().all(), "the gradient must be finite everywhere."
-        yield gradient.any(), "the gradient is zero everywhere for a random picture."
+        _require(gradient is not None, rule)
+        _require(gradient.isfinite().all(), "the gradient must be finite everywhere.")
+        _require(gradient.any(), "the gradient is zero everywhere for a random picture.")
         # Along the gradient itself, where the change of the loss is well above rounding.
         step = 1e-6 * gradient / gradient.norm()
         with torch.no_grad():
@@ -236,40 +235,38 @@ class _Check:
         slope, promised = float(change / 2e-6), float(gradient.norm())
         agree = abs(slope - promised) <= 1e-3 * promised
         rule = f"the gradient promises a slope of {promised:.6g}"
-        yield agree, f"{rule}; the loss changes by {slope:.6g}."
+        _require(agree, f"{rule}; the loss changes by {slope:.6g}.")
         added = sorted(loss.state_dict().keys() - self.loss.state_dict().keys())
-        rule = "state_dict() must not hold targets"
-        yield not added, f"{rule}, but capture added {added}. Register them with persistent=False."
+        rule = f"state_dict() must not hold targets, but capture added {added}"
+        _require(not added, f"{rule}. Register them with persistent=False.")
 
-    def batch(self, pictures: Tensor, references: Tensor) -> _Promises:
+    def batch(self, pictures: Tensor, references: Tensor) -> None:
         if self.loss.reference != "content":
             references = references[:1]
         together = self.value(self.captured(references), self.features(pictures))
         pairs = zip(torch.split(pictures, 1), references.expand_as(pictures), strict=True)
-        alone = [
-            self.value(self.captured(one[None]), self.features(picture)) for picture, one in pairs
-        ]
+        alone = [self.value(self.captured(own[None]), self.features(one)) for one, own in pairs]
         rule = "the loss of a batch must be the mean of its pictures' losses"
         same = _close(together, torch.stack(alone).mean())
-        yield same, f"{rule}. Reduce over everything but the batch first."
+        _require(same, f"{rule}. Reduce over everything but the batch first.")
 
-    def blend(self, picture: Tensor, one: Tensor, other: Tensor) -> _Promises:
+    def blend(self, picture: Tensor, one: Tensor, other: Tensor) -> None:
         features = self.features(picture)
         twice = self.captured(one, one, blend=[0.3, 0.7])(features)
         same = _close(twice, self.captured(one)(features))
-        yield same, "a blend of two equal styles must equal that style."
+        _require(same, "a blend of two equal styles must equal that style.")
         second = self.captured(one, other, blend=[0.0, 1.0])(features)
         same = _close(second, self.captured(other)(features))
         rule = "a style of weight 0 must not change a blend"
-        yield same, f"{rule}; `capture` must use every reference and its weight."
+        _require(same, f"{rule}; `capture` must use every reference and its weight.")
 
-    def own_target(self, picture: Tensor, other: Tensor) -> _Promises:
+    def own_target(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(picture)
         value, slope = self.value_and_slope(loss, picture)
-        yield abs(value) <= 1e-9, f"the loss must be zero at its own target; it is {value:.3g}."
-        yield math.isfinite(slope), "the gradient at its own target must be finite."
+        _require(abs(value) <= 1e-9, f"the loss must be zero at its own target; it is {value:.3g}.")
+        _require(math.isfinite(slope), "the gradient at its own target must be finite.")
         _, elsewhere = self.value_and_slope(loss, other)
-        yield (
+        _require(
             # Above rounding in float64, below what an optimizer could follow.
             slope <= 1e-6 * elsewhere,
             f"the gradient must be zero at its own target; it is {slope:.3g} there, "
@@ -281,12 +278,12 @@ class _Check:
         found = self.features(picture)
         features = {layer: found[layer].detach().requires_grad_() for layer in loss.layers}
         value = self.value(loss, _Declared(features))
-        gradients: Sequence[Tensor] = []
-        if value.requires_grad:  # not if it is a constant there
-            gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
+        if not value.requires_grad:  # a constant there
+            return float(value), 0.0
+        gradients = torch.autograd.grad(value, list(features.values()), materialize_grads=True)
         return float(value.detach()), math.hypot(*(float(g.norm()) for g in gradients))
 
-    def moves(self, picture: Tensor, other: Tensor) -> _Promises:
+    def moves(self, picture: Tensor, other: Tensor) -> None:
         exact = self.captured(other.double())(self.features(picture.double()))
         moved = self.captured(other.double()).float()
         single = _Check(self.loss, copy.deepcopy(self.extractor).float())
@@ -300,10 +297,10 @@ class _Check:
                 raise AssertionError(problem) from error
             found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
             right = value.device.type == device and value.dtype == torch.float32
-            yield right, f"{found}; targets must be buffers, so that .to() moves them."
+            _require(right, f"{found}; targets must be buffers, so that .to() moves them.")
             near = torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5)
             values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
-            yield near, f"the loss in float32 on {device} is {values}."
+            _require(near, f"the loss in float32 on {device} is {values}.")
 
 
 def _changed(features: Features, before: Features) -> list[str]:

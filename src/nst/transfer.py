@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor
@@ -16,18 +15,16 @@ from nst._engine.capture import capture_style
 from nst._engine.configuration import ColorWhen, RunOptions
 from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
-from nst._record.describe import describe_run
 from nst._record.repeat import Repeatable
 from nst._record.snapshot import take_snapshot
 from nst._utils.device import plain_arithmetic
+from nst._utils.text import logger
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.estimate import Estimate, estimate_run
 from nst.images import ImageLike, read_picture
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.styles.style import Style, StyleLike
-
-logger = logging.getLogger("nst")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,7 +175,7 @@ class StyleTransfer(Repeatable):
         options = RunOptions(init, seed, strength, preserve_color, color_when, where)
         followers = as_callbacks(callbacks)
         inputs = RunInputs.read(self, content, style, options)
-        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshot)
+        return complete(Run(inputs, followers, started), take_snapshot)
 
     @plain_arithmetic()
     def check(self, content: ImageLike, style: StyleLike, **options: Any) -> None:
@@ -284,7 +281,7 @@ class StyleTransfer(Repeatable):
             raise ValueError("`init` is 'content', but a texture has none. Use 'pink-noise'.")
         options, followers = RunOptions(init, seed), as_callbacks(callbacks)
         inputs = RunInputs.read(self, None, style, options, shape)
-        return complete(Run(inputs, followers, describe_run(inputs), started), take_snapshot)
+        return complete(Run(inputs, followers, started), take_snapshot)
 
     @plain_arithmetic()
     def estimate(self, content: ImageLike, style: StyleLike | None = None) -> Estimate:

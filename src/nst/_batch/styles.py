@@ -10,7 +10,7 @@ from nst._engine.capture import can_capture, capture_painting
 from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import plan_run, resized_paintings
 from nst._engine.reading import identify_pictures, read_style
-from nst._record.describe import describe_styles
+from nst._engine.run import describe_styles
 from nst._utils.device import plain_arithmetic
 from nst.images import ImageLike
 from nst.images.decode import picture_shape

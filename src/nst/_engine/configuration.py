@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, fields, replace
@@ -14,20 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from nst import color
-from nst._engine.passing import check_divisible, is_divisible
+from nst._engine.passing import check_definition, check_divisible, copied, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import at_least_single, free_memory, is_exhausted, resolve_device
-from nst._utils.text import byte_count
+from nst._utils.text import byte_count, logger
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
 from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
-from nst.losses.definition import check_definition, copied
 from nst.losses.statistics import GramStyleLoss, style_layers
 from nst.optim import OptimizerLike, optimizer_factory
-
-logger = logging.getLogger("nst")
 
 INITS = ("content", "style", "noise", "pink-noise", "gray")
 """The names of the pictures that a run can start from."""
@@ -52,11 +48,6 @@ _SHARE = 0.8
 _SMALLEST_SCALE = 256
 # Ratio of the steps of a scale to those of the previous one, which cost a quarter as much.
 _STEP_RATIO = 0.8
-
-
-def default_losses() -> dict[str, Loss]:
-    """Return the default losses."""
-    return {"content": ContentLoss(weight=0.01), "style": GramStyleLoss(style_layers())}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,7 +87,8 @@ class Configuration:
             )
         self._set("device", resolve_device(self.device))
         if self.losses is None:
-            self._set("losses", default_losses())
+            style = GramStyleLoss(style_layers())
+            self._set("losses", {"content": ContentLoss(weight=0.01), "style": style})
         self.check_losses()
         self._set("losses", dict(self.losses))
         if self.extractor is None:

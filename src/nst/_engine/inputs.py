@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from nst._engine import reading
 from nst._engine.configuration import (
     Configuration,
     RunOptions,
@@ -18,26 +19,17 @@ from nst._engine.configuration import (
     plan_scales,
 )
 from nst._engine.objective import Objective, Region
-from nst._engine.reading import (
-    StyleSource,
-    identify_pictures,
-    read_content,
-    read_regions,
-    read_start,
-    read_style,
-    recolor_styles,
-)
+from nst._engine.reading import StyleSource
 from nst._utils.checks import at_least
 from nst._utils.group import Group
 from nst._utils.plain import hash_network
+from nst._utils.text import logger
 from nst.images import ImageLike, Picture, fit, resize
 from nst.losses.base import StorableLoss
 from nst.result import StyleTransferResult
 from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style, StyleLike, as_styles
-
-logger = logging.getLogger("nst")
 
 _MOST_PIXELS = 2**31
 # Factor of the content losses at all scales but the last, as a finer scale does not recover the
@@ -82,11 +74,11 @@ class RunInputs:
         configuration.check_losses()
         configuration.check_parts()
         options, like = options or RunOptions(), configuration.like
-        photo = None if content is None else read_content(content, like)
+        photo = None if content is None else reading.read_content(content, like)
         styles = as_styles(style)
         if photo is None:
             configuration = _texture_configuration(configuration, styles)
-        sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
+        sources = [reading.read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         if photo is None:
             photo = _blank(shape, sources[0], configuration)
             size = max(photo.pixels.shape[-2:])
@@ -95,15 +87,15 @@ class RunInputs:
             size = configuration.size_of(photo.pixels.shape[-2:])
         given = photo.pixels.shape[-2:]
         where = None if options.where is None else read_mask(options.where, *photo, "where")
-        regions = read_regions(styles, photo, where)
-        _check_losses(configuration, options, sources, [mask for mask, _ in regions])
+        regions = reading.read_regions(styles, photo, where)
         scales = plan_run(configuration, given, styles, sources, size)
-        _check_captured(configuration, sources, scales)
+        masks = [mask for mask, _ in regions]
+        _check_styles(configuration, options, sources, masks, scales)
         result_shape = fit(given, size)
         tile = configuration.tile_for(result_shape, photo.pixels)
         with explaining_memory(result_shape, tile, photo.pixels):
-            recolored = recolor_styles(sources, photo.pixels, options)
-            start = read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
+            recolored = reading.recolor_styles(sources, photo.pixels, options)
+            start = reading.read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
         return cls(
             configuration=configuration,
             options=options,
@@ -116,7 +108,7 @@ class RunInputs:
             scales=scales,
             tile=tile,
             start=start,
-            identities=identify_pictures(content, styles, options),
+            identities=reading.identify_pictures(content, styles, options),
         )
 
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
@@ -277,36 +269,37 @@ def _blank(
         return Picture(like.new_zeros(1, 3, height, width), None)
 
 
-def _check_losses(
+def _check_styles(
     configuration: Configuration,
     options: RunOptions,
     sources: Sequence[StyleSource],
     regions: Sequence[Tensor | None],
+    scales: Sequence[Scale],
 ) -> None:
-    """Raise if no loss remains, or if masks are given for a loss that does not support them."""
+    """Raise if no loss remains, or if masks or captured statistics do not fit the style losses."""
     if options.strength == 0 and not configuration.active_losses("content"):
         raise ValueError(
             "`strength` is 0, which leaves only losses that refer to the content, and there are "
             "none. Add a ContentLoss, or use a strength above 0."
         )
-    masks = [each.mask for each in sources if isinstance(each, Painting)]
-    if all(mask is None for mask in [*masks, *regions]):
-        return
-    for name, loss in configuration.active_losses("style").items():
-        if not isinstance(loss, StorableLoss):
-            raise ValueError(
-                f"`style` has a region, a mask or a rotation, or `where` is given, but the loss "
-                f"{name!r} ({type(loss).__name__}) is not a mean over positions that could be "
-                "taken over a part of them. Use a StatisticLoss, or styles without."
-            )
-
-
-def _check_captured(
-    configuration: Configuration, sources: Sequence[StyleSource], scales: Sequence[Scale]
-) -> None:
-    """Raise for captured statistics of another network, for other losses, or for other sizes."""
+    losses = configuration.active_losses("style")
+    whole = {name: loss for name, loss in losses.items() if not isinstance(loss, StorableLoss)}
+    masks = [*regions, *(each.mask for each in sources if isinstance(each, Painting))]
     captured = [each for each in sources if isinstance(each, StyleStatistics)]
     network = hash_network(configuration.extractor) if captured else ""
+    for name, loss in whole.items():
+        what = f"the loss {name!r} ({type(loss).__name__})"
+        if any(mask is not None for mask in masks):
+            raise ValueError(
+                f"`style` has a region, a mask or a rotation, or `where` is given, but {what} is "
+                "not a mean over positions that could be taken over a part of them. Use a "
+                "StatisticLoss, or styles without."
+            )
+        if captured:
+            raise ValueError(
+                f"`style` is captured, but {what} compares with the painting itself. Use the "
+                "painting, or a StatisticLoss."
+            )
     for statistics in captured:
         if statistics.network != network:
             raise ValueError(
@@ -314,11 +307,6 @@ def _check_captured(
                 f"{network[:12]}). Capture the painting again with this transfer, or use the "
                 "weights, pooling and padding that it was captured with."
             )
-        for name, loss in configuration.active_losses("style").items():
-            if not isinstance(loss, StorableLoss):
-                raise ValueError(
-                    f"`style` is captured, but the loss {name!r} ({type(loss).__name__}) "
-                    "compares with the painting itself. Use the painting, or a StatisticLoss."
-                )
+        for loss in losses.values():
             for scale in scales:
                 statistics.find(loss, scale.size)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nst._engine.passing import (
     Term,
+    copied,
     indivisible,
     keeps_promise,
     lent,
@@ -23,7 +24,6 @@ from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features, parameter_of
 from nst.losses.base import Loss, Statistic, StorableLoss
-from nst.losses.definition import copied
 from nst.styles.style import Painting
 
 # With this power, equal steps of strength change the picture about equally.
@@ -74,7 +74,7 @@ class Objective:
         self._tile, self._group = tile, group or Group()
         self._is_half = parameter_of(extractor).dtype == torch.float16
         self._divided: set[str] | None = None  # unknown before there is a picture
-        self._checked = {"image"}  # and layers whose features have been right once
+        self._checked = set[str]()  # layers whose features have been right once
         self._terms: dict[str, list[Term]] = {}
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
@@ -88,7 +88,9 @@ class Objective:
         self._to(image)
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
         layers = _layers(chosen)
-        _, features = self._pass_through(image, [], layers, Group())
+        _, features = pass_through(
+            self._extractor, image, [], layers, Group(), self._tile, self._checked
+        )
         for loss in chosen:
             loss.capture(lent(loss, features))
 
@@ -119,7 +121,9 @@ class Objective:
         divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
         layers = _layers(loss for name, loss in losses.items() if name not in divided)
-        found = self._pass_through(image, terms, layers, Group())
+        found = pass_through(
+            self._extractor, image, terms, layers, Group(), self._tile, self._checked
+        )
         sums, features = iter(found[0]), found[1]
         if mask is not None:
             features["mask"] = mask
@@ -245,7 +249,9 @@ class Objective:
         terms = [term for name, own in self._terms.items() if name in divided for term in own]
         others = [term.loss for n, own in self._terms.items() if n not in divided for term in own]
         layers = _layers(others)
-        found = self._pass_through(image, terms, layers, self._group)
+        found = pass_through(
+            self._extractor, image, terms, layers, self._group, self._tile, self._checked
+        )
         sums, features, values = iter(found[0]), found[1], dict[str, Tensor]()
         if self._group.rank > 0:  # one process has the gradient of what all of them compute
             features = {layer: feature.detach() for layer, feature in features.items()}
@@ -258,16 +264,6 @@ class Objective:
             ]
             values[name] = torch.stack(own).sum()
         return values
-
-    def _pass_through(
-        self, image: Tensor, terms: Sequence[Term], layers: frozenset[str], group: Group
-    ) -> tuple[list[dict[str, Statistic]], dict[str, Tensor]]:
-        """Return what `pass_through` does; check each layer's features once."""
-        sums, features = pass_through(self._extractor, image, terms, layers, group, self._tile)
-        if unchecked := layers - self._checked:
-            check_features(features, sorted(unchecked), image)
-            self._checked |= unchecked
-        return sums, {layer: at_least_single(feature) for layer, feature in features.items()}
 
     def _divided_names(self, image: Tensor) -> set[str]:
         """Return the losses that add up on a corner of the picture; raise if all must."""

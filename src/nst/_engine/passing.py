@@ -6,6 +6,7 @@ and again on the backward pass, so that its features need not be stored.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 from nst import functional
 from nst._network.bands import Rows, add_up, in_bands, widen
 from nst._network.stage import new_picture
+from nst._utils.checks import known, non_negative
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst._utils.plain import hooks_of
-from nst.extractors.base import Block, Extractor, as_extractor
+from nst._utils.text import one_line
+from nst.extractors.base import Block, Extractor, as_extractor, check_features
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
 from nst.losses.content import PointwiseLoss
 
@@ -140,11 +143,12 @@ def pass_through(
     layers: frozenset[str],
     group: Group,
     tile: int | None,
+    checked: set[str],
 ) -> tuple[list[dict[str, Statistic]], dict[str, Tensor]]:
     """Return the sums of each term by layer, over all processes; and whole features of `layers`.
 
     The picture, `(1, 3, H, W)`, passes through the network once, `tile` rows of each block at a
-    time.
+    time. Features of layers that are not in `checked` are checked, and their layers added.
     """
     features = {"image": image}
     edges = group.edges(image.shape[2])
@@ -182,7 +186,10 @@ def pass_through(
     left, sums = iter(add_up(shares, group)), [dict[str, Statistic]() for _ in terms]
     for i, layer, count in keys:
         sums[i][layer] = next(left) if count is None else tuple(islice(left, count))
-    return sums, features
+    if unchecked := layers - checked:
+        check_features(features, sorted(unchecked), image)
+        checked |= unchecked
+    return sums, {layer: at_least_single(feature) for layer, feature in features.items()}
 
 
 def _whole_features(
@@ -264,3 +271,40 @@ def keeps_promise(loss: Loss, features: Features) -> bool:
 def _is_near(a: Tensor, b: Tensor) -> bool:
     tolerance = 1e-3 * float(a.abs().max()) if a.numel() else 0.0
     return a.shape == b.shape and torch.allclose(a, b, 1e-3, tolerance, equal_nan=True)
+
+
+def check_definition(name: str, loss: Loss) -> None:
+    """Raise for a loss, called `name` in messages, with an incomplete class or wrong attributes."""
+    what = f"`{name}` is a {type(loss).__name__}"
+    if "_parameters" not in vars(loss):
+        raise TypeError(f"{what}, whose __init__ must first call super().__init__().")
+    if loss.reference not in (None, "content", "style"):
+        raise ValueError(
+            f"{what} with reference {loss.reference!r}; it must be 'content', 'style' or None."
+        )
+    non_negative(f"{name}.weight", loss.weight)
+    for layer, weight in getattr(loss, "layer_weights", {}).items():
+        known(f"`{name}.layer_weights` has", layer, loss.layers, f"its {type(loss).__name__}")
+        non_negative(f"{name}.layer_weights[{layer!r}]", weight)
+    if not all(isinstance(layer, str) for layer in loss.layers):
+        raise ValueError(
+            f"{what} with layers {loss.layers!r}; they must be names, such as ('relu4_2',)."
+        )
+
+
+def copied(name: str, loss: Loss) -> Loss:
+    """Return a deep copy of a loss with the same hooks; raise if an attribute cannot be copied."""
+    memo: dict[int, Any] = {id(hook): hook for hook in hooks_of(loss)}
+    try:
+        return copy.deepcopy(loss, memo)
+    except Exception as error:  # classes decide how they are copied
+        for attribute, value in vars(loss).items():
+            try:
+                copy.deepcopy(value)
+            except Exception:
+                raise TypeError(
+                    f"`{name}` is a {type(loss).__name__} whose attribute {attribute!r} cannot be "
+                    f"copied ({one_line(error)}). Call .detach() if it is a computed tensor, or "
+                    "create it in `forward`."
+                ) from error
+        raise

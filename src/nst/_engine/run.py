@@ -1,16 +1,15 @@
-"""A run: the changing state while pictures are optimized, scale by scale."""
+"""A run: the changing state while pictures are optimized, scale by scale, and its record."""
 
-from __future__ import annotations
-
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+import torchvision
+from torch import Tensor, nn
 
 from nst import color
 from nst._engine.configuration import as_scales, explaining_memory
@@ -21,13 +20,16 @@ from nst._utils.checks import at_least
 from nst._utils.device import blocks_kept
 from nst._utils.group import Group
 from nst._utils.plain import json_ready
+from nst._utils.text import logger
+from nst._utils.version import __version__
 from nst.callbacks.base import Callback, LossHistory, RunState
-from nst.extractors.base import evaluation_mode
+from nst.extractors.base import Extractor, evaluation_mode
 from nst.images import fit, resize
+from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
-
-logger = logging.getLogger("nst")
+from nst.styles.statistics import StyleStatistics
+from nst.styles.style import Style
 
 T = TypeVar("T")
 
@@ -35,14 +37,8 @@ T = TypeVar("T")
 class Run:
     """A run with its changing state."""
 
-    def __init__(
-        self,
-        inputs: RunInputs,
-        callbacks: Sequence[Callback],
-        settings: Mapping[str, Any],
-        started: float,
-    ) -> None:
-        self.inputs, self._settings = inputs, settings
+    def __init__(self, inputs: RunInputs, callbacks: Sequence[Callback], started: float) -> None:
+        self.inputs, self._settings = inputs, describe_run(inputs)
         self.group, self.history = Group.current(), LossHistory()
         self.callbacks = [self.history, *callbacks]
         configuration, scales = inputs.configuration, tuple(inputs.scales)
@@ -59,10 +55,13 @@ class Run:
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
     @contextmanager
-    def _shown(self) -> Iterator[RunState]:
-        """Give a callback the state with a picture and losses of its own, which it may change."""
+    def _shown_to(self, callback: Callback) -> Iterator[RunState]:
+        """Give a callback the state; a user's may change picture and losses, so it gets copies."""
         state, image, losses = self.state, self.state.image, self.state.losses
-        state.image, state.losses = image.clone(), {n: each.clone() for n, each in losses.items()}
+        modules = {type(callback).__module__, getattr(callback.on_step, "__module__", "")}
+        if {str(module).split(".")[0] for module in modules} != {"nst"}:
+            state.image = image.clone()
+            state.losses = {name: each.clone() for name, each in losses.items()}
         try:
             yield state
         finally:
@@ -71,19 +70,19 @@ class Run:
     def start(self, callback: Callback) -> None:
         """Start a callback, or resume it with the state of one of its type."""
         if self._resumed is None:
-            with self._shown() as state:
+            with self._shown_to(callback) as state:
                 callback.on_start(state)
             return
         name = type(callback).__name__
         found = next((i for i, (kind, _) in enumerate(self._resumed) if kind == name), None)
         kept = {} if found is None else self._resumed.pop(found)[1]
-        with self._shown() as state:
+        with self._shown_to(callback) as state:
             callback.on_resume(state, kept)
 
     def end(self, callback: Callback) -> None:
         """End a callback; log its error, as the picture must not be lost."""
         try:
-            with self._shown() as state:
+            with self._shown_to(callback) as state:
                 callback.on_end(state)
         except (Exception, KeyboardInterrupt):
             logger.exception("%s failed at the end of the run", type(callback).__name__)
@@ -115,7 +114,7 @@ class Run:
                 state.losses = self._mean_losses()
                 state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
                 for callback in callbacks:
-                    with self._shown():
+                    with self._shown_to(callback):
                         callback.on_step(state)
             for picture in self.pictures:
                 picture.finish_scale()
@@ -236,6 +235,69 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
         if group.size > 1:
             share_result(inputs, group, result)
         return result
+
+
+def describe_run(inputs: RunInputs) -> dict[str, Any]:
+    """Return the settings of a run, before the first step."""
+    configuration, options = inputs.configuration, inputs.options
+    optimizer: Any = configuration.optimizer
+    name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
+    settings = {
+        **{each.name: getattr(configuration, each.name) for each in fields(configuration)},
+        **vars(options),
+        "nst": __version__,
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "task": "run" if "content" in inputs.identities else "synthesize",
+        "inputs": inputs.identities,
+        "shape": inputs.shape,
+        "extractor": _describe(configuration.extractor, configuration.network),
+        "network": configuration.network.fingerprint(),
+        "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
+        "styles": describe_styles(inputs.styles, [members for _, members in inputs.regions]),
+        "optimizer": name,
+        "steps_done": 0,
+        "stop_reason": None,
+        "tile": inputs.tile,
+        "where": options.where is not None,
+        "init": options.init if options.init_picture is None else "picture",
+        "device": str(configuration.device),
+        "num_threads": torch.get_num_threads(),
+    }
+    ready: dict[str, Any] = json_ready(settings)
+    return ready
+
+
+def describe_styles(
+    styles: Sequence[Style], regions: Sequence[Sequence[int]] = ()
+) -> list[dict[str, Any]]:
+    """Return the styles' weights, numbers of their regions, and what differs from the defaults.
+
+    `regions` are the indices of the styles of each region.
+    """
+    masked = [each for each in regions if any(styles[i].region is not None for i in each)]
+    numbers = {i: number for number, members in enumerate(masked) for i in members}
+    described = []
+    for i, style in enumerate(styles):
+        settings = {
+            "weight": style.weight,
+            "region": None if style.region is None else numbers.get(i),
+            "captured": style.image.sizes if isinstance(style.image, StyleStatistics) else None,
+            "mask": None if style.mask is None else True,
+            "scale": None if style.scale == 1 else style.scale,
+            "rotation": None if style.rotation == 0 else style.rotation,
+        }
+        described.append({name: each for name, each in settings.items() if each is not None})
+    return described
+
+
+def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
+    """Return a part's type and the arguments that would create it again, if known."""
+    try:
+        return {**described.settings(), "type": type(part).__name__}
+    except Exception:  # a custom part may raise anything, and the picture matters more
+        logger.exception("%s.settings failed, so they are not recorded", type(part).__name__)
+        return {"type": type(part).__name__}
 
 
 def persistently(work: Callable[[], T]) -> T:

@@ -1,8 +1,5 @@
 """Repeat a run from the record in its picture, or resume it from a checkpoint."""
 
-from __future__ import annotations
-
-import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,14 +16,13 @@ from nst._engine.run import complete
 from nst._record import replay
 from nst._record.snapshot import generators_set, restore_run, take_snapshot
 from nst._utils.device import plain_arithmetic
+from nst._utils.text import logger
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint
 from nst.images import read_record
 from nst.losses.base import Loss
 from nst.optim import OptimizerLike
 from nst.result import StyleTransferResult
-
-logger = logging.getLogger("nst")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,7 +1,5 @@
 """The content of a checkpoint: pictures and state of a run, without the targets of the losses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +11,6 @@ from nst._engine.configuration import Configuration, RunOptions, as_scales
 from nst._engine.inputs import RunInputs
 from nst._engine.reading import StyleSource
 from nst._engine.run import Run
-from nst._record.describe import describe_run
 from nst.callbacks.base import Callback
 from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
@@ -40,7 +37,7 @@ def restore_run(
 ) -> Run:
     """Return a run that owns a checkpoint's tensors; damage can raise nearly any error."""
     device, inputs = torch.device(transfer.device), _unpack_inputs(snapshot, transfer)
-    run = Run(inputs, callbacks, describe_run(inputs), started)
+    run = Run(inputs, callbacks, started)
     pictures = snapshot["run"]["pictures"]
     without_work = [{**each, "work": None} for each in pictures]
     state = _moved({**snapshot["run"], "pictures": without_work}, device)

@@ -14,7 +14,7 @@ import torch
 
 from nst._engine.configuration import RunOptions
 from nst._engine.inputs import RunInputs
-from nst._record.describe import describe_run
+from nst._engine.run import describe_run
 from nst._record.replay import run_difference
 from nst._utils.files import check_place
 from nst._utils.plain import hash_file, hash_network
