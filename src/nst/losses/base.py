@@ -1,7 +1,5 @@
 """Base classes of the losses."""
 
-from __future__ import annotations
-
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +7,6 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import Checked, names_of, non_negative, normalized_blend
@@ -135,11 +132,10 @@ class LayerLoss(Loss):
                 f"`layers` is {self.layer_weights}; at least one weight must be positive."
             )
         self.layers = tuple(self.layer_weights)
-        # Layer to the prefix of its buffers, and whether the target is a tuple.
-        self._targets: dict[str, tuple[str, bool]] = {}
-        self._shapes: dict[str, list[torch.Size]] = {}  # of captured features or statistics
+        # Layer to the prefix of its buffers, whether the target is a tuple, and the shapes of the
+        # captured features or statistics.
+        self._targets: dict[str, tuple[str, bool, list[torch.Size]]] = {}
 
-    @override
     def settings(self) -> dict[str, Any]:
         settings = super().settings()
         if "layers" in settings:  # not if the constructor leaves no choice
@@ -173,15 +169,14 @@ class LayerLoss(Loss):
             delattr(self, name)  # an earlier capture may have had more parts
         for i, part in enumerate(parts_of(target)):
             self.register_buffer(f"{prefix}{i}", part.detach(), persistent=False)
-        self._targets[layer] = prefix, isinstance(target, tuple)
-        self._shapes[layer] = shapes
+        self._targets[layer] = prefix, isinstance(target, tuple), shapes
 
     def _target(self, layer: str) -> Any:
         """Return the stored target, a tensor or a tuple of tensors."""
         if layer not in self._targets:
             name = type(self).__name__
             raise RuntimeError(f"{name} has no target for {layer!r}: call {name}.capture first.")
-        prefix, is_tuple = self._targets[layer]
+        prefix, is_tuple, _ = self._targets[layer]
         replace_inference_tensors(self)
         parts = tuple(part for name, part in self._buffers.items() if name.startswith(prefix))
         return parts if is_tuple else parts[0]
@@ -198,7 +193,7 @@ class LayerLoss(Loss):
     def _check_fit(self, layer: str, given: Sequence[torch.Size], dims: int | None = None) -> None:
         """Raise unless shapes agree with the captured ones in their first `dims`."""
         # Broadcasting would compare unrelated values.
-        captured = self._shapes[layer]
+        *_, captured = self._targets[layer]
         if len(given) != len(captured) or any(
             one[1:dims] != other[1:dims] or other[0] not in (1, one[0])  # a batch of 1 fits any
             for one, other in zip(given, captured, strict=True)
@@ -232,7 +227,6 @@ class StorableLoss(LayerLoss):
         errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
         return torch.stack(errors).mean()
 
-    @override
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         pairs = self._references(references, blend)
@@ -261,13 +255,11 @@ class StorableLoss(LayerLoss):
                 ) from error
             self._store(layer, target, [part.shape for part in blended])
 
-    @override
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         self._target(self.layers[-1])  # raises before anything is computed
         return self.compare(self.summarize(features))
 
-    @override
     def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
         """Return the loss, a scalar, of a result of `summarize` or of sums of shares by layer."""
         errors = {}
@@ -315,7 +307,6 @@ class StatisticLoss(StorableLoss):
         where all are equal. Return a tensor or a tuple of tensors, with the batch first.
         """
 
-    @override
     def summarize(self, features: Features) -> dict[str, Statistic]:
         summary = {}
         for layer in self.layers:

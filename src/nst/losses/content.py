@@ -1,7 +1,5 @@
 """Losses that preserve the content, and the one that smooths the picture."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,7 +7,6 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import Checked, at_least, one_of
@@ -55,7 +52,6 @@ class PointwiseLoss(LayerLoss):
         """Return `error`'s target, any `(N, D, P)`, for features `(N, C, P)`; by default these."""
         return target
 
-    @override
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         ((features, _),) = self._references(references, blend, single=True)
@@ -65,7 +61,6 @@ class PointwiseLoss(LayerLoss):
             target = torch.unflatten(self.prepare(flat), 2, feature.shape[2:]).clone()
             self._store(layer, (target, self.scale(flat)), [feature.shape])
 
-    @override
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         sums = {}
@@ -121,7 +116,6 @@ class ContentLoss(PointwiseLoss):
         super().__init__(layers, weight=weight)
         self.units = units
 
-    @override
     def prepare(self, target: Tensor) -> Tensor:
         if self.units != "cosine":
             return target
@@ -131,13 +125,11 @@ class ContentLoss(PointwiseLoss):
         unit = functional.unit_features(target, floor)
         return torch.cat([unit, floor.expand(-1, -1, target.shape[-1])], dim=1)
 
-    @override
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         if self.units == "cosine":
             feature, target = functional.unit_features(feature, target[:, -1:]), target[:, :-1]
         return (feature - target).square()
 
-    @override
     def scale(self, target: Tensor) -> Tensor:
         if self.units == "relative":
             size = target.square().flatten(1).mean(1)
@@ -180,11 +172,9 @@ class SelfSimilarityLoss(SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         return (functional.self_similarity(self._sampled(feature)),)
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         (goal,), (similarity,) = target, self._prepare(feature)
         # At a kink, the signs of rounding errors would make a gradient of full size.
@@ -211,19 +201,17 @@ class LaplacianLoss(FeatureLoss):
     """
 
     reference = "content"
-    pool = Checked(partial(at_least, lowest=1))
+    pool = Checked(at_least)
 
     def __init__(self, *, weight: float = 1.0, pool: int = 4) -> None:
         super().__init__(["image"], weight=weight)
         self.pool = pool
 
-    @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         lines = functional.laplacian(feature, self.pool)
         brightness = feature.square().flatten(1).mean(1)
         return lines, functional.square_size(lines, 1e-6 * brightness * lines[0].numel())
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         return functional.relative_square_error(functional.laplacian(feature, self.pool), *target)
 
@@ -245,7 +233,6 @@ class TotalVariationLoss(Loss):
         super().__init__(weight=weight)
         self.power = power
 
-    @override
     def forward(self, features: Features) -> Tensor:
         check_by_layer("features", features)
         return functional.total_variation(features["image"], power=self.power).mean()

@@ -1,7 +1,5 @@
 """Losses that compare features themselves rather than their means."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +7,6 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import Checked, at_least
@@ -21,7 +18,6 @@ from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
 class FeatureLoss(LayerLoss):
     """Compares features with those of each reference, and blends the losses."""
 
-    @override
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         pairs = self._references(references, blend, single=self.reference == "content")
@@ -37,7 +33,6 @@ class FeatureLoss(LayerLoss):
             target = tuple(part for feature in some for part in self._prepare(feature))
             self._store(layer, target, [feature.shape for feature in some])
 
-    @override
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
         terms, dims = {}, 2 if self.reference == "style" else None
@@ -77,7 +72,6 @@ class HistogramStyleLoss(UnitsLoss, FeatureLoss):
 
     reference = "style"
 
-    @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         target = feature.flatten(2).sort(-1).values
         if self.units == "mean":
@@ -85,14 +79,9 @@ class HistogramStyleLoss(UnitsLoss, FeatureLoss):
         size = target.square().flatten(1).mean(1)
         return target, torch.where(size > 0, size, 1)
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         values, size = target
         return functional.sorted_error(feature.flatten(2), values) / size
-
-
-def _at_least_1_or_none(argument: str, value: int | None) -> int | None:
-    return None if value is None else at_least(argument, value, 1)
 
 
 class SlicedWassersteinStyleLoss(HistogramStyleLoss):
@@ -114,7 +103,7 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
         0.0
     """
 
-    num_directions = Checked(_at_least_1_or_none)
+    num_directions = Checked(lambda name, value: None if value is None else at_least(name, value))
     seed = Checked(partial(at_least, lowest=0))
 
     def __init__(
@@ -129,7 +118,6 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
         super().__init__(layers, weight=weight, units=units)
         self.num_directions, self.seed = num_directions, seed
 
-    @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         shape = (self.num_directions or feature.shape[1], feature.shape[1])
         generator = torch.Generator("cpu").manual_seed(self.seed)
@@ -137,7 +125,6 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
         directions = (drawn / drawn.norm(dim=1, keepdim=True)).to(feature)
         return *super()._prepare(directions @ feature.flatten(2)), directions
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         values, size, directions = target
         return functional.sliced_wasserstein(feature.flatten(2), values, directions) / size
@@ -147,8 +134,7 @@ class SamplingLoss(FeatureLoss):
     """Compares sampled positions, because there are too many pairs."""
 
     reference: ClassVar[Literal["content", "style"] | None] = "style"
-    max_positions = Checked(partial(at_least, lowest=1))
-    seed = Checked(partial(at_least, lowest=0))
+    max_positions, seed = Checked(at_least), Checked(partial(at_least, lowest=0))
 
     def __init__(
         self,
@@ -164,7 +150,6 @@ class SamplingLoss(FeatureLoss):
     def _sampled(self, feature: Tensor) -> Tensor:
         return functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
 
-    @override
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
         return (self._sampled(feature).contiguous(),)
 
@@ -199,7 +184,6 @@ class NearestNeighborStyleLoss(SamplingLoss):
     ) -> None:
         super().__init__(layers, weight=weight, max_positions=max_positions, seed=seed)
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         return functional.nearest_neighbor_error(feature.flatten(2), *target)
 
@@ -222,6 +206,5 @@ class RelaxedTransportStyleLoss(SamplingLoss):
         0.0
     """
 
-    @override
     def _error(self, feature: Tensor, *target: Tensor) -> Tensor:
         return functional.relaxed_transport(self._sampled(feature), *target)

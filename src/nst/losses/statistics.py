@@ -1,7 +1,5 @@
 """Style losses of statistics: Gram matrices, means, variances and covariances of the channels."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
@@ -9,7 +7,6 @@ from typing import ClassVar, Literal, TypeAlias, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from typing_extensions import override
 
 from nst import functional
 from nst._utils.checks import Checked, non_negative, one_of
@@ -68,8 +65,6 @@ class UnitsLoss(LayerLoss):
         super().__init__(layers, weight=weight)
         self.units = units
 
-
-class _UnitsStatisticLoss(UnitsLoss, StatisticLoss):
     def _size(self, target: Tensor, floor: Tensor | float = 0.0) -> Tensor:
         """Return the divisor of a square error, `(N,)`; in relative units at least `floor`."""
         if self.units == "relative":
@@ -78,7 +73,7 @@ class _UnitsStatisticLoss(UnitsLoss, StatisticLoss):
         return target.new_full((len(target),), values)
 
 
-class GramStyleLoss(_UnitsStatisticLoss):
+class GramStyleLoss(UnitsLoss, StatisticLoss):
     r"""Transfers the style: which channels respond together, at any position.
 
     With \(G = F F^\top / P\) for C channels at P positions (`nst.functional.gram_matrix`):
@@ -116,17 +111,14 @@ class GramStyleLoss(_UnitsStatisticLoss):
         super().__init__(layers, weight=weight, units=units)  # type: ignore[arg-type]  # "gatys"
         self.centered = bool(centered)
 
-    @override
     def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
         gram = functional.gram_matrix(feature, weight)  # (N, C, C)
         return (gram, functional.mean(feature, weight)) if self.centered else gram
 
-    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         target, gram = _covariance(statistic), parts_of(statistic)[0]
         return target, self._size(target, _FLAT**2 * gram.square().flatten(1).sum(1))
 
-    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         return functional.relative_square_error(_covariance(statistic), *target).mean()
 
@@ -175,7 +167,6 @@ class CrossLayerGramStyleLoss(StorableLoss):
                 "later layer a positive weight."
             )
 
-    @override
     def summarize(self, features: Features) -> dict[str, Statistic]:
         summary: dict[str, Statistic] = {}
         for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
@@ -187,17 +178,15 @@ class CrossLayerGramStyleLoss(StorableLoss):
             summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
         return summary
 
-    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         (gram,) = parts_of(statistic)
         return gram, functional.square_size(gram)
 
-    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         return functional.relative_square_error(*parts_of(statistic), *target).mean()
 
 
-class MomentStyleLoss(_UnitsStatisticLoss):
+class MomentStyleLoss(UnitsLoss, StatisticLoss):
     r"""Matches the mean and the raw second moment of every channel, without correlations.
 
     These 2C numbers for C channels carry much of a style: Huang & Belongie (ICCV 2017), Li et al.
@@ -213,16 +202,13 @@ class MomentStyleLoss(_UnitsStatisticLoss):
         5.0
     """
 
-    @override
     def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return functional.mean(feature, weight), functional.second_moment(feature, weight)
 
-    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         mean, second = statistic
         return mean, second, self._size(mean, _FLAT * second.sum(1)), self._size(second)
 
-    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         parts = zip(statistic, target[:2], target[2:4], strict=True)  # the sizes come last
         errors = [functional.relative_square_error(*part).mean() for part in parts]
@@ -244,7 +230,6 @@ class MeanStdStyleLoss(MomentStyleLoss):
         0.5
     """
 
-    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         mean, second = statistic
         floor = 1e-6 * second.mean(1, keepdim=True)
@@ -252,14 +237,13 @@ class MeanStdStyleLoss(MomentStyleLoss):
         least = _FLAT * second.sum(1)
         return mean, deviation, self._size(mean, least), self._size(deviation, least), floor
 
-    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         mean, second = statistic
         deviation = functional.standard_deviation(mean, second, target[4])
         return super().distance((mean, deviation), target)
 
 
-class WassersteinStyleLoss(_UnitsStatisticLoss):
+class WassersteinStyleLoss(UnitsLoss, StatisticLoss):
     r"""Matches the distribution of the features, approximated by a normal distribution.
 
     $$W_2^2 = \lVert \mu - \hat\mu \rVert^2
@@ -278,11 +262,9 @@ class WassersteinStyleLoss(_UnitsStatisticLoss):
         4.0
     """
 
-    @override
     def statistic(self, feature: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return functional.gram_matrix(feature, weight), functional.mean(feature, weight)
 
-    @override
     def prepare(self, statistic: Statistic) -> Statistic:
         gram, mean = statistic
         second = gram.diagonal(dim1=-2, dim2=-1)
@@ -291,7 +273,6 @@ class WassersteinStyleLoss(_UnitsStatisticLoss):
         covariance = functional.regularized(functional.covariance(gram, mean), floor)
         return functional.square_root(covariance), mean, self._size(second.sqrt()), floor
 
-    @override
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
         (gram, mean), (root, goal, size, floor) = statistic, target
         covariance = functional.regularized(functional.covariance(gram, mean), floor)
