@@ -24,7 +24,7 @@ from torch import Tensor
 
 from _machine import describe_machine
 from nst import Checkpoint, EarlyStopping, RunState, StyleTransfer
-from nst._utils.plain import hash_tensor
+from nst._utils.plain import hash_values
 from nst.callbacks.base import CallbackLike
 from nst.callbacks.checkpoint import CHECKPOINT_FILE
 from nst.testing import tiny_extractor
@@ -108,7 +108,7 @@ def paint(path: Path | None, every: int, log: Path, result: Path) -> None:
         transfer = StyleTransfer(tiny_extractor(), num_steps=STEPS, num_scales=SCALES, average=0.9)
         done = transfer.run(picture(1), picture(2), callbacks=callbacks)
     temporary = result.with_suffix(".part")
-    temporary.write_text(hash_tensor(done.image))
+    temporary.write_text(hash_values(done.image))
     temporary.replace(result)
 
 

@@ -55,8 +55,7 @@ def luminance(image: Tensor) -> Tensor:
         >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)).item(), 3)
         0.299
     """
-    image = _check(image, "image")
-    return _luminance(image)
+    return _luminance(_check(image, "image"))
 
 
 def with_luminance(image: Tensor, luminance: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -98,7 +97,7 @@ class LiveDisplay(Display):
 
     figure: Figure | None = None
     """The displayed figure; None before the first run."""
-    every = Checked(partial(at_least, lowest=1))
+    every = Checked(at_least)
 
     def __init__(self, every: int = 10) -> None:
         self.every = every

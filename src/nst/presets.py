@@ -1,17 +1,27 @@
 """Named presets: arguments of `StyleTransfer` that belong together."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nst._utils.checks import one_of
-from nst.losses.base import Loss
 from nst.losses.content import CONTENT_LAYERS, ContentLoss
 from nst.losses.statistics import GramStyleLoss, WassersteinStyleLoss, style_layers
 
+PRESETS: Mapping[str, Mapping[str, Any] | None] = {
+    "default": {},
+    "strokes": {"style": WassersteinStyleLoss, "motifs": 0.0},
+    "motifs": {"motifs": 1.0, "num_steps": 80},
+    "faithful": {"motifs": 0.0, "content": 0.1},
+    "gatys": None,  # as published
+}
+"""What differs from the defaults of `_recipe`, by name."""
 
-def _recipe(style: Loss, content: float = 0.01, **others: Any) -> dict[str, Any]:
-    return {"losses": {"content": ContentLoss(weight=content), "style": style}, **others}
+
+def _recipe(
+    motifs: float = 0.01, content: float = 0.01, style: type[Any] = GramStyleLoss, **others: Any
+) -> dict[str, Any]:
+    content_loss, style_loss = ContentLoss(weight=content), style(style_layers(motifs))
+    return {"losses": {"content": content_loss, "style": style_loss}, **others}
 
 
 def _gatys() -> dict[str, Any]:
@@ -33,24 +43,14 @@ def _gatys() -> dict[str, Any]:
     }
 
 
-PRESETS: Mapping[str, Callable[..., dict[str, Any]]] = {
-    "default": lambda motifs=0.01: _recipe(GramStyleLoss(style_layers(motifs))),
-    "strokes": lambda motifs=0.0: _recipe(WassersteinStyleLoss(style_layers(motifs))),
-    "motifs": lambda motifs=1.0: _recipe(GramStyleLoss(style_layers(motifs)), num_steps=80),
-    "faithful": lambda motifs=0.0: _recipe(GramStyleLoss(style_layers(motifs)), content=0.1),
-    "gatys": _gatys,
-}
-"""Functions that return the arguments, with new losses at each call."""
-
-
 def preset(name: str, motifs: float | None = None) -> dict[str, Any]:
     """Return the arguments of a preset; `motifs` as in `StyleTransfer.from_preset`."""
-    make = PRESETS[one_of("preset", name, PRESETS)]
-    if motifs is None:
-        return make()
-    if not inspect.signature(make).parameters:
+    recipe = PRESETS[one_of("preset", name, PRESETS)]
+    if recipe is not None:
+        return _recipe(**recipe if motifs is None else {**recipe, "motifs": motifs})
+    if motifs is not None:
         raise ValueError(
             f"`motifs` is {motifs!r}, but the preset {name!r} has the weights of its paper. Leave "
             "it out, or use another preset."
         )
-    return make(motifs)
+    return _gatys()

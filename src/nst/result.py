@@ -1,8 +1,5 @@
 """The result of a run."""
 
-from __future__ import annotations
-
-import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,10 +9,9 @@ from typing import Any, BinaryIO
 from PIL import Image
 from torch import Tensor
 
+from nst._utils.text import logger
 from nst.images import save_image, to_pil
 from nst.images.write import encode, format_of
-
-logger = logging.getLogger("nst")
 
 _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
 

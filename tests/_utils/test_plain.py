@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nst._utils.plain import hash_file, hash_network, hash_tensor, json_ready
+from nst._utils.plain import hash_file, hash_network, hash_values, json_ready
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
@@ -146,12 +146,12 @@ def test_tensors_differ_by_type_shape_and_value() -> None:
         torch.zeros(0),
         torch.zeros(4, dtype=torch.bfloat16),
     ]
-    assert len({hash_tensor(tensor) for tensor in tensors}) == len(tensors)
+    assert len({hash_values(tensor) for tensor in tensors}) == len(tensors)
 
 
 def test_the_layout_in_memory_does_not_count() -> None:
     image = torch.rand(1, 3, 4, 5)
-    assert hash_tensor(image) == hash_tensor(image.to(memory_format=torch.channels_last))
+    assert hash_values(image) == hash_values(image.to(memory_format=torch.channels_last))
 
 
 def test_a_file_has_the_hash_of_its_bytes(tmp_path: Path) -> None:

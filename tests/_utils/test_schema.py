@@ -12,7 +12,7 @@ from nst._utils.schema import Rule, check, whole
 
 SCHEMA: Rule = {
     "name": (None, str),
-    "size": ("auto", whole(1)),
+    "size": ("auto", whole),
     "weight": float,
     "done": bool,
     "layers": [str],

@@ -34,7 +34,7 @@ from nst import (
 )
 from nst._engine.picture import OptimizedPicture
 from nst._utils.files import reserve
-from nst._utils.plain import hash_tensor
+from nst._utils.plain import hash_values
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.images import read_record
@@ -686,7 +686,7 @@ def paint(path: Path, log: Path, result: Path) -> None:
 
     callbacks: list[CallbackLike] = [Checkpoint(path, every=3), note]
     run = partial(resume, path) if path.exists() else repainting(num_steps=60)
-    result.write_text(hash_tensor(run(callbacks=callbacks).image))
+    result.write_text(hash_values(run(callbacks=callbacks).image))
 
 
 def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path: Path) -> None:
@@ -705,7 +705,7 @@ def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path:
             process.kill()
             kills += 1
         process.join()
-    assert result.read_text() == hash_tensor(repainting(num_steps=60)().image)
+    assert result.read_text() == hash_values(repainting(num_steps=60)().image)
     steps = [int(line) for line in log.read_text().splitlines()]
     lost = [before - after + 1 for before, after in itertools.pairwise(steps)]
     assert max(lost) <= 3

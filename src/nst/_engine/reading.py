@@ -1,7 +1,5 @@
 """Read the pictures, styles, regions and starting pictures of a run."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +12,7 @@ from torch import Tensor
 
 from nst import color
 from nst._engine.configuration import INITS, RunOptions
-from nst._utils.plain import hash_array, hash_file, hash_tensor
+from nst._utils.plain import hash_file, hash_values
 from nst.functional import square_root
 from nst.images import ImageLike, Picture, read_picture, resize
 from nst.styles.mask import read_mask
@@ -56,11 +54,12 @@ def read_regions(
         mask = None
         if style.region is not None:
             mask = read_mask(style.region, *content, f"style[{i}].region")
-        same = (members for other, members in regions if _equal(mask, other))
-        members = next(same, None)
-        if members is None:
-            regions.append((mask, members := []))
-        members.append(i)
+        for other, members in regions:
+            if other is mask or (mask is not None and other is not None and other.equal(mask)):
+                members.append(i)
+                break
+        else:
+            regions.append((mask, [i]))
     if not all(any(styles[i].weight for i in members) for _, members in regions):
         raise ValueError(ONLY_ZEROS)
     if where is None or bool(where.all()):
@@ -71,10 +70,6 @@ def read_regions(
     if not all(bool(mask.any()) for mask, _ in clipped):
         raise ValueError("`where` and a style's region have no part in common; let them overlap.")
     return [*clipped]
-
-
-def _equal(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is other or (one is not None and other is not None and torch.equal(one, other))
 
 
 def recolor_styles(
@@ -116,8 +111,8 @@ def read_start(
         try:
             picture = read_content(options.init_picture, content, "init").pixels
         except FileNotFoundError as error:
-            known = f"{', '.join(map(repr, INITS[:-1]))} or {INITS[-1]!r}"
-            raise FileNotFoundError(f"{error} Or use {known}.") from error
+            *names, last = map(repr, INITS)
+            raise FileNotFoundError(f"{error} Or use {', '.join(names)} or {last}.") from error
         if len(picture) not in (1, len(content)):
             raise ValueError(
                 f"`init` has {len(picture)} pictures for {len(content)} contents. "
@@ -177,21 +172,20 @@ def identify_pictures(
         given[f"style[{i}].mask"] = style.mask
     if options is not None:
         given.update(where=options.where, init=options.init_picture)
-    return {
-        name: _identify(source)
-        for name, source in given.items()
-        if source is not None and not (isinstance(source, str) and source == "alpha")
-    }
-
-
-def _identify(source: Any) -> dict[str, str | None]:
-    if isinstance(source, (str, os.PathLike)):
-        return {"name": Path(os.fsdecode(source)).name, "sha256": hash_file(source)}
-    if isinstance(source, StyleStatistics):
-        return {"name": source.file_name, "sha256": source.file_hash}
-    if isinstance(source, torch.Tensor):
-        return {"name": None, "sha256": hash_tensor(source)}
-    return {"name": None, "sha256": hash_array(np.array(source))}
+    identities: dict[str, dict[str, str | None]] = {}
+    for argument, source in given.items():
+        if source is None or (isinstance(source, str) and source == "alpha"):
+            continue
+        found: tuple[str | None, str | None]
+        if isinstance(source, (str, os.PathLike)):
+            found = Path(os.fsdecode(source)).name, hash_file(source)
+        elif isinstance(source, StyleStatistics):
+            found = source.file_name, source.file_hash
+        else:
+            values = source if isinstance(source, Tensor) else np.array(source)
+            found = None, hash_values(values)
+        identities[argument] = {"name": found[0], "sha256": found[1]}
+    return identities
 
 
 def color_moments(image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,12 @@
 """Read the arguments of a run from its record."""
 
-from __future__ import annotations
-
 import json
-import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
@@ -20,6 +18,7 @@ from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
 from nst._utils.plain import fingerprint, hash_file
 from nst._utils.schema import Rule, check, choice, whole
+from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
@@ -28,8 +27,6 @@ from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, as_styles
-
-logger = logging.getLogger("nst")
 
 _MOST_PIXELS = 178_956_970  # Pillow refuses to open larger pictures
 
@@ -42,7 +39,7 @@ def _extractor_type(name: str, value: Any) -> None:
 
 
 def _shape(name: str, value: Any) -> None:
-    check(value, [whole(1)], name)
+    check(value, [whole], name)
     if len(value) != 2 or math.prod(value) > _MOST_PIXELS:
         raise ValueError(f"`{name}` is {value!r}; it must be the height and width of a picture.")
 
@@ -50,13 +47,13 @@ def _shape(name: str, value: Any) -> None:
 _LOSSES: Rule = {"losses": {str: {"type": str}}}
 _ARGUMENTS: Rule = {
     "optimizer": lambda name, value: optimizer_factory(value),
-    "size": (None, whole(1)),
+    "size": (None, whole),
     "upscale": bool,
-    "num_steps": whole(1),
-    "num_scales": ("auto", whole(1)),
+    "num_steps": whole,
+    "num_scales": ("auto", whole),
     "average": non_negative,
     "normalize_gradients": bool,
-    "tile": (None, whole(1)),
+    "tile": (None, whole),
     "device": lambda name, value: resolve_device(value),
 }
 _EXTRACTOR: Rule = {
@@ -71,8 +68,9 @@ _EXTRACTOR: Rule = {
 }
 _INCIDENTAL = {"nst", "torch", "torchvision", "network", "tile", "device", "num_threads"}
 _INCIDENTAL |= {"steps_done", "stop_reason"}
-_STYLE: Rule = {"weight": float, "region?": whole(0), "mask?": bool}
-_END: Rule = {"num_steps": whole(1), "steps_done": whole(0), "stop_reason": str}
+_index = partial(whole, lowest=0)
+_STYLE: Rule = {"weight": float, "region?": _index, "mask?": bool}
+_END: Rule = {"num_steps": whole, "steps_done": _index, "stop_reason": str}
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """Checks of arguments."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import operator
@@ -20,7 +18,7 @@ T = TypeVar("T")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", re.IGNORECASE)  # but no drive letter
 
 
-def at_least(argument: str, value: Any, lowest: int) -> int:
+def at_least(argument: str, value: Any, lowest: int = 1) -> int:
     """Return a whole number; raise for any other type, or a number below the lowest."""
     try:
         if isinstance(value, bool):
@@ -73,23 +71,18 @@ class Checked(Generic[T]):
     def __get__(self, instance: object, owner: type | None = None) -> T:
         if instance is None:
             return self  # type: ignore[return-value]
-        if self._name not in vars(instance):
-            raise AttributeError(
-                f"`{self._name}` of a {type(instance).__name__} must be set first."
-            )
-        value: T = vars(instance)[self._name]
-        return value
+        if self._name in vars(instance):
+            value: T = vars(instance)[self._name]
+            return value
+        raise AttributeError(f"`{self._name}` of a {type(instance).__name__} must be set first.")
 
     def __set__(self, instance: object, value: Any) -> None:
-        name = self._name
         if self._check is not None:
-            value = self._check(name, value)
-        elif name in vars(instance):
-            raise AttributeError(
-                f"`{name}` of a {type(instance).__name__} cannot be changed to {value!r}. Create "
-                "another one."
-            )
-        vars(instance)[name] = value
+            value = self._check(self._name, value)
+        elif self._name in vars(instance):
+            what = f"`{self._name}` of a {type(instance).__name__} cannot be changed to {value!r}"
+            raise AttributeError(f"{what}. Create another one.")
+        vars(instance)[self._name] = value
 
 
 def names_of(argument: str, value: Any) -> list[str]:
@@ -125,39 +118,33 @@ def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:
 def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
     """Return a path; raise if no file can have this name, or for a URL or an unexpanded `~`."""
     try:
-        path = Path(os.fsdecode(value))
+        given = os.fsdecode(value)
     except TypeError:
-        shown = repr(value)
-        if len(shown) > 200:
-            shown = f"of type {type(value).__name__}"
+        shown = repr(value) if len(repr(value)) <= 200 else f"of type {type(value).__name__}"
         raise TypeError(f"`{argument}` is {shown}; a path (str or PathLike) is needed.") from None
-    _check_local(argument, path, os.fsdecode(value))
+    path = Path(given)
+    what = f"`{argument}` is {_shortened(given)!r}, which"
+    if len(path.parts) > 1 and not os.path.lexists(path.parts[0]):
+        if _URL.match(given):
+            remedy = "Pass a file: download it first, e.g. with curl."
+            raise FileNotFoundError(f"{what} is a URL. {remedy}")
+        if path.parts[0].startswith("~"):
+            remedy = "Pass Path(...).expanduser()."
+            raise FileNotFoundError(
+                f"{what} is a path with '~', which only the shell expands. {remedy}"
+            )
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # checked by the caller
     except (OSError, ValueError) as error:
-        reason, name = getattr(error, "strerror", None) or error, str(path)
-        shown = name if len(name) <= 200 else f"{name[:90]}...{name[-90:]}"
-        raise ValueError(
-            f"`{argument}` is {shown!r}, which no file can be called ({reason}). Use another name."
-        ) from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{what} no file can be called ({reason}). Use another name.") from error
     return path
 
 
-def _check_local(argument: str, path: Path, given: str) -> None:
-    """Raise for a URL, or a path in a `~` that the shell would have expanded."""
-    if len(path.parts) < 2 or os.path.lexists(path.parts[0]):
-        return
-    if _URL.match(given):
-        problem, remedy = "a URL", "Pass a file: download it first, e.g. with curl"
-    elif path.parts[0].startswith("~"):
-        problem = "a path with '~', which only the shell expands"
-        remedy = "Pass Path(...).expanduser()"
-    else:
-        return
-    shown = given if len(given) <= 200 else f"{given[:90]}...{given[-90:]}"
-    raise FileNotFoundError(f"`{argument}` is {shown!r}, which is {problem}. {remedy}.")
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:90]}...{text[-90:]}"
 
 
 def floating_image(argument: str, image: Tensor, channels: int | None = None) -> None:

@@ -1,7 +1,5 @@
 """Convert values to JSON, without the names of folders, or hash them, for records."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -55,21 +53,18 @@ def json_ready(value: Any, depth: int = 0) -> Any:
             if math.prod(value.shape) > _MOST_VALUES:
                 return f"<{type(value).__name__} of {value.dtype}, {tuple(value.shape)}>"
             return json_ready(value.tolist(), depth)
-        if isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth < _DEEPEST:
-            return _container(value, depth + 1)
+        depth += 1
+        if isinstance(value, (Mapping, list, tuple, set, frozenset)) and depth <= _DEEPEST:
+            ready = [json_ready(each, depth) for each in value]
+            if isinstance(value, Mapping):
+                names = (key if isinstance(key, str) else json.dumps(key) for key in ready)
+                converted = (json_ready(each, depth) for each in value.values())
+                return dict(zip(names, converted, strict=True))
+            # The order of a set depends on the process.
+            return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
         return _without_folders(_ADDRESS.sub("", repr(value)))
     except Exception:  # a user's object may raise anything
         return f"<{type(value).__name__}>"
-
-
-def _container(value: Any, depth: int) -> Any:
-    if isinstance(value, Mapping):
-        keys = [json_ready(key, depth) for key in value]
-        names = [key if isinstance(key, str) else json.dumps(key) for key in keys]
-        return dict(zip(names, (json_ready(each, depth) for each in value.values()), strict=True))
-    ready = [json_ready(each, depth) for each in value]
-    # The order of a set depends on the process.
-    return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
 
 
 def _without_folders(text: str) -> str:
@@ -78,17 +73,15 @@ def _without_folders(text: str) -> str:
     return text
 
 
-def hash_tensor(tensor: Tensor) -> str:
-    """Return the SHA-256 of a tensor's dtype, shape and values."""
-    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    digest.update(flat.view(torch.uint8).numpy().data)  # NumPy lacks some of torch's dtypes
+def hash_values(values: Tensor | npt.NDArray[Any]) -> str:
+    """Return the SHA-256 of dtype, shape and values; torch and NumPy lack some of each other's."""
+    digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())
+    if isinstance(values, Tensor):
+        flat = values.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    else:
+        digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def hash_array(array: npt.NDArray[Any]) -> str:
-    """Return the SHA-256 of an array's dtype, which torch may lack, shape and values."""
-    return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def hash_file(path: str | os.PathLike[str]) -> str:
@@ -109,7 +102,7 @@ def hooks_of(module: nn.Module, kinds: Sequence[str] = ("forward", "backward")) 
 
 
 def hash_network(network: nn.Module) -> str:
-    """Return a hash of what affects a network's features: settings and tensors of its modules."""
+    """Hash what affects a network's features: settings and tensors of its modules."""
     digest = hashlib.sha256()
     for name, module in network.named_modules():
         # The settings of an extractor of nst, whose `extra_repr` shows others.
@@ -117,7 +110,7 @@ def hash_network(network: nn.Module) -> str:
         digest.update(f"{name} {type(module).__name__} {_ADDRESS.sub('', str(about))}".encode())
     tensors = {**dict(network.named_buffers()), **network.state_dict()}
     for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {hash_tensor(value)}".encode())
+        digest.update(f"{name} {hash_values(value)}".encode())
     return digest.hexdigest()
 
 

@@ -8,10 +8,8 @@
 - `(constant, ..., rule)`: one of the constants, or a value that follows the rule.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -42,7 +40,18 @@ def check(value: Any, rule: Rule, where: str = "") -> None:
             check(each, rule[0], f"{where}[{i}]")
     elif isinstance(rule, dict):
         _expect(isinstance(value, Mapping), where, value, "a mapping from names to values")
-        _check_parts(value, rule, where)
+        if str in rule:
+            for key, each in value.items():
+                check(key, str, f"a name in {where}")
+                check(each, rule[str], f"{where}[{key!r}]")
+            return
+        for name, own in rule.items():
+            optional, name = name.endswith("?"), name.removesuffix("?")
+            if name in value:
+                check(value[name], own, f"{where}.{name}" if where else name)
+            elif not optional:
+                what = f"`{where}`" if where else "it"
+                raise ValueError(f"{what} lacks {name!r}, which is needed.")
     elif rule in _TYPES:
         kind, noun = _TYPES[rule]
         right = isinstance(value, kind) and (rule is bool or not isinstance(value, bool))
@@ -52,35 +61,17 @@ def check(value: Any, rule: Rule, where: str = "") -> None:
         rule(where, value)
 
 
-def _check_parts(value: Mapping[Any, Any], rules: Mapping[Any, Rule], where: str) -> None:
-    if str in rules:
-        for key, each in value.items():
-            check(key, str, f"a name in {where}")
-            check(each, rules[str], f"{where}[{key!r}]")
-        return
-    for name, rule in rules.items():
-        optional, name = name.endswith("?"), name.removesuffix("?")
-        if name in value:
-            check(value[name], rule, f"{where}.{name}" if where else name)
-        elif not optional:
-            raise ValueError(f"{f'`{where}`' if where else 'it'} lacks {name!r}, which is needed.")
-
-
 def _expect(right: bool, where: str, value: Any, noun: str) -> None:
     if not right:
         raise TypeError(f"`{where}` is {value!r}; it must be {noun}.")
 
 
-def whole(lowest: int) -> Callable[[str, Any], None]:
-    """Return the rule for a whole number of at least `lowest`."""
-
-    def rule(name: str, value: Any) -> None:
-        check(value, int, name)
-        at_least(name, value, lowest)
-
-    return rule
+def whole(name: str, value: Any, lowest: int = 1) -> None:
+    """Check for a whole number of at least `lowest`."""
+    check(value, int, name)
+    at_least(name, value, lowest)
 
 
-def choice(choices: Iterable[Any]) -> Callable[[str, Any], Any]:
+def choice(choices: Iterable[Any]) -> Rule:
     """Return the rule for one of the choices."""
     return partial(one_of, choices=tuple(choices))

@@ -3,8 +3,6 @@
 They are checked before `torch.load`: nothing is executed, or uses more memory than the file's size.
 """
 
-from __future__ import annotations
-
 import os
 import pickletools
 import re

@@ -1,7 +1,5 @@
 """Times, sizes and errors as text, and lines on standard output."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

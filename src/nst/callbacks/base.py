@@ -1,6 +1,5 @@
 """Callbacks and the state of a run that they receive."""
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
-from nst._utils.text import one_line
-
-logger = logging.getLogger("nst")
+from nst._utils.text import logger, one_line
 
 
 def _no_snapshot() -> dict[str, Any]:
@@ -162,10 +159,7 @@ class _FunctionCallback(Callback):
                 f"`callbacks` has {function!r}; each must be a Callback (an instance) or a "
                 "function that takes the state."
             )
-        self.function = function
-
-    def on_step(self, state: RunState) -> None:
-        self.function(state)
+        self.on_step = function  # type: ignore[assignment]
 
 
 def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:

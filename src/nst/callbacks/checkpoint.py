@@ -1,11 +1,8 @@
 """Checkpoints: the state of a run in a file, from which a killed run resumes."""
 
-from __future__ import annotations
-
-import logging
 import os
 import secrets
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,21 +10,16 @@ from nst._utils.checks import Checked, at_least, file_path
 from nst._utils.files import check_place, reserve
 from nst._utils.schema import whole
 from nst._utils.tensors import FileFormat, check_values
+from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
-
-logger = logging.getLogger("nst")
 
 CHECKPOINT_FILE = FileFormat(
     "checkpoint",
     2,
-    {"every": whole(1), "record": {}, "status": {"run": str, "finished": bool}},
+    {"every": whole, "record": {}, "status": {"run": str, "finished": bool}},
     "Use a file that nst.Checkpoint wrote, or start the run again.",
 )
 """What `RunState.snapshot` returns, `every` of the `Checkpoint`, and the status of its run."""
-
-
-def _nothing() -> None:
-    pass
 
 
 class Checkpoint(Callback):
@@ -68,38 +60,33 @@ class Checkpoint(Callback):
 
     called_last: ClassVar[bool] = True
 
-    path, every = Checked(file_path), Checked(partial(at_least, lowest=1))
+    path, every = Checked(file_path), Checked(at_least)
 
     def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
         self.path, self.every = path, every
-        self._checked, self._release = False, _nothing
+        self._checked, self._reserved = False, ExitStack()
         self.resumed_run: str | None = None
 
     def on_start(self, state: RunState) -> None:
         run, self.resumed_run = self.resumed_run or secrets.token_hex(8), None
         check_replaceable(self.path)
         what = f"`path` is {str(self.path)!r}, which"
-        try:
-            release = reserve(self.path)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"{what} another run is using. Wait until it ends, or choose another name."
-            ) from error
-        try:
-            found = read_unfinished(self.path)
-            if found not in (None, run):
+        with ExitStack() as stack:
+            try:
+                stack.callback(reserve(self.path))
+            except BlockingIOError as error:
+                remedy = "Wait until it ends, or choose another name."
+                raise BlockingIOError(f"{what} another run is using. {remedy}") from error
+            if read_unfinished(self.path) not in (None, run):
                 raise ValueError(
                     f"{what} holds an unfinished run. Resume it with StyleTransfer.resume(path), "
                     "choose another name, or delete the file."
                 )
-        except BaseException:
-            release()
-            raise
-        self._run, self._plan, self._checked, self._release = run, state.plan, False, release
+            self._reserved = stack.pop_all()  # until the end of the run
+        self._run, self._plan, self._checked = run, state.plan, False
 
     def on_end(self, state: RunState) -> None:
-        self._release()
-        self._release = _nothing
+        self._reserved.close()
 
     def on_step(self, state: RunState) -> None:
         if not self._checked:  # the first write may be hours later

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from nst._utils.checks import Checked, at_least, non_negative
@@ -26,8 +25,7 @@ class EarlyStopping(Callback):
         20
     """
 
-    patience = Checked(partial(at_least, lowest=1))
-    min_improvement = Checked(non_negative)
+    patience, min_improvement = Checked(at_least), Checked(non_negative)
 
     def __init__(self, patience: int = 30, min_improvement: float = 0.005) -> None:
         self.patience, self.min_improvement = patience, min_improvement

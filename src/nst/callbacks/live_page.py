@@ -9,7 +9,6 @@ import html
 import io
 import ipaddress
 import json
-import logging
 import math
 import os
 import re
@@ -28,14 +27,13 @@ from typing import Any
 from typing_extensions import Self
 
 from nst._utils.checks import Checked, at_least
+from nst._utils.text import logger
 from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 
 _MAX_SIDE = 2048  # larger than most windows, and within the 65535 pixels of a JPEG
 _MAX_POINTS = 200  # of a curve
 _CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
-
-logger = logging.getLogger("nst")
 
 
 class LivePage(Display):
@@ -64,16 +62,14 @@ class LivePage(Display):
         True
     """
 
-    port, host = Checked[int](), Checked[str]()
-    every = Checked(partial(at_least, lowest=1))
+    port, host, every = Checked[int](), Checked[str](), Checked(at_least)
 
     def __init__(self, port: int = 8765, *, host: str = "127.0.0.1", every: int = 5) -> None:
-        self.port, self.every = at_least("port", port, 0), every
+        self.port, self.host, self.every = at_least("port", port, 0), host, every
         if self.port > 65535:
             raise ValueError(f"`port` is {port}; it must be at most 65535.")
         if not host:  # an empty one would listen on all addresses
             raise ValueError("`host` is empty. Name an address, such as '127.0.0.1'.")
-        self.host = host
         self._server: _Server | None = None
 
     @property
@@ -111,23 +107,20 @@ class LivePage(Display):
         super().on_start(state)
         self.open()
         self._curves: dict[str, list[float]] = {}
-        self._try(partial(self._show, draw=True), state)
+        self._try(self._show, state)
 
     def on_step(self, state: RunState) -> None:
-        self._try(self._advance, state)
+        self._try(partial(self._show, stepped=True), state)
 
     def on_end(self, state: RunState) -> None:
-        self._try(partial(self._show, draw=True), state)
+        self._try(self._show, state)
 
-    def _advance(self, state: RunState) -> None:
-        for name, value in state.losses.items():
+    def _show(self, state: RunState, *, stepped: bool = False) -> None:
+        for name, value in state.losses.items() if stepped else ():
             self._curves.setdefault(name, []).append(float(value))
-        self._show(state, draw=state.step % self.every == 0)
-
-    def _show(self, state: RunState, *, draw: bool) -> None:
         if self._server is None:  # the page was closed during the run
             return
-        if draw:
+        if not stepped or state.step % self.every == 0:
             # Encode in the thread of the run: other threads must not read a changing tensor.
             picture, buffer = to_pil(side_by_side(state.image)), io.BytesIO()
             picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
@@ -214,12 +207,11 @@ class _Server(socketserver.ThreadingTCPServer):
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            problem = f"where this machine cannot listen ({error.strerror})"
-            if error.errno == errno.EADDRINUSE:
-                problem = "which is taken"
-            remedy = "Use '127.0.0.1' and a port from 1024, or 0 for a free one."
+            taken, problem = error.errno == errno.EADDRINUSE, "which is taken"
             raise OSError(
-                f"`host` is {host!r} and `port` is {port}, {problem}. {remedy}"
+                f"`host` is {host!r} and `port` is {port}, "
+                f"{problem if taken else f'where this machine cannot listen ({error.strerror})'}. "
+                "Use '127.0.0.1' and a port from 1024, or 0 for a free one."
             ) from error
         address, number = self.server_address[:2]
         self.is_open = address in ("0.0.0.0", "::")
@@ -242,8 +234,8 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         # The base class does not record its daemon threads, which `close` has to end.
-        arguments = (request, client_address)
-        thread = threading.Thread(target=self.process_request_thread, args=arguments, daemon=True)
+        handle = partial(self.process_request_thread, request, client_address)
+        thread = threading.Thread(target=handle, daemon=True)
         self._connections[thread] = request
         thread.start()
 

@@ -3,7 +3,6 @@
 import io
 import mimetypes
 import os
-from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -32,8 +31,7 @@ class SaveImages(Callback):
         >>> save_animation = SaveImages("evolution.gif", every=5)
     """
 
-    path, every = Checked[Path](), Checked(partial(at_least, lowest=1))
-    frame_ms = Checked(partial(at_least, lowest=1))
+    path, every, frame_ms = Checked[Path](), Checked(at_least), Checked(at_least)
 
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120

@@ -9,8 +9,6 @@ Gatys et al. is "Image Style Transfer Using Convolutional Neural Networks" (CVPR
 al. is "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Distances between sets of features rather than their means; see `nst.functional`."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Read masks: white counts, black does not."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -167,7 +167,7 @@ def _statistic(name: str, value: Any) -> None:
 
 
 def _entries(name: str, value: Any) -> None:
-    entry = {"loss": {"type": str}, "size": whole(1), "statistics": {str: _statistic}}
+    entry = {"loss": {"type": str}, "size": whole, "statistics": {str: _statistic}}
     check(value, [entry], name)
     json.dumps([each["loss"] for each in value])  # raises for tensors, which == does not compare
     if not value:
