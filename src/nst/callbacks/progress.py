@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from time import monotonic
 from typing import Any
 
 from nst._utils.text import duration
@@ -21,6 +22,7 @@ class ProgressBar(Display):
 
     def on_start(self, state: RunState) -> None:
         super().on_start(state)
+        self._start_time, self._start_progress = monotonic(), state.progress  # above 0 if resumed
         self._bar: Any = None
         self._try(self._open, state)
 
@@ -51,8 +53,11 @@ class ProgressBar(Display):
 
     def _show(self, state: RunState) -> None:
         progress, (height, width) = state.progress, state.image.shape[-2:]
-        eta = None if state.stop_reason else state.eta
-        left = "" if eta is None else f", {duration(eta)} left"
+        left = ""
+        if state.stop_reason is None:
+            elapsed = monotonic() - self._start_time
+            seconds = elapsed * (1 - progress) / (progress - self._start_progress)
+            left = f", {duration(seconds)} left"
         text = f"{state.step}/{state.num_steps} steps{left}, loss={state.loss:.4g}"
         if self._bar is None:
             # Padding overwrites a longer line.
