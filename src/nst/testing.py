@@ -171,7 +171,7 @@ class _Check:
         _require(isinstance(value, Tensor) and value.ndim == 0, rule)
         scalar: Tensor = value
         for layer in _changed(features, before):
-            raise AssertionError(f"forward changes {layer!r}, which it is given. {_COPY}")
+            _require(False, f"forward changes {layer!r}, which it is given. {_COPY}")
         return scalar
 
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
