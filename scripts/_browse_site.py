@@ -1,8 +1,9 @@
-"""Looks at a built site in headless Chromium; see scripts/check_site.
+"""Checks a built site in headless Chromium; see scripts/check_site.
 
-Every page, in light and dark, wide and narrow: no error in the console, no broken link or picture,
-nothing wider than the screen. The slider of the home page moves by mouse and by keyboard, and
-without scripts its two pictures are there; the search finds `GramStyleLoss`.
+Every page, in light and dark, at three widths: no error in the console, no broken link or image,
+no page or table that scrolls sideways, no drawing that is cut off, no image alone in its row of a
+gallery, text with enough contrast. The slider of the home page works by mouse and by keyboard;
+without scripts its two images are shown; the search finds `GramStyleLoss`.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-WIDE, NARROW = (1280, 900), (390, 800)
+WIDE = (1280, 900)
+SIZES = (WIDE, (390, 800), (1920, 1080))
+LOWEST_CONTRAST = 4.5  # WCAG 2, level AA; 3 for large text
 SHOWN = (
     "",
-    "quickstart/",
-    "concepts/",
-    "choosing/",
-    "how-to/write-a-loss/",
     "gallery/",
+    "getting-started/first-picture/",
+    "how-it-works/concepts/",
+    "how-to/choose-a-loss/",
+    "how-to/masks/",
+    "how-to/troubleshooting/",
     "benchmarks/",
+    "comparison/",
     "api/losses/",
 )
 
@@ -85,15 +90,17 @@ def resize(driver: webdriver.Chrome, size: tuple[int, int]) -> None:
 def problems_of(
     driver: webdriver.Chrome, root: str, page: str, known: dict[str, set[str]]
 ) -> list[str]:
-    """Return what is wrong with a page that is open."""
+    """Return what is wrong with the links and images of the open page."""
     found = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
-    found += driver.execute_script("""
-        for (const image of document.images) image.loading = "eager";
-        const pictures = [...document.images];
-        const missing = pictures.filter((i) => i.complete && !i.naturalWidth);
-        const silent = pictures.filter((i) => !i.alt);
-        return [...missing.map((i) => `no picture ${i.src}`),
-                ...silent.map((i) => `no description of ${i.src}`)];
+    found += driver.execute_async_script("""
+        const done = arguments[0], images = [...document.images];
+        for (const image of images) image.loading = "eager";
+        Promise.allSettled(images.map((image) => image.decode())).then((results) => done([
+            ...images.filter((_, i) => results[i].status === "rejected")
+                .map((image) => `broken image ${image.src}`),
+            ...images.filter((image) => image.alt.length < 20)
+                .map((image) => `no description of ${image.src}`),
+        ]));
     """)
     for link in driver.execute_script(
         "return [...document.querySelectorAll('a[href]')].map((a) => a.getAttribute('href'))"
@@ -109,12 +116,73 @@ def problems_of(
     return found
 
 
-def overflow(driver: webdriver.Chrome) -> list[str]:
-    """Return what makes a page wider than the screen."""
+def misfits(driver: webdriver.Chrome) -> list[str]:
+    """Return what does not fit into the open page at its width."""
     found: list[str] = driver.execute_script("""
+        const found = [], all = (selector) => [...document.querySelectorAll(selector)];
         const wide = document.documentElement.scrollWidth - window.innerWidth;
-        return wide > 1 ? [`${wide} pixels wider than the screen`] : [];
+        if (wide > 1) found.push(`${wide} pixels wider than the screen`);
+        if (window.innerWidth > 1000)
+            for (const table of all(".md-typeset__scrollwrap"))
+                if (table.scrollWidth > table.clientWidth + 1)
+                    found.push(`a table scrolls: ${table.innerText.slice(0, 40)}`);
+        for (const drawing of all("svg.drawing")) {
+            const frame = drawing.getBoundingClientRect();
+            for (const part of drawing.querySelectorAll("text, rect, path, circle")) {
+                const box = part.getBoundingClientRect();
+                if (box.left < frame.left - 1 || box.right > frame.right + 1
+                    || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+                    found.push(`a drawing is cut off at ${part.textContent || part.tagName}`);
+            }
+        }
+        for (const gallery of all(".gallery")) {
+            const rows = {};
+            for (const figure of gallery.children) (rows[figure.offsetTop] ||= []).push(figure);
+            const lengths = Object.values(rows).map((row) => row.length);
+            if (Math.max(...lengths) > 1 && Math.min(...lengths) === 1)
+                found.push("an image is alone in its row");
+        }
+        return found;
     """)
+    return found
+
+
+def faint_texts(driver: webdriver.Chrome) -> list[str]:
+    """Return the texts of the open page whose contrast with their background is too low."""
+    found: list[str] = driver.execute_script(
+        """
+        const parse = (color) => (color.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+        const over = ([r, g, b, a = 1], [x, y, z]) =>
+            [r * a + x * (1 - a), g * a + y * (1 - a), b * a + z * (1 - a)];
+        const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+        const luminance = ([r, g, b]) =>
+            0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+        const background = (element) => {
+            if (!element) return [255, 255, 255];
+            const color = parse(getComputedStyle(element).backgroundColor);
+            return color[3] === undefined ? color : over(color, background(element.parentElement));
+        };
+        const found = new Set();
+        const content = document.querySelector(".md-content");
+        const walker = document.createTreeWalker(content, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+            const element = walker.currentNode.parentElement;
+            const style = getComputedStyle(element);
+            const shown = element.checkVisibility({opacityProperty: true}) && !element.closest(
+                "svg, script, style, .headerlink, .md-source-file");
+            if (!walker.currentNode.data.trim() || !shown) continue;
+            const behind = background(element);
+            const levels = [behind, over(parse(style.color), behind)].map(luminance).sort();
+            const contrast = (Math.max(...levels) + 0.05) / (Math.min(...levels) + 0.05);
+            const large = parseFloat(style.fontSize) >= 24;
+            const name = element.className || element.tagName;
+            if (contrast < (large ? 3 : arguments[0]))
+                found.add(`contrast ${contrast.toFixed(1)} of ${name}`);
+        }
+        return [...found];
+        """,
+        LOWEST_CONTRAST,
+    )
     return found
 
 
@@ -184,14 +252,15 @@ def main(site: Path, pictures: Path | None) -> int:
     with served(site) as root:
         for dark in (False, True):
             with browser(dark=dark) as driver:
-                for size in (WIDE, NARROW):
+                for size in SIZES:
                     resize(driver, size)
                     look = f"{'dark' if dark else 'light'}-{size[0]}"
                     for page in pages:
                         driver.get(root + page)
-                        found = overflow(driver)
+                        found = misfits(driver)
                         if size == WIDE:
-                            found += problems_of(driver, root, page, known)
+                            found += faint_texts(driver)
+                            found += [] if dark else problems_of(driver, root, page, known)
                         problems += [f"{look} {page or 'home'}: {problem}" for problem in found]
                         if pictures is not None and page in SHOWN:
                             pictures.mkdir(parents=True, exist_ok=True)
