@@ -219,6 +219,15 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
     assert isinstance(sgd, torch.optim.SGD)
 
 
+def test_only_adam_by_name_has_a_learning_rate() -> None:
+    params = [torch.zeros(1, requires_grad=True)]
+    assert optimizer_factory("adam", 0.5)(params).param_groups[0]["lr"] == 0.5
+    with pytest.raises(ValueError, match=r"'lbfgs'; only 'adam' has one. Use optimizer='adam'"):
+        optimizer_factory("lbfgs", 0.5)
+    with pytest.raises(ValueError, match="Set it there, as in"):
+        optimizer_factory(torch.optim.SGD, 0.5)
+
+
 def test_an_optimizer_that_cannot_restore_a_state_is_refused() -> None:
     x, y = (torch.zeros(2, requires_grad=True) for _ in range(2))
     adam, two = torch.optim.Adam([x]), torch.optim.Adam([x, y])

@@ -93,7 +93,9 @@ def _picture_bytes(inputs: RunInputs, scale: Scale) -> int:
     given = [photo, *(each.pixels for each in inputs.sources[0] if isinstance(each, Painting))]
     shape = fit(photo.shape[-2:], scale.size)
     picture = photo.new_zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
-    group = optimizer_factory(inputs.configuration.optimizer)([picture]).param_groups[0]
+    configuration = inputs.configuration
+    make = optimizer_factory(configuration.optimizer, configuration.learning_rate)
+    group = make([picture]).param_groups[0]
     # L-BFGS stores two pictures for each step of its history, Adam two moments.
     history = 2 * min(int(group.get("history_size", 1)), scale.num_steps)
     one = photo.element_size() * picture.numel()

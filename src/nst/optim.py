@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nst._utils.checks import at_least
+from nst._utils.checks import at_least, non_negative
 
 HISTORY_SIZE = 20
 """Default number of stored pairs."""
@@ -265,18 +265,29 @@ def _bounded_lbfgs(params: list[Tensor], *, levels: int) -> BoundedLBFGS:
     return BoundedLBFGS(params, history_size=history_size, levels=levels)
 
 
-def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> OptimizerFactory:
+def optimizer_factory(
+    optimizer: OptimizerLike, learning_rate: float | None = None, *, fine: bool = False
+) -> OptimizerFactory:
     """Return the factory that an `optimizer` argument names, or the callable itself.
 
     Args:
-        optimizer: `"lbfgs"` (`BoundedLBFGS`), `"adam"` (learning rate 0.02), or a callable that
-            takes the list of parameters and returns a `torch.optim.Optimizer`.
+        optimizer: `"lbfgs"` (`BoundedLBFGS`), `"adam"`, or a callable that takes the list of
+            parameters and returns a `torch.optim.Optimizer`.
+        learning_rate: Learning rate of Adam; None is 0.02.
         fine: Whether coarser scales have already made the broad changes.
 
     Raises:
-        ValueError: An unknown name.
+        ValueError: An unknown name, or a learning rate that is not positive or not of Adam.
         TypeError: Neither a name nor a callable.
     """
+    if learning_rate is not None and optimizer != "adam":
+        remedy = "Use optimizer='adam', or leave it out."
+        if callable(optimizer):
+            remedy = "Set it there, as in `lambda params: torch.optim.SGD(params, lr=0.1)`."
+        raise ValueError(
+            f"`learning_rate` is {learning_rate!r}, but `optimizer` is {optimizer!r}; only 'adam' "
+            f"has one. {remedy}"
+        )
     if callable(optimizer):
         return optimizer
     if not isinstance(optimizer, str):
@@ -284,9 +295,12 @@ def optimizer_factory(optimizer: OptimizerLike, *, fine: bool = False) -> Optimi
             f"`optimizer` is a {type(optimizer).__name__}; pass a name, or a callable that takes "
             "the parameters and returns a torch.optim.Optimizer."
         )
+    rate = 0.02 if learning_rate is None else non_negative("learning_rate", learning_rate)
+    if rate == 0:
+        raise ValueError("`learning_rate` is 0; it must be positive.")
     known: dict[str, OptimizerFactory] = {
         "lbfgs": partial(_bounded_lbfgs, levels=0 if fine else _LEVELS),
-        "adam": partial(torch.optim.Adam, lr=0.02),
+        "adam": partial(torch.optim.Adam, lr=rate),
     }
     if optimizer not in known:
         raise ValueError(

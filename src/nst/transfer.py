@@ -39,8 +39,9 @@ class StyleTransfer(Repeatable):
             mapping from layer to features. It is moved to the device. The default loads VGG19.
         losses: Losses by name. The default is
             `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss(style_layers())}`.
-        optimizer: `"lbfgs"` (within [0, 1]), `"adam"` (learning rate 0.02), or a callable
-            from the list of parameters to a `torch.optim.Optimizer`.
+        optimizer: `"lbfgs"` (within [0, 1]), `"adam"`, or a callable from the list of parameters
+            to a `torch.optim.Optimizer`.
+        learning_rate: Learning rate of Adam. None is 0.02.
         size: Longer side of the result in pixels, at most the photograph's; None uses that.
         upscale: Whether to enlarge a smaller photograph to `size` first.
         num_steps: Number of optimizer steps over all scales; more add contrast and longer strokes.

@@ -120,6 +120,12 @@ def test_a_picture_is_made_again_bit_for_bit(arguments: dict[str, Any]) -> None:
     assert again.settings == first.settings
 
 
+def test_the_learning_rate_is_recorded() -> None:
+    first = run(transfer(optimizer="adam", learning_rate=0.1))
+    assert torch.equal(rerun().image, first.image)
+    assert not torch.equal(run(transfer(optimizer="adam")).image, first.image)
+
+
 def test_regions_masks_and_style_files_are_found_again() -> None:
     own = transfer()
     own.capture("painting.png", sizes=[20, 40]).save("painting.nst")
@@ -478,6 +484,7 @@ def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
         ({"normalize_gradients": 1}, "`normalize_gradients` is 1; it must be True or False"),
         ({"device": 3}, "`device` is 3; pass 'auto'"),
         ({"device": "abacus"}, "`device` is 'abacus'"),
+        ({"learning_rate": "fast"}, "`learning_rate` is 'fast'; it must be a finite number"),
         ({"optimizer": None}, "`optimizer` is a NoneType; pass a name"),
         ({"losses": None}, "`losses` is None"),
         ({"losses": {"a": 3}}, r"`losses\['a'\]` is 3"),

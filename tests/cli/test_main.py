@@ -78,6 +78,7 @@ def test_the_command_line_is_the_library(runs: list[Run]) -> None:
         ("--preset gatys", ["num_scales"], 1),
         ("--preset gatys --optimizer lbfgs", ["optimizer"], "lbfgs"),
         ("--optimizer adam", ["optimizer"], "adam"),
+        ("--optimizer adam --learning-rate 0.5", ["learning_rate"], 0.5),
         ("--scales 2", ["num_scales"], 2),
         ("--content-weight 0.5", ["losses", "content", "weight"], 0.5),
         ("--content-weight 0", ["losses", "content", "weight"], 0.0),

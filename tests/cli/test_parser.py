@@ -34,6 +34,7 @@ OF_A_RUN = [
     "--tv 1",
     "--steps 1",
     "--optimizer adam",
+    "--learning-rate 0.1",
     "--average 0.9",
     "--normalize-gradients",
     "--upscale",

@@ -58,6 +58,7 @@ class Configuration:
     losses: Mapping[str, Loss] = _CREATED
     _: KW_ONLY
     optimizer: OptimizerLike = "lbfgs"
+    learning_rate: float | None = None
     size: int | None = 512
     upscale: bool = False
     num_steps: int = 50
@@ -68,7 +69,9 @@ class Configuration:
     device: str | torch.device = "auto"
 
     def __post_init__(self) -> None:
-        optimizer_factory(self.optimizer)  # raises for an unknown name
+        optimizer_factory(self.optimizer, self.learning_rate)  # raises for what it cannot make
+        if self.learning_rate is not None:
+            self._set("learning_rate", float(self.learning_rate))
         self._set("size", check_count("size", self.size, None))
         self._set("upscale", bool(self.upscale))
         if self.upscale and self.size is None:

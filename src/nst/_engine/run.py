@@ -93,9 +93,9 @@ class Run:
         state.scale = index
         before = sum(num_steps for _, num_steps in state.plan[:index])
         height, width = fit(inputs.shape, scale.size)
-        make_optimizer = optimizer_factory(
-            inputs.configuration.optimizer, fine=0 < index == len(inputs.scales) - 1
-        )
+        optimizer, rate = inputs.configuration.optimizer, inputs.configuration.learning_rate
+        fine = 0 < index == len(inputs.scales) - 1
+        make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
             objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)

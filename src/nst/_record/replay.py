@@ -47,6 +47,7 @@ def _shape(name: str, value: Any) -> None:
 _LOSSES: Rule = {"losses": {str: {"type": str}}}
 _ARGUMENTS: Rule = {
     "optimizer": lambda name, value: optimizer_factory(value),
+    "learning_rate": (None, float),
     "size": (None, whole),
     "upscale": bool,
     "num_steps": whole,

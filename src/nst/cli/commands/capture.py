@@ -10,7 +10,7 @@ from nst.transfer import StyleTransfer
 HELP = "save a style to a file, without the painting"
 DESCRIPTION = "Save the statistics of STYLE, for the losses and the network chosen here."
 _OF_RUNS = ["num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv"]
-_OF_RUNS += ["upscale"]
+_OF_RUNS += ["upscale", "learning_rate"]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
