@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nst._utils.text import logger
 from nst.images import save_image, to_pil
+from nst.images.metadata import MetadataChoice, carried_over
 from nst.images.write import encode, format_of
 
 _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
@@ -38,6 +39,8 @@ class StyleTransferResult:
     """The paintings at the size of the last scale, `(1, 3, h, w)` each, on the CPU."""
     alpha: Tensor | None = field(default=None, repr=False)
     """The content's transparency, `(N, 1, H, W)`; `to_pil` and `save` restore it."""
+    exif: bytes | None = field(default=None, repr=False)
+    """EXIF data of the content, if it was a file or a PIL image."""
 
     def to_pil(self, index: int = 0) -> Image.Image:
         """Return a picture of the batch, 8-bit RGB (RGBA if the content had transparency)."""
@@ -53,6 +56,7 @@ class StyleTransferResult:
         *,
         index: int = 0,
         record: bool = True,
+        metadata: MetadataChoice = "default",
         quality: int | None = None,
     ) -> bytes:
         r"""Return the file of a picture of the batch; arguments and errors are those of `save`.
@@ -67,7 +71,8 @@ class StyleTransferResult:
         """
         alpha = None if self.alpha is None else self.alpha[index]
         settings = self.settings if record else None
-        return encode(self.image[index], format_of(format), alpha, settings, quality)
+        exif = carried_over(self.exif, metadata)
+        return encode(self.image[index], format_of(format), alpha, settings, quality, exif)
 
     def save(
         self,
@@ -75,6 +80,7 @@ class StyleTransferResult:
         *,
         format: str | None = None,
         record: bool = True,
+        metadata: MetadataChoice = "default",
         quality: int | None = None,
     ) -> list[Path]:
         """Write the picture and return its path; a batch gets `out-0.png`, `out-1.png` and so on.
@@ -86,7 +92,10 @@ class StyleTransferResult:
             format: Format such as `"jpg"`, for a binary file only; None is PNG.
             record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
                 it (PNG, WebP, TIFF; JPEG up to 64 kB): names and hashes of pictures, no folders.
-            quality: As in `save_image`.
+            metadata: Metadata of the photograph to carry over, in the same formats: `"default"`
+                is resolution, artist, copyright and date; `"all"` is all EXIF data, the place
+                included, but the record replaces a description; or `"none"`.
+            quality: Quality of JPEG, WebP and AVIF, 1 to 100; None is 95.
 
         Raises:
             ValueError: The suffix or format is unknown, or has no quality; a format with a path, or
@@ -100,7 +109,8 @@ class StyleTransferResult:
                     f"`path` is a file, but the result is a batch of {count} pictures. Write each "
                     "with to_bytes(index=...)."
                 )
-            path.write(self.to_bytes(format or "png", record=record, quality=quality))
+            options: Any = {"record": record, "metadata": metadata, "quality": quality}
+            path.write(self.to_bytes(format or "png", **options))
             return []
         if format is not None:
             raise ValueError(
@@ -109,14 +119,14 @@ class StyleTransferResult:
         path = Path(os.fsdecode(path))
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
-        settings = self.settings if record else None
+        settings, exif = self.settings if record else None, carried_over(self.exif, metadata)
         return [
-            save_image(image, target, alpha=alpha, record=settings, quality=quality)
+            save_image(image, target, alpha=alpha, record=settings, quality=quality, exif=exif)
             for image, target, alpha in zip(self.image, paths, alphas, strict=True)
         ]
 
     def _repr_png_(self) -> bytes:
-        return self.to_bytes(record=False)
+        return self.to_bytes(record=False, metadata="none")
 
 
 def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult]) -> None:

@@ -120,6 +120,21 @@ def test_a_picture_is_made_again_bit_for_bit(arguments: dict[str, Any]) -> None:
     assert again.settings == first.settings
 
 
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"weights": "torchvision"}, "which cannot be found by name"),
+        ({"network": "vgg16", "weights": "out.png"}, "'out.png', which cannot be found by name"),
+        ({"network": "vgg61", "weights": "torchvision"}, "'vgg61', which torchvision lacks"),
+        ({"network": "VGG", "layers": {}}, "'BackboneExtractor', which cannot be found by name"),
+    ],
+)
+def test_no_path_is_followed_to_a_network(described: dict[str, Any], message: str) -> None:
+    record = valid_record(extractor={"type": "BackboneExtractor", **described})
+    with pytest.raises(ValueError, match=message):
+        recorded_extractor(record)
+
+
 def test_the_learning_rate_is_recorded() -> None:
     first = run(transfer(optimizer="adam", learning_rate=0.1))
     assert torch.equal(rerun().image, first.image)
@@ -424,7 +439,7 @@ def test_weights_that_are_given_leave_the_other_settings_as_recorded(
 ) -> None:
     record = dict(run(named(pooling="average")).settings)
     record["extractor"] = {**record["extractor"], "weights": "mine.pth"}
-    network = recorded_extractor(record, weights="torchvision")
+    network: Any = recorded_extractor(record, weights="torchvision")
     assert (network.weights, network.pooling) == ("torchvision", "average")
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from PIL.ExifTags import Base
+from torchvision.models import SqueezeNet1_1_Weights, squeezenet1_1
 
 import nst
 from nst import (
@@ -156,6 +158,49 @@ def test_options_of_the_network_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [{"weights": "vgg.pth", **of_layers}]
 
 
+NAMED = "--network squeezenet1_1 --style-layers features.1 --content-layers features.4"
+
+
+@pytest.fixture
+def squeezenet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """torchvision's SqueezeNet, its weights where torchvision stores them."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    file = SqueezeNet1_1_Weights.DEFAULT.url.rsplit("/", 1)[-1]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(squeezenet1_1().state_dict(), tmp_path / "hub" / "checkpoints" / file)
+
+
+@pytest.mark.usefixtures("squeezenet")
+def test_a_network_is_chosen_by_its_name_and_found_again(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize(NAMED) == 0
+    assert "squeezenet1_1 weights: torchvision" in capsys.readouterr().out
+    assert runs[0].settings["extractor"]["network"] == "squeezenet1_1"
+    assert nst_command("rerun out.png -o again.png") == 0
+    assert torch.equal(load_image("again.png"), load_image("out.png"))
+    texture = "synthesize painting.png -o texture.png --steps 1 --height 32 --width 32"
+    assert nst_command(f"{texture} --network squeezenet1_1 --style-layers features.1") == 0
+    assert nst_command(f"stylize photo.png painting.png -o o.png {NAMED} --checkpoint a.ckpt") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--network squeezenet1_1", "'relu4_2', which squeezenet1_1 lacks. Did you mean"),
+        ("--network vgg61", "`network` is 'vgg61', which torchvision lacks. Did you mean 'vgg"),
+        (f"{NAMED} --pooling average", "`pooling` is only for vgg19, not squeezenet1_1"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused_before_it_is_loaded(
+    options: str, said: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize(options) == 2
+    assert said in refusal(capsys) and loaded == []
+
+
 def test_save_every_keeps_pictures_in_a_folder_beside_the_output(folder: Path) -> None:
     assert stylize("--save-every 2", steps=3) == 0
     assert names(folder) == ["out-steps", "out.png", "painting.png", "photo.png"]
@@ -223,6 +268,30 @@ def test_a_page_that_cannot_be_shown_is_refused_before_the_network_is_loaded(
         assert stylize(f"--page {port}") == 2
     assert f"`port` is {port}, which is taken" in refusal(capsys)
     assert loaded == []
+
+
+def test_record_metadata_and_quality_are_options(folder: Path) -> None:
+    def exif_of(path: str) -> dict[int, Any]:
+        with Image.open(path) as image:
+            return dict(image.getexif())
+
+    exif = Image.Exif()
+    exif[Base.Copyright] = "free"
+    save_image(load_image("photo.png"), "photo.png", exif=exif.tobytes())
+    assert stylize("--no-record --metadata none") == 0
+    assert exif_of("out.png") == {}
+    assert stylize("--no-record") == 0
+    assert exif_of("out.png") == {Base.Copyright: "free"}
+    line = "stylize photo.png painting.png -o out.jpg --steps 1 --no-record --quality"
+    sizes = [nst_command(f"{line} {n}") or Path("out.jpg").stat().st_size for n in (1, 100)]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_quality_that_the_format_lacks_is_refused_before_the_network_is_loaded(
+    loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stylize("--quality 5") == 2
+    assert "`quality` is 5, but PNG has none" in refusal(capsys) and loaded == []
 
 
 def test_estimate_says_what_it_would_take_and_paints_nothing(

@@ -45,6 +45,7 @@ OF_A_NETWORK = [
     "--preset gatys",
     "--style-loss gram",
     "--style-layers relu1_1",
+    "--network vgg16",
     "--pooling average",
     "--padding replicate",
 ]

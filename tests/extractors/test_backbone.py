@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision import models
 
 from nst import BackboneExtractor, ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer
 from nst.testing import tiny_extractor
@@ -222,3 +223,69 @@ def test_the_fingerprint_covers_what_changes_features(other: dict[str, Any]) -> 
     captured = StyleTransfer(extractor, losses).capture(torch.rand(1, 3, 32, 32), sizes=[32])
     with pytest.raises(ValueError, match="`style` was captured with another network"):
         StyleTransfer(changed, losses, size=32).check(torch.rand(1, 3, 32, 32), captured)
+
+
+@pytest.fixture
+def squeezenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A small network of torchvision, its weights where torchvision stores them."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = models.squeezenet1_1(weights=None)
+    url = models.SqueezeNet1_1_Weights.DEFAULT.url
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(network.state_dict(), tmp_path / "checkpoints" / url.rsplit("/", 1)[-1])
+    torch.save(network.state_dict(), tmp_path / "mine.pth")
+    return network.eval()
+
+
+def test_a_network_of_torchvision_is_created_by_its_name(squeezenet: Any, image: Tensor) -> None:
+    before = torch.get_rng_state()
+    extractor = BackboneExtractor.from_torchvision("squeezenet1_1")
+    assert torch.equal(torch.get_rng_state(), before)
+    normalize = models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in (normalize.mean, normalize.std))
+    expected = squeezenet.features[:4]((image - mean) / std)
+    torch.testing.assert_close(extractor(image, ["features.3"])["features.3"], expected)
+    assert extractor.settings() == {"network": "squeezenet1_1", "weights": "torchvision"}
+
+
+def test_weights_of_a_named_network_come_from_a_file_too(squeezenet: Any, tmp_path: Path) -> None:
+    extractor = BackboneExtractor.from_torchvision("squeezenet1_1", tmp_path / "mine.pth")
+    named = BackboneExtractor.from_torchvision("squeezenet1_1")
+    assert extractor.fingerprint() == named.fingerprint()
+    assert extractor.settings()["weights"] == "mine.pth"
+
+
+def test_the_layers_of_a_named_vgg_have_the_names_of_the_literature() -> None:
+    extractor = BackboneExtractor.from_torchvision("vgg11_bn", weights=None)
+    assert extractor.layer_names[:4] == ("conv1_1", "norm1_1", "relu1_1", "pool1")
+    features = extractor(torch.rand(1, 3, 32, 32), ["relu4_2"])
+    assert not features["relu4_2"].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "error", "message"),
+    [
+        ("vgg61", "torchvision", ValueError, "'vgg61', which torchvision lacks. Did you mean"),
+        ("vit_b_16", "torchvision", ValueError, "'vit_b_16', which torchvision lacks"),
+        ("squeezenet1_0", "mine.pth", FileNotFoundError, "neither 'torchvision' nor a file"),
+        ("squeezenet1_0", "{}/text.pth", ValueError, "is no state dict of torchvision's squeeze"),
+        ("resnet18", "{}/mine.pth", ValueError, "is no state dict of torchvision's resnet18"),
+    ],
+)
+def test_a_named_network_that_cannot_be_made_is_refused(
+    name: str, weights: str, error: type[Exception], message: str, squeezenet: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "text.pth").write_text("text")
+    with pytest.raises(error, match=message):
+        BackboneExtractor.from_torchvision(name, weights.format(tmp_path))
+
+
+def test_weights_that_cannot_be_downloaded_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    with pytest.raises(OSError, match=r"resnet18-.*could not be downloaded \(no route to host\)"):
+        BackboneExtractor.from_torchvision("resnet18")

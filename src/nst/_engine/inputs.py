@@ -25,6 +25,7 @@ from nst._utils.group import Group
 from nst._utils.plain import hash_network
 from nst._utils.text import logger
 from nst.images import ImageLike, Picture, fit, resize
+from nst.images.metadata import read_exif
 from nst.losses.base import StorableLoss
 from nst.result import StyleTransferResult
 from nst.styles.mask import read_mask
@@ -60,6 +61,8 @@ class RunInputs:
     """Pictures that the run starts from, `(N, 3, h, w)`."""
     identities: Mapping[str, Mapping[str, str | None]]
     """Names and hashes of the pictures, by argument."""
+    exif: bytes | None = None
+    """EXIF data of the content."""
 
     @classmethod
     def read(
@@ -109,6 +112,7 @@ class RunInputs:
             tile=tile,
             start=start,
             identities=reading.identify_pictures(content, styles, options),
+            exif=read_exif(content),
         )
 
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
@@ -161,6 +165,7 @@ class RunInputs:
             content=resize(self.content.pixels, self.shape).cpu(),
             styles=resized_paintings(self.styles, self.sources[0], max(self.shape)),
             alpha=None if alpha is None else resize(alpha, self.shape).cpu(),
+            exif=self.exif,
             **outcome,
         )
 

@@ -20,6 +20,8 @@ from nst._utils.plain import fingerprint, hash_file
 from nst._utils.schema import Rule, check, choice, whole
 from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
+from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
 from nst.losses import LOSSES
@@ -67,6 +69,7 @@ _EXTRACTOR: Rule = {
     "std?": [float],
     "channels?": choice(get_args(Channels)),
 }
+_BACKBONE: Rule = {"network": str, "weights": str}
 _INCIDENTAL = {"nst", "torch", "torchvision", "network", "tile", "device", "num_threads"}
 _INCIDENTAL |= {"steps_done", "stop_reason"}
 _index = partial(whole, lowest=0)
@@ -116,20 +119,27 @@ def _loss(name: str, /, type: str, **settings: Any) -> Loss:
 
 def recorded_extractor(
     record: Mapping[str, Any], weights: str | os.PathLike[str] | None = None
-) -> FeatureExtractor:
+) -> Extractor:
     """Return the network of a run; raise if its weights differ, unless others are passed."""
     with _usable(record) as plain:
-        check(plain, {"extractor": _EXTRACTOR, "network": str})
-        names = {name.removesuffix("?") for name in _EXTRACTOR} - {"type"}
+        check(plain, {"extractor": {}, "network": str})
+        make: Any = FeatureExtractor
+        rule, named = _EXTRACTOR, [*NAMED_WEIGHTS]
+        found = plain["extractor"]
+        is_named = {"network", "weights"} <= found.keys()
+        if found.get("type") == BackboneExtractor.__name__ and is_named:
+            make, rule, named = BackboneExtractor.from_torchvision, _BACKBONE, ["torchvision"]
+        check(plain, {"extractor": rule})
+        names = {name.removesuffix("?") for name in rule} - {"type"}
         settings = {name: each for name, each in plain["extractor"].items() if name in names}
         if weights is not None:
             settings["weights"] = weights
-        elif settings["weights"] not in NAMED_WEIGHTS:
+        elif settings["weights"] not in named:
             raise ValueError(
                 f"its network has the weights {settings['weights']!r}, which cannot be found by "
                 "name. Pass extractor=..., or --weights on the command line."
             )
-    network = FeatureExtractor(**settings)
+    network: Extractor = make(**settings)
     if weights is None and (difference := network_difference(record, network)):
         raise ValueError(
             f"`record` cannot be used: {difference} The weights {settings['weights']!r} are others "

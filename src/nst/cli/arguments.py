@@ -19,12 +19,19 @@ from nst.color import COLOR_METHODS
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.presets import preset
+from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
 
 BAD_INPUT = 2
 """Exit status for a request that cannot be fulfilled."""
+VGG19 = "vgg19"
+"""Name of the network of `FeatureExtractor`."""
 NETWORK = ("weights", "pooling", "padding", "winograd")
 """Parameters of `FeatureExtractor` that are options."""
+ENCODING = ("quality",)
+"""Parameters of `StyleTransferResult.save` that not all formats support."""
+SAVING = (*ENCODING, "record", "metadata")
+"""Parameters of `StyleTransferResult.save` that are options."""
 REPLACEABLE = ("tile", "device")
 """Parameters of `StyleTransfer` that may replace what is recorded, on another machine."""
 PORT: int = inspect.signature(LivePage).parameters["port"].default
@@ -33,10 +40,12 @@ KNOWN_WORDS = {"init": INITS, "weights": ("auto", *NAMED_WEIGHTS), "where": ("al
 """Words that an option accepts in place of a path."""
 
 _FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-winograd"}
+_FLAGS["record"] = "--no-record"
 _CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
 _HELP = {  # replaces docstrings that are about Python
     "optimizer": "optimizer",
-    "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a VGG19 state dict",
+    "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a state dict",
+    "record": "do not store the settings of the run in the picture",
     "winograd": "compute every convolution with PyTorch's own kernels",
 }
 
@@ -77,7 +86,10 @@ def add_options(
     names = [name for name in parameters_of(StyleTransfer) if name not in without]
     defaults = dict.fromkeys(preset("gatys"), "the preset's")
     add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, defaults)
-    add_parameters(parser.add_argument_group("network"), FeatureExtractor, NETWORK)
+    network = parser.add_argument_group("network")
+    about = "vgg19, or a network of torchvision, such as vgg16 or resnet50 (default: vgg19)"
+    network.add_argument("--network", metavar="NAME", default=VGG19, help=about)
+    add_parameters(network, FeatureExtractor, NETWORK)
 
 
 def add_pictures(parser: ArgumentParser) -> None:
@@ -105,10 +117,12 @@ def add_style(parser: ArgumentParser, **settings: Any) -> None:
     parser.add_argument("--style", action="append", **settings)
 
 
-def add_output(parser: ArgumentParser, **settings: Any) -> None:
-    """Add `--output`."""
+def add_output(parser: ArgumentParser, *, of_run: bool = True, **settings: Any) -> None:
+    """Add `--output`, and for the result of a run the options of the file."""
     settings = {"required": True, "metavar": "OUT", "help": "output file", **settings}
     parser.add_argument("-o", "--output", **settings)
+    if of_run:
+        add_parameters(parser, StyleTransferResult.save, SAVING)
 
 
 def add_checkpoint(parser: ArgumentParser) -> None:

@@ -19,9 +19,11 @@ from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.callbacks.progress import ProgressBar
 from nst.callbacks.save_images import SaveImages
-from nst.cli.arguments import NETWORK, REPLACEABLE, given, parameters_of
+from nst.cli.arguments import NETWORK, REPLACEABLE, SAVING, VGG19, given, parameters_of
 from nst.cli.interrupt import EndAfterStep
 from nst.cli.losses import change_losses
+from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.presets import preset
 from nst.result import StyleTransferResult
@@ -31,10 +33,17 @@ T = TypeVar("T")
 _RUN = parameters_of(StyleTransfer.run)
 
 
-def load_networks(cells: Sequence[Namespace]) -> list[FeatureExtractor]:
+def load_networks(cells: Sequence[Namespace]) -> list[Extractor]:
     """Load the network of each cell of a contact sheet; equal ones are shared."""
-    load = cache(FeatureExtractor)
-    return [load(**given(cell, NETWORK)) for cell in cells]
+    load = cache(_load_network)
+    return [load(cell.network, **given(cell, NETWORK)) for cell in cells]
+
+
+def _load_network(network: str, **settings: Any) -> Extractor:
+    if network == VGG19:
+        return FeatureExtractor(**settings)
+    weights = settings.get("weights", "auto")
+    return BackboneExtractor.from_torchvision(network, *[weights] * (weights != "auto"))
 
 
 def load_transfer(options: Namespace) -> StyleTransfer:
@@ -123,11 +132,13 @@ def save_result(result: StyleTransferResult, options: Namespace) -> None:
     """Save a result and report it, in the first process only."""
     if Group.current().rank > 0:
         return
-    saved = persistently(partial(save_or_rescue, result.save, options.output))
+    save = partial(result.save, **given(options, SAVING))
+    saved = persistently(partial(save_or_rescue, save, options.output))
     height, width = result.image.shape[-2:]
+    used = {"network": "VGG19", **result.settings["extractor"]}
     report(
         f"{width}x{height} pixels, {result.num_steps} steps in {result.seconds:.0f} s "
-        f"({result.stop_reason}), VGG19 weights: {result.settings['extractor']['weights']}",
+        f"({result.stop_reason}), {used['network']} weights: {used['weights']}",
         options,
     )
     for path in saved:

@@ -24,11 +24,14 @@ from nst.callbacks.checkpoint import (
     read_unfinished,
 )
 from nst.cli import build
-from nst.cli.arguments import KNOWN_WORDS, NETWORK, given
+from nst.cli.arguments import ENCODING, KNOWN_WORDS, NETWORK, VGG19, given
 from nst.cli.styles import identity, paths_of
+from nst.extractors.backbone import BackboneExtractor
+from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.images import ImageLike, check_input, check_output, read_record
+from nst.images.write import check_encoding, format_of
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
@@ -42,6 +45,7 @@ def check_files(options: Namespace) -> None:
         check_place(output, name="--output", example="style.nst")
     else:
         check_output(output, name="--output")
+        check_encoding(format_of(output.suffix[1:]), **given(options, ENCODING))
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
             raise ValueError(f"{what} is also `{name}` and would be {remedy}")
@@ -115,17 +119,25 @@ def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:
     return True
 
 
-@contextmanager
-def weightless(
-    options: Namespace, styles: Sequence[Style]
-) -> Iterator[tuple[StyleTransfer, list[Style]]]:
-    """Yield the transfer with a network of one channel, and the styles as if captured with it."""
+def _weightless_network(options: Namespace) -> Extractor:
     settings = given(options, [name for name in NETWORK if name != "weights"])
+    if options.network != VGG19:
+        for name in settings:
+            raise ValueError(f"`{name}` is only for vgg19, not {options.network}. Leave it out.")
+        return BackboneExtractor.from_torchvision(options.network, None)
     kind: Any = {"dtype": torch.float32, "device": "cpu"}
     tensors = {f"{name}.bias": torch.zeros(1, **kind) for name in CONVOLUTIONS}
     for i, name in enumerate(CONVOLUTIONS):
         tensors[f"{name}.weight"] = torch.ones(1, 1 if i else 3, 3, 3, **kind) / 9
-    network = FeatureExtractor(Weights(tensors, "none"), **settings)
+    return FeatureExtractor(Weights(tensors, "none"), **settings)
+
+
+@contextmanager
+def weightless(
+    options: Namespace, styles: Sequence[Style]
+) -> Iterator[tuple[StyleTransfer, list[Style]]]:
+    """Yield the transfer with a network without weights, and the styles as if captured with it."""
+    network = _weightless_network(options)
     adopted, logger = list(styles), logging.getLogger("nst")
     for i, style in enumerate(styles):
         if isinstance(style.image, StyleStatistics):

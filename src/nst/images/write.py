@@ -18,6 +18,7 @@ from nst._utils.checks import at_least, floating, value_range
 from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
 from nst.images.decode import STRIP
+from nst.images.metadata import copied, resolution
 from nst.images.read import check_input, decoding
 
 _logger = logging.getLogger("nst")
@@ -29,7 +30,7 @@ _SAVE_OPTIONS = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
-_EXIF_FORMATS = {"JPEG", "PNG", "TIFF", "WEBP"}
+_EXIF_FORMATS = {"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}
 _MAX_JPEG_EXIF = 65_533  # bytes
 _KEY, _VERSION = "nst record", 1
 
@@ -78,6 +79,7 @@ def save_image(
     alpha: Tensor | None = None,
     record: Mapping[str, Any] | None = None,
     quality: int | None = None,
+    exif: bytes | None = None,
 ) -> Path:
     """Save one picture atomically in the format of the suffix, and return the path.
 
@@ -85,10 +87,12 @@ def save_image(
         image: As in `to_pil`, which also lists the exceptions.
         path: Path of the file; an existing one is replaced.
         alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
-        record: Settings for `read_record`, the only metadata in the file. Formats with EXIF store
-            it (PNG, WebP, TIFF; JPEG up to 64 kB). Values that JSON lacks are saved as text,
-            absolute paths without their folders.
+        record: Settings for `read_record`. Formats with EXIF store it (PNG, WebP, TIFF, AVIF, HEIF;
+            JPEG up to 64 kB). Values that JSON lacks are saved as text, absolute paths without
+            their folders.
         quality: Of JPEG, WebP and AVIF, 1 to 100; None is 95. JPEG has full color resolution.
+        exif: EXIF data as Pillow's `Exif.tobytes` returns it, stored by the same formats. What
+            describes other pixels, such as an orientation, is left out.
 
     Raises:
         OSError: The picture could not be encoded or written.
@@ -103,7 +107,7 @@ def save_image(
     path = check_output(path)
     name = _formats()[path.suffix.lower()]
     what = f"`path` is {str(path)!r}"
-    write_whole(path, memoryview(encode(image, name, alpha, record, quality, what)))
+    write_whole(path, memoryview(encode(image, name, alpha, record, quality, exif, what)))
     return path
 
 
@@ -113,34 +117,20 @@ def encode(
     alpha: Tensor | None = None,
     record: Mapping[str, Any] | None = None,
     quality: int | None = None,
+    exif: bytes | None = None,
     what: str = "`format`",
 ) -> bytes:
     """Return the file of a picture in a format of Pillow's, as in `save_image`.
 
     Error messages begin with `what`.
     """
-    options: dict[str, Any] = dict(_SAVE_OPTIONS.get(format_name, {}))
-    if quality is not None:
-        if format_name not in _SAVE_OPTIONS:
-            raise ValueError(
-                f"`quality` is {quality!r}, but {format_name} has none. Leave it out, or use JPEG."
-            )
-        options["quality"] = at_least("quality", quality, 1)
-        if quality > 100:
-            raise ValueError(f"`quality` is {quality!r}; it must be at most 100.")
+    check_encoding(format_name, quality)
+    options: dict[str, Any] = {
+        **_SAVE_OPTIONS.get(format_name, {}),
+        **({} if quality is None else {"quality": quality}),
+        **_metadata_options(format_name, record, exif, what),
+    }
     picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
-    if record is not None and format_name in _EXIF_FORMATS:
-        exif = Image.Exif()
-        exif[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
-        length = len(exif.tobytes())
-        if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
-            # An error would lose a picture that may have taken an hour; `settings` has the record.
-            _logger.warning(
-                f"{what}: the record is left out, as it has {length} bytes, and JPEG can hold "
-                f"{_MAX_JPEG_EXIF}; save as .png to keep it"
-            )
-        else:
-            options["exif"] = exif
     buffer = io.BytesIO()  # some formats would store the file name
     try:
         picture.save(buffer, format=format_name, **options)
@@ -150,6 +140,43 @@ def encode(
             f"{format_name} ({err}). Try .png or a smaller picture."
         ) from err
     return buffer.getvalue()
+
+
+def check_encoding(format_name: str, quality: int | None = None) -> None:
+    """Raise for a quality that a format of Pillow's does not have."""
+    if quality is None:
+        return
+    if format_name not in _SAVE_OPTIONS:
+        raise ValueError(
+            f"`quality` is {quality!r}, but {format_name} has none. Leave it out, or use JPEG."
+        )
+    if at_least("quality", quality, 1) > 100:
+        raise ValueError(f"`quality` is {quality!r}; it must be at most 100.")
+
+
+def _metadata_options(
+    format_name: str, record: Mapping[str, Any] | None, exif: bytes | None, what: str
+) -> dict[str, Any]:
+    """Return the options of Pillow that store a record, EXIF data and the resolution."""
+    if format_name not in _EXIF_FORMATS or (record is None and exif is None):
+        return {}
+    stored = copied(exif)
+    if record is not None:
+        stored[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
+    length = len(stored.tobytes())
+    if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
+        # An error would lose a picture that may have taken an hour; `settings` has the record.
+        left_out = "metadata is" if record is None else "record is"
+        _logger.warning(
+            f"{what}: the {left_out} left out, as it has {length} bytes, and JPEG can hold "
+            f"{_MAX_JPEG_EXIF}; save as .png to keep it"
+        )
+        return {} if record is None else _metadata_options(format_name, None, exif, what)
+    options: dict[str, Any] = {"exif": stored}
+    if format_name == "TIFF":  # its writer supports other types of values here
+        options = {"tiffinfo": dict(stored.items())}
+    dpi = resolution(stored)
+    return options if dpi is None else {**options, "dpi": dpi}
 
 
 def format_of(name: str) -> str:

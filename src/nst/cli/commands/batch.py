@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from nst._batch.map import MapResult
 from nst._utils.checks import at_least
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
+from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, identity, parse_styles
 from nst.images import check_output, read_picture
+from nst.images.write import check_encoding, format_of
 from nst.styles.style import Style
 
 HELP = "stylize all photographs of a folder"
@@ -51,6 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     styles = parse_styles(options.styles)
+    check_encoding(format_of(options.format), **given(options, arguments.ENCODING))
     outputs, num_skipped = find_pictures(options)
     if not outputs:
         return save_all([], outputs, num_skipped, options)
@@ -128,7 +132,8 @@ def save_all(
                 continue
             if each.result.stop_reason == "interrupted":
                 raise KeyboardInterrupt
-            build.save_or_rescue(each.result.save, targets[each.index])
+            save = partial(each.result.save, **given(options, arguments.SAVING))
+            build.save_or_rescue(save, targets[each.index])
             done += 1
             path = targets[each.index].resolve()
             build.report(f"[{done + failed}/{len(targets)}] {path}", options)

@@ -16,7 +16,7 @@ _OF_RUNS += ["upscale", "learning_rate"]
 def add_arguments(parser: ArgumentParser) -> None:
     parser.epilog = f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}."
     parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
-    arguments.add_output(parser)
+    arguments.add_output(parser, of_run=False)
     about = "longer sides of the pictures to stylize (default: the scales of --size)"
     parser.add_argument("--sizes", type=_whole_numbers, metavar="N,N", help=about)
     arguments.add_options(parser, StyleTransfer.capture, without=_OF_RUNS)

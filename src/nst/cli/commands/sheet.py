@@ -21,7 +21,7 @@ DESCRIPTION = "Stylize CONTENT once for each value of an option, or of two."
 
 def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_pictures(parser)
-    arguments.add_output(parser)
+    arguments.add_output(parser, of_run=False)
     about = (
         "an option and its values, separated by ; if they contain commas; give it once for "
         "columns, or twice for rows and columns"

@@ -1,0 +1,81 @@
+"""The metadata of a photograph that its picture carries over (EXIF)."""
+
+import logging
+import os
+from typing import Any, Literal, get_args
+
+from PIL import Image
+from PIL.ExifTags import IFD, Base
+
+from nst._utils.checks import one_of
+from nst.images.read import decoding, opened
+
+logger = logging.getLogger("nst")
+
+MetadataChoice = Literal["default", "all", "none"]
+
+_RESOLUTION = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
+# Tags that describe a photograph, not the layout of its file or its colors: of the main directory,
+# whose last five are Windows' title, comment, author, keywords and subject, and of EXIF's own.
+_DEFAULT = {Base.Artist, Base.Copyright, *_RESOLUTION}
+_ALL = {*_DEFAULT, Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime}
+_ALL |= {Base.HostComputer, Base.Rating, *range(Base.XPTitle, Base.XPSubject + 1)}
+_DATE = {Base.DateTimeOriginal, Base.OffsetTimeOriginal, Base.SubsecTimeOriginal}
+_OF_THE_FILE = {Base.ColorSpace, Base.ExifImageWidth, Base.ExifImageHeight, IFD.Interop}
+
+
+def read_exif(source: Any) -> bytes | None:
+    """Return the EXIF data of a file or PIL image; None if there is none, or for other pictures."""
+    try:
+        if isinstance(source, Image.Image):
+            return _read(source)
+        if isinstance(source, str | os.PathLike):
+            with decoding("`source`"), opened(source) as image:
+                return _read(image)
+    except Exception as error:  # damaged data can raise almost any type
+        logger.warning("the metadata of the photograph is unreadable and left out (%s)", error)
+    return None
+
+
+def _read(image: Image.Image) -> bytes | None:
+    exif = copied(image.getexif(), "all")
+    dpi = image.info.get("dpi", ())
+    if len(dpi) == 2 and all(1 < float(each) < 1e6 for each in dpi):  # 1 is of a file without
+        exif.update(zip(_RESOLUTION, (*map(float, dpi), 2), strict=True))
+    return exif.tobytes() if len(exif) else None
+
+
+def carried_over(exif: bytes | None, metadata: MetadataChoice) -> bytes | None:
+    """Return the part of a photograph's EXIF data that its picture carries over."""
+    one_of("metadata", metadata, get_args(MetadataChoice))
+    return None if exif is None or metadata == "none" else copied(exif, metadata).tobytes()
+
+
+def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") -> Image.Exif:
+    """Return a copy of EXIF data without what describes the pixels of its file."""
+    found, made, everything = Image.Exif(), Image.Exif(), metadata == "all"
+    if isinstance(source, Image.Exif):
+        found = source
+    elif source is not None:
+        found.load(source)
+    for tag in (_ALL if everything else _DEFAULT) & found.keys():
+        value = found[tag]
+        # Pillow decodes text as Latin-1, whatever it is, but encodes only ASCII.
+        made[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value
+    details = found.get_ifd(IFD.Exif)
+    tags = details.keys() - _OF_THE_FILE if everything else details.keys() & _DATE
+    for ifd, entries in (
+        (IFD.Exif, {tag: details[tag] for tag in tags}),
+        (IFD.GPSInfo, dict(found.get_ifd(IFD.GPSInfo)) if everything else {}),
+    ):
+        if entries:
+            made[ifd] = entries
+    return made
+
+
+def resolution(exif: Image.Exif) -> tuple[float, float] | None:
+    """Return the pixels per inch, horizontally and vertically; None if unknown."""
+    if not all(tag in exif for tag in _RESOLUTION):
+        return None
+    factor = 2.54 if exif[Base.ResolutionUnit] == 3 else 1  # per centimeter
+    return factor * float(exif[Base.XResolution]), factor * float(exif[Base.YResolution])

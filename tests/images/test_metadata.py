@@ -1,0 +1,136 @@
+"""A picture carries over the metadata of its photograph that still holds."""
+
+import io
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+
+from nst import Checkpoint, StyleTransfer
+from nst.images import read_record, save_image
+from nst.testing import tiny_extractor
+from tests.helpers import PAINTING, PHOTO, stop_at
+
+SUFFIXES = ["png", "jpg", "webp", "tiff"]
+DATE, PLACE = "2020:01:02 03:04:05", {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (1.0, 2.0, 3.5)}
+
+
+def exif() -> Image.Exif:
+    made = Image.Exif()
+    made[Base.Artist] = "Zoë".encode()
+    made[Base.Copyright] = "free"
+    made[Base.ImageDescription] = "a cup"
+    made[Base.Model] = "camera"
+    made[Base.Orientation] = 6
+    made[IFD.Exif] = {Base.DateTimeOriginal: DATE, Base.ExifImageWidth: 9999, Base.ISOSpeed: 7}
+    made[IFD.GPSInfo] = PLACE
+    return made
+
+
+@pytest.fixture
+def photograph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 48), "navy").save("photo.jpg", exif=exif(), dpi=(300, 300))
+    return "photo.jpg"
+
+
+def paint(content: Any, **arguments: Any) -> Any:
+    return StyleTransfer(tiny_extractor(), num_steps=2).run(content, PAINTING, **arguments)
+
+
+def tags(path: str | Path) -> dict[Any, Any]:
+    """Return the tags of the main directory, and those of the others, as one mapping."""
+    with Image.open(path) as image:
+        found = image.getexif()
+        inner = {**found.get_ifd(IFD.Exif), **found.get_ifd(IFD.GPSInfo)}
+        return {**found, **inner, "icc": image.info.get("icc_profile"), "size": image.size}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_artist_copyright_date_and_resolution_are_carried_over(
+    photograph: str, suffix: str
+) -> None:
+    result = paint(photograph)
+    (path,) = result.save(f"out.{suffix}")
+    found = tags(path)
+    assert found[Base.Artist].encode("latin-1").decode() == "Zoë"  # Pillow decodes Latin-1
+    assert (found[Base.Copyright], found[Base.DateTimeOriginal]) == ("free", DATE)
+    assert (found[Base.XResolution], found[Base.YResolution]) == (300, 300)
+    others = {Base.Model, GPS.GPSLatitude, Base.Orientation, Base.ExifImageWidth, Base.ISOSpeed}
+    assert not others & found.keys()
+    assert read_record(path) == result.settings
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_all_of_exif_is_carried_over_only_if_asked_for(photograph: str, suffix: str) -> None:
+    (path,) = paint(photograph).save(f"out.{suffix}", metadata="all", record=False)
+    found = tags(path)
+    assert found[GPS.GPSLatitude] == PLACE[GPS.GPSLatitude]
+    assert (found[Base.Model], found[Base.ISOSpeed]) == ("camera", 7)
+    assert found[Base.ImageDescription] == "a cup"
+    assert found.get(Base.Orientation, 1) == 1 and found["size"] == (48, 32)  # it is upright
+    assert Base.ExifImageWidth not in found
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_nothing_is_carried_over_with_none(photograph: str, suffix: str) -> None:
+    (path,) = paint(photograph).save(f"out.{suffix}", metadata="none", record=False)
+    expected = save_image(PHOTO, f"plain.{suffix}")
+    assert tags(path).keys() == tags(expected).keys()
+
+
+def test_a_pil_image_has_metadata_and_an_array_has_none(photograph: str) -> None:
+    with Image.open(photograph) as image:
+        assert paint(image).exif is not None
+    assert paint(PHOTO).exif is None
+
+
+def test_the_resolution_of_a_png_is_carried_over_without_exif(photograph: str) -> None:
+    Image.new("RGB", (32, 32)).save("scan.png", dpi=(600, 600))
+    data = paint("scan.png").to_bytes("jpg")
+    assert Image.open(io.BytesIO(data)).info["dpi"] == (600, 600)
+
+
+def test_a_color_profile_is_not_carried_over_as_colors_are_converted(photograph: str) -> None:
+    with Image.open(photograph) as image:
+        image.save("wide.tiff", icc_profile=b"profile")
+    (path,) = paint("wide.tiff").save("out.tiff", metadata="all")
+    assert tags(path)["icc"] is None
+
+
+def test_unreadable_metadata_costs_a_warning(
+    photograph: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Image.Exif()
+    broken[IFD.Exif] = {Base.DateTimeOriginal: DATE}
+    data = bytearray(broken.tobytes())
+    data[8:10] = b"\xff\xff"  # the offset of the directory
+    Image.new("RGB", (32, 32)).save("broken.png", exif=bytes(data))
+    with caplog.at_level(logging.WARNING, logger="nst"):
+        paint("broken.png").save("out.png")
+
+
+def test_metadata_that_a_jpeg_cannot_hold_is_left_out(
+    photograph: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    large = exif()
+    large[Base.Artist] = "x" * 70_000
+    path = save_image(PHOTO, "out.jpg", exif=large.tobytes(), record={"seed": 7})
+    assert "metadata is left out" in caplog.text and Base.Artist not in tags(path)
+
+
+def test_metadata_is_chosen_by_a_word(photograph: str) -> None:
+    with pytest.raises(ValueError, match="`metadata` is 'gps'; it must be one of 'default'"):
+        paint(photograph).save("out.png", metadata="gps")
+
+
+def test_a_resumed_run_has_the_metadata_of_its_photograph(photograph: str) -> None:
+    result = paint(photograph, callbacks=[Checkpoint("run.ckpt", every=1), stop_at(1)])
+    Path(photograph).unlink()
+    resumed = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
+    assert resumed.exif == result.exif is not None
+    assert torch.equal(resumed.styles[0], result.styles[0])
