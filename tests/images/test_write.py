@@ -152,7 +152,7 @@ def test_a_picture_too_large_for_its_format_is_refused_and_leaves_the_old_file(
     ("name", "error", "words"),
     [
         ("a", ValueError, "whose name has no suffix. Use .png, .jpg"),
-        ("a.xyz", ValueError, "whose suffix '.xyz' names no known picture format. Use .png"),
+        ("a.xyz", ValueError, "whose suffix '.xyz' names no known picture format. Use .png or"),
         ("a.psd", ValueError, "whose suffix '.psd'"),  # read, never written
         ("a.h5", ValueError, "whose suffix '.h5'"),  # no handler for it
         ("a.xbm", ValueError, "whose suffix '.xbm'"),  # black and white only

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
 from nst._utils.device import is_exhausted
-from nst.images.read import check_input, decoding, image_array
+from nst.images.read import check_input, decoding, image_array, opened
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """Anything that can be read as an image."""
@@ -109,7 +109,7 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
     """Return height and width; those of a file are from its header, before EXIF rotation."""
     if isinstance(source, str | os.PathLike):
         path = check_input(source, name="source")
-        with decoding(f"`source` is {str(path)!r}, which"), Image.open(path) as image:
+        with decoding(f"`source` is {str(path)!r}, which"), opened(path) as image:
             return image.height, image.width
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width

@@ -21,6 +21,7 @@ from PIL.ImageFile import ImageFile
 from torchvision.io import ImageReadMode, decode_png
 
 from nst._utils.checks import file_path
+from nst.images.plugins import BRANDS, NEEDED, register_plugins
 
 _logger = logging.getLogger("nst")
 
@@ -161,9 +162,15 @@ def _limited_pixels() -> Iterator[None]:
 def opened(path: str | os.PathLike[str]) -> Image.Image:
     """Open a file of a picture; raise for a camera raw."""
     path = Path(os.fsdecode(path))
+    with path.open("rb") as file:
+        is_heif = file.read(12)[8:] in BRANDS
+    if is_heif:
+        register_plugins()
     try:
         return Image.open(path)
     except UnidentifiedImageError as error:
+        if is_heif:
+            raise _Unsupported(f"is HEIC or AVIF, {NEEDED}") from error
         if _CAMERA_RAWS.search(path.name):
             raise _Unsupported(f"is a camera raw, which Pillow cannot read. {_DEVELOP}.") from error
         raise
@@ -215,8 +222,8 @@ def _is_camera_raw(image: tiff.TiffImageFile) -> bool:
 
 def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | None:
     """Return the colors (C, H, W) of a 16-bit PNG; Pillow reads 8 bits, and the log says so."""
-    if not isinstance(image, ImageFile) or not image.tile:  # it is decoded already
-        return None
+    if not isinstance(image, ImageFile) or not (image.tile or image.format == "HEIF"):
+        return None  # it is decoded already
     bits = _bits_per_channel(image)
     if bits > 8 and image.format == "PNG" and _is_srgb(image.info.get("icc_profile"), what):
         with suppress(RuntimeError):  # of an older torchvision, or of a damaged file
@@ -230,8 +237,8 @@ def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | Non
 
 def _bits_per_channel(image: ImageFile) -> int:
     """Return the number of bits per channel of colors that are not yet decoded; at least 8."""
-    if image.mode in _WIDE_MODES:
-        return 8
+    if image.mode in _WIDE_MODES or image.format == "HEIF":
+        return int(image.info.get("bit_depth", 8))
     codec, *_, arguments = image.tile[0]
     if codec in ("ppm", "ppm_plain"):
         return max(8, int(arguments[1]).bit_length())  # type: ignore[index]

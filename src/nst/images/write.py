@@ -19,14 +19,16 @@ from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
 from nst.images.decode import STRIP
 from nst.images.metadata import copied, resolution
-from nst.images.read import check_input, decoding
+from nst.images.plugins import NEEDED, SUFFIXES, register_plugins
+from nst.images.read import check_input, decoding, opened
 
 _logger = logging.getLogger("nst")
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
 _SAVE_OPTIONS = {
-    "AVIF": {"quality": 95},
+    "AVIF": {"quality": 95, "subsampling": "4:4:4"},
+    "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
@@ -90,7 +92,8 @@ def save_image(
         record: Settings for `read_record`. Formats with EXIF store it (PNG, WebP, TIFF, AVIF, HEIF;
             JPEG up to 64 kB). Values that JSON lacks are saved as text, absolute paths without
             their folders.
-        quality: Of JPEG, WebP and AVIF, 1 to 100; None is 95. JPEG has full color resolution.
+        quality: Of JPEG, WebP, AVIF and HEIC, 1 to 100; None is 95. All but WebP have full color
+            resolution.
         exif: EXIF data as Pillow's `Exif.tobytes` returns it, stored by the same formats. What
             describes other pixels, such as an orientation, is left out.
 
@@ -203,11 +206,12 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
     """
     path = check_place(path, name=name, example="result.png")
     if path.suffix.lower() not in _formats():
-        problem = "name has no suffix"
-        if path.suffix:
-            problem = f"suffix {path.suffix!r} names no known picture format"
-        remedy = "Use .png, .jpg, .webp, .tiff or .bmp."
-        raise ValueError(f"`{name}` is {str(path)!r}, whose {problem}. {remedy}")
+        problem = "name has no suffix. Use .png, .jpg, .webp, .tiff or .bmp."
+        if path.suffix.lower() in SUFFIXES:
+            problem = f"suffix {path.suffix!r} is of {NEEDED}"
+        elif path.suffix:
+            problem = f"suffix {path.suffix!r} names no known picture format. Use .png or .jpg."
+        raise ValueError(f"`{name}` is {str(path)!r}, whose {problem}")
     return path
 
 
@@ -226,7 +230,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = check_input(path, name="path")
     what = f"`path` is {str(path)!r}, which"
     refusal = f"{what} holds no record of nst; use the file as it was saved."
-    with decoding(what), Image.open(path) as picture:
+    with decoding(what), opened(path) as picture:
         text = picture.getexif().get(ExifTags.Base.ImageDescription, "")
     try:
         record: dict[str, Any] = json.loads(text)
@@ -240,6 +244,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _formats() -> dict[str, str]:
     """Return the formats that a picture can be saved in, by suffix."""
+    register_plugins()
     known = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.SAVE
     supported = Image.SAVE.keys() & (_ALPHA_FORMATS | _OPAQUE_FORMATS)
     return {suffix: name for suffix, name in known.items() if name in supported}

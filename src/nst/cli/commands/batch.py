@@ -25,6 +25,7 @@ from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, identity, parse_styles
 from nst.images import check_output, read_picture
+from nst.images.plugins import register_plugins
 from nst.images.write import check_encoding, format_of
 from nst.styles.style import Style
 
@@ -182,6 +183,7 @@ def find_pictures(options: Namespace) -> tuple[dict[Path, Path], int]:
 
 def _pictures(folder: Path) -> list[Path]:
     """Return the files with the suffix of a picture, sorted; warn about others."""
+    register_plugins()
     formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
     suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
