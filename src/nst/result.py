@@ -12,7 +12,7 @@ from torch import Tensor
 from nst._utils.text import logger
 from nst.images import save_image, to_pil
 from nst.images.metadata import MetadataChoice, carried_over
-from nst.images.write import encode, format_of
+from nst.images.write import BitDepth, encode, format_of
 
 _NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
 
@@ -58,6 +58,7 @@ class StyleTransferResult:
         record: bool = True,
         metadata: MetadataChoice = "default",
         quality: int | None = None,
+        bit_depth: BitDepth = 8,
     ) -> bytes:
         r"""Return the file of a picture of the batch; arguments and errors are those of `save`.
 
@@ -70,9 +71,8 @@ class StyleTransferResult:
             b'\xff\xd8'
         """
         alpha = None if self.alpha is None else self.alpha[index]
-        settings = self.settings if record else None
-        exif = carried_over(self.exif, metadata)
-        return encode(self.image[index], format_of(format), alpha, settings, quality, exif)
+        parts = alpha, self.settings if record else None, quality, carried_over(self.exif, metadata)
+        return encode(self.image[index], format_of(format), *parts, bit_depth)
 
     def save(
         self,
@@ -82,6 +82,7 @@ class StyleTransferResult:
         record: bool = True,
         metadata: MetadataChoice = "default",
         quality: int | None = None,
+        bit_depth: BitDepth = 8,
     ) -> list[Path]:
         """Write the picture and return its path; a batch gets `out-0.png`, `out-1.png` and so on.
 
@@ -96,10 +97,11 @@ class StyleTransferResult:
                 is resolution, artist, copyright and date; `"all"` is all EXIF data, the place
                 included, but the record replaces a description; or `"none"`.
             quality: Quality of JPEG, WebP and AVIF, 1 to 100; None is 95.
+            bit_depth: Bits per channel: 8 or, for PNG and TIFF, 16.
 
         Raises:
-            ValueError: The suffix or format is unknown, or has no quality; a format with a path, or
-                a batch for one file.
+            ValueError: The suffix or format is unknown, or lacks the quality or bit depth; a format
+                with a path, or a batch for one file.
             OSError: The file cannot be written; an existing one is unchanged.
         """
         count = len(self.image)
@@ -110,7 +112,7 @@ class StyleTransferResult:
                     "with to_bytes(index=...)."
                 )
             options: Any = {"record": record, "metadata": metadata, "quality": quality}
-            path.write(self.to_bytes(format or "png", **options))
+            path.write(self.to_bytes(format or "png", bit_depth=bit_depth, **options))
             return []
         if format is not None:
             raise ValueError(
@@ -119,9 +121,10 @@ class StyleTransferResult:
         path = Path(os.fsdecode(path))
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         alphas = [None] * count if self.alpha is None else list(self.alpha)
-        settings, exif = self.settings if record else None, carried_over(self.exif, metadata)
+        encoding: Any = {"exif": carried_over(self.exif, metadata), "quality": quality}
+        encoding |= {"record": self.settings if record else None, "bit_depth": bit_depth}
         return [
-            save_image(image, target, alpha=alpha, record=settings, quality=quality, exif=exif)
+            save_image(image, target, alpha=alpha, **encoding)
             for image, target, alpha in zip(self.image, paths, alphas, strict=True)
         ]
 

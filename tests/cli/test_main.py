@@ -290,6 +290,8 @@ def test_record_metadata_and_quality_are_options(folder: Path) -> None:
 def test_a_quality_that_the_format_lacks_is_refused_before_the_network_is_loaded(
     loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert stylize("--bit-depth 12") == 2
+    assert "invalid choice: 12 (choose from 8, 16)" in refusal(capsys).replace("'", "")
     assert stylize("--quality 5") == 2
     assert "`quality` is 5, but PNG has none" in refusal(capsys) and loaded == []
 

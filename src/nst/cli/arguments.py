@@ -28,7 +28,7 @@ VGG19 = "vgg19"
 """Name of the network of `FeatureExtractor`."""
 NETWORK = ("weights", "pooling", "padding", "winograd")
 """Parameters of `FeatureExtractor` that are options."""
-ENCODING = ("quality",)
+ENCODING = ("quality", "bit_depth")
 """Parameters of `StyleTransferResult.save` that not all formats support."""
 SAVING = (*ENCODING, "record", "metadata")
 """Parameters of `StyleTransferResult.save` that are options."""
@@ -188,6 +188,8 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
         words.append("none")
     if bool in members:
         return {"action": "store_false" if default else "store_true"}
+    if words and all(isinstance(word, int) for word in words):
+        return {"type": int, "choices": words}
     if float in members:
         return {"type": float, "metavar": "X"}
     if int in members:

@@ -8,19 +8,18 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 from PIL import TiffImagePlugin as tiff
 from PIL.ImageFile import ImageFile
-from torchvision.io import ImageReadMode, decode_png
 
 from nst._utils.checks import file_path
+from nst.images.deep import png_colors, tiff_colors
 from nst.images.plugins import BRANDS, NEEDED, register_plugins
 
 _logger = logging.getLogger("nst")
@@ -54,6 +53,9 @@ _UPRIGHT = {
 
 # Formats whose header has the bits per channel: the mark before, the offset, and what to add.
 _PRECISION = {"AVIF": (b"pixi", 5, 0), "JPEG2000": (b"\xff\x51", 38, 1)}
+
+# Formats whose 16-bit colors are read in full; the functions return None if that is not possible.
+_DEEP: dict[str | None, Any] = {"PNG": png_colors, "TIFF": tiff_colors}
 
 # `warnings.catch_warnings` changes the whole process: two threads at once could silence it forever.
 _warnings_lock = threading.Lock()
@@ -221,15 +223,14 @@ def _is_camera_raw(image: tiff.TiffImageFile) -> bool:
 
 
 def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | None:
-    """Return the colors (C, H, W) of a 16-bit PNG; Pillow reads 8 bits, and the log says so."""
+    """Return 16-bit colors (C, H, W); of other files Pillow reads 8 bits, and the log says so."""
     if not isinstance(image, ImageFile) or not (image.tile or image.format == "HEIF"):
         return None  # it is decoded already
     bits = _bits_per_channel(image)
-    if bits > 8 and image.format == "PNG" and _is_srgb(image.info.get("icc_profile"), what):
-        with suppress(RuntimeError):  # of an older torchvision, or of a damaged file
-            data = torch.frombuffer(bytearray(_content(image)), dtype=torch.uint8)
-            decoded: npt.NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).numpy()
-            return decoded
+    if bits > 8 and image.format in _DEEP and _is_srgb(image.info.get("icc_profile"), what):
+        colors: npt.NDArray[np.uint16] | None = _DEEP[image.format](image, _content(image))
+        if colors is not None:
+            return colors
     if bits > 8:
         _logger.warning("%s has %d bits per channel, of which only 8 are read", what, bits)
     return None

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,11 @@ import torch
 from PIL import ExifTags, Image
 from torch import Tensor
 
-from nst._utils.checks import at_least, floating, value_range
+from nst._utils.checks import at_least, floating, one_of, value_range
 from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
 from nst.images.decode import STRIP
+from nst.images.deep import png_file, tiff_file
 from nst.images.metadata import copied, resolution
 from nst.images.plugins import NEEDED, SUFFIXES, register_plugins
 from nst.images.read import check_input, decoding, opened
@@ -26,13 +27,14 @@ _logger = logging.getLogger("nst")
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
-_SAVE_OPTIONS = {
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95, "subsampling": "4:4:4"},
     "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
 _EXIF_FORMATS = {"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}
+BitDepth = Literal[8, 16]
 _MAX_JPEG_EXIF = 65_533  # bytes
 _KEY, _VERSION = "nst record", 1
 
@@ -54,19 +56,24 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
         >>> to_pil(torch.full((3, 1, 1), 254.9 / 255)).getpixel((0, 0))
         (255, 255, 255)
     """
+    return Image.fromarray(_levels(image, alpha, 255))
+
+
+def _levels(image: Tensor, alpha: Tensor | None, white: int) -> npt.NDArray[Any]:
+    """Convert an image as in `to_pil` to (H, W, C), whole numbers up to 255 or 65535."""
     pixels = _one_picture(image, 3, "image")
     if alpha is None:
-        return Image.fromarray(_to_bytes(pixels))
+        return _whole_numbers(pixels, white)
     alpha = _one_picture(alpha, 1, "alpha")
     if alpha.shape[-2:] != pixels.shape[-2:]:
         found, size = tuple(alpha.shape[-2:]), tuple(pixels.shape[-2:])
         remedy = "Resize it with resize(alpha, (height, width))."
         raise ValueError(f"`alpha` is {found} in size, but `image` is {size}. {remedy}")
     # Readers see the rounded alpha. Where it is 0 no color shows, and the pixels stay as they are.
-    rounded = (alpha * 255).round() / 255
-    bare = (pixels - (1 - rounded)) / rounded.clamp_min(1 / 255)
+    rounded = (alpha * white).round() / white
+    bare = (pixels - (1 - rounded)) / rounded.clamp_min(1 / white)
     bare = torch.where(rounded > 0, bare, pixels).clamp(0, 1)
-    return Image.fromarray(np.dstack((_to_bytes(bare), _to_bytes(alpha))))
+    return np.dstack((_whole_numbers(bare, white), _whole_numbers(alpha, white)))
 
 
 def side_by_side(images: Tensor) -> Tensor:
@@ -82,6 +89,7 @@ def save_image(
     record: Mapping[str, Any] | None = None,
     quality: int | None = None,
     exif: bytes | None = None,
+    bit_depth: BitDepth = 8,
 ) -> Path:
     """Save one picture atomically in the format of the suffix, and return the path.
 
@@ -96,10 +104,11 @@ def save_image(
             resolution.
         exif: EXIF data as Pillow's `Exif.tobytes` returns it, stored by the same formats. What
             describes other pixels, such as an orientation, is left out.
+        bit_depth: Bits per channel, 8 or, for PNG and TIFF, 16.
 
     Raises:
         OSError: The picture could not be encoded or written.
-        ValueError: As in `check_output`, or the quality is out of range or not of this format.
+        ValueError: As in `check_output`, or the format lacks the quality or the bit depth.
 
     Examples:
         >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
@@ -110,7 +119,8 @@ def save_image(
     path = check_output(path)
     name = _formats()[path.suffix.lower()]
     what = f"`path` is {str(path)!r}"
-    write_whole(path, memoryview(encode(image, name, alpha, record, quality, exif, what)))
+    content = encode(image, name, alpha, record, quality, exif, bit_depth, what)
+    write_whole(path, memoryview(content))
     return path
 
 
@@ -121,19 +131,26 @@ def encode(
     record: Mapping[str, Any] | None = None,
     quality: int | None = None,
     exif: bytes | None = None,
+    bit_depth: BitDepth = 8,
     what: str = "`format`",
 ) -> bytes:
     """Return the file of a picture in a format of Pillow's, as in `save_image`.
 
     Error messages begin with `what`.
     """
-    check_encoding(format_name, quality)
+    check_encoding(format_name, quality, bit_depth)
     options: dict[str, Any] = {
         **_SAVE_OPTIONS.get(format_name, {}),
         **({} if quality is None else {"quality": quality}),
         **_metadata_options(format_name, record, exif, what),
     }
-    picture = to_pil(image, alpha if format_name in _ALPHA_FORMATS else None)
+    alpha = alpha if format_name in _ALPHA_FORMATS else None
+    if bit_depth == 16:
+        colors = _levels(image, alpha, 65535)
+        if format_name == "PNG":
+            return png_file(colors, options.get("exif"), options.get("dpi"))
+        return tiff_file(colors, options.get("tiffinfo", {}))
+    picture = to_pil(image, alpha)
     buffer = io.BytesIO()  # some formats would store the file name
     try:
         picture.save(buffer, format=format_name, **options)
@@ -145,8 +162,11 @@ def encode(
     return buffer.getvalue()
 
 
-def check_encoding(format_name: str, quality: int | None = None) -> None:
-    """Raise for a quality that a format of Pillow's does not have."""
+def check_encoding(format_name: str, quality: int | None = None, bit_depth: BitDepth = 8) -> None:
+    """Raise for a quality or a bit depth that a format of Pillow's does not have."""
+    one_of("bit_depth", bit_depth, get_args(BitDepth))
+    if bit_depth == 16 and format_name not in ("PNG", "TIFF"):
+        raise ValueError(f"`bit_depth` is 16, but {format_name} is saved with 8. Use PNG or TIFF.")
     if quality is None:
         return
     if format_name not in _SAVE_OPTIONS:
@@ -269,11 +289,11 @@ def _one_picture(image: Tensor, channels: int, name: str) -> Tensor:
     return image.clamp(0, 1) if low < 0 or high > 1 else image  # without a copy if possible
 
 
-def _to_bytes(values: Tensor) -> npt.NDArray[Any]:
-    """Convert (C, H, W) in [0, 1] to (H, W, C) `uint8`, a strip of rows at a time."""
+def _whole_numbers(values: Tensor, white: int) -> npt.NDArray[Any]:
+    """Convert (C, H, W) in [0, 1] to (H, W, C), a strip of rows at a time."""
     channels, height, width = values.shape
-    array = np.empty((height, width, channels), np.uint8)
+    array = np.empty((height, width, channels), np.min_scalar_type(white))
     for start in range(0, height, STRIP):
-        part = (values[:, start : start + STRIP] * 255).round()
-        array[start : start + STRIP] = part.to(torch.uint8).permute(1, 2, 0).numpy()
+        part = (values[:, start : start + STRIP] * white).round()
+        array[start : start + STRIP] = part.permute(1, 2, 0).numpy()
     return array

@@ -1,0 +1,75 @@
+"""Colors of 16 bits are written and read exactly."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst.images import load_image, read_picture, read_record, save_image
+from tests.encoders import png_of, tiff_of
+
+LEVELS = torch.arange(65536).reshape(1, 64, 1024).float() / 65535
+COLORS = torch.cat([LEVELS, LEVELS.flip(1), LEVELS.flip(2)])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+@pytest.mark.parametrize("with_metadata", [True, False])
+def test_every_level_is_read_back(tmp_path: Path, suffix: str, with_metadata: bool) -> None:
+    exif = Image.Exif()
+    exif.update({282: 300.0, 283: 300.0, 296: 2, 34665: {36867: "2020:01:02 03:04:05"}})
+    extra: Any = {"record": {"seed": 7}, "exif": exif.tobytes()} if with_metadata else {}
+    path = save_image(COLORS, tmp_path / f"a.{suffix}", bit_depth=16, **extra)
+    assert torch.equal(load_image(path)[0], COLORS)
+    if with_metadata:
+        assert read_record(path) == {"seed": 7}
+        with Image.open(path) as image:
+            assert np.allclose(image.info["dpi"], 300, atol=0.01)
+            assert image.getexif().get_ifd(34665) == {36867: "2020:01:02 03:04:05"}
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_transparency_is_kept(tmp_path: Path, suffix: str) -> None:
+    alpha = (torch.arange(65536).reshape(1, 64, 1024).float() / 65535).flip(2)
+    first = read_picture(torch.cat([COLORS, alpha]))
+    path = save_image(first.pixels, tmp_path / f"a.{suffix}", alpha=first.alpha, bit_depth=16)
+    again = read_picture(path)
+    assert again.alpha is not None and first.alpha is not None
+    assert torch.equal(again.alpha, first.alpha)
+    torch.testing.assert_close(again.pixels, first.pixels, rtol=0, atol=0.51 / 65535)
+    with Image.open(path) as image:  # other software sees the same with 8 bits
+        assert image.mode == "RGBA"
+
+
+def test_the_png_is_that_of_an_independent_encoder(tmp_path: Path) -> None:
+    values = (COLORS * 65535).round().numpy().astype(np.uint16).transpose(1, 2, 0)
+    path = save_image(COLORS, tmp_path / "a.png", bit_depth=16)
+    expected = Image.open(io.BytesIO(png_of(values, 16, 2)))
+    with Image.open(path) as image:
+        assert np.array_equal(np.asarray(image), np.asarray(expected))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_uncompressed_tiffs_of_others_are_read_in_full(tmp_path: Path, order: Any) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
+    (tmp_path / "a.tiff").write_bytes(tiff_of(values, 2, order=order))
+    pixels = load_image(tmp_path / "a.tiff")[0].permute(1, 2, 0)
+    assert torch.equal(pixels, torch.tensor(values.astype(np.float32)) / 65535)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "message"),
+    [
+        ("a.jpg", 16, "`bit_depth` is 16, but JPEG is saved with 8. Use PNG or TIFF"),
+        ("a.webp", 16, "`bit_depth` is 16, but WEBP"),
+        ("a.png", 12, "`bit_depth` is 12; it must be one of 8, 16"),
+    ],
+)
+def test_what_a_format_cannot_hold_is_refused(
+    tmp_path: Path, name: str, depth: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        save_image(COLORS, tmp_path / name, bit_depth=depth)
