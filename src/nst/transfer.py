@@ -24,6 +24,7 @@ from nst.estimate import Estimate, estimate_run
 from nst.images import ImageLike, read_picture
 from nst.presets import preset
 from nst.result import StyleTransferResult
+from nst.styles.mask import MaskLike
 from nst.styles.style import Style, StyleLike
 
 
@@ -132,7 +133,7 @@ class StyleTransfer(Repeatable):
         strength: float = 1.0,
         preserve_color: str | None = None,
         color_when: ColorWhen = "after",
-        where: ImageLike | None = None,
+        where: MaskLike | None = None,
         init: ImageLike = "content",
         seed: int = 0,
         callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
@@ -152,8 +153,8 @@ class StyleTransfer(Repeatable):
                 `nst.color.COLOR_METHODS`; None uses the colors of the style.
             color_when: Whether the styles get the photograph's colors `"before"` the run, the
                 result `"after"` it, or `"both"`. Callbacks see the optimized picture.
-            where: Mask of what to repaint: white is repainted, black is unchanged, gray is
-                blended; `"alpha"` preserves transparent parts. None repaints everything.
+            where: Mask of what to repaint, as in `Style`: white is repainted, black is unchanged,
+                gray is blended; `"alpha"` preserves transparent parts. None repaints everything.
             init: Picture to start from: `"content"`, `"style"` (the first), `"noise"` or
                 `"pink-noise"` (1/f) in the style's colors, `"gray"`, or a picture of any size.
             seed: Seed for random noise; global generators are not touched.

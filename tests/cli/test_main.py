@@ -347,6 +347,23 @@ def test_styles_can_be_written_with_weight_and_region(folder: Path, runs: list[R
     ]
 
 
+def test_the_labels_of_a_picture_are_masks(
+    runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_image(torch.cat([LEFT, 0 * LEFT, 1 - LEFT], 1), "labels.png")
+    styles = "painting.png@labels.png#ff0000 --style painting.png,scale=0.9@labels.png#0000ff"
+    line = f"stylize photo.png {styles} --where labels.png#ff0000 --steps 1 -o out.png"
+    assert nst_command(line.replace(",scale=0.9@labels.png#0000ff", "")) == 0
+    assert torch.equal(runs[0].result.image[..., 20:], load_image("photo.png")[..., 20:])
+    assert runs[0].settings["inputs"]["where"]["color"] == "#ff0000"
+    again = StyleTransfer.rerun("out.png", extractor=tiny_extractor())
+    assert torch.equal(again.image, runs[0].result.image)
+    capsys.readouterr()
+    line = "stylize photo.png painting.png -o out.png --steps 1 --where labels.png#00ff00"
+    assert "frequent colors are #" in refused(line, capsys)
+    assert "'nothing.png', which does not" in refused(f"{line} --where nothing.png#00ff00", capsys)
+
+
 LOSSES_OF_A_USER = """
 import nst
 

@@ -10,7 +10,7 @@ from nst.cli.styles import parse_style
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
 
-NAMES = ["a.png", "mask.png", "b:c.png", "d@e.png", "f,scale=2.png", "g:2"]
+NAMES = ["a.png", "mask.png", "b:c.png", "d@e.png", "f,scale=2.png", "g:2", "h.png#123456"]
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("a.png,mask=mask.png,scale=0.5", {"mask": "mask.png", "scale": 0.5}),
         ("a.png:2@mask.png,rotation=-45", {"weight": 2, "region": "mask.png", "rotation": -45}),
         ("a.png,weight=3,region=alpha", {"weight": 3, "region": "alpha"}),
+        ("a.png@mask.png#ff0000", {"region": ("mask.png", "#ff0000")}),
+        (
+            "a.png:2@alpha,mask=mask.png#00FF00",
+            {"weight": 2, "region": "alpha", "mask": ("mask.png", "#00FF00")},
+        ),
+        ("a.png@h.png#123456", {"region": "h.png#123456"}),
         ("a.png@d@e.png", None),
     ],
 )
@@ -58,6 +64,7 @@ def test_a_file_of_the_whole_name_is_that_file(name: str) -> None:
         ("missing.png:0.5", FileNotFoundError, "`style` is 'missing.png'"),
         ("a.png@missing.png", FileNotFoundError, "`style, region` is 'missing.png'"),
         ("a.png,mask=missing.png", FileNotFoundError, "`style, mask` is 'missing.png'"),
+        ("a.png@missing.png#ff0000", FileNotFoundError, "`style, region` is 'missing.png'"),
         ("a.png,scale=big", ValueError, "`style` has scale='big'; a number is needed"),
         ("a.png,scale=0", ValueError, "`scale` is 0"),
         ("a.png:-1", ValueError, "`weight` is -1.0"),

@@ -71,7 +71,7 @@ RED = np.dstack([BYTES, 0 * BYTES, 0 * BYTES])
         (LABELS, r"seems to hold labels: .* up to 20 of 255. Pass what counts as booleans"),
         (WITH_VOID, "seems to hold labels"),
         (15 * BOOLEAN.byte(), "seems to hold labels"),
-        (RED, r"is colored, .* must be gray.* Select its colors"),
+        (RED, r"is colored, .* must be gray.* Pass the color that counts with it, as in"),
         (torch.stack([BOOLEAN, ~BOOLEAN]), r"has 2 channels of booleans.* mask\[0\]"),
         (np.dstack([0 * BYTES, BYTES]), "is black everywhere; some part .* not transparent"),
     ],
@@ -110,3 +110,38 @@ def test_floats_mean_what_they_say_however_dark() -> None:
 
 def test_booleans_are_black_and_white_in_any_picture() -> None:
     assert torch.equal(load_image(BOOLEAN.numpy()), LEFT.expand(1, 3, -1, -1))
+
+
+COLORED = np.dstack([BYTES, 0 * BYTES, 255 - BYTES])  # red to the left, blue to the right
+
+
+@pytest.mark.parametrize("color", ["#ff0000", "#FF0000", "#f00", "red"])
+@pytest.mark.parametrize("kind", [np.asarray, Image.fromarray])
+def test_a_color_selects_a_label(color: str, kind: Any) -> None:
+    assert torch.equal(read((kind(COLORED), color)), LEFT)
+    assert torch.equal(read((kind(COLORED), "#0000ff")), 1 - LEFT)
+
+
+def test_a_label_may_have_another_size_and_what_is_transparent_does_not_count() -> None:
+    large = Image.fromarray(COLORED).resize((80, 64), Image.Resampling.NEAREST)
+    mask = read((large, "red"))
+    assert ((mask - LEFT).abs() > 0.1).float().mean() < 0.05
+    half = np.dstack([COLORED, np.where(np.arange(32)[:, None] < 16, 255, 0) + 0 * BYTES])
+    top = torch.arange(32).view(32, 1) < 16
+    assert torch.equal(read((half.astype(np.uint8), "#ff0000")), LEFT * top)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ((COLORED, "#00ff00"), "no pixel of the color #00ff00. .* are #.*; choose one of them"),
+        ((COLORED, "reddish"), "it must be a picture of labels and the color of one"),
+        ((COLORED, 7), "it must be a picture of labels and the color of one"),
+        ((COLORED,), "it must be a picture of labels and the color of one"),
+    ],
+)
+def test_a_color_that_does_not_occur_is_refused_with_those_that_do(mask: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s)`where` .*{words}"):
+        read(mask)
+    with pytest.raises(ValueError, match=r"frequent colors are (#ff0000, #0000ff|#0000ff, #ff0000)"):
+        read((COLORED, "#00ff00"))

@@ -105,6 +105,8 @@ def _with_absolute_paths(style: Style) -> Style:
 
 def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
     """Return the absolute path of a file, as a worker may be in another folder."""
+    if isinstance(source, tuple):  # labels, and the color of one
+        return _absolute(source[0]), *source[1:]
     if not isinstance(source, (str, os.PathLike)) or source in words:
         return source
     return str(Path(os.fsdecode(source)).absolute())

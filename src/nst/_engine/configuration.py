@@ -24,6 +24,7 @@ from nst.losses.base import Loss
 from nst.losses.content import ContentLoss
 from nst.losses.statistics import GramStyleLoss, style_layers
 from nst.optim import OptimizerLike, optimizer_factory
+from nst.styles.mask import MaskLike
 
 INITS = ("content", "style", "noise", "pink-noise", "gray")
 """The names of the pictures that a run can start from."""
@@ -209,7 +210,7 @@ class RunOptions:
     strength: float = 1.0
     preserve_color: str | None = None
     color_when: ColorWhen = "after"
-    where: ImageLike | None = None
+    where: MaskLike | None = None
 
     @classmethod
     def from_arguments(cls, method: str, arguments: Mapping[str, Any]) -> RunOptions:

@@ -176,6 +176,7 @@ def identify_pictures(
     for argument, source in given.items():
         if source is None or (isinstance(source, str) and source == "alpha"):
             continue
+        source, *color = source if isinstance(source, tuple) else (source,)  # of a label
         found: tuple[str | None, str | None]
         if isinstance(source, (str, os.PathLike)):
             found = Path(os.fsdecode(source)).name, hash_file(source)
@@ -185,6 +186,8 @@ def identify_pictures(
             values = source if isinstance(source, Tensor) else np.array(source)
             found = None, hash_values(values)
         identities[argument] = {"name": found[0], "sha256": found[1]}
+        if color:
+            identities[argument]["color"] = color[0]
     return identities
 
 

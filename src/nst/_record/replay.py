@@ -192,12 +192,12 @@ def recorded_run(
 ) -> dict[str, Any]:
     """Return the arguments of `run` or `synthesize`; `places` are files and folders to search."""
     with _usable(record) as plain:
-        check(plain, {"inputs": {str: {"name": (None, str), "sha256": str}}})
+        check(plain, {"inputs": {str: {"name": (None, str), "sha256": str, "color?": str}}})
     paths = [file_path("inputs", place) for place in places]
-    files = {
-        argument: _find(argument, source["name"], source["sha256"], paths)
-        for argument, source in plain["inputs"].items()
-    }
+    files: dict[str, Any] = {}
+    for argument, source in plain["inputs"].items():
+        path = _find(argument, source["name"], source["sha256"], paths)
+        files[argument] = (path, source["color"]) if "color" in source else path
     with _usable(plain):
         check(plain, {"task": choice(["run", "synthesize"]), "where": bool, "styles": [_STYLE]})
         texture = plain["task"] == "synthesize"
@@ -240,7 +240,7 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
     )
 
 
-def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Path]) -> list[Style]:
+def _styles(described: Iterable[Mapping[str, Any]], files: Mapping[str, Any]) -> list[Style]:
     styles, regions = list[Style](), dict[int, Any]()
     for i, each in enumerate(described):
         settings = {name: each[name] for name in ("weight", "scale", "rotation") if name in each}

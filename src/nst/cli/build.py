@@ -22,6 +22,7 @@ from nst.callbacks.save_images import SaveImages
 from nst.cli.arguments import NETWORK, REPLACEABLE, SAVING, VGG19, given, parameters_of
 from nst.cli.interrupt import EndAfterStep
 from nst.cli.losses import change_losses
+from nst.cli.styles import parse_mask
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
@@ -60,7 +61,10 @@ def make_transfer(options: Namespace, network: nn.Module) -> StyleTransfer:
 
 def run_arguments(options: Namespace) -> dict[str, Any]:
     """Return the arguments of a run, except the pictures and callbacks."""
-    return given(options, _RUN)
+    arguments = given(options, _RUN)
+    if arguments.get("where") is not None:
+        arguments["where"] = parse_mask(arguments["where"])
+    return arguments
 
 
 def replacements(options: Namespace, record: Mapping[str, Any]) -> dict[str, Any]:

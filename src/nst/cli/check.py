@@ -25,7 +25,7 @@ from nst.callbacks.checkpoint import (
 )
 from nst.cli import build
 from nst.cli.arguments import ENCODING, KNOWN_WORDS, NETWORK, VGG19, given
-from nst.cli.styles import identity, paths_of
+from nst.cli.styles import identity, mask_file, paths_of
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
@@ -72,6 +72,7 @@ def check_inputs(options: Namespace) -> list[tuple[str, str]]:
     for name in ("content", "picture", "file", "--config", "--where", "--init", "--weights"):
         key = name.removeprefix("--")
         path, words = getattr(options, key, None), KNOWN_WORDS.get(key, ())
+        path = mask_file(path) if key == "where" and path is not None else path
         if path is not None and path not in words:
             try:
                 check_input(path, name=name)

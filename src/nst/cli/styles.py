@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nst.images import check_input
+from nst.styles.mask import MaskLike
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 
@@ -14,6 +15,7 @@ FORM = "PATH[:WEIGHT][@REGION][,mask=PATH][,scale=X][,rotation=DEGREES]"
 """Syntax of a style."""
 
 _OPTION = re.compile(r",(weight|region|mask|scale|rotation)=([^,]*)$")
+_COLOR = re.compile("#[0-9A-Fa-f]{6}$")
 _WEIGHT = re.compile(r":([0-9.eE+-]+)$")
 
 
@@ -46,7 +48,8 @@ def parse_style(spec: str, name: str = "style") -> Style:
                 about = f"`{name}` has {key}={value!r}; a number is needed. Write it as {FORM}."
                 raise ValueError(about) from None
         elif value != "alpha":
-            check_input(value, name=f"{name}, {key}")
+            arguments[key] = parse_mask(value)
+            check_input(mask_file(value), name=f"{name}, {key}")
     return Style(StyleStatistics.load(path) if zipfile.is_zipfile(path) else path, **arguments)
 
 
@@ -54,7 +57,24 @@ def paths_of(spec: str, name: str) -> dict[str, str]:
     """Return the files of a style, by their names in messages."""
     path, parts = _split(spec)
     masks = [key for key in ("region", "mask") if parts.get(key, "alpha") != "alpha"]
-    return {name: path, **{f"{name}, {key}": parts[key] for key in masks}}
+    return {name: path, **{f"{name}, {key}": mask_file(parts[key]) for key in masks}}
+
+
+def parse_mask(text: str) -> MaskLike:
+    """Return a mask of a command line: a name, or of `labels.png#ff0000` the labels and the color.
+
+    Examples:
+        >>> parse_mask("labels.png#ff0000"), parse_mask("alpha")
+        (('labels.png', '#ff0000'), 'alpha')
+    """
+    color = _COLOR.search(text)
+    return text if color is None or identity(text) else (text[: color.start()], color[0])
+
+
+def mask_file(text: str) -> str:
+    """Return the path of a mask of a command line."""
+    mask = parse_mask(text)
+    return str(mask[0]) if isinstance(mask, tuple) else text
 
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:

@@ -1,19 +1,28 @@
 """Read masks: white counts, black does not."""
 
+from typing import TypeAlias
+
 import numpy as np
 import torch
+from PIL import ImageColor
 from torch import Tensor
 
 from nst.images import ImageLike, read_picture, resize
 
+MaskLike: TypeAlias = ImageLike | tuple[ImageLike, str]
+"""A gray picture, or a picture of labels with the color of one, such as `"#ff0000"`."""
+
 _COLORED = 0.1  # channels of a gray JPEG or of a converted color profile differ by less
 _MOST_LABELS = 64
+_LISTED = 8  # colors in a message
 
 
-def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
+def read_mask(source: MaskLike, picture: Tensor, alpha: Tensor | None, name: str) -> Tensor | None:
     """Return a mask `(1, 1, H, W)` in [0, 1] for a picture `(N, 3, H, W)`; None if all white."""
     if isinstance(source, str) and source == "alpha":
         mask = torch.ones_like(picture[:1, :1]) if alpha is None else alpha
+    elif isinstance(source, tuple):
+        mask = _read_label(source, name).to(picture)
     else:
         mask = _read_gray(source, name).to(picture)
     if len(mask) != 1:
@@ -34,6 +43,34 @@ def read_mask(source: ImageLike, picture: Tensor, alpha: Tensor | None, name: st
     return None if bool((mask == 1).all()) else resize(mask, (height, width))
 
 
+def _read_label(source: tuple[ImageLike, str], name: str) -> Tensor:
+    """Return `(N, 1, H, W)`, true where the picture has the color and is not transparent."""
+    try:
+        labels, color = source
+        red, green, blue = ImageColor.getrgb(color)[:3]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` is {source!r}; it must be a picture of labels and the color of one, such as "
+            "('labels.png', '#ff0000')."
+        ) from error
+    pixels, alpha = read_picture(labels, name=name)
+    codes = ((pixels * 255).round().long() * pixels.new_tensor([65536, 256, 1]).view(3, 1, 1)).sum(
+        1
+    )
+    found = codes == 65536 * red + 256 * green + blue
+    if alpha is not None:
+        found &= alpha[:, 0] == 1
+    if not found.any():
+        colors, counts = codes.long().unique(return_counts=True)
+        most = colors[counts.argsort(descending=True)[:_LISTED]].tolist()
+        listed = ", ".join(f"#{each:06x}" for each in most)
+        raise ValueError(
+            f"`{name}` has no pixel of the color {color}. Its most frequent colors are {listed}; "
+            "choose one of them."
+        )
+    return found[:, None]
+
+
 def _read_gray(source: ImageLike, name: str) -> Tensor:
     """Return `(N, 1, H, W)`, value times alpha; refuse colors, and labels instead of gray."""
     pixels, alpha = read_picture(source, name=name)
@@ -42,8 +79,8 @@ def _read_gray(source: ImageLike, name: str) -> Tensor:
     low, high = pixels.aminmax(dim=1)
     if float((high - low).max()) > _COLORED:
         raise ValueError(
-            f"`{name}` is colored, but a mask must be gray: white counts, black does not. Select "
-            "its colors, e.g. with (numpy.asarray(mask) == (255, 0, 0)).all(-1), or pass its alpha."
+            f"`{name}` is colored, but a mask must be gray: white counts, black does not. Pass "
+            "the color that counts with it, as in (mask, '#ff0000') or mask.png#ff0000."
         )
     gray = pixels.mean(1, keepdim=True)
     problem, brightest = None, float(gray.max()) * 255

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nst._utils.checks import non_negative, number
 from nst.images import ImageLike, resize
+from nst.styles.mask import MaskLike
 from nst.styles.statistics import StyleStatistics
 
 _LARGEST = 1e100  # its multiples are still finite
@@ -26,7 +27,8 @@ class Style:
     """A reference picture with the style to learn.
 
     Masks are gray pictures or boolean arrays: white (True) counts, black does not, gray counts in
-    part, and what is transparent does not. They may have any size in the proportions of their
+    part, and what is transparent does not. A tuple such as `("labels.png", "#ff0000")` selects the
+    pixels of one color. Masks may have any size in the proportions of their
     picture. `"alpha"` uses the picture's own transparency.
 
     `StyleTransfer.capture` replaces the picture by statistics, which can be saved, work for any
@@ -57,8 +59,8 @@ class Style:
 
     image: ImageLike | StyleStatistics
     weight: float = 1.0
-    region: ImageLike | None = None
-    mask: ImageLike | None = None
+    region: MaskLike | None = None
+    mask: MaskLike | None = None
     scale: float = 1.0
     rotation: float = 0.0
 
@@ -110,7 +112,7 @@ class Style:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, weight: float = 1.0, region: ImageLike | None = None
+        cls, path: str | os.PathLike[str], *, weight: float = 1.0, region: MaskLike | None = None
     ) -> Style:
         """Read a style that `save` wrote.
 
