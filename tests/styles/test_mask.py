@@ -143,5 +143,5 @@ def test_a_label_may_have_another_size_and_what_is_transparent_does_not_count() 
 def test_a_color_that_does_not_occur_is_refused_with_those_that_do(mask: Any, words: str) -> None:
     with pytest.raises(ValueError, match=f"(?s)`where` .*{words}"):
         read(mask)
-    with pytest.raises(ValueError, match=r"frequent colors are (#ff0000, #0000ff|#0000ff, #ff0000)"):
+    with pytest.raises(ValueError, match=r"colors are (#ff0000, #0000ff|#0000ff, #ff0000)"):
         read((COLORED, "#00ff00"))

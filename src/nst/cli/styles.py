@@ -53,6 +53,12 @@ def parse_style(spec: str, name: str = "style") -> Style:
     return Style(StyleStatistics.load(path) if zipfile.is_zipfile(path) else path, **arguments)
 
 
+def in_folder(spec: str) -> tuple[Path, str] | None:
+    """Return the folder that a style names, and what follows it; None if it names a file."""
+    path, _ = _split(spec)
+    return (Path(path), spec[len(path) :]) if Path(path).is_dir() else None
+
+
 def paths_of(spec: str, name: str) -> dict[str, str]:
     """Return the files of a style, by their names in messages."""
     path, parts = _split(spec)

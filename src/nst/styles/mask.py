@@ -61,9 +61,8 @@ def _read_label(source: tuple[ImageLike, str], name: str) -> Tensor:
     if alpha is not None:
         found &= alpha[:, 0] == 1
     if not found.any():
-        colors, counts = codes.long().unique(return_counts=True)
-        most = colors[counts.argsort(descending=True)[:_LISTED]].tolist()
-        listed = ", ".join(f"#{each:06x}" for each in most)
+        colors, counts = np.unique(codes.cpu().numpy().astype(int), return_counts=True)
+        listed = ", ".join(f"#{each:06x}" for each in colors[np.argsort(-counts)[:_LISTED]])
         raise ValueError(
             f"`{name}` has no pixel of the color {color}. Its most frequent colors are {listed}; "
             "choose one of them."

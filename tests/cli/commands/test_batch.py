@@ -183,12 +183,11 @@ def test_workers_are_at_nothing_when_the_command_has_ended_early() -> None:
 
 
 def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def outcomes() -> Iterator[MapResult]:
-        yield MapResult(0, "one.png", None, BrokenExecutor("killed"))
+    def outcomes() -> Iterator[tuple[MapResult, Path]]:
+        yield MapResult(0, "one.png", None, BrokenExecutor("killed")), Path("out.png")
         raise BrokenExecutor("`executor` is broken")
 
-    outputs = {Path("one.png"): Path("out.png")}
-    assert save_all(outcomes(), outputs, 0, parse(LINE.split())) == 1
+    assert save_all(outcomes(), 1, 0, parse(LINE.split())) == 1
     assert capsys.readouterr().err == (
         "nst: error: one.png: killed\nnst: error: `executor` is broken\n"
     )
@@ -269,3 +268,54 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
     assert nst_command(LINE) == 0
     shown.flush()
     assert b"\\udce9.png" in shown.buffer.getvalue()
+
+
+FOLDER = "batch photos --style paintings:0.5,scale=0.9 -o out --steps 1"
+
+
+@pytest.fixture
+def paintings(folder: Path) -> None:
+    Path("paintings").mkdir()
+    Image.new("RGB", (24, 24), "navy").save("paintings/night.png")
+    Image.new("RGB", (24, 24), "teal").save("paintings/waves.png")
+
+
+@pytest.mark.usefixtures("paintings")
+def test_a_folder_of_paintings_repaints_every_picture_in_each(
+    loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = [f"{photo}-{style}.png" for photo in NAMES_ONLY for style in ("night", "waves")]
+    Path("out").mkdir()
+    Path("out", expected[0]).write_text("done before")
+    assert nst_command(FOLDER) == 0
+    assert written() == expected and loaded == ["auto"]
+    assert Path("out", expected[0]).read_text() == "done before"
+    out = capsys.readouterr().out
+    assert "[5/5]" in out and "1 skipped because their output exists" in out
+    record = read_record("out/two-waves.png")
+    assert record["inputs"]["style[0]"]["name"] == "waves.png"
+    assert record["styles"] == [{"weight": 0.5, "scale": 0.9}]
+    assert nst_command(FOLDER) == 0 and loaded == ["auto"]
+
+
+NAMES_ONLY = ["one", "three", "two"]
+
+
+@pytest.mark.usefixtures("paintings")
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"{FOLDER} --style a.png", "is the folder 'paintings' and others. Pass one folder"),
+        ("batch photos --style empty -o out", "`--style` is 'empty', which contains no pictures"),
+        ("batch twins --style paintings -o out", "would both be 'out/a-b-night.png'. Rename one"),
+    ],
+)
+def test_a_folder_of_paintings_that_cannot_be_used_is_refused(
+    line: str, said: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty").mkdir()
+    Path("twins").mkdir()
+    for name in ("twins/a.png", "twins/a-b.png", "paintings/b-night.png"):
+        Image.new("RGB", (24, 24)).save(name)
+    assert nst_command(line) == 2
+    assert said in capsys.readouterr().err and loaded == []

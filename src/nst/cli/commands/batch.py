@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
@@ -23,16 +23,18 @@ from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
 from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
-from nst.cli.styles import FORM, identity, parse_styles
+from nst.cli.styles import FORM, identity, in_folder, parse_styles
 from nst.images import check_output, read_picture
 from nst.images.plugins import register_plugins
 from nst.images.write import check_encoding, format_of
 from nst.styles.style import Style
+from nst.transfer import StyleTransfer
 
 HELP = "stylize all photographs of a folder"
 DESCRIPTION = (
     "Repaint every picture of FOLDER in the style of STYLE; several styles are blended. Pictures "
-    "whose output exists are skipped, so that the same command continues after an interruption."
+    "whose output exists are skipped, so that the same command continues after an interruption. If "
+    "STYLE is a folder, every picture is repainted in the style of each painting in it."
 )
 logger = logging.getLogger("nst")
 _NUM_CHECKED = 16  # pictures to check the options with, which may be wrong for one only
@@ -54,17 +56,47 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    styles = parse_styles(options.styles)
     check_encoding(format_of(options.format), **given(options, arguments.ENCODING))
-    outputs, num_skipped = find_pictures(options)
-    if not outputs:
-        return save_all([], outputs, num_skipped, options)
-    _check_options(outputs, styles, options)
+    jobs: list[tuple[list[Style], dict[Path, Path]]] = []
+    num_skipped = 0
+    for ending, specs in _styles_by_ending(options.styles):
+        options.styles, styles = specs, parse_styles(specs)
+        outputs, skipped = find_pictures(options, ending)
+        num_skipped += skipped
+        if outputs:
+            _check_options(outputs, styles, options)
+            jobs.append((styles, outputs))
+    targets = [output for _, outputs in jobs for output in outputs.values()]
+    if twice := {str(each) for each in targets if targets.count(each) > 1}:
+        raise ValueError(f"`--output`: two pictures would both be {min(twice)!r}. Rename one.")
+    if not jobs:
+        return save_all([], 0, num_skipped, options)
     with workers(options) as (executor, settings):
         transfer = build.load_transfer(options)
-        settings = {**settings, **build.run_arguments(options)}
-        with closing(transfer.map(outputs, styles, executor=executor, **settings)) as results:
-            return save_all(results, outputs, num_skipped, options)
+        settings = {"executor": executor, **settings, **build.run_arguments(options)}
+        with closing(_results(transfer, jobs, settings)) as results:
+            return save_all(results, len(targets), num_skipped, options)
+
+
+def _styles_by_ending(specs: list[str]) -> list[tuple[str, list[str]]]:
+    """Return the end of the outputs' names with the styles, for each painting of a folder."""
+    folder = next((found for spec in specs if (found := in_folder(spec))), None)
+    if folder is None:
+        return [("", specs)]
+    if len(specs) > 1:
+        raise ValueError(f"`--style` is the folder {str(folder[0])!r} and others. Pass one folder.")
+    return [(f"-{path.stem}", [f"{path}{folder[1]}"]) for path in _pictures(folder[0], "--style")]
+
+
+def _results(
+    transfer: StyleTransfer, jobs: list[tuple[list[Style], dict[Path, Path]]], settings: Any
+) -> Generator[tuple[MapResult, Path], None, None]:
+    """Yield the result of each picture in each style, and its output."""
+    for styles, outputs in jobs:
+        targets = list(outputs.values())
+        with closing(transfer.map(outputs, styles, **settings)) as results:
+            for each in results:
+                yield each, targets[each.index]
 
 
 def _check_options(pictures: Iterable[Path], styles: list[Style], options: Namespace) -> None:
@@ -121,12 +153,12 @@ def workers(options: Namespace) -> Iterator[tuple[Executor | None, dict[str, Any
 
 
 def save_all(
-    results: Iterable[MapResult], outputs: Mapping[Path, Path], num_skipped: int, options: Namespace
+    results: Iterable[tuple[MapResult, Path]], total: int, num_skipped: int, options: Namespace
 ) -> int:
     """Save finished pictures, report failed ones, print a summary, and return the exit status."""
-    start, targets, done, failed = time.perf_counter(), list(outputs.values()), 0, 0
+    start, done, failed = time.perf_counter(), 0, 0
     try:
-        for each in results:
+        for each, target in results:
             if each.result is None:
                 failed += 1
                 say(f"nst: error: {each.name}: {one_line(each.error)}", "stderr")
@@ -134,22 +166,24 @@ def save_all(
             if each.result.stop_reason == "interrupted":
                 raise KeyboardInterrupt
             save = partial(each.result.save, **given(options, arguments.SAVING))
-            build.save_or_rescue(save, targets[each.index])
+            build.save_or_rescue(save, target)
             done += 1
-            path = targets[each.index].resolve()
-            build.report(f"[{done + failed}/{len(targets)}] {path}", options)
+            build.report(f"[{done + failed}/{total}] {target.resolve()}", options)
     except BrokenExecutor as error:
         say(f"nst: error: {one_line(error)}", "stderr")
     finally:
-        summary = f"{done} of {len(targets)} pictures in {duration(time.perf_counter() - start)}"
+        summary = f"{done} of {total} pictures in {duration(time.perf_counter() - start)}"
         summary += f", {failed} failed" if failed else ""
         summary += f", {num_skipped} skipped because their output exists" if num_skipped else ""
         build.report(summary, options)
     return 1 if failed else 0
 
 
-def find_pictures(options: Namespace) -> tuple[dict[Path, Path], int]:
-    """Return pictures and their output files, and the number of skipped ones; create the folder."""
+def find_pictures(options: Namespace, ending: str) -> tuple[dict[Path, Path], int]:
+    """Return pictures and their output files, whose names have this ending, and create the folder.
+
+    The second value is the number of pictures that are skipped.
+    """
     folder, target, inputs = Path(options.folder), Path(options.output), check_inputs(options)
     what = f"`--output` is {str(target)!r}"
     if not folder.is_dir():
@@ -160,7 +194,7 @@ def find_pictures(options: Namespace) -> tuple[dict[Path, Path], int]:
         raise ValueError(f"{what}, the folder of the pictures themselves. Choose another.")
     sources: dict[Path, Path] = {}
     for picture in _pictures(folder):
-        output = target / f"{picture.stem}.{options.format}"
+        output = target / f"{picture.stem}{ending}.{options.format}"
         if output in sources:
             raise ValueError(
                 f"`FOLDER` has {sources[output].name!r} and {picture.name!r}, which would both be "
@@ -181,7 +215,7 @@ def find_pictures(options: Namespace) -> tuple[dict[Path, Path], int]:
     return outputs, len(sources) - len(outputs)
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _pictures(folder: Path, name: str = "FOLDER") -> list[Path]:
     """Return the files with the suffix of a picture, sorted; warn about others."""
     register_plugins()
     formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
@@ -190,7 +224,7 @@ def _pictures(folder: Path) -> list[Path]:
     pictures = [path for path in files if path.suffix.lower() in suffixes]
     if not pictures:
         raise ValueError(
-            f"`FOLDER` is {str(folder)!r}, which contains no pictures. Check the path."
+            f"`{name}` is {str(folder)!r}, which contains no pictures. Check the path."
         )
     if others := [path.name for path in files if path not in pictures]:
         logger.warning("skipped files without the suffix of a picture: %s", ", ".join(others))
