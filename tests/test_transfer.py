@@ -21,6 +21,7 @@ from nst import (
     Style,
     StyleTransfer,
     TotalVariationLoss,
+    WassersteinStyleLoss,
     style_layers,
 )
 from nst.images import resize
@@ -474,3 +475,25 @@ def test_the_real_network_repaints_a_real_photograph() -> None:
     assert total(result)[-1] < 0.5 * total(result)[0]
     again = transfer.run(data.chelsea(), data.coffee())
     assert torch.equal(result.image, again.image)
+
+
+def test_weights_of_the_default_losses_are_arguments() -> None:
+    own = small(content_weight=0.5, style_weight=2)
+    assert {name: loss.weight for name, loss in own.losses.items()} == {"content": 0.5, "style": 2}
+    losses = {"content": ContentLoss(weight=0.5), "style": GramStyleLoss(style_layers(), weight=2)}
+    expected = small(losses=losses).run(PHOTO, PAINTING)
+    found = own.replace(size=512).run(PHOTO, PAINTING)
+    assert torch.equal(found.image, expected.image) and found.settings == expected.settings
+    preset = StyleTransfer.from_preset("strokes", tiny_extractor(), content_weight=0.5)
+    assert preset.losses["content"].weight == 0.5
+    assert isinstance(preset.losses["style"], WassersteinStyleLoss)
+    assert small().losses["content"].weight == 0.01
+
+
+@pytest.mark.parametrize("make", [small, partial(StyleTransfer.from_preset, "default")])
+def test_weights_beside_losses_are_refused(make: Any) -> None:
+    losses = {"style": GramStyleLoss()}
+    with pytest.raises(ValueError, match=r"`content_weight` is 0.1, but only .* Set the weight th"):
+        make(extractor=tiny_extractor(), losses=losses, content_weight=0.1)
+    with pytest.raises(ValueError, match="`style_weight` is -1; it must be finite"):
+        make(extractor=tiny_extractor(), style_weight=-1)

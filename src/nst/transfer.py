@@ -12,7 +12,7 @@ from torch import nn
 
 from nst._batch.map import MapResult, map_pictures
 from nst._engine.capture import capture_style
-from nst._engine.configuration import ColorWhen, RunOptions
+from nst._engine.configuration import ColorWhen, RunOptions, take_weights
 from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
 from nst._record.repeat import Repeatable
@@ -40,6 +40,8 @@ class StyleTransfer(Repeatable):
             mapping from layer to features. It is moved to the device. The default loads VGG19.
         losses: Losses by name. The default is
             `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss(style_layers())}`.
+        content_weight: Weight of the content loss, if `losses` is not given. None is 0.01.
+        style_weight: Weight of the style loss, if `losses` is not given. None is 1.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"`, or a callable from the list of parameters
             to a `torch.optim.Optimizer`.
         learning_rate: Learning rate of Adam. None is 0.02.
@@ -104,7 +106,10 @@ class StyleTransfer(Repeatable):
             >>> StyleTransfer.from_preset("gatys", tiny_extractor(), num_steps=300).num_steps
             300
         """
-        transfer = cls(**{**preset(name, motifs), "extractor": extractor, **changes})
+        arguments = preset(name, motifs)
+        if "losses" not in changes:
+            take_weights(arguments["losses"], changes)
+        transfer = cls(**{**arguments, "extractor": extractor, **changes})
         if name == "gatys" and getattr(transfer.extractor, "weights", None) == "torchvision":
             message = "the weights of preset 'gatys' are for the original VGG19, not torchvision"
             logger.warning(message)

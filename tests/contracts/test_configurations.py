@@ -39,6 +39,8 @@ PLAIN_LBFGS = partial(torch.optim.LBFGS, max_iter=2)
 Values = tuple[Sequence[Any], Sequence[Any]]
 TRANSFER: dict[str, Values] = {
     "optimizer": (["lbfgs", "adam", SGD, PLAIN_LBFGS, RUINOUS], ["sgd", None, 3]),
+    "content_weight": ([None], [0.1]),  # the losses are given
+    "style_weight": ([None], [0.1, "much"]),
     "learning_rate": ([None, None, None, 0.1], [0, -1, float("nan"), "fast"]),
     "size": ([None, 16, 24, 40, 10**9], [0, 1, -3, 7.5, "big"]),
     "upscale": ([False, False, False, True], []),

@@ -51,6 +51,14 @@ _SMALLEST_SCALE = 256
 _STEP_RATIO = 0.8
 
 
+def take_weights(losses: dict[str, Loss], arguments: dict[str, Any]) -> None:
+    """Remove `content_weight` and `style_weight` from arguments, and set them in new losses."""
+    for name in ("content", "style"):
+        weight = arguments.pop(f"{name}_weight", None)
+        if weight is not None:
+            losses[name].weight = non_negative(f"{name}_weight", weight)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Configuration:
     """The checked arguments of `StyleTransfer`."""
@@ -58,6 +66,8 @@ class Configuration:
     extractor: nn.Module = _CREATED
     losses: Mapping[str, Loss] = _CREATED
     _: KW_ONLY
+    content_weight: float | None = None
+    style_weight: float | None = None
     optimizer: OptimizerLike = "lbfgs"
     learning_rate: float | None = None
     size: int | None = 512
@@ -90,9 +100,18 @@ class Configuration:
                 "Use optimizer='adam'."
             )
         self._set("device", resolve_device(self.device))
+        weights = {name: getattr(self, name) for name in ("content_weight", "style_weight")}
         if self.losses is None:
             style = GramStyleLoss(style_layers())
             self._set("losses", {"content": ContentLoss(weight=0.01), "style": style})
+            take_weights(dict(self.losses), weights)
+        for name in ("content_weight", "style_weight"):
+            if weights.get(name) is not None:
+                raise ValueError(
+                    f"`{name}` is {weights[name]!r}, but only for the default losses, and `losses` "
+                    "is given. Set the weight there, as in ContentLoss(weight=0.1)."
+                )
+            self._set(name, None)  # the losses have it
         self.check_losses()
         self._set("losses", dict(self.losses))
         if self.extractor is None:

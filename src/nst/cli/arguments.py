@@ -43,6 +43,8 @@ _FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-wi
 _FLAGS["record"] = "--no-record"
 _CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
 _HELP = {  # replaces docstrings that are about Python
+    "content_weight": "weight of the content loss",
+    "style_weight": "weight of the style loss",
     "optimizer": "optimizer",
     "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a state dict",
     "record": "do not store the settings of the run in the picture",
@@ -83,8 +85,9 @@ def add_options(
     pictures = inspect.signature(method).parameters
     references = [name for name in LOSSES_BY_REFERENCE if name in pictures]
     add_losses(parser.add_argument_group("losses"), references, without)
-    names = [name for name in parameters_of(StyleTransfer) if name not in without]
-    defaults = dict.fromkeys(preset("gatys"), "the preset's")
+    others = {f"{name}_weight" for name in LOSSES_BY_REFERENCE if name not in references}
+    names = [name for name in parameters_of(StyleTransfer) if name not in {*without, *others}]
+    defaults = dict.fromkeys([*preset("gatys"), "content_weight", "style_weight"], "the preset's")
     add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, defaults)
     network = parser.add_argument_group("network")
     about = "vgg19, or a network of torchvision, such as vgg16 or resnet50 (default: vgg19)"

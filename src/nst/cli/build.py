@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from nst._engine.configuration import take_weights
 from nst._engine.run import persistently
 from nst._record.replay import recorded_extractor
 from nst._utils.group import Group
@@ -55,8 +56,10 @@ def load_transfer(options: Namespace) -> StyleTransfer:
 def make_transfer(options: Namespace, network: nn.Module) -> StyleTransfer:
     """Return the transfer: the preset, changed by the given options."""
     arguments = preset(options.preset, options.motifs)
+    arguments |= given(options, parameters_of(StyleTransfer))
     arguments["losses"] = change_losses(arguments["losses"], options)
-    return StyleTransfer(network, **(arguments | given(options, parameters_of(StyleTransfer))))
+    take_weights(arguments["losses"], arguments)
+    return StyleTransfer(network, **arguments)
 
 
 def run_arguments(options: Namespace) -> dict[str, Any]:

@@ -37,33 +37,28 @@ def add_losses(group: _ArgumentGroup, references: list[str], without: Collection
         add(f"--{each}-loss", type=partial(_loss_class, each), metavar="NAME", help=about)
         about = f"layers of the {each} loss, A,B or A:0.2,B:0.8 {default}"
         add(f"--{each}-layers", metavar="A,B", help=about)
-        if f"{each}_weight" not in without:
-            about = f"weight of the {each} loss {default}"
-            add(f"--{each}-weight", type=float, metavar="X", help=about)
     if "tv" not in without:
         add("--tv", type=float, metavar="X", help="weight of an additional total variation loss")
 
 
 def change_losses(losses: dict[str, Loss], options: Namespace) -> dict[str, Loss]:
-    """Return a preset's losses with the kinds, layers and weights of the options."""
+    """Return a preset's losses with the kinds and layers of the options."""
     changed = dict(losses)
     for name in LOSSES_BY_REFERENCE:
         if not hasattr(options, f"{name}_loss"):  # of a command without a photograph
             del changed[name]
             continue
-        parts = [getattr(options, f"{name}_{part}", None) for part in ("loss", "layers", "weight")]
+        parts = [getattr(options, f"{name}_{part}", None) for part in ("loss", "layers")]
         changed[name] = _change(losses[name], *parts)
     if getattr(options, "tv", None) is not None:
         changed["tv"] = TotalVariationLoss(weight=options.tv)
     return changed
 
 
-def _change(loss: Loss, kind: type[Loss] | None, layers: str | None, weight: float | None) -> Loss:
+def _change(loss: Loss, kind: type[Loss] | None, layers: str | None) -> Loss:
     kind = kind or type(loss)
     settings: dict[str, Any] = loss.settings() if kind is type(loss) else {"weight": loss.weight}
     parameters = signature(kind).parameters
-    if weight is not None:
-        settings["weight"] = weight
     if layers is not None:
         settings["layers"] = _parse_layers(layers)
     elif "layers" in parameters and parameters["layers"].default in (Parameter.empty, STYLE_LAYERS):
