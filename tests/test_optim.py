@@ -222,9 +222,9 @@ def test_optimizers_are_chosen_by_name_or_factory() -> None:
 def test_only_adam_by_name_has_a_learning_rate() -> None:
     params = [torch.zeros(1, requires_grad=True)]
     assert optimizer_factory("adam", 0.5)(params).param_groups[0]["lr"] == 0.5
-    with pytest.raises(ValueError, match=r"'lbfgs'; only 'adam' has one. Use optimizer='adam'"):
+    with pytest.raises(ValueError, match=r"'lbfgs'; only 'adam' has one. Use optimizer="):
         optimizer_factory("lbfgs", 0.5)
-    with pytest.raises(ValueError, match="Set it there, as in"):
+    with pytest.raises(ValueError, match="or set it in a callable"):
         optimizer_factory(torch.optim.SGD, 0.5)
 
 

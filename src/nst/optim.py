@@ -281,12 +281,9 @@ def optimizer_factory(
         TypeError: Neither a name nor a callable.
     """
     if learning_rate is not None and optimizer != "adam":
-        remedy = "Use optimizer='adam', or leave it out."
-        if callable(optimizer):
-            remedy = "Set it there, as in `lambda params: torch.optim.SGD(params, lr=0.1)`."
         raise ValueError(
             f"`learning_rate` is {learning_rate!r}, but `optimizer` is {optimizer!r}; only 'adam' "
-            f"has one. {remedy}"
+            "has one. Use optimizer='adam', leave it out, or set it in a callable."
         )
     if callable(optimizer):
         return optimizer

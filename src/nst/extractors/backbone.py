@@ -130,8 +130,7 @@ class BackboneExtractor(FrozenExtractor):
                 torchvision's naming. None sets all to 0, to check layers and sizes.
 
         Raises:
-            ValueError: There is no such network, or the file does not fit it.
-            FileNotFoundError: There is no file at the path.
+            ValueError: There is no such network, or no file at the path that fits it.
             OSError: The weights cannot be downloaded.
 
         Examples:
@@ -141,23 +140,25 @@ class BackboneExtractor(FrozenExtractor):
         """
         names = [n for n in models.list_models(module=models) if not _NOT_BY_NAME.search(n)]
         known("`network` is", network, names, "torchvision")
-        best = models.get_model_weights(network).DEFAULT
         with torch.device("meta"):  # no initial weights, which would be replaced
             made = models.get_model(network, weights=None)
-        if weights is None:
-            made.to_empty(device="cpu")
-        else:
-            _load(made, network, weights, best)
-        convention = best.transforms()
-        arguments = {"mean": convention.mean, "std": convention.std}
-        if isinstance(made, models.VGG):
-            extractor = cls.from_vgg(made, **arguments)
-        else:
-            paths = [path for path, _ in made.named_modules() if path]
-            extractor = cls(made, paths, **arguments)
-        if weights is None:
-            for tensor in extractor.network.state_dict().values():
-                tensor.zero_()
+        shapes = made.state_dict()
+        state: Mapping[str, Any] = {
+            name: torch.zeros_like(x, device="cpu") for name, x in shapes.items()
+        }
+        try:
+            if weights is not None:
+                state = _state_dict(network, weights)
+            made.load_state_dict(state, assign=True)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"`weights` is {str(weights)!r}, which is no state dict of torchvision's "
+                f"{network}. Save one with torch.save(network.state_dict(), path)."
+            ) from error
+        best = models.get_model_weights(network).DEFAULT.transforms()
+        layers = [path for path, _ in made.named_modules() if path]
+        make = cls.from_vgg if isinstance(made, models.VGG) else partial(cls, layers=layers)
+        extractor = make(made, mean=best.mean, std=best.std)
         extractor.network_name = network
         extractor.weights = file_path("weights", weights or "none").name
         return extractor
@@ -246,31 +247,17 @@ class _EverythingFoundError(Exception):
     """Ends a pass through the network after the last requested layer."""
 
 
-def _load(
-    network: nn.Module, name: str, weights: str | os.PathLike[str], best: models.WeightsEnum
-) -> None:
-    """Load torchvision's best weights of a network, or those of a file."""
-    if weights == "torchvision":
-        try:
-            state = best.get_state_dict(progress=False, check_hash=True, weights_only=True)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
-            raise OSError(
-                f"`weights`: torchvision's {best.url} could not be downloaded ({error}). Download "
-                "it on another machine, and pass the path of the file."
-            ) from error
-        network.load_state_dict(state, assign=True)
-        return
-    path = file_path("weights", weights)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`weights` is {str(path)!r}, neither 'torchvision' nor a file. Check the path."
-        )
+def _state_dict(name: str, weights: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """Return torchvision's best weights of a network, or those of a file."""
+    best = models.get_model_weights(name).DEFAULT
+    if weights != "torchvision":
+        return read_tensors(file_path("weights", weights))
     try:
-        network.load_state_dict(read_tensors(path), assign=True)
-    except (ValueError, RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"`weights` is {str(path)!r}, which is no state dict of torchvision's {name}. Save one "
-            "with torch.save(network.state_dict(), path)."
+        return dict(best.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
+        raise OSError(
+            f"`weights`: torchvision's {best.url} could not be downloaded ({error}). Download it "
+            "on another machine, and pass the path of the file."
         ) from error
 
 

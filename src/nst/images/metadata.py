@@ -62,14 +62,12 @@ def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") 
         value = found[tag]
         # Pillow decodes text as Latin-1, whatever it is, but encodes only ASCII.
         made[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value
-    details = found.get_ifd(IFD.Exif)
+    details, place = found.get_ifd(IFD.Exif), found.get_ifd(IFD.GPSInfo)
     tags = details.keys() - _OF_THE_FILE if everything else details.keys() & _DATE
-    for ifd, entries in (
-        (IFD.Exif, {tag: details[tag] for tag in tags}),
-        (IFD.GPSInfo, dict(found.get_ifd(IFD.GPSInfo)) if everything else {}),
-    ):
-        if entries:
-            made[ifd] = entries
+    if tags:
+        made[IFD.Exif] = {tag: details[tag] for tag in tags}
+    if everything and place:
+        made[IFD.GPSInfo] = dict(place)
     return made
 
 
