@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -587,6 +588,7 @@ def test_python_m_nst_is_the_command() -> None:
 def test_the_librarys_warnings_are_shown(
     runs: list[Run], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    @wraps(StyleTransferResult.save)
     def warned(self: StyleTransferResult, path: Any, **options: Any) -> list[Path]:
         logging.getLogger("nst").warning("of %s", path)
         return [Path(path)]

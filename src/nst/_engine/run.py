@@ -240,10 +240,11 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
 def describe_run(inputs: RunInputs) -> dict[str, Any]:
     """Return the settings of a run, before the first step."""
     configuration, options = inputs.configuration, inputs.options
+    names = [each.name for each in fields(configuration) if not each.name.endswith("_weight")]
     optimizer: Any = configuration.optimizer
     name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
     settings = {
-        **{each.name: getattr(configuration, each.name) for each in fields(configuration)},
+        **{name: getattr(configuration, name) for name in names},
         **vars(options),
         "nst": __version__,
         "torch": torch.__version__,
