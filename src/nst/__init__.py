@@ -39,6 +39,7 @@ from nst.losses.statistics import (
     WassersteinStyleLoss,
     style_layers,
 )
+from nst.losses.temporal import TemporalLoss
 from nst.optim import BoundedLBFGS
 from nst.result import StyleTransferResult
 from nst.styles.style import Style, StyleLike
@@ -85,6 +86,7 @@ __all__ = [
     "StyleLike",
     "StyleTransfer",
     "StyleTransferResult",
+    "TemporalLoss",
     "TimeLimit",
     "TotalVariationLoss",
     "WassersteinStyleLoss",

@@ -16,6 +16,7 @@ from nst._utils.text import one_line
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
+from nst.losses.content import PointwiseLoss
 
 __all__ = ["check_loss", "tiny_extractor"]
 
@@ -57,7 +58,8 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     reference: at its own target, the loss is zero, and the gradient with respect to
     the features at most a millionth of that for another picture. If the reference is the styles: a
     blend of two equal ones equals that one, and one of weight 0 changes nothing. For a
-    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on.
+    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on. For a
+    `PointwiseLoss`: the losses of two masks add up to that of both.
 
     Args:
         loss: The loss, captured or not; it is not changed.
@@ -134,6 +136,8 @@ class _Check:
                 self.linear(self.loss.statistic, layer, features[layer].flatten(2))
         if isinstance(self.loss, StorableLoss):
             self.halves(self.loss, pictures)
+        if isinstance(self.loss, PointwiseLoss):
+            self.masked_halves(self.loss, pictures, other)
         self.value_and_gradient(pictures[:1], other[:1])
         self.batch(pictures, other)
         if self.loss.reference == "style":
@@ -153,7 +157,7 @@ class _Check:
         originals = copy.deepcopy(given)
         if loss.reference == "style":
             loss.capture(given, blend)
-        elif loss.reference == "content":
+        elif loss.reference is not None:
             loss.capture(given[0])
         for each, original in zip(given, originals, strict=True):
             for layer in _changed(each, original):
@@ -216,6 +220,17 @@ class _Check:
             rule = "a picture's summary must be the mean of its halves'"
             _require(same, f"{rule}; not at {layer!r}.")
 
+    def masked_halves(self, loss: PointwiseLoss, pictures: Tensor, references: Tensor) -> None:
+        features, target = self.features(pictures), self.features(references)
+        mask, values = torch.zeros_like(pictures[:1, :1]), list[Tensor]()
+        mask[..., : mask.shape[-1] // 2] = 1
+        for each in (mask, 1 - mask, torch.ones_like(mask)):
+            one = copied("loss", loss)
+            one.capture({**target, "mask": each})
+            values.append(self.value(one, features))
+        same = _close(values[0] + values[1], values[2])
+        _require(same, "the losses of two masks must add up to that of both. Let `error` be local.")
+
     def value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(other)
         image = picture.clone().requires_grad_()
@@ -241,7 +256,7 @@ class _Check:
         _require(not added, f"{rule}. Register them with persistent=False.")
 
     def batch(self, pictures: Tensor, references: Tensor) -> None:
-        if self.loss.reference != "content":
+        if self.loss.reference in ("style", None):
             references = references[:1]
         together = self.value(self.captured(references), self.features(pictures))
         pairs = zip(torch.split(pictures, 1), references.expand_as(pictures), strict=True)

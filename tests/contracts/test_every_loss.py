@@ -24,6 +24,7 @@ def variants() -> Iterator[Any]:
     """Yield every loss class with each of its units and forms."""
     for name, loss in LOSSES.items():
         forms: dict[str, tuple[Any, ...]] = {"centered": (False, True), "power": (1, 2)}
+        forms["differences"] = (False, True)
         forms["units"] = getattr(loss, "known_units", ())
         taken = [key for key in forms if key in inspect.signature(loss).parameters]
         for values in itertools.product(*(forms[key] for key in taken)):

@@ -278,9 +278,10 @@ def check_definition(name: str, loss: Loss) -> None:
     what = f"`{name}` is a {type(loss).__name__}"
     if "_parameters" not in vars(loss):
         raise TypeError(f"{what}, whose __init__ must first call super().__init__().")
-    if loss.reference not in (None, "content", "style"):
+    if loss.reference not in (None, "content", "style", "previous"):
         raise ValueError(
-            f"{what} with reference {loss.reference!r}; it must be 'content', 'style' or None."
+            f"{what} with reference {loss.reference!r}; it must be 'content', 'style', 'previous' "
+            "or None."
         )
     non_negative(f"{name}.weight", loss.weight)
     for layer, weight in getattr(loss, "layer_weights", {}).items():

@@ -19,7 +19,7 @@ from nst.presets import PRESETS
 LOSSES_BY_REFERENCE: dict[str, dict[str, type[Loss]]] = {"style": {}, "content": {}}
 """Short name to loss, for `"style"` and for `"content"`: `gram` is `GramStyleLoss`."""
 for _name, _loss in LOSSES.items():
-    if _loss.reference is not None:
+    if _loss.reference in LOSSES_BY_REFERENCE:
         _words = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", re.sub("(Style)?Loss$", "", _name))
         LOSSES_BY_REFERENCE[_loss.reference][_words.lower()] = _loss
 

@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Mapping
 
-from nst.losses import content, matching, statistics
+from nst.losses import content, matching, statistics, temporal
 from nst.losses.base import Loss
 
-_MODULES = (content, matching, statistics)
+_MODULES = (content, matching, statistics, temporal)
 _CLASSES = [pair for module in _MODULES for pair in inspect.getmembers(module, inspect.isclass)]
 LOSSES: Mapping[str, type[Loss]] = {
     name: kind

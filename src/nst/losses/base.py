@@ -16,9 +16,11 @@ from nst._utils.plain import hooks_of
 Features: TypeAlias = Mapping[str, Tensor]
 """Layer to feature map `(N, C, H, W)`; `"image"` to the pixels `(N, 3, H, W)`.
 
-An optional `"mask"`, `(N, 1, H, W)` or `(1, 1, H, W)`, weights the pixels for a `StatisticLoss`."""
+An optional `"mask"`, `(N, 1, H, W)` or `(1, 1, H, W)`, weights the pixels for a `StatisticLoss`,
+and those of a `PointwiseLoss` if it is captured."""
 Statistic: TypeAlias = Tensor | tuple[Tensor, ...]
 """Summary of a feature map; the first dimension of each tensor is the batch."""
+Reference: TypeAlias = Literal["content", "style", "previous"] | None
 Layers: TypeAlias = "Mapping[str, float] | Iterable[str]"
 References: TypeAlias = Features | Sequence[Features]
 
@@ -44,7 +46,7 @@ class Loss(nn.Module, ABC):
 
     layers: tuple[str, ...] = ("image",)
     """Layers that `forward` and `capture` read from the features."""
-    reference: ClassVar[Literal["content", "style"] | None] = None
+    reference: ClassVar[Reference] = None
     """Whose features `capture` is called with; None if the loss has no target."""
     weight = Checked(non_negative)
     """Factor that the loop applies to the loss; it may be changed between runs."""

@@ -6,12 +6,21 @@ from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst import functional
 from nst._utils.checks import Checked, at_least, one_of
 from nst._utils.device import plain_arithmetic
-from nst.losses.base import Features, LayerLoss, Layers, Loss, References, check_by_layer
+from nst.losses.base import (
+    Features,
+    LayerLoss,
+    Layers,
+    Loss,
+    Reference,
+    References,
+    check_by_layer,
+)
 from nst.losses.matching import FeatureLoss, SamplingLoss
 
 CONTENT_LAYERS: Mapping[str, float] = {"relu4_2": 1.0}
@@ -22,8 +31,9 @@ _Units: TypeAlias = Literal["relative", "mean", "gatys", "cosine"]
 class PointwiseLoss(LayerLoss):
     """Compares features with the content's features, position by position.
 
-    A subclass defines the error at a position; the base class takes the mean. Arguments and errors
-    are those of `StatisticLoss`.
+    A subclass defines the error at a position; the base class takes the mean. A `"mask"` among the
+    captured features multiplies the errors, averaged over the pixels of a position; it is not
+    divided by its sum. Arguments and errors are those of `StatisticLoss`.
 
     Examples:
         >>> class AbsoluteLoss(PointwiseLoss):
@@ -35,7 +45,7 @@ class PointwiseLoss(LayerLoss):
         1.0
     """
 
-    reference: ClassVar[Literal["content", "style"] | None] = "content"
+    reference: ClassVar[Reference] = "content"
 
     @abstractmethod
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
@@ -56,10 +66,17 @@ class PointwiseLoss(LayerLoss):
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         ((features, _),) = self._references(references, blend, single=True)
         for layer in self.layers:
-            feature = self._feature(layer, features)
+            feature, weight = self._compared(layer, features), tuple[Tensor, ...]()
             flat = feature.flatten(2)  # (N, C, P)
             target = torch.unflatten(self.prepare(flat), 2, feature.shape[2:]).clone()
-            self._store(layer, (target, self.scale(flat)), [feature.shape])
+            if "mask" in features:
+                mask = self._feature("mask", features).to(feature)
+                weight = (F.interpolate(mask, feature.shape[2:], mode="area"),)
+            self._store(layer, (target, self.scale(flat), *weight), [feature.shape])
+
+    def _compared(self, layer: str, features: Features) -> Tensor:
+        """Return the features of the reference that a layer's are compared with."""
+        return self._feature(layer, features)
 
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
@@ -71,7 +88,7 @@ class PointwiseLoss(LayerLoss):
 
     def share(self, layer: str, feature: Tensor, first: int, height: int) -> Tensor:
         """Return the share of some rows in the mean error, a scalar; see `StatisticLoss.share`."""
-        target, scale = self._target(layer)
+        target, scale, *weight = self._target(layer)
         n, channels, rows, width = feature.shape
         self._check_fit(layer, [torch.Size((n, channels, height, width))])
         error = self.error(feature.flatten(2), target[..., first : first + rows, :].flatten(2))
@@ -80,6 +97,9 @@ class PointwiseLoss(LayerLoss):
                 f"`{type(self).__name__}.error` returned shape {tuple(error.shape)}; one value "
                 f"for each position is needed, (N, P) or (N, C, P) with N = {n}."
             )
+        if weight:
+            rowwise = weight[0][..., first : first + rows, :].flatten(2)
+            error = error * (rowwise if error.ndim > 2 else rowwise[:, 0])
         share: Tensor = (error.flatten(1).mean(1) * (rows / height) / scale).mean()
         return share
 

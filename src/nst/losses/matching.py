@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from nst import functional
 from nst._utils.checks import Checked, at_least
 from nst._utils.device import plain_arithmetic
-from nst.losses.base import Features, LayerLoss, Layers, References
+from nst.losses.base import Features, LayerLoss, Layers, Reference, References
 from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
 
 
@@ -20,7 +20,7 @@ class FeatureLoss(LayerLoss):
 
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        pairs = self._references(references, blend, single=self.reference == "content")
+        pairs = self._references(references, blend, single=self.reference != "style")
         if self.reference == "style" and any("mask" in features for features, _ in pairs):
             raise ValueError(
                 f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
@@ -133,7 +133,7 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
 class SamplingLoss(FeatureLoss):
     """Compares sampled positions, because there are too many pairs."""
 
-    reference: ClassVar[Literal["content", "style"] | None] = "style"
+    reference: ClassVar[Reference] = "style"
     max_positions, seed = Checked(at_least), Checked(partial(at_least, lowest=0))
 
     def __init__(
