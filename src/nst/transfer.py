@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from nst._batch.frames import FrameTransfer
 from nst._batch.map import MapResult, map_pictures
 from nst._engine.capture import capture_style
 from nst._engine.configuration import ColorWhen, RunOptions, take_weights
 from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
-from nst._record.repeat import Repeatable
 from nst._record.snapshot import take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst._utils.text import logger
@@ -29,7 +29,7 @@ from nst.styles.style import Style, StyleLike
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StyleTransfer(Repeatable):
+class StyleTransfer(FrameTransfer):
     """Repaints a photograph in the style of a painting by optimizing its pixels.
 
     An optimizer minimizes the weighted sum of the losses, from a coarse scale to finer ones.

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import Checkpoint, RunState, Style, StyleTransfer, TotalVariationLoss
+from nst import (
+    Checkpoint,
+    ContentLoss,
+    RunState,
+    Style,
+    StyleTransfer,
+    TemporalLoss,
+    TotalVariationLoss,
+)
 from nst._engine.objective import Objective
 from nst._utils.group import Group, launched, process_group
 from nst.cli import main as cli
@@ -31,6 +39,12 @@ def noise(height: int, width: int, seed: int) -> Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+class Deep(ContentLoss):
+    """Features of the previous frame."""
+
+    reference = "previous"
+
+
 def runs(dtype: torch.dtype) -> dict[str, Tensor]:
     """Return what some runs make; in as many processes as there are."""
     photo = noise(HEIGHT, WIDTH, 0)
@@ -42,7 +56,14 @@ def runs(dtype: torch.dtype) -> dict[str, Tensor]:
     def transfer(**changes: Any) -> StyleTransfer:
         return StyleTransfer(tiny_extractor().to(dtype), losses, num_steps=5, **changes)
 
+    def down(one: Tensor, other: Tensor) -> Tensor:
+        return torch.tensor([0.0, 3.0 if torch.equal(one, photo) else -3.0]).expand(*size, 2)
+
+    size, frames = (HEIGHT, WIDTH), [photo, photo.roll(3, -2)]
+    deep = [Deep(["relu2_1"], weight=0.1), TemporalLoss(weight=3)]
+    film = transfer(num_scales=1).replace(losses={**losses, "deep": deep[0], "temporal": deep[1]})
     return {
+        "film": [each.image for each in film.frames(frames, blend, flow=down, num_steps=4)][1],
         "lbfgs": transfer(num_scales=2).run(photo, blend).image,
         "single scale": transfer(num_scales=1).run(photo, blend, where=below).image,
         "adam": transfer(optimizer="adam", num_scales=3).run(photo, regions).image,

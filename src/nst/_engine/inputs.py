@@ -18,7 +18,7 @@ from nst._engine.configuration import (
     explaining_memory,
     plan_scales,
 )
-from nst._engine.objective import Objective, Region
+from nst._engine.objective import Objective, Previous, Region
 from nst._engine.reading import StyleSource
 from nst._utils.checks import at_least
 from nst._utils.group import Group
@@ -63,6 +63,8 @@ class RunInputs:
     """Names and hashes of the pictures, by argument."""
     exif: bytes | None = None
     """EXIF data of the content."""
+    previous: Previous | None = None
+    """The frame before, if this is a frame of a film."""
 
     @classmethod
     def read(
@@ -155,6 +157,10 @@ class RunInputs:
                     group=group if group.divides(height) else None,
                 )
                 objective.capture_styles(self.regions_at(size, number))
+                if self.previous is not None:
+                    shape = fit(self.shape, size)
+                    resized = (resize(each, shape) for each in self.previous)
+                    objective.capture_previous(Previous(*resized))
             yield objective.copy()
 
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
@@ -282,6 +288,11 @@ def _check_styles(
     scales: Sequence[Scale],
 ) -> None:
     """Raise if no loss remains, or if masks or captured statistics do not fit the style losses."""
+    for name, loss in configuration.active_losses("previous").items():
+        raise ValueError(
+            f"`losses[{name!r}]` ({type(loss).__name__}) compares with the previous frame of a "
+            "film. Use StyleTransfer.frames, or leave it out."
+        )
     if options.strength == 0 and not configuration.active_losses("content"):
         raise ValueError(
             "`strength` is 0, which leaves only losses that refer to the content, and there are "

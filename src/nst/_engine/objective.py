@@ -43,6 +43,17 @@ class Region(NamedTuple):
     """The styles' weights."""
 
 
+class Previous(NamedTuple):
+    """What the losses of a frame compare with: the frame before, warped to it."""
+
+    image: Tensor
+    """The result, `(1, 3, H, W)`."""
+    mask: Tensor
+    """How reliable each pixel is, from 0 to 1, `(1, 1, H, W)`."""
+    change: Tensor
+    """The change of the content from its warped frame before, `(1, 3, H, W)`."""
+
+
 class Objective:
     """Scores a picture by several losses, with one pass through the network.
 
@@ -86,13 +97,22 @@ class Objective:
         """Store the targets of the content losses; move all losses to the picture's device."""
         self._divided_names(image)
         self._to(image)
-        chosen = [term.loss for term in self._all_terms() if term.loss.reference == "content"]
+        self._capture("content", image)
+
+    @torch.no_grad()
+    def capture_previous(self, previous: Previous) -> None:
+        """Store the targets of the losses that compare with the previous frame of a film."""
+        self._to(previous.image)
+        self._capture("previous", previous.image, mask=previous.mask, change=previous.change)
+
+    def _capture(self, reference: str, image: Tensor, **others: Tensor) -> None:
+        chosen = [term.loss for term in self._all_terms() if term.loss.reference == reference]
         layers = _layers(chosen)
         _, features = pass_through(
             self._extractor, image, [], layers, Group(), self._tile, self._checked
         )
         for loss in chosen:
-            loss.capture(lent(loss, features))
+            loss.capture(lent(loss, {**features, **others}))
 
     @torch.no_grad()
     def capture_styles(self, regions: Sequence[Region]) -> None:

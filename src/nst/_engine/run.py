@@ -94,7 +94,7 @@ class Run:
         before = sum(num_steps for _, num_steps in state.plan[:index])
         height, width = fit(inputs.shape, scale.size)
         optimizer, rate = inputs.configuration.optimizer, inputs.configuration.learning_rate
-        fine = 0 < index == len(inputs.scales) - 1
+        fine = 0 < index == len(inputs.scales) - 1 or inputs.previous is not None
         make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
@@ -243,13 +243,14 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
     names = [each.name for each in fields(configuration) if not each.name.endswith("_weight")]
     optimizer: Any = configuration.optimizer
     name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
+    task = "run" if "content" in inputs.identities else "synthesize"
     settings = {
         **{name: getattr(configuration, name) for name in names},
         **vars(options),
         "nst": __version__,
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "task": "run" if "content" in inputs.identities else "synthesize",
+        "task": task if inputs.previous is None else "frame",
         "inputs": inputs.identities,
         "shape": inputs.shape,
         "extractor": _describe(configuration.extractor, configuration.network),

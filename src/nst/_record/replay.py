@@ -193,6 +193,11 @@ def recorded_run(
     """Return the arguments of `run` or `synthesize`; `places` are files and folders to search."""
     with _usable(record) as plain:
         check(plain, {"inputs": {str: {"name": (None, str), "sha256": str, "color?": str}}})
+        if plain.get("task") == "frame":
+            raise ValueError(
+                "`task` is 'frame': a frame of a film depends on the frame before. Use "
+                "StyleTransfer.frames on the film."
+            )
     paths = [file_path("inputs", place) for place in places]
     files: dict[str, Any] = {}
     for argument, source in plain["inputs"].items():
