@@ -28,7 +28,7 @@ from nst.losses.temporal import TemporalLoss
 from nst.result import StyleTransferResult
 from nst.styles.style import StyleLike, as_styles
 
-TEMPORAL_WEIGHT = 20.0
+TEMPORAL_WEIGHT = 5.0
 """The default weight of the temporal loss."""
 # From this share of unreliable pixels, a frame begins a new scene.
 _CUT = 0.6
@@ -68,7 +68,7 @@ class FrameTransfer(Repeatable):
                 for each pixel of the first, the way to its point in the second: `(H, W, 2)`, x and
                 y in pixels.
             temporal_weight: Weight of the `TemporalLoss`, which compares `differences` if `flow` is
-                None. More makes a calmer film; 0 leaves it out. The default is 20, or the losses of
+                None. More makes a calmer film; 0 leaves it out. The default is 5, or the losses of
                 the transfer whose `reference` is `"previous"`.
             num_steps: Number of steps for a frame that follows another.
             first_steps: Number of steps for the first frame and after a cut; the transfer's by
