@@ -1,15 +1,15 @@
-"""Keep the photograph's colors, in three ways."""
+"""Preserve the photograph's colors in three ways."""
 
 # --8<-- [start:run]
 from nst import StyleTransfer
 
 transfer = StyleTransfer()
 
-# Brightness and strokes of the painting; every color where the photograph has it.
+# Paint only the brightness; every pixel has the photograph's color.
 result = transfer.run("photo.jpg", "painting.jpg", preserve_color="luminance")
 result.save("luminance.png")
 
-# A painter who had only the photograph's colors to mix from.
+# Give the painting the photograph's colors before the run.
 result = transfer.run("photo.jpg", "painting.jpg", preserve_color="symmetric", color_when="before")
 result.save("palette.png")
 # --8<-- [end:run]

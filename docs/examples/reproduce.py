@@ -1,4 +1,4 @@
-"""Make a picture, then make it again from what the file tells."""
+"""Save a picture, then make it again from the record in the file."""
 
 # --8<-- [start:save]
 from nst import StyleTransfer

@@ -1,7 +1,7 @@
-"""Train a small network to paint in one style, in a single pass for each picture.
+"""Train a small network to paint in one style, in a single pass per image.
 
-The idea is that of Johnson et al. (2016). Put photographs in place of the noise, a larger network
-in place of `painter`, and let it run for an hour rather than for 20 steps.
+This is the method of Johnson et al. (2016). For real use, replace the noise by photographs and
+`painter` by a larger network, and train for an hour instead of 20 steps.
 """
 
 # --8<-- [start:losses]

@@ -1,4 +1,4 @@
-"""One style on what a mask shows, another around it."""
+"""Use one style in the white part of a mask, and another in the black part."""
 
 from PIL import Image, ImageOps
 

@@ -1,4 +1,4 @@
-"""Two callbacks of one's own: a function, and a class that keeps something from step to step."""
+"""Two custom callbacks: a function, and a class that stores something from step to step."""
 
 
 # --8<-- [start:function]
@@ -17,7 +17,7 @@ from nst import Callback
 
 
 class Deadline(Callback):
-    """End the run after so many seconds."""
+    """End the run after a number of seconds."""
 
     def __init__(self, seconds):
         self.seconds = seconds

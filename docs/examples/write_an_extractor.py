@@ -1,4 +1,4 @@
-"""A network of one's own in VGG19's place."""
+"""A custom network instead of VGG19."""
 
 # --8<-- [start:network]
 from torch import nn
