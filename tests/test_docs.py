@@ -146,6 +146,21 @@ def test_only_nst_has_what_the_readme_says_that_only_nst_has() -> None:
         assert (name, 6) not in compared, name  # where rows without a ✓ or ~ are left out
 
 
+def test_the_readme_is_short() -> None:
+    prose = re.sub(r"```.*?```|\]\([^)]*\)", "]", text_of(ROOT / "README.md"), flags=re.DOTALL)
+    assert len(re.findall(r"\S*[A-Za-z]\S*", prose)) <= 500
+
+
+def test_the_badges_of_the_readme_are_true() -> None:
+    project = text_of(ROOT / "pyproject.toml")
+    badges = {path.stem: text_of(path) for path in (DOCS / "images" / "badges").glob("*.svg")}
+    (oldest,) = re.findall(r'requires-python = ">=(\S+)"', project)
+    assert f"python: {oldest}+" in badges["python"]
+    (license_name,) = re.findall(r'license = "(\w+)"', project)
+    assert f"license: {license_name}" in badges["license"]
+    assert "Typing :: Typed" in project and (ROOT / "src" / "nst" / "py.typed").is_file()
+
+
 def test_every_test_named_in_the_comparison_exists() -> None:
     named = re.findall(r"`(test_\w+)`", text_of(DOCS / "comparison.md"))
     assert len(named) > 40

@@ -14,7 +14,7 @@ PRESETS: Mapping[str, Mapping[str, Any] | None] = {
     "faithful": {"motifs": 0.0, "content": 0.1},
     "gatys": None,  # as published
 }
-"""What differs from the defaults of `_recipe`, by name."""
+"""Changes to the defaults of `_recipe`, by preset."""
 
 
 def _recipe(

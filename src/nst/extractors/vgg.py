@@ -84,7 +84,7 @@ class FeatureExtractor(FrozenExtractor):
         weights: `"original"`, the network of Simonyan & Zisserman; `"torchvision"`; the path of a
             state dict in torchvision's naming; or `"auto"`, the original if the extra `offline` is
             installed, else torchvision's.
-        pooling: `"max"` as in training, or `"average"`, for smoother pictures (Gatys et al. 2016).
+        pooling: `"max"` as in training, or `"average"`, for smoother pictures, as in the papers.
         padding: Padding of the convolutions: `"zeros"` as in training, or `"replicate"`, which
             avoids a dark rim around bright pictures.
         mean: Subtracted from RGB pixels in [0, 1], for a file; by default the file's own, the
