@@ -156,6 +156,7 @@ CANDIDATES: Mapping[str, Callable[..., StyleTransfer]] = {
     "smoothed": changed(lambda: {"smooth": TotalVariationLoss(weight=0.003)}),
     "noise": StyleTransfer,
     "torchvision": changed(network={"weights": "torchvision"}),
+    "bfloat16": changed(network={"dtype": torch.bfloat16}),
 }
 """Functions by name that take options of `StyleTransfer`, such as `size` and `num_steps`."""
 _INITS = {"noise": "noise"}  # of candidates that do not start from the content

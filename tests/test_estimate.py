@@ -59,6 +59,19 @@ def test_seconds_are_those_of_all_steps_at_their_pixels() -> None:
     assert three.seconds == 3 * one.seconds
 
 
+def test_the_last_steps_of_half_precision_are_estimated_in_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter([0.0, 0.25, 1.0, 1.5])  # a quarter of a second, then half
+    monkeypatch.setattr(nst.estimate, "perf_counter", lambda: next(times))
+    half: Any = two_scales()
+    half.extractor.dtype = "bfloat16"
+    found = half.estimate(PHOTO, PAINTING)
+    # Of the second scale, one step and the targets.
+    assert found.seconds == 0.25 * (5 + 4) + 1.0 * 3 + 2.0 * (1 + 4)
+    assert found.memory == two_scales().estimate(PHOTO, PAINTING).memory
+
+
 class SizesSeen(Loss):
     """Notes which pictures are evaluated; a copied loss notes them in the same place."""
 

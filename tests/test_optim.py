@@ -206,6 +206,28 @@ def test_parameters_changed_by_other_code_are_evaluated_again_and_marked_in_the_
     assert "moved" not in optimizer.state_dict()["state"][0]
 
 
+def test_a_function_that_has_changed_is_evaluated_again_and_the_history_stays() -> None:
+    x = torch.tensor([0.9, 0.6], dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor([1.0, 30.0], dtype=torch.float64)
+    optimizer = BoundedLBFGS([x])
+    for _ in range(4):
+        optimizer.step(closure_of(lambda x: (scale * (x - 0.5).square()).sum(), x))
+    pairs, point = optimizer._state["pairs"], x.detach().clone()
+    optimizer._state["stalled"] = True
+    seen: list[Tensor] = []
+
+    def changed(x: Tensor) -> Tensor:
+        seen.append(x.detach().clone())
+        return (scale * (x - 0.4).square()).sum() + 100
+
+    optimizer.reevaluate()
+    optimizer.step(closure_of(changed, x))
+    assert torch.equal(seen[0], point)
+    assert len(optimizer._state["pairs"]) == len(pairs) + 1
+    assert not optimizer._state["stalled"]
+    assert float(changed(x.detach())) < float(changed(point))
+
+
 def test_optimizers_are_chosen_by_name_or_factory() -> None:
     params = [torch.zeros(1, requires_grad=True)]
     assert isinstance(optimizer_factory("lbfgs")(params), BoundedLBFGS)

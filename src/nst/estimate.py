@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from time import perf_counter
 
-from nst._engine.configuration import Scale
+from torch import Tensor
+
+from nst._engine.configuration import Scale, first_full_step
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
 from nst._utils.device import blocks_kept
@@ -59,16 +61,28 @@ def estimate_run(inputs: RunInputs) -> Estimate:
         content = resize(photo[:1], fit(photo.shape[-2:], size))
         objective.capture_content(content)
         picture = content.flip(-1)  # at the content itself, all gradients may be zero
-        stored = objective.bytes_stored(picture)  # also the first use of the network
-        start = perf_counter()
-        _, gradient = objective.evaluate(picture)
-        float(gradient.sum())  # waits for the device
-        seconds = perf_counter() - start
+        measured = [_measure(objective, picture)]
+        if objective.is_mixed:
+            objective.set_full_precision()
+            measured.append(_measure(objective, picture))
     pixels = sum((s.num_steps + _EXTRA_STEPS) * _pixels(inputs, s.size) for s in inputs.scales)
-    seconds *= len(photo) * pixels / _pixels(inputs, size)
+    # Targets and the last steps are in full precision, which needs the most memory.
+    steps = finest.num_steps - first_full_step(finest.num_steps) + _EXTRA_STEPS
+    full = steps * _pixels(inputs, finest.size)
+    (before, _), (after, stored) = measured[0], measured[-1]
+    seconds = (before * (pixels - full) + after * full) * len(photo) / _pixels(inputs, size)
     growth = _pixels(inputs, finest.size) / _pixels(inputs, size)
     memory = derived + growth * (stored + len(photo) * objective.target_bytes())
     return Estimate(seconds, round(memory + _picture_bytes(inputs, finest)))
+
+
+def _measure(objective: Objective, picture: Tensor) -> tuple[float, int]:
+    """Return the seconds of an evaluation, and the bytes that it stores."""
+    stored = objective.bytes_stored(picture)  # also the first use of the network
+    start = perf_counter()
+    _, gradient = objective.evaluate(picture)
+    float(gradient.sum())  # waits for the device
+    return perf_counter() - start, stored
 
 
 def _measured_size(inputs: RunInputs) -> int:

@@ -110,16 +110,24 @@ class BoundedLBFGS(torch.optim.Optimizer):
         state, group, params = self._state, self.param_groups[0], self.param_groups[0]["params"]
         point = torch.cat([p.detach().flatten() for p in params])
         point.clamp_(group["lower"], group["upper"])
-        if state.pop("moved", self._moved()) or "loss" not in state:
+        moved = state.pop("moved", self._moved())
+        if moved or "loss" not in state:
             self._move(point)
-            loss, state["unit"] = closure().detach(), 1.0
-            state["unit"] = _unit(self._read_gradient().abs().max())
-            state.update(loss=loss, gradient=self._read_gradient(), pairs=[], stalled=False)
+            loss, pairs = closure().detach(), [] if moved else state.get("pairs", [])
+            if not pairs:
+                state["unit"] = 1.0
+                state["unit"] = _unit(self._read_gradient().abs().max())
+            state.update(loss=loss, gradient=self._read_gradient(), pairs=pairs, stalled=False)
         if not state["stalled"]:
             state["stalled"] = not self._improve(closure, point)
         self._versions = [p._version for p in params]
         loss_here: Tensor = state["loss"]
         return loss_here
+
+    def reevaluate(self) -> None:
+        """Evaluate the closure again before the next step, as it has slightly changed."""
+        self._state.pop("loss", None)
+        self._state["stalled"] = False
 
     @property
     def _state(self) -> dict[str, Any]:

@@ -249,6 +249,21 @@ def test_a_run_of_several_processes_is_that_of_one(
             assert found.history[name] == pytest.approx(values, rel=1e-9)
 
 
+def test_a_run_of_several_processes_in_half_precision_is_nearly_that_of_one(
+    divided: Divided,
+) -> None:
+    def run() -> StyleTransferResult:
+        network = tiny(torch.float32)
+        network.dtype = "bfloat16"
+        return StyleTransfer(network, num_steps=6).run(PHOTO.float(), noise(80, 60, 1).float())
+
+    alone, (found, *others) = run(), divided(3, run)
+    assert found.num_steps == 6
+    for name, values in alone.history.items():
+        assert found.history[name][-1] == pytest.approx(values[-1], rel=0.05)
+    assert all(torch.equal(other.image, found.image) for other in others)
+
+
 def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
     photos = torch.cat([PHOTO, PHOTO.flip(-1)])
     styles = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]

@@ -435,6 +435,12 @@ def test_an_incomplete_network_is_refused(missing: str) -> None:
     assert StyleTransfer.from_record(record, tiny_extractor()).num_steps == 4
 
 
+def test_the_type_of_the_features_is_recorded(networks: dict[str, int]) -> None:
+    made = run(named(dtype=torch.bfloat16))
+    assert recorded_extractor(made.settings).dtype == "bfloat16"
+    assert torch.equal(StyleTransfer.rerun("out.png").image, made.image)
+
+
 def test_weights_that_are_given_leave_the_other_settings_as_recorded(
     networks: dict[str, int],
 ) -> None:

@@ -48,6 +48,7 @@ OF_A_NETWORK = [
     "--network vgg16",
     "--pooling average",
     "--padding replicate",
+    "--dtype bfloat16",
 ]
 OF_A_RESULT = ["--page 0", "--save-every 2"]
 OF_ALL = ["--weights auto", "--device cpu", "--tile 64"]

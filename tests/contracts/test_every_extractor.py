@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nst import BackboneExtractor, ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer
+from nst.extractors.base import as_extractor
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO, paint, total
 
@@ -92,6 +93,42 @@ def test_every_extractor_works_in_half_precision(name: str, dtype: torch.dtype) 
     assert images[0].dtype == torch.float32
     apart, change = ((images[1] - other).abs().mean() for other in (images[0], PHOTO))
     assert apart < change / 3
+
+
+@every_own
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
+def test_every_extractor_computes_features_in_another_type(name: str, dtype: Any) -> None:
+    make, layers = EXTRACTORS[name]
+    extractor, expected = make(), make()(PHOTO, layers)
+    before = as_extractor(extractor).fingerprint()
+    extractor.dtype = dtype
+    kind, image = as_extractor(extractor).feature_dtype, PHOTO.clone().requires_grad_()
+    found = extractor(image, layers)
+    for layer in layers:
+        assert found[layer].dtype == kind != torch.float32
+        torch.testing.assert_close(found[layer].float(), expected[layer], rtol=0.03, atol=0.03)
+    sum(feature.float().square().sum() for feature in found.values()).backward()
+    assert image.grad is not None and image.grad.dtype == torch.float32 and image.grad.any()
+    assert as_extractor(extractor).fingerprint() != before
+    assert as_extractor(extractor).settings()["dtype"] == str(kind).removeprefix("torch.")
+    full = as_extractor(extractor).in_full_precision()
+    assert all(torch.equal(full(PHOTO, layers)[layer], expected[layer]) for layer in layers)
+
+
+@every_own
+def test_the_type_of_the_weights_may_be_named(name: str) -> None:
+    make, layers = EXTRACTORS[name]
+    extractor: Any = make()
+    before = extractor.fingerprint(), extractor(PHOTO, layers)
+    extractor.dtype = torch.float32
+    assert extractor.fingerprint() == before[0]
+    found = extractor(PHOTO, layers)
+    assert all(torch.equal(found[layer], before[1][layer]) for layer in layers)
+    for wrong in (torch.float64, "half", None):
+        with pytest.raises(
+            ValueError, match=r"`dtype` is '.*'; it must be one of 'auto', 'float32'"
+        ):
+            extractor.dtype = wrong
 
 
 @every_extractor

@@ -22,7 +22,7 @@ from nst._engine.passing import (
 )
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
-from nst.extractors.base import Extractor, check_features, parameter_of
+from nst.extractors.base import Extractor, check_features
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
@@ -83,7 +83,7 @@ class Objective:
     ) -> None:
         self._extractor, self._normalize = extractor, normalize_gradients
         self._tile, self._group = tile, group or Group()
-        self._is_half = parameter_of(extractor).dtype == torch.float16
+        self._full = extractor.in_full_precision()  # also of the targets
         self._divided: set[str] | None = None  # unknown before there is a picture
         self._checked = set[str]()  # layers whose features have been right once
         self._terms: dict[str, list[Term]] = {}
@@ -109,7 +109,7 @@ class Objective:
         chosen = [term.loss for term in self._all_terms() if term.loss.reference == reference]
         layers = _layers(chosen)
         _, features = pass_through(
-            self._extractor, image, [], layers, Group(), self._tile, self._checked
+            self._full, image, [], layers, Group(), self._tile, self._checked
         )
         for loss in chosen:
             loss.capture(lent(loss, {**features, **others}))
@@ -141,9 +141,7 @@ class Objective:
         divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
         layers = _layers(loss for name, loss in losses.items() if name not in divided)
-        found = pass_through(
-            self._extractor, image, terms, layers, Group(), self._tile, self._checked
-        )
+        found = pass_through(self._full, image, terms, layers, Group(), self._tile, self._checked)
         sums, features = iter(found[0]), found[1]
         if mask is not None:
             features["mask"] = mask
@@ -156,6 +154,15 @@ class Objective:
             else:
                 summaries[name] = lent(losses[name], features)
         return summaries
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether pictures are evaluated in a lower precision than targets are captured in."""
+        return self._extractor is not self._full
+
+    def set_full_precision(self, _: bool = True) -> None:
+        """Evaluate pictures in full precision from now on; the argument is for other ranks."""
+        self._extractor = self._full
 
     @torch.no_grad()
     def score(self, image: Tensor) -> dict[str, Tensor]:
@@ -246,7 +253,8 @@ class Objective:
 
     def _gradient_unit(self, value: Tensor, image: Tensor) -> float:
         """Return a factor of a loss whose gradient fits into float16; 1 for other networks."""
-        size = abs(float(value.detach())) if self._is_half else 0.0
+        is_half = self._extractor.feature_dtype == torch.float16
+        size = abs(float(value.detach())) if is_half else 0.0
         # Relative changes of pixels and loss are then of one order. A power of two is exact.
         exponent = math.frexp(image.numel() / size)[1] if 0 < size < math.inf else 0
         return math.ldexp(1.0, max(-99, min(99, exponent)))
@@ -298,7 +306,7 @@ class Objective:
                     corner = image[..., :_CORNER, :_CORNER].detach().clone()
                     layers = _layers(deep.values()) - {"image"}
                     # A whole pass of the network also discards what it derived from other weights.
-                    found = self._extractor(corner, layers)
+                    found = self._full(corner, layers)
                     check_features(found, layers, corner)
                     shown = {**found, "image": corner}
                     features = {name: at_least_single(each) for name, each in shown.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from nst._engine.shared import AnyObjective
 from nst.images import fit, resize
-from nst.optim import OptimizerFactory, restore_optimizer
+from nst.optim import BoundedLBFGS, OptimizerFactory, restore_optimizer
+
+logger = logging.getLogger("nst")
 
 # Keys of `state_dict` and the attributes that it stores as they are.
 _STORED = {
@@ -25,6 +28,7 @@ _STORED = {
     "failure": "failure",
     "stall": "stall",
     "problem": "_problem",
+    "is_mixed": "_is_mixed",
 }
 
 
@@ -55,7 +59,7 @@ class OptimizedPicture:
         self._size: int | None = None
         self._problem: str | None = None  # of the last evaluation
         self._work: Mapping[str, Any] | None = None  # of a checkpoint, until the scale starts
-        self._resumed = False
+        self._resumed = self._is_mixed = False
 
     @property
     def best(self) -> Tensor:
@@ -80,9 +84,12 @@ class OptimizedPicture:
         self._free = None if self._where is None else (resize(self._where, shape) > 0)
         if not resumed:
             self._enlarge(content, size)
+            self._is_mixed = objective.is_mixed
+        elif objective.is_mixed and not self._is_mixed:
+            objective.set_full_precision()
         objective.capture_content(content)
         self._objective = objective
-        self._optimizer = make_optimizer([self.pixels])
+        self._make_optimizer, self._optimizer = make_optimizer, make_optimizer([self.pixels])
         if not isinstance(self._optimizer, torch.optim.Optimizer):
             raise TypeError(
                 f"`optimizer` made {self._optimizer!r}; it must return a torch.optim.Optimizer."
@@ -97,6 +104,17 @@ class OptimizedPicture:
                     "that the run was started with."
                 ) from error
             restore_optimizer(self._optimizer, work["optimizer"], work["state"])
+
+    def set_full_precision(self) -> None:
+        """Continue in full precision, in which losses are others than in a lower one."""
+        if not self._is_mixed or self.failure is not None:
+            return
+        self._objective.set_full_precision()
+        self._is_mixed, self.stall, self._problem = False, None, None
+        self._best, self._best_total = self.pixels.detach().clone(), math.inf
+        self._scored_version = -1
+        if isinstance(self._optimizer, BoundedLBFGS):
+            self._optimizer.reevaluate()
 
     def _enlarge(self, content: Tensor, size: int) -> None:
         """Resize the best picture so far, with details of the starting picture."""
@@ -120,6 +138,14 @@ class OptimizedPicture:
         # torch's annotation says float; its optimizers return the tensor.
         self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
         self.stall = getattr(self._optimizer, "stop_reason", None)
+        if self._is_mixed and (self.stall or self._problem):  # perhaps by rounding or overflow
+            if self._problem:
+                logger.warning("%s, so the scale is completed in full precision", self._problem)
+                with torch.no_grad():
+                    self.pixels.copy_(self._best)
+                self._optimizer = self._make_optimizer([self.pixels])
+            self.set_full_precision()
+            return self.step()
         # The optimizer may have ended the step at finite values despite the problem.
         values = [self.pixels, *self.losses.values()]
         if self._problem is not None and (

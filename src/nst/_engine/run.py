@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from nst import color
-from nst._engine.configuration import as_scales, explaining_memory
+from nst._engine.configuration import as_scales, explaining_memory, first_full_step
 from nst._engine.inputs import RunInputs
 from nst._engine.picture import OptimizedPicture
 from nst._engine.shared import AnyObjective, check_same_inputs, lead, leading, serve, share_result
@@ -96,6 +96,8 @@ class Run:
         optimizer, rate = inputs.configuration.optimizer, inputs.configuration.learning_rate
         fine = 0 < index == len(inputs.scales) - 1 or inputs.previous is not None
         make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
+        is_last = index == len(inputs.scales) - 1
+        first_full = first_full_step(scale.num_steps) if is_last else scale.num_steps
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
             objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)
@@ -108,6 +110,8 @@ class Run:
                 if state.stop_reason is not None or not active:
                     break
                 for picture in active:
+                    if state.step - before >= first_full:
+                        picture.set_full_precision()
                     picture.step()
                 state.step += 1
                 self._shorten_plan(index, before)

@@ -34,6 +34,7 @@ class SharedObjective:
         self._objective, self._group, self._number = objective, group, number
         self._divides = group.divides(height)
         self.state_dict = objective.state_dict  # the same in all processes
+        self.is_mixed = objective.is_mixed
 
     def _together(self, method: str, argument: Any) -> Any:
         """Call a method in all processes."""
@@ -51,6 +52,7 @@ class SharedObjective:
     score = partialmethod(_together, "score")
     blame = partialmethod(_together, "blame")
     load_state_dict = partialmethod(_together, "load_state_dict")
+    set_full_precision = partialmethod(_together, "set_full_precision", True)
 
     def perform(self, method: str, argument: Any) -> Any:
         """Call a method of this process's objective."""

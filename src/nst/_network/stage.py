@@ -31,6 +31,7 @@ class Stage(nn.Module):
     """A convolution of kernel `(K, C, 3, 3)` and bias `(K,)`, with its ReLU and max pooling.
 
     As a module, it is an ordinary convolution. `winograd` allows Winograd's method where faster.
+    It computes in the type of its input, to which the weights are converted.
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `(N, C, H, W)`, without its ReLU."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
         if self.padding == "replicate":
-            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weight, self.bias)
-        return F.conv2d(x, self.weight, self.bias, padding=1)
+            return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), weight, bias)
+        return F.conv2d(x, weight, bias, padding=1)
 
     def compute(
         self, x: Tensor, kind: Kind, *, output_stays: bool = False, span: Span | None = None
@@ -160,16 +162,17 @@ class Stage(nn.Module):
         self, rows: Tensor, shape: tuple[int, int], out: Tensor | None, *, rotated: bool = False
     ) -> Tensor:
         """Convolve rows with one more above and below; return `out`, or memory to copy from."""
-        bias = None if rotated else self.bias
-        if self.winograd and winograd.is_faster(self.weight, *shape):
+        bias, dtype = None if rotated else self.bias.to(rows.dtype), rows.dtype
+        is_own = dtype == self.weight.dtype
+        if self.winograd and is_own and winograd.is_faster(self.weight, *shape):
             kernel = self._derive("transformed", winograd.transform_kernel)
             if out is None:
                 n, height, width, _ = rows.shape
                 out = scratch.take("band", (n, height - 2, width, len(self.weight)), rows)
             winograd.convolve(rows, kernel, out, bias, rotated=rotated)
             return out
-        name = "rotated" if rotated else "plain"
-        kernel = self._derive(name, partial(_reorder, rotated=rotated))
+        name = f"{'rotated' if rotated else 'plain'} {dtype}"
+        kernel = self._derive(name, partial(_reorder, rotated=rotated, dtype=dtype))
         result = F.conv2d(rows.permute(0, 3, 1, 2), kernel, bias, padding=(0, 1))
         return result.permute(0, 2, 3, 1)
 
@@ -252,10 +255,10 @@ def _digest(weight: Tensor) -> Tensor:
     return rows @ torch.arange(1, rows.shape[1] + 1, dtype=rows.dtype, device="cpu").sin()
 
 
-def _reorder(kernel: Tensor, *, rotated: bool) -> Tensor:
+def _reorder(kernel: Tensor, *, rotated: bool, dtype: torch.dtype) -> Tensor:
     """Return a kernel, or that of the gradient's convolution, in the pictures' memory order."""
     kernel = kernel.flip(-2, -1).transpose(0, 1) if rotated else kernel
-    return kernel.contiguous(memory_format=torch.channels_last)
+    return kernel.to(dtype).contiguous(memory_format=torch.channels_last)
 
 
 def _with_border(rows: Tensor, start: int, stop: int) -> Tensor:

@@ -22,7 +22,7 @@ from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
-from nst.extractors.vgg import FeatureExtractor, Padding, Pooling
+from nst.extractors.vgg import DtypeName, FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
 from nst.losses import LOSSES
 from nst.losses.base import Loss
@@ -65,11 +65,12 @@ _EXTRACTOR: Rule = {
     "pooling": choice(get_args(Pooling)),
     "padding": choice(get_args(Padding)),
     "winograd": bool,
+    "dtype?": choice(get_args(DtypeName)),
     "mean?": [float],
     "std?": [float],
     "channels?": choice(get_args(Channels)),
 }
-_BACKBONE: Rule = {"network": str, "weights": str}
+_BACKBONE: Rule = {"network": str, "weights": str, "dtype?": _EXTRACTOR["dtype?"]}
 _INCIDENTAL = {"nst", "torch", "torchvision", "network", "tile", "device", "num_threads"}
 _INCIDENTAL |= {"steps_done", "stop_reason"}
 _index = partial(whole, lowest=0)

@@ -26,7 +26,7 @@ BAD_INPUT = 2
 """Exit status for a request that cannot be fulfilled."""
 VGG19 = "vgg19"
 """Name of the network of `FeatureExtractor`."""
-NETWORK = ("weights", "pooling", "padding", "winograd")
+NETWORK = ("weights", "pooling", "padding", "winograd", "dtype")
 """Parameters of `FeatureExtractor` that are options."""
 ENCODING = ("quality", "bit_depth")
 """Parameters of `StyleTransferResult.save` that not all formats support."""

@@ -44,8 +44,8 @@ def load_networks(cells: Sequence[Namespace]) -> list[Extractor]:
 def _load_network(network: str, **settings: Any) -> Extractor:
     if network == VGG19:
         return FeatureExtractor(**settings)
-    weights = settings.get("weights", "auto")
-    return BackboneExtractor.from_torchvision(network, *[weights] * (weights != "auto"))
+    chosen = {name: each for name, each in settings.items() if each != "auto"}
+    return BackboneExtractor.from_torchvision(network, **chosen)
 
 
 def load_transfer(options: Namespace) -> StyleTransfer:

@@ -123,9 +123,9 @@ def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:
 def _weightless_network(options: Namespace) -> Extractor:
     settings = given(options, [name for name in NETWORK if name != "weights"])
     if options.network != VGG19:
-        for name in settings:
+        for name in settings.keys() - {"dtype"}:
             raise ValueError(f"`{name}` is only for vgg19, not {options.network}. Leave it out.")
-        return BackboneExtractor.from_torchvision(options.network, None)
+        return BackboneExtractor.from_torchvision(options.network, None, **settings)
     kind: Any = {"dtype": torch.float32, "device": "cpu"}
     tensors = {f"{name}.bias": torch.zeros(1, **kind) for name in CONVOLUTIONS}
     for i, name in enumerate(CONVOLUTIONS):

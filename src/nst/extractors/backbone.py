@@ -16,7 +16,7 @@ from torchvision import models
 
 from nst._utils.checks import file_path, known, names_of
 from nst._utils.device import plain_arithmetic
-from nst.extractors.vgg import FrozenExtractor
+from nst.extractors.vgg import Dtype, FrozenExtractor, check_dtype
 from nst.extractors.weights import read_tensors
 
 # Networks of torchvision that take one size of images, normalize them themselves, return tokens,
@@ -36,6 +36,7 @@ class BackboneExtractor(FrozenExtractor):
         layers: Name to path of a module, or only paths; by default every module without children.
         mean: Subtracted from RGB pixels in [0, 1]; ImageNet's by default, as in torchvision.
         std: Divides the difference.
+        dtype: Type of the features, by autocast, as in `FeatureExtractor`.
 
     Raises:
         TypeError: The network is not a module.
@@ -57,8 +58,10 @@ class BackboneExtractor(FrozenExtractor):
         *,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
+        dtype: Dtype = "auto",
     ) -> None:
         super().__init__()
+        self.dtype = check_dtype("dtype", dtype)
         if not isinstance(network, nn.Module):
             raise TypeError(
                 f"`network` is {network!r}; it must be a torch.nn.Module (an instance)."
@@ -87,7 +90,7 @@ class BackboneExtractor(FrozenExtractor):
         Args:
             network: For example `torchvision.models.vgg16(weights="DEFAULT")`; layers of batch
                 normalization are named `norm1_1` to `norm5_4`.
-            **arguments: `mean` and `std`.
+            **arguments: `mean`, `std` and `dtype`.
 
         Raises:
             ValueError: It has no `features` made of convolutions and poolings.
@@ -117,7 +120,10 @@ class BackboneExtractor(FrozenExtractor):
 
     @classmethod
     def from_torchvision(
-        cls, network: str, weights: str | os.PathLike[str] | None = "torchvision"
+        cls,
+        network: str,
+        weights: str | os.PathLike[str] | None = "torchvision",
+        dtype: Dtype = "auto",
     ) -> BackboneExtractor:
         """Create a convolutional network of torchvision by its name, which records store.
 
@@ -128,6 +134,7 @@ class BackboneExtractor(FrozenExtractor):
             network: Such as `"vgg16"`, `"resnet50"` or `"efficientnet_b0"`.
             weights: `"torchvision"`, downloaded the first time; or the path of a state dict in
                 torchvision's naming. None sets all to 0, to check layers and sizes.
+            dtype: As in `BackboneExtractor`.
 
         Raises:
             ValueError: There is no such network, or no file at the path that fits it.
@@ -158,7 +165,7 @@ class BackboneExtractor(FrozenExtractor):
         best = models.get_model_weights(network).DEFAULT.transforms()
         layers = [path for path, _ in made.named_modules() if path]
         make = cls.from_vgg if isinstance(made, models.VGG) else partial(cls, layers=layers)
-        extractor = make(made, mean=best.mean, std=best.std)
+        extractor = make(made, mean=best.mean, std=best.std, dtype=dtype)
         extractor.network_name = network
         extractor.weights = file_path("weights", weights or "none").name
         return extractor
@@ -194,8 +201,10 @@ class BackboneExtractor(FrozenExtractor):
         modules = {name: self.network.get_submodule(self._paths[name]) for name in wanted}
         whole = self._has_hooks_around(wanted)
         hooks = [m.register_forward_hook(partial(store, name)) for name, m in modules.items()]
+        kind, is_mixed = self.feature_dtype, bool(self.mixed_precision)
         try:
-            self.network(self.normalized(images))
+            with torch.autocast(images.device.type, kind, enabled=is_mixed):
+                self.network(self.normalized(images))
         except _EverythingFoundError:
             pass
         finally:
@@ -226,17 +235,18 @@ class BackboneExtractor(FrozenExtractor):
     def settings(self) -> dict[str, Any]:
         """Return the settings that identify the network, for the record of a run."""
         if self.weights is not None:
-            return {"network": self.network_name, "weights": self.weights}
+            return {"network": self.network_name, "weights": self.weights, "dtype": self.dtype}
         return {
             "network": self.network_name,
             "layers": dict(self._paths),
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
+            "dtype": self.dtype,
         }
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """Return the settings that change features, in addition to those of the modules."""
-        return dict(self._paths)
+        return {**self._paths, **self.mixed_precision}
 
     def extra_repr(self) -> str:
         """Show the network and its number of layers in `print(extractor)`."""

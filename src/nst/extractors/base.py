@@ -64,6 +64,15 @@ class Extractor(nn.Module):
         return 0
 
     @property
+    def feature_dtype(self) -> torch.dtype:
+        """Type in which features are computed."""
+        return parameter_of(self).dtype
+
+    def in_full_precision(self) -> Extractor:
+        """Return this network computing in the type of its weights, which are shared."""
+        return self
+
+    @property
     def computes_in_tiles(self) -> bool:
         """Whether `blocks` computes what `forward` computes."""
         return False

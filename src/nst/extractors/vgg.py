@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -27,9 +28,18 @@ from nst.extractors.weights import CONVOLUTIONS, LAYERS, Channels, Weights, chec
 __all__ = ["FeatureExtractor", "Padding", "Pooling"]
 
 Pooling = Literal["max", "average"]
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+Dtype: TypeAlias = torch.dtype | DtypeName
 # Rows of a stage's input that its result may depend on. One row would do in exact arithmetic, but
 # Winograd's method computes four together, and rounding must not decide a ReLU differently.
 _REACH = 4
+
+
+def check_dtype(argument: str, dtype: Any) -> DtypeName:
+    """Return the name of a type of features; raise for another."""
+    name: Any = str(dtype).removeprefix("torch.")
+    found: DtypeName = one_of(argument, name, get_args(DtypeName))
+    return found
 
 
 class FrozenExtractor(Extractor):
@@ -43,6 +53,21 @@ class FrozenExtractor(Extractor):
     """Subtracted from RGB pixels in [0, 1]; `(1, 3, 1, 1)`."""
     std: Tensor
     """Divides the difference."""
+    dtype = Checked[DtypeName](check_dtype)
+    """Name of the features' type, or `"auto"`."""
+
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """Type in which features are computed."""
+        return self.mean.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
+
+    def in_full_precision(self) -> Self:
+        """Return this network computing in the type of its weights, which are shared."""
+        if self.feature_dtype == self.mean.dtype:
+            return self
+        twin = copy.copy(self)
+        twin.dtype = "auto"
+        return twin
 
     def freeze(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Freeze all parameters, and set the normalization of images."""
@@ -64,9 +89,14 @@ class FrozenExtractor(Extractor):
             known("`layers` has", layer, (*self.layer_names, "image"), self.network_name)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images as the weights expect them, in the type of the weights."""
+        """Return images as the weights expect them, in the type of the features."""
         replace_inference_tensors(self)
-        return (at_least_single(images) - self.mean).div_(self.std).to(self.mean.dtype)
+        return (at_least_single(images) - self.mean).div_(self.std).to(self.feature_dtype)
+
+    @property
+    def mixed_precision(self) -> dict[str, str]:
+        """The type of the features if it is not that of the weights, for the fingerprint."""
+        return {} if self.feature_dtype == self.mean.dtype else {"dtype": self.dtype}
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, as the network is frozen."""
@@ -94,6 +124,9 @@ class FeatureExtractor(FrozenExtractor):
             do; by default as `mean`. The images are RGB in any case.
         winograd: Whether to use Winograd's method where it is faster, on CPUs in float32. Features
             then differ by rounding.
+        dtype: Type of the features: `"float32"`, `"bfloat16"` or `"float16"`, as a name or of
+            PyTorch. `"auto"` is that of the weights, float32 unless `.to()` has changed it. Pixels,
+            statistics, losses and the last steps of a run stay in the type of the weights.
         device: Initial device; `"auto"` is CUDA, else MPS, else the CPU. `StyleTransfer` moves it.
 
     Raises:
@@ -129,11 +162,13 @@ class FeatureExtractor(FrozenExtractor):
         std: Sequence[float] | None = None,
         channels: Channels | None = None,
         winograd: bool = True,
+        dtype: Dtype = "auto",
         device: str | torch.device = "cpu",
     ) -> None:
         super().__init__()
         one_of("padding", padding, get_args(Padding))
         one_of("channels", channels, (None, *get_args(Channels)))
+        self.dtype = check_dtype("dtype", dtype)
         said = {"mean": check_rgb("mean", mean), "std": check_rgb("std", std), "channels": channels}
         self._convention = {name: value for name, value in said.items() if value is not None}
         loaded = weights
@@ -221,12 +256,12 @@ class FeatureExtractor(FrozenExtractor):
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would recreate this extractor, for the record of a run."""
-        names = ("weights", "pooling", "padding", "winograd")
+        names = ("weights", "pooling", "padding", "winograd", "dtype")
         return {**{name: getattr(self, name) for name in names}, **self._convention}
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """Return the settings that change features, in addition to the weights."""
-        return {"pooling": self.pooling, "padding": self.padding}
+        return {"pooling": self.pooling, "padding": self.padding, **self.mixed_precision}
 
     def extra_repr(self) -> str:
         """Show the settings in `print(extractor)`."""
