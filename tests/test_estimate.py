@@ -62,6 +62,7 @@ def test_seconds_are_those_of_all_steps_at_their_pixels() -> None:
 def test_the_last_steps_of_half_precision_are_estimated_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    memory = two_scales().estimate(PHOTO, PAINTING).memory
     times = iter([0.0, 0.25, 1.0, 1.5])  # a quarter of a second, then half
     monkeypatch.setattr(nst.estimate, "perf_counter", lambda: next(times))
     half: Any = two_scales()
@@ -69,7 +70,7 @@ def test_the_last_steps_of_half_precision_are_estimated_in_full(
     found = half.estimate(PHOTO, PAINTING)
     # Of the second scale, one step and the targets.
     assert found.seconds == 0.25 * (5 + 4) + 1.0 * 3 + 2.0 * (1 + 4)
-    assert found.memory == two_scales().estimate(PHOTO, PAINTING).memory
+    assert found.memory == memory
 
 
 class SizesSeen(Loss):

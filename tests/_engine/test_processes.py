@@ -178,7 +178,7 @@ def test_a_process_that_dies_ends_the_run_and_the_checkpoint_is_good(
     torch.testing.assert_close(resumed.image, run_kept(tmp_path), rtol=0, atol=1e-5)
 
 
-def test_a_process_that_fails_ends_the_first_even_if_it_goes_on_living(
+def test_a_process_that_fails_ends_the_first_with_the_reason_even_if_it_goes_on_living(
     port: int, tmp_path: Path
 ) -> None:
     first, second = (start(rank, "fail", tmp_path, port=port) for rank in range(2))
@@ -186,7 +186,21 @@ def test_a_process_that_fails_ends_the_first_even_if_it_goes_on_living(
     assert second.poll() is None
     second.kill()
     second.communicate(timeout=SECONDS)
-    assert "Process 0 of 2 gets no answer from process 1" in errors
+    assert "ProcessLost: Process 1 of 2 has failed: MemoryError: no more" in errors
+
+
+def test_an_error_that_only_one_process_has_ends_the_others_with_the_reason(
+    port: int, tmp_path: Path
+) -> None:
+    save_image(noise(150, WIDTH, 0), tmp_path / "a.png")
+    words: list[str | Path] = ["-o", tmp_path / "out.png", "--steps", "2"]
+    missing = tmp_path / "missing.png"
+    first = start(0, "nst", "stylize", tmp_path / "a.png", tmp_path / "a.png", *words, port=port)
+    second = start(1, "nst", "stylize", tmp_path / "a.png", missing, *words, port=port)
+    errors = [each.communicate(timeout=SECONDS)[1] for each in (first, second)]
+    assert (first.returncode, second.returncode) == (1, 2)
+    assert "nst: error: Process 1 of 2 has failed: FileNotFoundError: `style[0]` is" in errors[0]
+    assert "nst: error: `style[0]` is" in errors[1]
 
 
 def torchrun(*words: str | Path) -> subprocess.CompletedProcess[str]:

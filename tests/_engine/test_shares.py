@@ -67,7 +67,7 @@ class Threads(Group):
         every = self.gather_objects(list(tensors))
         return [torch.stack(own).sum(0) for own in zip(*every, strict=True)]
 
-    def leave(self) -> None:
+    def leave(self, error: BaseException | None = None) -> None:
         self.size = 1
         self.barrier.abort()
 

@@ -247,8 +247,11 @@ def test_a_network_of_torchvision_is_created_by_its_name(squeezenet: Any, image:
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (normalize.mean, normalize.std))
     expected = squeezenet.features[:4]((image - mean) / std)
     torch.testing.assert_close(extractor(image, ["features.3"])["features.3"], expected)
-    expected = {"network": "squeezenet1_1", "weights": "torchvision", "dtype": "auto"}
-    assert extractor.settings() == expected
+    settings = {"network": "squeezenet1_1", "weights": "torchvision", "dtype": "auto"}
+    assert extractor.settings() == settings
+    half = BackboneExtractor.from_torchvision("squeezenet1_1", dtype=torch.bfloat16)
+    assert half(image, ["features.3"])["features.3"].dtype == torch.bfloat16
+    assert half.settings() == {**settings, "dtype": "bfloat16"}
 
 
 def test_weights_of_a_named_network_come_from_a_file_too(squeezenet: Any, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nst import color
 from nst._engine.passing import check_definition, check_divisible, copied, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
 from nst._utils.device import at_least_single, free_memory, is_exhausted, resolve_device
+from nst._utils.group import own_device
 from nst._utils.text import byte_count, logger
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
@@ -101,7 +102,7 @@ class Configuration:
                 "`normalize_gradients` is True, but L-BFGS requires the gradient of a function. "
                 "Use optimizer='adam'."
             )
-        self._set("device", resolve_device(self.device))
+        self._set("device", own_device(resolve_device(self.device)))
         weights = {name: getattr(self, name) for name in ("content_weight", "style_weight")}
         if self.losses is None:
             style = GramStyleLoss(style_layers())

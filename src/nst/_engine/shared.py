@@ -43,8 +43,8 @@ class SharedObjective:
             try:
                 self._group.broadcast_object(("call", self._number, method, state))
                 return self.perform(method, argument)
-            except BaseException:
-                self._group.leave()  # the others may be waiting within the evaluation
+            except BaseException as error:
+                self._group.leave(error)  # the others may be waiting within the evaluation
                 raise
 
     capture_content = partialmethod(_together, "capture_content")
@@ -137,7 +137,7 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
                     return inputs.result(image, **message[0])
                 else:
                     break
-    except BaseException:
-        group.leave()  # the others may be waiting for this process
+    except BaseException as error:
+        group.leave(error)  # the others may be waiting for this process
         raise
     raise ProcessLost(f"Process 0 of {group.size} has failed: {message[0]}")

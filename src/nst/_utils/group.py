@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,10 +19,12 @@ _TIMEOUT = timedelta(minutes=10)
 # Each process's first row is a multiple of this number. In every block it is then a multiple of
 # four, as for Winograd's tiles, so rounding changes no ReLU.
 _GRID = 64
+# Key of the store under which a process that fails leaves the reason for the others.
+_FAILURE = "nst failure"
 
 
 class ProcessLost(RuntimeError):
-    """Another process does not answer."""
+    """Another process has failed or does not answer."""
 
 
 class Group:
@@ -100,11 +102,18 @@ class Group:
             if each is not incoming[rank]:
                 incoming[rank].copy_(each)
 
-    def leave(self) -> None:
-        """Close the connections, so that processes that wait for this one fail as well."""
-        self.size = 1
+    def leave(self, error: BaseException | None = None) -> None:
+        """Close the connections, so that processes that wait for this one fail as well.
+
+        They report the error as the reason, unless it is that another process has failed.
+        """
         if dist.is_available() and dist.is_initialized():
+            if error is not None and not isinstance(error, ProcessLost):
+                reason = f"{self.rank} of {self.size} has failed: {type(error).__name__}: {error}"
+                with suppress(Exception):  # the process with the store may have ended
+                    dist.distributed_c10d._get_default_store().set(_FAILURE, f"Process {reason}")
             dist.destroy_process_group()
+        self.size = 1
 
     @contextmanager
     def interrupts_deferred(self, *, ignored: bool = False) -> Iterator[None]:
@@ -129,12 +138,47 @@ class Group:
         try:
             yield
         except RuntimeError as error:
+            if not _is_lost(error):
+                raise
             who = " or ".join(map(str, sorted(others or set(range(self.size)) - {self.rank})))
             raise ProcessLost(
-                f"Process {self.rank} of {self.size} gets no answer from process {who}: it has "
+                _reported_failure()
+                or f"Process {self.rank} of {self.size} gets no answer from process {who}: it has "
                 "ended, or its machine cannot be reached. Earlier checkpoints are intact; resume "
                 "from one with StyleTransfer.resume and any number of processes."
             ) from error
+
+
+def _reported_failure() -> str | None:
+    """Return why another process has failed, if it has said so."""
+    with suppress(Exception):  # the process with the store may have ended
+        store = dist.distributed_c10d._get_default_store()
+        return store.get(_FAILURE).decode() if store.check([_FAILURE]) else None
+    return None
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Return whether an error of `torch.distributed` means that another process does not answer."""
+    words, text = ("gloo", "connection", "timed out", "timeout", "remote"), str(error).lower()
+    is_lost = any(word in text for word in words) and "enforce fail" not in text
+    return is_lost or isinstance(error, (dist.DistNetworkError, dist.DistStoreError))
+
+
+def own_device(device: torch.device) -> torch.device:
+    """Return the device of this process: with torchrun and CUDA, the one with its local number."""
+    if device.type == "cpu" or not (launched() and dist.is_initialized()):
+        return device
+    if device.type == "cuda" and _each_has_a_gpu():
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    raise ValueError(
+        f"`device` is {str(device)!r}, but each process of torchrun needs the CPU or its own CUDA "
+        f"device, and this machine has {torch.cuda.device_count()}. Use device='cpu', or fewer "
+        "processes."
+    )
+
+
+def _each_has_a_gpu() -> bool:
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1)) <= torch.cuda.device_count()
 
 
 def launched() -> bool:
@@ -145,14 +189,16 @@ def launched() -> bool:
 
 @contextmanager
 def process_group() -> Iterator[Group]:
-    """Connect the processes that `torchrun` has started; with GPUs, each uses its own."""
+    """Connect the processes that `torchrun` has started; with a GPU for each, it is their own."""
     backend = "gloo"
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and _each_has_a_gpu():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, timeout=_TIMEOUT)
     group = Group.current()
     try:
         yield group
-    finally:
-        group.leave()
+    except BaseException as error:
+        group.leave(error)
+        raise
+    group.leave()
