@@ -5,9 +5,10 @@ from time import perf_counter
 
 from torch import Tensor
 
-from nst._engine.configuration import Scale, first_full_step
+from nst._engine.configuration import Scale
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective
+from nst._engine.run import first_full_step
 from nst._utils.device import blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import evaluation_mode

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from nst._batch.frames import FrameTransfer
@@ -205,6 +206,7 @@ class StyleTransfer(FrameTransfer):
         executor: Executor | None = None,
         max_in_flight: int | None = None,
         num_threads: int = 1,
+        devices: Iterable[str | torch.device] | None = None,
         callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
         **arguments: Any,
     ) -> Generator[MapResult, None, None]:
@@ -227,7 +229,9 @@ class StyleTransfer(FrameTransfer):
             max_in_flight: Number of pictures in the executor, or finished and not yet taken; use
                 twice the number of workers. The default is twice this machine's processors.
             num_threads: Number of PyTorch threads per picture in other processes.
-            callbacks: As in `run`; only without an executor.
+            devices: Devices to use instead of an executor, such as `["cuda:0", "cuda:1"]`, each in
+                its own process; a script must start under `if __name__ == "__main__":`.
+            callbacks: As in `run`; only without an executor and devices.
             **arguments: Other arguments of `run`, the same for all pictures.
 
         Yields:
@@ -235,7 +239,7 @@ class StyleTransfer(FrameTransfer):
 
         Raises:
             FileNotFoundError: There is no file at the path of a style.
-            ValueError: As in `run`, except for pictures; or callbacks with an executor.
+            ValueError: As in `run`, except for pictures; or callbacks or devices with an executor.
             TypeError: An argument has a wrong type, or a part of the transfer cannot be pickled.
             concurrent.futures.BrokenExecutor: A worker was killed, or the executor was shut down;
                 raised after an error for each unfinished picture.
@@ -249,9 +253,8 @@ class StyleTransfer(FrameTransfer):
             contents[0] done
             missing.jpg FileNotFoundError
         """
-        return map_pictures(
-            self, contents, style, arguments, executor, callbacks, max_in_flight, num_threads
-        )
+        how = max_in_flight, num_threads
+        return map_pictures(self, contents, style, arguments, callbacks, executor, devices, *how)
 
     @plain_arithmetic()
     def synthesize(

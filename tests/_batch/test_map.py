@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
+import nst._batch.map as map_module
 from nst import (
     BackboneExtractor,
     ContentLoss,
@@ -39,6 +40,7 @@ from nst import (
     StyleTransferResult,
     save_image,
 )
+from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
 from nst._engine.capture import capture_painting
 from nst.styles.statistics import StyleStatistics
@@ -167,6 +169,67 @@ def test_each_picture_is_to_the_bit_what_run_makes_of_it(
     assert len(found) == len(contents)
     for result, content in zip(found, contents, strict=True):
         assert_same(result, repaint.run(content, styles, init="pink-noise"))
+
+
+def test_each_device_repaints_pictures_in_a_process_of_its_own(tmp_path: Path) -> None:
+    contents, repaint = [*files(tmp_path, 2), tmp_path / "missing.png"], transfer()
+    before = multiprocessing.active_children()
+    *found, failed = in_order(repaint.map(contents, picture(seed=9), devices=["cpu", "cpu:0"]))
+    assert isinstance(failed.error, FileNotFoundError)
+    for each in found:
+        assert each.result is not None, each.error
+        device = each.result.settings["device"]
+        assert_same(each.result, repaint.run(each.content, picture(seed=9)), device=device)
+    assert {each.result.settings["device"] for each in found if each.result} <= {"cpu", "cpu:0"}
+    assert set(multiprocessing.active_children()) <= set(before)
+
+
+def test_a_process_has_the_next_device_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[torch.device] = []
+    own: dict[str, torch.device] = {}
+    monkeypatch.setattr(worker, "_own", own)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    devices = multiprocessing.get_context("spawn").SimpleQueue()
+    for name in ("cuda:1", "cpu"):
+        devices.put(name)
+    worker.take_device(devices)
+    assert own["device"] == torch.device("cuda:1") and chosen == [torch.device("cuda:1")]
+    worker.take_device(devices)
+    assert own["device"] == torch.device("cpu") and len(chosen) == 1
+
+
+class Elsewhere(nn.Linear):
+    """A network on a device that this machine lacks."""
+
+    def to(self, *target: Any, **_: Any) -> Any:
+        return [*target]
+
+
+def test_workers_are_sent_no_tensors_on_a_device_that_they_may_lack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved: list[Any] = []
+
+    def noted(self: StyleStatistics, *target: Any) -> StyleStatistics:
+        moved.append(target)
+        return self
+
+    monkeypatch.setattr(StyleStatistics, "to", noted)
+    style, cpu = transfer().capture(picture(), sizes=[32]), torch.device("cpu")
+    assert map_module._on_cpu(style, torch.float64).image is style.image
+    assert moved == [(cpu, torch.float64)]
+    assert map_module._on_cpu(Elsewhere(1, 1, device="meta")) == [cpu]
+    here = nn.Linear(1, 1)
+    assert map_module._on_cpu(here) is here
+
+
+def test_closing_the_generator_ends_the_processes_of_the_devices() -> None:
+    before = set(multiprocessing.active_children())
+    results = transfer().map([picture(seed=i) for i in range(4)], picture(), devices=["cpu"])
+    assert next(results).error is None
+    assert set(multiprocessing.active_children()) - before
+    results.close()
+    assert not set(multiprocessing.active_children()) - before
 
 
 @pytest.mark.parametrize(
@@ -462,6 +525,19 @@ def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
         ({"contents": 3}, TypeError, "`contents` is 3; several pictures"),
         ({"style": "missing.png"}, FileNotFoundError, "`style[0]` is 'missing.png'"),
         ({"style": []}, ValueError, "`style` is empty"),
+        ({"devices": "cuda:0"}, TypeError, r"`devices` is 'cuda:0'; it must be a list"),
+        ({"devices": []}, ValueError, "`devices` is empty; name at least one"),
+        ({"devices": ["none"]}, ValueError, "`device` is 'none', which cannot be used here"),
+        (
+            {"devices": ["cpu"], "executor": ThreadPoolExecutor(1)},
+            ValueError,
+            "`devices` and `executor` are both given",
+        ),
+        (
+            {"devices": ["cpu"], "callbacks": print},
+            ValueError,
+            "`callbacks` cannot be called in another process",
+        ),
         ({"executor": 4}, TypeError, "`executor` is 4; a concurrent.futures.Executor is needed"),
         ({"max_in_flight": 0}, ValueError, "`max_in_flight` is 0"),
         ({"num_threads": 0}, ValueError, "`num_threads` is 0"),
@@ -471,7 +547,7 @@ def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
         (
             {"callbacks": print, "executor": ThreadPoolExecutor(1)},
             ValueError,
-            "`callbacks` cannot be called on an executor",
+            "`callbacks` cannot be called in another process",
         ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

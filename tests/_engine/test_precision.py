@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nst import Checkpoint, FeatureExtractor, GramStyleLoss, StyleTransfer
-from nst._engine.configuration import first_full_step
+from nst._engine.run import first_full_step
 from nst._network.stage import Stage
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor

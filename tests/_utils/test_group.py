@@ -113,7 +113,7 @@ def test_processes_without_a_gpu_for_each_use_the_cpu_or_are_refused(
     with process_group():
         assert torchrun == {"backend": "gloo"}
         monkeypatch.setattr(dist, "is_initialized", lambda: True)
-        with pytest.raises(ValueError, match=r"this machine has 3\. Use device='cpu', or fewer"):
+        with pytest.raises(ValueError, match=r"and there are 3\. Use device='cpu', or fewer"):
             own_device(torch.device("cuda"))
         monkeypatch.setattr(dist, "is_initialized", lambda: False)
 

@@ -247,7 +247,7 @@ def test_a_network_of_torchvision_is_created_by_its_name(squeezenet: Any, image:
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (normalize.mean, normalize.std))
     expected = squeezenet.features[:4]((image - mean) / std)
     torch.testing.assert_close(extractor(image, ["features.3"])["features.3"], expected)
-    settings = {"network": "squeezenet1_1", "weights": "torchvision", "dtype": "auto"}
+    settings = {"network": "squeezenet1_1", "weights": "torchvision"}
     assert extractor.settings() == settings
     half = BackboneExtractor.from_torchvision("squeezenet1_1", dtype=torch.bfloat16)
     assert half(image, ["features.3"])["features.3"].dtype == torch.bfloat16

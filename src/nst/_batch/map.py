@@ -1,5 +1,6 @@
 """Repaint many pictures in one style, one after another or on the workers of an executor."""
 
+import copy
 import os
 import pickle
 import secrets
@@ -9,14 +10,19 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from nst._batch import worker
 from nst._batch.styles import SharedStyles, Sizes
 from nst._batch.worker import PARTS, Failed, Lacking, Network, Outcome, Task
 from nst._engine.configuration import INITS, Configuration, RunOptions
 from nst._utils.checks import at_least
+from nst._utils.device import resolve_device
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.images import ImageLike
 from nst.result import StyleTransferResult
+from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style, StyleLike, as_styles
 
 
@@ -53,8 +59,9 @@ def map_pictures(
     contents: Iterable[ImageLike],
     style: StyleLike,
     arguments: Mapping[str, Any],
-    executor: Executor | None,
     callbacks: CallbackLike | Iterable[CallbackLike] | None,
+    executor: Executor | None,
+    devices: Iterable[str | torch.device] | None,
     max_in_flight: int | None,
     num_threads: int,
 ) -> Generator[MapResult, None, None]:
@@ -65,16 +72,17 @@ def map_pictures(
             "sorted(Path('photos').glob('*.jpg'))."
         )
     followers, options = as_callbacks(callbacks), RunOptions.from_arguments("map", arguments)
+    names = None if devices is None else _device_names(devices, executor)
     if max_in_flight is None:
-        max_in_flight = 2 * (os.cpu_count() or 1)
+        max_in_flight = 2 * (len(names) if names else os.cpu_count() or 1)
     at_least("max_in_flight", max_in_flight, 1)
     at_least("num_threads", num_threads, 1)
     transfer.check_losses()
     styles = as_styles(style)
-    if executor is None:
+    if executor is None and names is None:
         shared = SharedStyles(transfer, styles, options)
         return _one_by_one(transfer, contents, shared, {**arguments, "callbacks": followers})
-    if not callable(getattr(executor, "submit", None)):
+    if names is None and not callable(getattr(executor, "submit", None)):
         raise TypeError(
             f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
             "ProcessPoolExecutor(4), or of Dask, Client().get_executor()."
@@ -88,14 +96,36 @@ def map_pictures(
         )
     if followers:
         raise ValueError(
-            "`callbacks` cannot be called on an executor, which may be in another process. "
-            "Leave them out, or leave out the executor."
+            "`callbacks` cannot be called in another process, where an executor or `devices` may "
+            "run pictures. Leave them out, or leave out `executor` and `devices`."
         )
     shared = SharedStyles(transfer, [_with_absolute_paths(each) for each in styles], options)
     init, where = _absolute(options.init, INITS), _absolute(options.where, ("alpha",))
     arguments = {**arguments, "init": init, "where": where}
-    dispatcher = _Dispatcher(executor, transfer, shared, arguments, num_threads)
-    return dispatcher.dispatch(enumerate(contents), max_in_flight)
+    rest, numbered = (transfer, shared, arguments, num_threads), enumerate(contents)
+    if executor is None:
+        return _on_devices(names or [], rest, numbered, max_in_flight)
+    return _Dispatcher(executor, *rest).dispatch(numbered, max_in_flight)
+
+
+def _device_names(devices: Any, executor: Executor | None) -> list[str]:
+    if isinstance(devices, (str, torch.device)) or not isinstance(devices, Iterable):
+        raise TypeError(
+            f"`devices` is {devices!r}; it must be a list, such as ['cuda:0', 'cuda:1']."
+        )
+    names = [str(resolve_device(each)) for each in devices]
+    if not names:
+        raise ValueError("`devices` is empty; name at least one, or leave it out.")
+    if executor is not None:
+        raise ValueError("`devices` and `executor` are both given. Leave one of them out.")
+    return names
+
+
+def _on_devices(
+    devices: Sequence[str], rest: Any, contents: Any, max_in_flight: int
+) -> Generator[MapResult, None, None]:
+    with worker.worker_pool(len(devices), devices) as pool:
+        yield from _Dispatcher(pool, *rest).dispatch(contents, max_in_flight)
 
 
 def _with_absolute_paths(style: Style) -> Style:
@@ -125,6 +155,16 @@ def _one_by_one(
         yield MapResult(index, content, result, None)
         if result.stop_reason == "interrupted":  # Ctrl-C ends all
             return
+
+
+def _on_cpu(part: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """Return a part without tensors on a device that a worker may lack."""
+    cpu = torch.device("cpu")
+    if isinstance(part, Style) and isinstance(part.image, StyleStatistics):
+        return replace(part, image=part.image.to(cpu, dtype))
+    if isinstance(part, nn.Module) and any(each.device != cpu for each in part.parameters()):
+        return copy.deepcopy(part).to(cpu)
+    return part
 
 
 class _WorkerTraceback(Exception):
@@ -191,6 +231,7 @@ class _Dispatcher:
 
     def _prepare(self, index: int, content: ImageLike) -> _Picture:
         styles, sizes = self.shared.for_picture(content)
+        styles = [_on_cpu(each, self.transfer.like.dtype) for each in styles]
         options = {each.name: getattr(self.transfer, each.name) for each in fields(self.transfer)}
         extractor = options.pop("extractor")
         job = type(self.transfer), options, styles, self.arguments
@@ -200,7 +241,7 @@ class _Dispatcher:
     def _submit(self, picture: _Picture) -> Iterator[MapResult]:
         """Submit a picture; yield a result only if that fails."""
         try:
-            sent = {key: worker.packed(picture.parts[key]) for key in picture.lacking}
+            sent = {key: worker.packed(_on_cpu(picture.parts[key])) for key in picture.lacking}
         except Exception as error:  # classes decide how they are pickled
             raise TypeError(
                 f"`executor` has processes of its own, to which a part cannot be sent ({error}). "

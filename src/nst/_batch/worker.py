@@ -3,14 +3,16 @@
 A task names its network, losses and styles by key; a worker requests those that it lacks, once.
 """
 
+import multiprocessing
 import os
 import pickle
 import platform
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -43,6 +45,34 @@ class PartCache(dict[str, Any]):
         """Remove a part if it is there."""
         with self._lock:
             self.pop(key, None)
+
+
+_own = dict[str, torch.device]()  # the device of this process, if it has one of its own
+
+
+def take_device(devices: Any) -> None:
+    """Make the next device of a queue that of this process."""
+    _own["device"] = torch.device(devices.get())
+    if _own["device"].type == "cuda":
+        torch.cuda.set_device(_own["device"])
+
+
+@contextmanager
+def worker_pool(count: int, devices: Sequence[str] = ()) -> Iterator[Executor]:
+    """Yield a pool of processes that end with the block; each takes one of the devices, if any."""
+    # A fork can hang where PyTorch has started threads.
+    context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    queue, how = context.SimpleQueue(), dict[str, Any]()
+    for device in devices:
+        queue.put(device)
+        how = {"initializer": take_device, "initargs": (queue,)}
+    with ProcessPoolExecutor(count, context, **how) as pool:
+        try:
+            yield pool
+        except BaseException:  # such as Ctrl-C; the pool would finish all submitted work
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
 
 
 # `map` also stores its parts here, for workers that are threads or forks of this process.
@@ -140,7 +170,8 @@ def _outcome(task: Task) -> Outcome:
     if not is_own:
         torch.set_num_threads(task.num_threads)
     try:
-        outcome: Outcome = kind(network, **options).run(task.content, styles, **arguments)
+        transfer = kind(network, **(options | _own))
+        outcome: Outcome = transfer.run(task.content, styles, **arguments)
         return outcome
     finally:
         if not is_own:

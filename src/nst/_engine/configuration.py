@@ -50,8 +50,6 @@ _SHARE = 0.8
 _SMALLEST_SCALE = 256
 # Ratio of the steps of a scale to those of the previous one, which cost a quarter as much.
 _STEP_RATIO = 0.8
-# One in so many steps of the last scale, at its end, is in full precision if the others are not.
-_FULL_SHARE = 5
 
 
 def take_weights(losses: dict[str, Loss], arguments: dict[str, Any]) -> None:
@@ -310,11 +308,6 @@ def plan_scales(size: int, num_steps: int, num_scales: NumScales = "auto") -> li
     steps = [1 + int(spare * share / sum(shares)) for share in shares]
     steps[0] += num_steps - sum(steps)
     return [Scale(*scale) for scale in zip(sizes, steps, strict=True)]
-
-
-def first_full_step(num_steps: int) -> int:
-    """Return the index of the first step of the last scale that is always in full precision."""
-    return num_steps + -num_steps // _FULL_SHARE
 
 
 def check_count(argument: str, value: Any, *others: str | None) -> Any:

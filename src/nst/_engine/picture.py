@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from nst._engine.shared import AnyObjective
+from nst._utils.text import logger
 from nst.images import fit, resize
 from nst.optim import BoundedLBFGS, OptimizerFactory, restore_optimizer
-
-logger = logging.getLogger("nst")
 
 # Keys of `state_dict` and the attributes that it stores as they are.
 _STORED = {

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from nst import color
-from nst._engine.configuration import as_scales, explaining_memory, first_full_step
+from nst._engine.configuration import as_scales, explaining_memory
 from nst._engine.inputs import RunInputs
 from nst._engine.picture import OptimizedPicture
 from nst._engine.shared import AnyObjective, check_same_inputs, lead, leading, serve, share_result
@@ -32,6 +32,11 @@ from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 
 T = TypeVar("T")
+
+
+def first_full_step(num_steps: int) -> int:
+    """Return the index of the first step in full precision: of the last fifth of the last scale."""
+    return num_steps + -num_steps // 5
 
 
 class Run:

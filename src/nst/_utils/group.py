@@ -171,9 +171,8 @@ def own_device(device: torch.device) -> torch.device:
     if device.type == "cuda" and _each_has_a_gpu():
         return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
     raise ValueError(
-        f"`device` is {str(device)!r}, but each process of torchrun needs the CPU or its own CUDA "
-        f"device, and this machine has {torch.cuda.device_count()}. Use device='cpu', or fewer "
-        "processes."
+        f"`device` is {str(device)!r}, but each process of torchrun needs its own CUDA device, and "
+        f"there are {torch.cuda.device_count()}. Use device='cpu', or fewer processes."
     )
 
 

@@ -234,14 +234,14 @@ class BackboneExtractor(FrozenExtractor):
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that identify the network, for the record of a run."""
+        found = {"network": self.network_name, **self.mixed_precision}
         if self.weights is not None:
-            return {"network": self.network_name, "weights": self.weights, "dtype": self.dtype}
+            return {**found, "weights": self.weights}
         return {
-            "network": self.network_name,
+            **found,
             "layers": dict(self._paths),
             "mean": self.mean.flatten().tolist(),
             "std": self.std.flatten().tolist(),
-            "dtype": self.dtype,
         }
 
     def fingerprint_settings(self) -> dict[str, Any]:

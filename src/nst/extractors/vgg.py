@@ -37,9 +37,8 @@ _REACH = 4
 
 def check_dtype(argument: str, dtype: Any) -> DtypeName:
     """Return the name of a type of features; raise for another."""
-    name: Any = str(dtype).removeprefix("torch.")
-    found: DtypeName = one_of(argument, name, get_args(DtypeName))
-    return found
+    name = str(dtype).removeprefix("torch.")
+    return cast("DtypeName", one_of(argument, name, get_args(DtypeName)))
 
 
 class FrozenExtractor(Extractor):
@@ -95,7 +94,7 @@ class FrozenExtractor(Extractor):
 
     @property
     def mixed_precision(self) -> dict[str, str]:
-        """The type of the features if it is not that of the weights, for the fingerprint."""
+        """Type of the features in records and fingerprints, if it is not that of the weights."""
         return {} if self.feature_dtype == self.mean.dtype else {"dtype": self.dtype}
 
     def train(self, mode: bool = True) -> Self:
@@ -256,8 +255,9 @@ class FeatureExtractor(FrozenExtractor):
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that would recreate this extractor, for the record of a run."""
-        names = ("weights", "pooling", "padding", "winograd", "dtype")
-        return {**{name: getattr(self, name) for name in names}, **self._convention}
+        names = ("weights", "pooling", "padding", "winograd")
+        found = {name: getattr(self, name) for name in names}
+        return {**found, **self._convention, **self.mixed_precision}
 
     def fingerprint_settings(self) -> dict[str, Any]:
         """Return the settings that change features, in addition to the weights."""

@@ -80,13 +80,14 @@ def dask_cluster(num_workers: int) -> Iterator[str]:
         yield f"--dask {cluster.scheduler_address}"
 
 
-@pytest.mark.parametrize("kind", ["processes", "dask"])
+@pytest.mark.parametrize("kind", ["processes", "devices", "dask"])
 def test_several_processes_and_a_cluster_make_the_same_pictures(
     kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert nst_command(LINE) == 0
     alone = [load_image(Path("out", name)) for name in written()]
-    with dask_cluster(1) if kind == "dask" else nullcontext("--workers 2") as option:
+    here = {"processes": "--workers 2", "devices": "--devices cpu,cpu"}
+    with dask_cluster(1) if kind == "dask" else nullcontext(here[kind]) as option:
         assert nst_command(f"{LINE} --overwrite {option}") == 0
     for name, picture in zip(written(), alone, strict=True):
         assert torch.equal(load_image(Path("out", name)), picture)
@@ -202,6 +203,9 @@ REFUSED = [
     ("batch empty --style a.png -o out", "`FOLDER` is 'empty', which contains no pictures"),
     ("batch photos --style missing.png -o out", "`style[0]` is 'missing.png'"),
     (f"{LINE} --where missing.png", "`--where` is 'missing.png'"),
+    (f"{LINE} --devices cpu,none", "`device` is 'none', which cannot be used here"),
+    (f"{LINE} --devices cpu --device cpu", "`--device` has no effect with `--devices`"),
+    (f"{LINE} --devices cpu --workers 2", "not allowed with argument"),
     (f"{LINE} --workers 0", "`--workers` is 0"),
     (f"{LINE} --strength -1", "`strength` is -1"),
     (f"{LINE} --size 8", "Use a larger picture or size"),

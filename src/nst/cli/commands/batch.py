@@ -3,12 +3,11 @@
 import importlib
 import itertools
 import logging
-import multiprocessing
 import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,9 @@ import torch
 from PIL import Image
 
 from nst._batch.map import MapResult
+from nst._batch.worker import worker_pool
 from nst._utils.checks import at_least
+from nst._utils.device import resolve_device
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
 from nst.cli.arguments import given
@@ -52,7 +53,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     about = "stylize N pictures at a time, in worker processes"
     group.add_argument("--workers", type=int, metavar="N", help=about)
     group.add_argument("--dask", metavar="ADDRESS", help="use the Dask cluster of this scheduler")
+    about = "stylize a picture at a time on each of these devices, such as cuda:0,cuda:1"
+    group.add_argument("--devices", metavar="A,B", help=about)
     arguments.add_options(parser)
+
+
+def complete(options: Namespace) -> None:
+    if options.devices is not None:
+        if "device" in options:
+            options.parser.error("`--device` has no effect with `--devices`")
+        options.devices = [str(resolve_device(each.strip())) for each in options.devices.split(",")]
+        options.device = options.devices[0]  # where styles are captured
 
 
 def run(options: Namespace) -> int:
@@ -136,18 +147,12 @@ def workers(options: Namespace) -> Iterator[tuple[Executor | None, dict[str, Any
                     "Run `dask worker` with the same address."
                 )
             yield client.get_executor(), {"max_in_flight": 2 * count}
-    elif options.workers is not None:
-        count = at_least("--workers", options.workers, 1)
+    elif options.workers is not None or options.devices is not None:
+        devices = options.devices or []
+        count = len(devices) or at_least("--workers", options.workers, 1)
         threads = max(1, (os.cpu_count() or 1) // count)
-        others = set(multiprocessing.active_children())
-        # A fork can hang where PyTorch has started threads.
-        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-            try:
-                yield pool, {"max_in_flight": 2 * count, "num_threads": threads}
-            except BaseException:  # such as Ctrl-C; the pool would finish all submitted work
-                for process in set(multiprocessing.active_children()) - others:
-                    process.terminate()
-                raise
+        with worker_pool(count, devices) as pool:
+            yield pool, {"max_in_flight": 2 * count, "num_threads": threads}
     else:
         yield None, {"callbacks": build.make_callbacks(options)}
 
