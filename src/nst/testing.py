@@ -16,7 +16,6 @@ from nst._utils.text import one_line
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
-from nst.losses.content import PointwiseLoss
 
 __all__ = ["check_loss", "tiny_extractor"]
 
@@ -58,8 +57,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     reference: at its own target, the loss is zero, and the gradient with respect to
     the features at most a millionth of that for another picture. If the reference is the styles: a
     blend of two equal ones equals that one, and one of weight 0 changes nothing. For a
-    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on. For a
-    `PointwiseLoss`: the losses of two masks add up to that of both.
+    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on.
 
     Args:
         loss: The loss, captured or not; it is not changed.
@@ -136,8 +134,6 @@ class _Check:
                 self.linear(self.loss.statistic, layer, features[layer].flatten(2))
         if isinstance(self.loss, StorableLoss):
             self.halves(self.loss, pictures)
-        if isinstance(self.loss, PointwiseLoss):
-            self.masked_halves(self.loss, pictures, other)
         self.value_and_gradient(pictures[:1], other[:1])
         self.batch(pictures, other)
         if self.loss.reference == "style":
@@ -219,17 +215,6 @@ class _Check:
             same = _close(_sum(whole[layer], whole[layer]), _sum(left[layer], right[layer]))
             rule = "a picture's summary must be the mean of its halves'"
             _require(same, f"{rule}; not at {layer!r}.")
-
-    def masked_halves(self, loss: PointwiseLoss, pictures: Tensor, references: Tensor) -> None:
-        features, target = self.features(pictures), self.features(references)
-        mask, values = torch.zeros_like(pictures[:1, :1]), list[Tensor]()
-        mask[..., : mask.shape[-1] // 2] = 1
-        for each in (mask, 1 - mask, torch.ones_like(mask)):
-            one = copied("loss", loss)
-            one.capture({**target, "mask": each})
-            values.append(self.value(one, features))
-        same = _close(values[0] + values[1], values[2])
-        _require(same, "the losses of two masks must add up to that of both. Let `error` be local.")
 
     def value_and_gradient(self, picture: Tensor, other: Tensor) -> None:
         loss = self.captured(other)

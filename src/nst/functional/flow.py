@@ -16,20 +16,13 @@ from torch import Tensor
 __all__ = ["flow_reliability", "long_term_weights", "warp"]
 
 
-def _check(argument: str, flow: Tensor, shape: Sequence[int] | None = None) -> None:
-    """Raise unless a flow is `(N, H, W, 2)`, of height and width `shape` if given."""
-    right = flow.ndim == 4 and flow.shape[-1] == 2
-    if not right or (shape is not None and tuple(flow.shape[1:3]) != tuple(shape)):
-        height, width = ("H", "W") if shape is None else shape
+def _sources(argument: str, flow: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return x and y of the points that a flow leads to, `(N, H, W)` each; check its shape."""
+    if flow.shape[1:] != (height, width, 2):
         raise ValueError(
             f"`{argument}` is {tuple(flow.shape)}; it must be (N, {height}, {width}, 2): x and y "
             "for each pixel."
         )
-
-
-def _sources(flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x and y of the points that a flow leads to, `(N, H, W)` each."""
-    _, height, width, _ = flow.shape
     x = torch.arange(width, dtype=flow.dtype, device=flow.device)
     y = torch.arange(height, dtype=flow.dtype, device=flow.device)
     return flow[..., 0] + x, flow[..., 1] + y[:, None]
@@ -52,9 +45,8 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
         >>> warp(torch.tensor([[[[1.0, 2.0, 3.0]]]]), to_the_right).tolist()
         [[[[2.0, 3.0, 3.0]]]]
     """
-    _check("flow", flow, image.shape[-2:])
     height, width = image.shape[-2:]
-    x, y = _sources(flow.to(image))
+    x, y = _sources("flow", flow.to(image), height, width)
     # The coordinates of `grid_sample`: the borders of the image are at -1 and 1.
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     grid = grid.expand(len(image), -1, -1, -1)
@@ -85,8 +77,9 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
         >>> flow_reliability(right, -right).tolist()
         [[[[0.0, 1.0, 1.0]]]]
     """
-    _check("backward", backward)
-    _check("forward", forward, backward.shape[1:3])
+    height, width = backward.shape[1:3]
+    x, y = _sources("backward", backward, height, width)
+    _sources("forward", forward, height, width)  # for its check
     there, back = warp(forward.movedim(-1, 1), backward), backward.movedim(-1, 1)
     length = back.square().sum(1, keepdim=True)
     apart = (there + back).square().sum(1, keepdim=True)
@@ -95,8 +88,6 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     slope = (across.square() + down.square()).sum(1, keepdim=True)
-    x, y = _sources(backward)
-    height, width = backward.shape[1:3]
     outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
     unreliable = hidden | (slope > 0.01 * length + 0.002) | outside[:, None]
     return (~unreliable).to(backward.dtype)
