@@ -2,12 +2,12 @@
 // It knows the part of LaTeX that the pages use; a test holds the two together.
 (() => {
   const SYMBOLS = {
-    mu: "μ", sigma: "σ", Sigma: "Σ", epsilon: "ε", Delta: "Δ", partial: "∂", top: "⊤",
+    mu: "μ", sigma: "σ", Sigma: "Σ", epsilon: "ε", Delta: "Δ", nabla: "∇", partial: "∂", top: "⊤",
     sum: "∑", ge: "≥", le: "≤", sim: "∼", cdot: "⋅", lVert: "‖", rVert: "‖",
   };
   const WORDS = ["max", "min", "cos", "log"];
   const SPACES = { ",": "0.17em", quad: "1em", qquad: "2em" };
-  const ACCENTS = { hat: "^", bar: "‾", overline: "‾" };
+  const ACCENTS = { hat: "^", tilde: "~", bar: "‾", overline: "‾" };
   const LETTERS = "μσΣεΔ";
 
   const tag = (name, content, attributes = "") => `<${name}${attributes}>${content}</${name}>`;

@@ -96,7 +96,7 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
 def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
     r"""Return the weights of several earlier frames, of any common shape.
 
-    $$c_k = \max\Bigl(r_k - \sum_{j < k} r_j,\; 0\Bigr)$$
+    $$c_k = \max\bigl(r_k - \sum_{j < k} r_j,\, 0\bigr)$$
 
     A pixel is compared with the latest frame that shows it.
 
