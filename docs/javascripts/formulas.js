@@ -56,7 +56,7 @@
       if (name === "mathrm" || name === "operatorname") {
         return tag("mi", letters(), ' mathvariant="normal"');
       }
-      if (name === "bigl" || name === "bigr") return atom();
+      if (["bigl", "bigr", "Bigl", "Bigr"].includes(name)) return atom();
       if (WORDS.includes(name)) return tag("mi", name);
       if (LETTERS.includes(SYMBOLS[name])) return tag("mi", SYMBOLS[name]);
       return tag("mo", SYMBOLS[name] || name);

@@ -57,7 +57,7 @@ class Extractor(nn.Module):
         return {"repr": self.extra_repr()}
 
     fingerprint = fingerprint
-    """Returns a hash that differs wherever features differ; None if that cannot be told."""
+    """Returns a hash that differs wherever features differ; None if it cannot be computed."""
 
     def bytes_to_derive(self, layers: Iterable[str]) -> int:
         """Return the memory that the first use of some layers takes for transformed weights."""
