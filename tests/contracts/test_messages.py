@@ -46,8 +46,9 @@ NAMED = re.compile(
 )
 # A rule, or what to do: an imperative that begins a sentence or a clause.
 VERBS = (
-    "add ask call capture check choose close compute convert create derive did divide give leave "
-    "let lower make name pass put reduce replace resize run save say set shrink take try use write"
+    "add ask call capture check choose close compute convert create derive did divide download "
+    "give leave let lower make name pass put reduce rename replace resize run save say set shrink "
+    "take try use write"
 )
 DIRECTION = re.compile(
     rf"\b(must|needed)\b|takes a single one|\{{(remedy|hint)\}}"

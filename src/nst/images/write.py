@@ -226,12 +226,12 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
     """
     path = check_place(path, name=name, example="result.png")
     if path.suffix.lower() not in _formats():
-        problem = "name has no suffix. Use .png, .jpg, .webp, .tiff or .bmp."
+        hint = "name has no suffix. Use .png, .jpg, .webp, .tiff or .bmp."
         if path.suffix.lower() in SUFFIXES:
-            problem = f"suffix {path.suffix!r} is of {NEEDED}"
+            hint = f"suffix {path.suffix!r} is of {NEEDED}"
         elif path.suffix:
-            problem = f"suffix {path.suffix!r} names no known picture format. Use .png or .jpg."
-        raise ValueError(f"`{name}` is {str(path)!r}, whose {problem}")
+            hint = f"suffix {path.suffix!r} names no known picture format. Use .png or .jpg."
+        raise ValueError(f"`{name}` is {str(path)!r}, whose {hint}")
     return path
 
 
