@@ -9,7 +9,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from nst import BoundedLBFGS
-from nst.optim import favor_coarse, optimizer_factory, restore_optimizer
+from nst.optim import optimizer_factory, restore_optimizer
+from nst.optim.lbfgs import favor_coarse
 
 Function = Callable[[Tensor], Tensor]
 
@@ -255,3 +256,14 @@ def test_an_optimizer_that_cannot_restore_a_state_is_refused() -> None:
     adam, two = torch.optim.Adam([x]), torch.optim.Adam([x, y])
     with pytest.raises(ValueError, match="makes a Adam, which cannot restore its state"):
         restore_optimizer(adam, "Adam", two.state_dict())
+
+
+def test_a_newest_pair_without_curvature_is_passed_over() -> None:
+    x, y = (torch.full((20,), 0.5, dtype=torch.float64) for _ in range(2))
+    (_, _, plain), (_, _, disturbed) = (minimized(quadratic, each, 5) for each in (x, y))
+    state = disturbed.state[y]
+    change = torch.ones_like(x).detach()
+    state["pairs"] = [*state["pairs"], (change, -change, torch.zeros((), dtype=torch.float64))]
+    plain.step(closure_of(quadratic, x))
+    disturbed.step(closure_of(quadratic, y))
+    assert torch.equal(x, y)

@@ -40,7 +40,7 @@ from nst.losses.statistics import (
     style_layers,
 )
 from nst.losses.temporal import TemporalLoss
-from nst.optim import BoundedLBFGS
+from nst.optim.lbfgs import BoundedLBFGS
 from nst.result import StyleTransferResult
 from nst.styles.style import Style, StyleLike
 from nst.transfer import StyleTransfer

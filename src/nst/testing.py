@@ -298,7 +298,7 @@ class _Check:
             found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
             right = value.device.type == device and value.dtype == torch.float32
             _require(right, f"{found}; targets must be buffers, so that .to() moves them.")
-            near = torch.isclose(value.double().cpu(), exact, rtol=1e-3, atol=1e-5)
+            near = torch.isclose(value.cpu().double(), exact, rtol=1e-3, atol=1e-5)
             values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
             _require(near, f"the loss in float32 on {device} is {values}.")
 

@@ -99,3 +99,27 @@ def test_large_pictures_keep_fewer_blocks_and_an_older_glibc_is_asked_for_its_mo
         with blocks_kept(LARGEST):
             assert asked[-1] == 2**25
     assert asked[-1] == 2**25
+
+
+def test_what_macos_reports_is_added_up() -> None:
+    report = (
+        "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
+        "Pages free:                               10.\n"
+        "Pages active:                            500.\n"
+        "Pages inactive:                           20.\n"
+        "Pages speculative:                         3.\n"
+    )
+    assert device._available_on_macos(report) == 33 * 16384
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_libraries_that_cannot_allocate_are_out_of_memory(message: str) -> None:
+    assert device.is_exhausted(RuntimeError(message))
+    assert not device.is_exhausted(RuntimeError("CUDA error: an illegal memory access"))

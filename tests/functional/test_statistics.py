@@ -7,9 +7,11 @@ import pytest
 import scipy.linalg
 import scipy.ndimage
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst import functional
+from tests.pretend import PretendedDevice
 
 
 @pytest.fixture
@@ -151,3 +153,12 @@ def test_the_laplacian_agrees_with_scipy(pool: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (2, 9), (4, 3)])
 def test_a_picture_of_too_few_cells_has_an_empty_laplacian(shape: tuple[int, int]) -> None:
     assert functional.laplacian(torch.rand(1, 3, *shape), 4).numel() == 0
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (7, 9), (4, 12), (10, 11)])
+def test_areas_are_averaged_on_mps_as_elsewhere(shape: tuple[int, int]) -> None:
+    image = torch.rand(2, 3, 7, 11, generator=torch.Generator().manual_seed(0))
+    with PretendedDevice("mps") as device:
+        found = functional.area_average(image.to("mps"), shape).cpu()
+    assert "_adaptive_avg_pool2d" not in device.operations
+    torch.testing.assert_close(found, F.adaptive_avg_pool2d(image, shape))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nst import color
 from nst._engine.passing import check_definition, check_divisible, copied, is_divisible
 from nst._utils.checks import at_least, non_negative, one_of
-from nst._utils.device import at_least_single, free_memory, is_exhausted, resolve_device
+from nst._utils.device import at_least_single, free_memory, is_exhausted, moved, resolve_device
 from nst._utils.group import own_device
 from nst._utils.text import byte_count, logger
 from nst.extractors.base import Extractor, as_extractor, parameter_of
@@ -40,8 +40,9 @@ Tile: TypeAlias = int | Literal["auto"] | None
 
 ROWS = 64
 """The number of rows in automatic tiles."""
-# Bytes per pixel, in float32, of a step with VGG19, whole and in tiles, and of an optimizer.
-_WHOLE, _IN_TILES, _OPTIMIZER = 700, 250, 700
+# Bytes per pixel, in float32, of a step with VGG19, whole and in tiles, and of an optimizer. Off
+# the CPU, PyTorch's own operations store their inputs.
+_WHOLE, _WHOLE_OFF_CPU, _IN_TILES, _OPTIMIZER = 700, 2000, 250, 700
 # Number of bytes that every machine with PyTorch is assumed to have.
 _SMALL = 2**27
 # The share of the free memory that a run may take before it is computed in tiles.
@@ -122,7 +123,7 @@ class Configuration:
                 f"`extractor` is {self.extractor!r}; it must be a FeatureExtractor, or a module "
                 "with forward(images, layers) that returns features by layer."
             )
-        self._set("extractor", self.extractor.to(self.device))
+        self._set("extractor", moved("extractor", self.extractor, torch.device(self.device)))
         for loss in self.losses.values():
             self.network.check_layers(loss.layers)
         self.check_parts()
@@ -339,5 +340,6 @@ def explaining_memory(shape: tuple[int, int], tile: int | None, like: Tensor) ->
 def _bytes_needed(shape: tuple[int, int], tile: int | None, like: Tensor) -> int:
     """Return about how many bytes a run with VGG19 takes."""
     # Each picture of a batch has an optimizer, but the pictures are evaluated one by one.
-    each = _OPTIMIZER * max(len(like), 1) + (_WHOLE if tile is None else _IN_TILES)
+    whole = _WHOLE if like.device.type == "cpu" else _WHOLE_OFF_CPU
+    each = _OPTIMIZER * max(len(like), 1) + (whole if tile is None else _IN_TILES)
     return shape[0] * shape[1] * each * like.element_size() // 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -23,6 +24,7 @@ from nst._engine.passing import (
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features
+from nst.functional import added
 from nst.losses.base import Loss, Statistic, StorableLoss
 from nst.styles.style import Painting
 
@@ -174,7 +176,7 @@ class Objective:
         image = image.detach().requires_grad_()
         with torch.enable_grad():
             losses = self._losses(image)
-            total = torch.stack(list(losses.values())).sum()
+            total = functools.reduce(torch.add, losses.values())
         if self._normalize:
             gradient = self._normalized_gradient(losses, image)
         else:
@@ -285,12 +287,12 @@ class Objective:
             features = {layer: feature.detach() for layer, feature in features.items()}
         for name, terms in self._terms.items():
             own = [
-                term.factor * term.loss.compare(next(sums))
+                _times(term.factor, term.loss.compare(next(sums)))
                 if name in divided
                 else term.value(name, features)
                 for term in terms
             ]
-            values[name] = torch.stack(own).sum()
+            values[name] = added(own)
         return values
 
     def _divided_names(self, image: Tensor) -> set[str]:
@@ -330,6 +332,10 @@ class Objective:
         # Before capture, which may use a loss's buffers.
         for term in self._all_terms():
             term.loss.to(image)
+
+
+def _times(factor: float, value: Tensor) -> Tensor:
+    return value if factor == 1 else factor * value
 
 
 def _layers(losses: Iterable[Loss]) -> frozenset[str]:

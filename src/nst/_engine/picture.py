@@ -12,7 +12,8 @@ from torch import Tensor
 from nst._engine.shared import AnyObjective
 from nst._utils.text import logger
 from nst.images import fit, resize
-from nst.optim import BoundedLBFGS, OptimizerFactory, restore_optimizer
+from nst.optim import OptimizerFactory, restore_optimizer
+from nst.optim.lbfgs import BoundedLBFGS
 
 # Keys of `state_dict` and the attributes that it stores as they are.
 _STORED = {
@@ -41,7 +42,7 @@ class OptimizedPicture:
     pixels: Tensor
     """The picture being optimized, `(1, 3, h, w)`: the leaf that receives the gradient."""
     losses: dict[str, Tensor]
-    """The weighted losses of the last accepted evaluation, detached."""
+    """The weighted losses of the last accepted evaluation, on the CPU."""
     failure: str | None = None
     """Why this picture cannot be optimized further at any scale."""
     stall: str | None = None
@@ -58,6 +59,7 @@ class OptimizedPicture:
         self._problem: str | None = None  # of the last evaluation
         self._work: Mapping[str, Any] | None = None  # of a checkpoint, until the scale starts
         self._resumed = self._is_mixed = False
+        self._in_range = True
 
     @property
     def best(self) -> Tensor:
@@ -124,7 +126,7 @@ class OptimizedPicture:
             pixels = (resize(self._start, shape) + change).clamp(0, 1)
         if self._free is not None:
             pixels = torch.where(self._free, pixels, content)
-        self.pixels = pixels.clone().requires_grad_()
+        self.pixels = pixels.clone(memory_format=torch.contiguous_format).requires_grad_()
         self._size, self._average, self._averaged = size, None, 0
         self._best, self._best_total = self.pixels.detach().clone(), math.inf
         self._best_losses: dict[str, Tensor] = {}
@@ -177,27 +179,36 @@ class OptimizedPicture:
         if self._free is not None:
             gradient = gradient * self._free
         self.pixels.grad = gradient
-        self._record(losses)
-        if self._problem is None and not bool(gradient.isfinite().all()):
+        if not self._record(losses, *gradient.aminmax()) and self._problem is None:
             name = self._objective.blame(self.pixels)
             self._problem = f"the gradient of loss {name!r} is not finite"
-        return torch.stack(list(losses.values())).sum()
+        return torch.stack(list(self.losses.values())).sum()
 
-    def _record(self, losses: dict[str, Tensor]) -> None:
-        """Store the losses of the current pixels, and the pixels if they are the best so far."""
-        self.losses = losses
+    def _record(self, losses: dict[str, Tensor], *gradient: Tensor) -> bool:
+        """Store the losses of the current pixels, and the pixels if they are the best so far.
+
+        Return whether the extreme values of their gradient are finite.
+        """
+        # All that is asked for comes over in one tensor, as each question waits for the device.
+        numbers = torch.stack([*losses.values(), *self.pixels.detach().aminmax(), *gradient]).cpu()
+        count, (low, high, *extremes) = len(losses), numbers[len(losses) :].tolist()
+        self.losses = dict(zip(losses, numbers[:count].unbind(), strict=True))
         self._scored_version = self.pixels._version
-        values = {name: float(value) for name, value in losses.items()}
+        self._in_range = low >= 0 and high <= 1
+        values = dict(zip(losses, numbers[:count].tolist(), strict=True))
         self._problem = next(
             (f"loss {n!r} became {v}" for n, v in values.items() if not math.isfinite(v)), None
         )
         total = sum(values.values())
         # NaN compares false. Pixels out of range would be clamped, so they have other losses.
-        if total < self._best_total and not self._out_of_range():
+        if total < self._best_total and self._in_range:
             self._best, self._best_total = self.pixels.detach().clone(), total
-            self._best_losses = losses
+            self._best_losses = self.losses
+        return all(map(math.isfinite, extremes))
 
     def _out_of_range(self) -> bool:
+        if self._scored_version == self.pixels._version:
+            return not self._in_range
         low, high = self.pixels.detach().aminmax()
         return bool((low < 0) | (high > 1))
 

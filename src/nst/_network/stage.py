@@ -44,6 +44,11 @@ class Stage(nn.Module):
         self._derived: dict[str, tuple[Any, Tensor]] = {}
         self._digest = torch.empty(0, device="cpu")  # of the weights that they are derived from
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Stage:
+        """Move the parameters, to the memory layout in which their device convolves fastest."""
+        super()._apply(lambda tensor: _laid_out(fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave derived kernels out of copies."""
         return {**self.__dict__, "_derived": {}}
@@ -70,7 +75,7 @@ class Stage(nn.Module):
         everything = 0, x.shape[2]
         span = span or everything
         if x.device.type != "cpu" or hooks_of(self) or trainable:
-            rows = self(x)
+            rows = self(x.contiguous() if x.is_mps else x)  # see `layout`
             return _followed(rows if span == everything else rows[:, :, slice(*span)], kind)
         how: tuple[Kind, bool, Span] = kind, output_stays, span
         if self.padding == "replicate":  # a wider picture, whose border is cut off afterwards
@@ -238,14 +243,26 @@ class _PulledBack(torch.autograd.Function):
 
 def _followed(x: Tensor, kind: Kind) -> Tensor:
     """Apply the ReLU and the pooling by plain operations."""
-    x = x if kind == "conv" else x.relu()
-    return F.max_pool2d(x, 2) if kind == "pool" else x
+    x = F.max_pool2d(x, 2) if kind == "pool" else x  # first, as a ReLU of fewer values is faster
+    return x if kind == "conv" else x.relu()
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """Return a picture or kernel off the CPU in the layout of its device."""
+    on_cpu, device = tensor.device.type == "cpu", tensor.device
+    return tensor if on_cpu or tensor.ndim != 4 else tensor.contiguous(memory_format=layout(device))
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """Return the memory layout of pictures and kernels in which a device convolves fastest."""
+    # On MPS before macOS 15, a ReLU's gradient that is not contiguous is lost.
+    return torch.contiguous_format if device.type == "mps" else torch.channels_last
 
 
 def new_picture(like: Tensor, *shape: int) -> Tensor:
-    """Return memory in `channels_last`; not a view, so that autograd can add to it in place."""
-    layout = torch.channels_last
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    """Return memory in the device's layout; not a view, so that autograd can add in place."""
+    memory_format = layout(like.device)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def _digest(weight: Tensor) -> Tensor:

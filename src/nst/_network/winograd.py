@@ -55,7 +55,7 @@ def is_faster(kernel: Tensor, height: int, width: int) -> bool:
 def transform_kernel(kernel: Tensor) -> Tensor:
     """Return the components `(36, K, C)` of a kernel `(K, C, 3, 3)`, computed in float64."""
     g = torch.tensor(_KERNEL, dtype=torch.float64, device=kernel.device)
-    components = torch.einsum("ia,kcab,jb->jikc", g, kernel.double(), g).flatten(0, 1)
+    components = torch.einsum("ia,kcab,jb->jikc", g, kernel.double().contiguous(), g).flatten(0, 1)
     return components.to(kernel.dtype).contiguous()
 
 

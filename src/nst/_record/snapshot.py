@@ -149,9 +149,9 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    """Return a value with all its tensors on a device."""
+    """Return a value with all its tensors on a device that supports them."""
     if isinstance(value, Tensor):
-        return value.to(device)
+        return value if (value.dtype, device.type) == (torch.float64, "mps") else value.to(device)
     if isinstance(value, Mapping):
         return {key: _moved(each, device) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,6 +11,8 @@ import ctypes
 import math
 import os
 import platform
+import re
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,8 +23,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-# Parts of PyTorch's messages on CPUs and MPS, for which it has no error class.
-_MESSAGES = ("DefaultCPUAllocator", "MPS backend out of memory")
+# Parts of PyTorch's messages for which it has no error class. A library that cannot allocate its
+# workspace, or that finds no algorithm with one that fits, does not speak of memory.
+_MESSAGES = (
+    "DefaultCPUAllocator",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
 _GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # In version 1 and 2, a control group's files for the limit and the used memory, and the entry of
 # `memory.stat` for cached files, which count as used but can be dropped.
@@ -50,13 +60,23 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
         if resolved.type == "meta":
             raise RuntimeError("it holds no values")
-        torch.empty(0, device=resolved)  # the machine may lack a known device
+        torch.empty(0, dtype=torch.uint8, device=resolved)  # the machine may lack a known device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"`device` is {str(device)!r}, which cannot be used here "
             f"({str(error).splitlines()[0]}). Use 'auto' or 'cpu'."
         ) from error
     return resolved
+
+
+def moved(name: str, module: nn.Module, device: torch.device) -> nn.Module:
+    """Return a module on a device; raise `TypeError` for float64 on MPS, which lacks it."""
+    if device.type == "mps" and any(p.dtype == torch.float64 for p in module.parameters()):
+        raise TypeError(
+            f"`{name}` is in float64, which MPS does not support. Convert it with .float(), or use "
+            "device='cpu'."
+        )
+    return module.to(device)
 
 
 @contextmanager
@@ -100,24 +120,44 @@ def is_exhausted(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Return the free bytes of a CUDA device, or those this process may use; None if unknown."""
-    if device.type == "cuda":
+    """Return the free bytes of a device, or those this process may use; None if unknown."""
+    if device.type in ("cuda", "xpu"):
+        backend = torch.get_device_module(device)
         # PyTorch's reserve is allocated but free.
-        in_reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + in_reserve
+        in_reserve = int(backend.memory_reserved(device) - backend.memory_allocated(device))
+        try:
+            return int(backend.mem_get_info(device)[0]) + in_reserve
+        except (AttributeError, RuntimeError):  # of an older PyTorch, or a driver without a count
+            return None
     limits = [_available(), *_left_in_groups(), _left_to_process()]
+    if device.type == "mps":  # which shares the memory of the processor
+        limits.append(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     return min((each for each in limits if each is not None), default=None)
 
 
 def _available() -> int | None:
     try:
+        if sys.platform == "darwin":
+            report = subprocess.run(
+                ["/usr/bin/vm_stat"], capture_output=True, text=True, check=True
+            )
+            return _available_on_macos(report.stdout)
         return _numbers(Path("/proc/meminfo"))["MemAvailable"] * 1024
-    except (OSError, KeyError, ValueError):  # not Linux
+    except (OSError, KeyError, ValueError, subprocess.SubprocessError):  # or not Linux
         pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # Windows, macOS
+    except (AttributeError, ValueError):  # Windows
         return None
+
+
+def _available_on_macos(report: str) -> int:
+    """Return the free bytes in what `vm_stat` prints, with those that caches would give up."""
+    pages = dict(re.findall(r"^Pages ([a-z]+): +([0-9]+)\.$", report, re.MULTILINE))
+    size = re.search(r"page size of ([0-9]+) bytes", report)
+    if size is None:
+        raise ValueError("vm_stat has another format")
+    return int(size[1]) * sum(int(pages[kind]) for kind in ("free", "inactive", "speculative"))
 
 
 def _numbers(path: Path) -> dict[str, int]:

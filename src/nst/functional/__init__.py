@@ -9,14 +9,15 @@ Gatys et al. is "Image Style Transfer Using Convolutional Neural Networks" (CVPR
 al. is "Perceptual Losses for Real-Time Style Transfer" (ECCV 2016).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from nst.functional.covariance import covariance, regularized, square_root, squared_bures
 from nst.functional.flow import flow_reliability, long_term_weights, warp
 from nst.functional.matching import (
     nearest_neighbor_error,
@@ -31,6 +32,7 @@ from nst.functional.matching import (
 from nst.functional.smoothness import laplacian, total_variation
 
 __all__ = [
+    "area_average",
     "covariance",
     "cross_gram",
     "flow_reliability",
@@ -49,6 +51,7 @@ __all__ = [
     "self_similarity",
     "sliced_wasserstein",
     "sorted_error",
+    "square_error",
     "square_root",
     "square_size",
     "squared_bures",
@@ -85,8 +88,30 @@ def mask_weight(mask: Tensor, shape: Sequence[int]) -> Tensor:
         >>> mask_weight(torch.tensor([[[[1.0, 1.0, 1.0, 0.0]]]]), (1, 2)).flatten().tolist()
         [0.6666666865348816, 0.3333333432674408]
     """
-    share = F.interpolate(mask, tuple(shape), mode="area").flatten(2)
+    share = area_average(mask, shape).flatten(2)
     return share / share.sum(-1, keepdim=True)
+
+
+def area_average(image: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the mean over the pixels of each cell of a grid: `(N, C, H, W)` to `(N, C, *shape)`.
+
+    Examples:
+        >>> area_average(torch.tensor([[[[1.0, 3.0, 5.0]]]]), (1, 2)).tolist()
+        [[[[2.0, 4.0]]]]
+    """
+    if not image.is_mps:
+        return F.adaptive_avg_pool2d(image, (shape[0], shape[1]))
+    # MPS supports only sizes that divide each other.
+    down, across = (_averaging(*sizes, image) for sizes in zip(image.shape[2:], shape, strict=True))
+    return down @ image @ across.mT
+
+
+def _averaging(size: int, cells: int, like: Tensor) -> Tensor:
+    """Return the matrix that averages values over cells, which may overlap: `(cells, size)`."""
+    value = torch.arange(size, device=like.device)
+    cell = torch.arange(cells, device=like.device)[:, None]
+    inside = (value * cells < (cell + 1) * size) & ((value + 1) * cells > cell * size)
+    return inside.to(like.dtype) / inside.sum(1, keepdim=True)
 
 
 def gram_matrix(feature: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -112,15 +137,16 @@ class _OwnProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, feature: Tensor) -> Tensor:
         ctx.save_for_backward(feature)
-        return feature @ feature.mT
+        return torch.bmm(feature, feature.mT)  # `@` takes several steps
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (feature,) = ctx.saved_tensors
         both = gradient + gradient.mT
         # In the features' own memory layout, which a network in `channels_last` needs.
-        product: Tensor = (feature.mT @ both).mT if feature.stride(1) == 1 else both @ feature
-        return product
+        if feature.stride(1) == 1:
+            return torch.bmm(feature.mT, both).mT
+        return torch.bmm(both, feature)
 
 
 def mean(feature: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -166,7 +192,7 @@ def mean_square_error(value: Tensor, target: Tensor) -> Tensor:
         >>> mean_square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
         [2.0]
     """
-    square = (value - target).square()
+    square = square_error(value, target)
     return square.reshape(len(square), -1).mean(1)
 
 
@@ -195,20 +221,20 @@ def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = N
         [1.5625]
     """
     size = square_size(target) if size is None else size
-    square = (value - target).square()
+    square = square_error(value, target)
     return square.reshape(len(square), -1).sum(1) / size
 
 
-def covariance(gram: Tensor, mean: Tensor) -> Tensor:
-    r"""Return the covariance of the channels, \(\Sigma = G - \mu \mu^\top\), `(N, C, C)`.
-
-    From Gram matrices `(N, C, C)` and means `(N, C)` of weights that sum to one.
+def square_error(value: Tensor, target: Tensor) -> Tensor:
+    r"""Return \((x - \hat x)^2\), elementwise, in fewer operations than it takes to write it out.
 
     Examples:
-        >>> covariance(torch.tensor([[[5.0]]]), torch.tensor([[2.0]])).tolist()  # of 1 and 3
-        [[[1.0]]]
+        >>> square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
+        [[0.0, 4.0]]
     """
-    return gram - mean[:, :, None] * mean[:, None]
+    if value.shape != target.shape:  # of which `mse_loss` would warn
+        value, target = torch.broadcast_tensors(value, target)  # type: ignore[no-untyped-call]
+    return F.mse_loss(value, target, reduction="none")
 
 
 def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | float) -> Tensor:
@@ -227,86 +253,24 @@ def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | floa
     return torch.where(none, 0, torch.where(none, 1, variance).sqrt())
 
 
-def regularized(covariance: Tensor, floor: Tensor) -> Tensor:
-    r"""Return \(\Sigma + \epsilon I\), `(N, C, C)`, which is regular, as `squared_bures` requires.
-
-    `floor`, \(\epsilon\), `(N,)` or `(1,)`, must be well above the rounding of the Gram matrix.
+def added(scalars: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
+    """Return the weighted sum of scalars in few operations; weights are 1 by default.
 
     Examples:
-        >>> regularized(torch.ones(1, 2, 2), torch.tensor([0.5])).tolist()
-        [[[1.5, 1.0], [1.0, 1.5]]]
+        >>> added([torch.tensor(1.0), torch.tensor(2.0)], [3.0, 0.5])
+        tensor(4.)
     """
-    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
-    return covariance + floor[:, None, None] * eye
+    if len(scalars) == 1:
+        return scalars[0] if weights is None else weights[0] * scalars[0]
+    together = torch.stack(list(scalars))
+    if weights is not None:
+        together = together * _constants(tuple(weights), together.dtype, together.device)
+    return together.sum()
 
 
-def square_root(matrix: Tensor) -> Tensor:
-    r"""Return the symmetric root of positive semidefinite matrices `(N, C, C)`, without gradient.
-
-    Examples:
-        >>> square_root(torch.tensor([[[4.0, 0.0], [0.0, 9.0]]])).tolist()
-        [[[2.0, 0.0], [0.0, 3.0]]]
-    """
-    values, vectors = _eigen(_double(matrix.detach()))
-    root: Tensor = (vectors * values.clamp_min(0).sqrt()[:, None]) @ vectors.mT  # below 0: rounding
-    return root.to(matrix)
-
-
-def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
-    r"""Return the squared Bures distance between covariances, given one's square root A, `(N,)`.
-
-    $$\operatorname{tr}(\Sigma + A^2 - 2 (A \Sigma A)^{1/2}), \qquad
-    \frac{\partial}{\partial \Sigma} = I - A (A \Sigma A)^{-1/2} A$$
-
-    Plus the squared distance of the means, it is the squared Wasserstein distance between normal
-    distributions. Computed in float64.
-
-    Args:
-        covariance: Result of `regularized`, `(N, C, C)`.
-        root: `square_root` of the regularized target, `(N, C, C)` or `(1, C, C)`.
-        floor: The `floor` of `regularized`, `(N,)` or `(1,)`; a quarter of it is the lower limit
-            of the variance in any direction.
-
-    Examples:
-        >>> four, nine = torch.full((1, 1, 1), 4.0), torch.full((1, 1, 1), 9.0)
-        >>> squared_bures(four, square_root(nine), torch.tensor([1e-4])).tolist()  # (2 - 3)**2
-        [1.0]
-    """
-    a, sigma = _double(root), _double(covariance)
-    traces = sigma.diagonal(dim1=-2, dim2=-1).sum(-1) + a.square().flatten(1).sum(1)
-    product: Tensor = _TraceOfRoot.apply(sigma, a, _double(floor))
-    distance: Tensor = traces - 2 * product
-    return distance.to(covariance)
-
-
-class _TraceOfRoot(torch.autograd.Function):
-    """The trace of the square root of A S A, whose gradient for S is A (A S A)^(-1/2) A / 2."""
-
-    @staticmethod
-    def forward(ctx: Any, sigma: Tensor, a: Tensor, floor: Tensor) -> Tensor:
-        values, vectors = _eigen(a @ (sigma + sigma.mT) @ a / 2)
-        moved = a @ vectors
-        # Without rounding, v'ASAv is at least the floor times |Av|^2. A quarter of that as limit
-        # does not act at the target.
-        least = floor[:, None] / 4 * moved.square().sum(1)
-        roots = values.maximum(least).clamp_min(1e-300).sqrt()
-        ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)
-        return roots.sum(-1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (slope,) = ctx.saved_tensors
-        return gradient[:, None, None] * slope / 2, None, None
-
-
-def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues and eigenvectors; eigenvalues of NaN where the matrix is not finite."""
-    finite = matrix.isfinite().flatten(1).all(1)
-    # The solver would raise an error, but a run should end with the reason that it diverged.
-    values, vectors = torch.linalg.eigh(torch.where(finite[:, None, None], matrix, 0))
-    return torch.where(finite[:, None], values, torch.nan), vectors
-
-
-def _double(matrix: Tensor) -> Tensor:
-    return (matrix.cpu() if matrix.is_mps else matrix).double()
+@functools.lru_cache(64)
+def _constants(
+    values: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> Tensor:  # copying them to the device at every step would wait for it
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device)

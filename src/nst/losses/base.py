@@ -146,7 +146,7 @@ class LayerLoss(Loss):
 
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the layers' errors, given the sums of their shares."""
-        return torch.stack([self.layer_weights[layer] * sums[layer] for layer in sums]).sum()
+        return functional.added([*sums.values()], [self.layer_weights[layer] for layer in sums])
 
     def _references(
         self, references: References, blend: Sequence[float] | None, *, single: bool = False

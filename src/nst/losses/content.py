@@ -100,7 +100,8 @@ class PointwiseLoss(LayerLoss):
         if weight:
             rowwise = weight[0][..., first : first + rows, :].flatten(2)
             error = error * (rowwise if error.ndim > 2 else rowwise[:, 0])
-        share: Tensor = (error.flatten(1).mean(1) * (rows / height) / scale).mean()
+        mean: Tensor = error.flatten(1).mean(1)
+        share: Tensor = ((mean if rows == height else mean * (rows / height)) / scale).mean()
         return share
 
     _summing = (share, LayerLoss.compare, forward, capture)
@@ -148,7 +149,7 @@ class ContentLoss(PointwiseLoss):
     def error(self, feature: Tensor, target: Tensor) -> Tensor:
         if self.units == "cosine":
             feature, target = functional.unit_features(feature, target[:, -1:]), target[:, :-1]
-        return (feature - target).square()
+        return functional.square_error(feature, target)
 
     def scale(self, target: Tensor) -> Tensor:
         if self.units == "relative":

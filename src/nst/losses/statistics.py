@@ -5,7 +5,6 @@ from functools import partial
 from typing import ClassVar, Literal, TypeAlias, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nst import functional
@@ -120,7 +119,8 @@ class GramStyleLoss(UnitsLoss, StatisticLoss):
         return target, self._size(target, _FLAT**2 * gram.square().flatten(1).sum(1))
 
     def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        return functional.relative_square_error(_covariance(statistic), *target).mean()
+        errors = functional.relative_square_error(_covariance(statistic), *target)
+        return errors[0] if len(errors) == 1 else errors.mean()
 
 
 def _covariance(statistic: Statistic) -> Tensor:
@@ -172,7 +172,7 @@ class CrossLayerGramStyleLoss(StorableLoss):
         for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
             feature, weight = self._feature(deep, features), None
             shape = (feature.shape[-2], feature.shape[-1])
-            averaged = F.adaptive_avg_pool2d(self._feature(shallow, features), shape).flatten(2)
+            averaged = functional.area_average(self._feature(shallow, features), shape).flatten(2)
             if "mask" in features:
                 weight = functional.mask_weight(self._feature("mask", features), shape)
             summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
