@@ -11,7 +11,7 @@ import nst
 ROOT = Path(nst.__file__).parent
 LAYERS = [
     {"_utils"},
-    {"functional", "images", "color"},
+    {"functional", "images", "color", "video"},
     {"losses", "extractors", "_network", "callbacks", "optim"},
     {"styles"},
     {"_engine", "result"},
@@ -23,7 +23,7 @@ LAYERS = [
 LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
 # What a part may import of its own layer.
 NEIGHBORS = {("extractors", "_network"), ("_engine", "result"), ("__init__", "transfer")}
-NEIGHBORS |= {("__main__", "cli")}
+NEIGHBORS |= {("__main__", "cli"), ("video", "images")}
 
 
 def imports(path: Path) -> Iterator[str]:

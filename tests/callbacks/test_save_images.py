@@ -10,6 +10,7 @@ import nst
 from nst import SaveImages
 from tests.callbacks.conftest import interrupt_at, paint
 from tests.helpers import Recorder, names
+from tests.video.films import seen
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -95,7 +96,24 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_step(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_film_is_not_taken_for_a_folder() -> None:
-    with pytest.raises(ValueError, match=r"`path` is 'steps.mp4', which is neither a folder nor"):
-        SaveImages("steps.mp4")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_film_shows_the_start_every_few_steps_and_the_result(
+    photo: Tensor, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"run{suffix}"
+    saver = SaveImages(path, every=2, frame_ms=80)
+    result = paint(saver, content=1 - photo, num_steps=5, num_scales=2)
+    found = seen(path)
+    assert [array.shape for array in found["arrays"]] == [(32, 40, 3)] * 4
+    assert found["times"] == [0, 0.08, 0.16, 0.24]
+    # H.264 and VP9 store colors at half of the resolution, but not the brightness.
+    luma = torch.tensor([0.2126, 0.7152, 0.0722])
+    last = torch.from_numpy(found["arrays"][-1]) / 255 @ luma
+    assert (last - result.image[0].movedim(0, -1) @ luma).abs().mean() < 0.05
+    assert names(tmp_path) == [path.name]
+
+
+def test_another_film_is_not_taken_for_a_folder() -> None:
+    with pytest.raises(ValueError, match=r"`path` is 'steps.mpg', which is neither a folder nor"):
+        SaveImages("steps.mpg")
     assert SaveImages("steps.v2").path == Path("steps.v2")

@@ -1,29 +1,31 @@
-"""Save the picture during the run, as files or as an animation."""
+"""Save the picture during the run, as files, an animation or a film."""
 
-import io
-import mimetypes
 import os
+from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 
 from nst._utils.checks import Checked, at_least, file_path
-from nst._utils.files import write_whole
 from nst.callbacks.base import Callback, RunState
-from nst.images import check_output, save_image, side_by_side, to_pil
+from nst.images import check_output, load_image, save_image, side_by_side, to_pil
+from nst.video import write_video
+from nst.video.write import check_video_output, is_one_file
 
 
 class SaveImages(Callback):
-    """Saves the picture every few steps, as files or an animation; a batch side by side.
+    """Saves the picture every few steps, as files, an animation or a film; a batch side by side.
 
     Args:
-        path: Path of an animation (`.gif` or `.webp`), or of a folder for `step-0050.png` and so
-            on, created if necessary.
+        path: Path of an animation (`.gif` or `.webp`), of a film (`.mp4`, `.mov`, `.mkv` or
+            `.webm`; extra `video`), or of a folder for `step-0050.png` and so on, created if
+            necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation in milliseconds; at least 1.
+        frame_ms: Duration of each frame of the animation or film in milliseconds; at least 1.
 
     Raises:
-        ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another image format.
+        ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another format.
+        ImportError: The path is that of a film, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
     Examples:
@@ -37,21 +39,13 @@ class SaveImages(Callback):
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120
     ) -> None:
         self.path, self.every, self.frame_ms = file_path("path", path), every, frame_ms
-        suffix = self.path.suffix.lower()
-        self._animate = suffix in {".gif", ".webp"}
-        # In older Pillows, one format has an empty suffix.
-        is_film = str(mimetypes.guess_type(self.path.name)[0]).startswith("video/")
-        is_file = is_film or suffix in Image.registered_extensions()
-        if suffix and not self._animate and is_file:
-            what = f"`path` is {str(path)!r}, which is neither a folder nor an animation"
-            remedy = "Name a folder for single pictures, or a file that ends in .gif or .webp."
-            raise ValueError(f"{what}. {remedy}")
+        self._animate = is_one_file(self.path)
         self._frames: list[Image.Image] = []
 
     def on_start(self, state: RunState) -> None:
         self._frames = []
         if self._animate:
-            check_output(self.path)
+            check_video_output(self.path)
             self._save(state)
             return
         try:
@@ -73,12 +67,8 @@ class SaveImages(Callback):
         self._save(state)
         if self._animate:
             size = self._frames[-1].size  # frames of coarse scales are enlarged
-            first, *others = [each.resize(size, Image.Resampling.BICUBIC) for each in self._frames]
-            # The quality is for WebP, as for single pictures.
-            options = {"duration": self.frame_ms, "loop": 0, "quality": 95, "save_all": True}
-            buffer = io.BytesIO()
-            first.save(buffer, self.path.suffix[1:], append_images=others, **options)
-            write_whole(self.path, buffer.getbuffer())
+            frames = (each.resize(size, Image.Resampling.BICUBIC) for each in self._frames)
+            write_video(map(load_image, frames), self.path, rate=Fraction(1000, self.frame_ms))
             self._frames = []
 
     def _save(self, state: RunState) -> None:

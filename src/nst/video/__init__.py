@@ -1,0 +1,7 @@
+"""Read videos one frame at a time, and write them: films, animations and numbered pictures."""
+
+from nst.video.base import DamagedVideo, Frame, Video
+from nst.video.read import open_video
+from nst.video.write import check_video_output, write_video
+
+__all__ = ["DamagedVideo", "Frame", "Video", "check_video_output", "open_video", "write_video"]

@@ -1,0 +1,69 @@
+"""Open a video: a film, an animation or numbered pictures."""
+
+import os
+from bisect import bisect_left
+from dataclasses import replace
+from fractions import Fraction
+
+from PIL import Image
+
+from nst._utils.checks import at_least, file_path, non_negative
+from nst.images import check_input
+from nst.video.base import Video
+from nst.video.films import Film
+from nst.video.pictures import Animation, Pictures, is_pattern
+
+
+def open_video(
+    source: str | os.PathLike[str],
+    *,
+    start: float = 0,
+    end: float | None = None,
+    every: int = 1,
+    rate: float = 24,
+    name: str = "source",
+) -> Video:
+    """Open a video; its frames are decoded later, one at a time.
+
+    Args:
+        source: Path of a film (extra `video`), a GIF, an animated WebP or PNG, or a folder of
+            pictures of one size, ordered by number; or a pattern of their names, such as
+            `"frames/*.png"` or `"frames/%04d.png"`.
+        start: Seconds to leave out at the beginning.
+        end: Seconds from the beginning of the video at which to end; None is its end.
+        every: Takes one of this many frames.
+        rate: Frames per second of pictures; other videos have their own.
+        name: Name of the caller's argument in error messages.
+
+    Raises:
+        OSError: There is no such file, or it may not be read.
+        ValueError: The file is not a video, has no frames, or is HDR; a number is out of range; or
+            there are no frames between `start` and `end`.
+        ImportError: The file is a film, and PyAV is not installed.
+    """
+    path, step = file_path(name, source), at_least("every", every, 1)
+    first, last = exact("start", start), None if end is None else exact("end", end)
+    what = f"`{name}` is {str(path)!r}, which"
+    if path.is_dir() or is_pattern(path):
+        video: Video = Pictures.open(path, name, exact("rate", rate, positive=True))
+    elif check_input(path, name=name).suffix.lower() in Image.registered_extensions():
+        video = Animation.open(path, what)
+    else:
+        video = Film.open(path, what)
+    until = video.end if last is None else min(last, video.end)
+    chosen = range(bisect_left(video.all_times, first), bisect_left(video.all_times, until), step)
+    if not chosen:
+        raise ValueError(
+            f"{what} ends at {float(video.end):.2f} s and has no frames from {float(first):g} s to "
+            f"{float(until):g} s. Choose other times."
+        )
+    offset = video.all_times[chosen[0]] if first else first
+    is_cut, speed = until < video.end, video.rate / step
+    return replace(video, rate=speed, end=until, start=offset, chosen=chosen, is_cut=is_cut)
+
+
+def exact(name: str, value: float | Fraction, *, positive: bool = False) -> Fraction:
+    """Return a number as a fraction; raise if it is negative, or 0 if it must be positive."""
+    if non_negative(name, value) == 0 and positive:
+        raise ValueError(f"`{name}` is {value!r}; it must be above 0.")
+    return Fraction(value).limit_denominator(1_000_000)

@@ -1,0 +1,142 @@
+"""Write videos: films with PyAV, animations and numbered pictures with Pillow."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+from torch import Tensor
+
+from nst._utils.checks import file_path
+from nst._utils.files import check_place, write_whole
+from nst.images import check_output, load_image, save_image, to_pil
+from nst.video.base import Frame, Video
+from nst.video.encode import FILMS, FilmEncoder, Timed
+from nst.video.pictures import is_pattern, numbered
+from nst.video.read import exact
+
+ANIMATIONS = {".gif": 10, ".webp": 1}
+"""Suffixes of animations that can be written, and the unit of their times in milliseconds."""
+
+
+def write_video(
+    frames: Iterable[Tensor | Frame],
+    path: str | os.PathLike[str],
+    *,
+    like: Video | None = None,
+    rate: float | Fraction = 24,
+    codec: str | None = None,
+    crf: int | None = None,
+) -> Path:
+    """Write a video, one frame at a time, and return its path; a file is replaced atomically.
+
+    Args:
+        frames: Pictures of one size, `(3, H, W)` or `(1, 3, H, W)`, sRGB in [0, 1]; or `Frame`s,
+            which have times.
+        path: Path of a film (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
+            (`.gif`, `.webp`), of a folder for `frame-00001.png` and so on, or a pattern such as
+            `"out/%04d.jpg"`. H.264 requires even sides; the last row or column is repeated.
+        like: Video that determines the times and the shape of pixels; its sound is copied.
+        rate: Frames per second without `like`.
+        codec: Encoder of a film: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
+        crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
+            is 18 for H.264, 24 for VP9.
+
+    Raises:
+        OSError: The path cannot be written; an existing file is unchanged.
+        ValueError: There are no frames, or they differ in size; `codec` or `crf` is unknown or not
+            for this file; or the format cannot hold the sound.
+        ImportError: PyAV is not installed.
+    """
+    path, speed = check_video_output(path, codec=codec, crf=crf), exact("rate", rate, positive=True)
+    timed, suffix = _timed(frames, like, speed), path.suffix.lower()
+    if suffix in FILMS:
+        write_whole(path, partial(FilmEncoder(path, like, speed, codec, crf).encode, timed))
+    elif suffix in ANIMATIONS:
+        write_whole(path, partial(_write_animation, timed, suffix))
+    else:
+        pattern = path if is_pattern(path) else path / "frame-%05d.png"
+        pattern.parent.mkdir(exist_ok=True)
+        for number, (picture, _, _) in enumerate(timed, 1):
+            save_image(picture, numbered(pattern, number))
+    return path
+
+
+def is_one_file(path: Path, *, name: str = "path") -> bool:
+    """Return whether a video is a file, not a folder or pattern; raise for another suffix."""
+    suffix, formats = path.suffix.lower(), [*FILMS, *ANIMATIONS]
+    # In older Pillows, one format has an empty suffix.
+    is_film = str(mimetypes.guess_type(path.name)[0]).startswith("video/")
+    is_other = suffix and (is_film or suffix in Image.registered_extensions())
+    if suffix not in formats and is_other and not is_pattern(path):
+        raise ValueError(
+            f"`{name}` is {str(path)!r}, which is neither a folder nor a video that can be "
+            f"written. Use {', '.join(formats)}, or a folder."
+        )
+    return suffix in formats
+
+
+def check_video_output(
+    path: str | os.PathLike[str],
+    *,
+    name: str = "path",
+    codec: str | None = None,
+    crf: int | None = None,
+    like: Video | None = None,
+) -> Path:
+    """Return a path if `write_video` can write there; with `like`, try its first frame."""
+    path = file_path(name, path)
+    if is_one_file(path, name=name) and path.suffix.lower() in FILMS:
+        check_place(path, name=name, example="out.mp4")
+        film = FilmEncoder(path, like and like.part(0, 1), Fraction(24), codec, crf)
+        if like is not None:
+            gray = load_image(Image.new("RGB", (64, 64), "gray"))
+            film.encode([(gray, Fraction(0), Fraction(1))], BytesIO())
+    elif codec is not None or crf is not None:
+        given = "crf" if codec is None else "codec"
+        raise ValueError(f"`{given}` has no effect on {str(path)!r}, not a film. Leave it out.")
+    elif is_one_file(path):
+        check_output(path, name=name)
+    else:
+        folder = numbered(path, 1).parent if is_pattern(path) else path
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            what = f"`{name}` is {str(path)!r}, and {str(folder)!r} exists and is not empty"
+            raise FileExistsError(f"{what}. Name a new folder.")
+        check_place(folder / "frame" if folder.exists() else folder, name=name, example="frames")
+    return path
+
+
+def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction) -> Iterator[Timed]:
+    """Add times, and durations up to the next frame; raise if the frames differ in size."""
+    starts, before = [] if like is None else like.times, None
+    for i, frame in enumerate(frames):
+        time = starts[i] if i < len(starts) else i / rate
+        picture, time = (frame, time) if isinstance(frame, Tensor) else frame[:2]
+        if before is not None:
+            yield *before, time - before[1]
+            old, new = tuple(before[0].shape[-2:]), tuple(picture.shape[-2:])
+            if old != new:
+                raise ValueError(f"`frames[{i}]` is {new} in size, but must be {old}. Resize it.")
+        before = picture, time
+    if before is None:
+        raise ValueError("`frames` is empty; at least one picture is needed.")
+    left = Fraction(0) if like is None else like.end - like.start - before[1]
+    yield *before, left if left > 0 else 1 / rate
+
+
+def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> None:
+    unit, durations, pictures = ANIMATIONS[suffix], [], []
+    for picture, time, duration in timed:
+        # Errors of rounded durations would add up.
+        start, end = (round(each * 1000 / unit) for each in (time, time + duration))
+        durations.append(max(1, end - start) * unit)
+        pictures.append(to_pil(picture))
+    options = {"duration": durations, "loop": 0, "quality": 95, "save_all": True}
+    pictures[0].save(file, suffix[1:], append_images=pictures[1:], **options)

@@ -1,0 +1,232 @@
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nst import load_image, save_image
+from nst.video import DamagedVideo, Video, open_video, write_video
+from tests.helpers import picture
+from tests.video.films import gray_levels, make_film, turn_film
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def levels(video: Video) -> list[int]:
+    return [round(float(pixels.mean()) * 255) for pixels in video]
+
+
+def near(found: list[int], expected: list[int]) -> bool:
+    return len(found) == len(expected) and all(
+        abs(one - other) <= 2 for one, other in zip(found, expected, strict=True)
+    )
+
+
+def test_the_frames_of_a_film_are_decoded_with_their_times() -> None:
+    video = open_video(make_film("film.mp4"))
+    assert len(video) == 12 and video.shape == (32, 48) and video.rate == 25
+    assert video.times == [Fraction(i, 25) for i in range(12)] and video.end == Fraction(12, 25)
+    assert near(levels(video), gray_levels(12))
+    frames = list(video.frames())
+    assert [frame.number for frame in frames] == list(range(12))
+    assert [frame.time for frame in frames] == video.times
+    assert frames[0].pixels.shape == (1, 3, 32, 48) and frames[0].pixels.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["film.mkv", "film.mov", "film.ts", "film.avi"])
+def test_every_container_gives_the_same_frames(name: str) -> None:
+    assert near(levels(open_video(make_film(name))), gray_levels(12))
+
+
+def test_a_part_has_the_frames_between_two_times_or_one_of_several() -> None:
+    path = make_film("film.mp4", 50)
+    part = open_video(path, start=0.5, end=1.5, every=5)
+    assert near(levels(part), gray_levels(50)[13:38:5])
+    assert part.times == [Fraction(i, 5) for i in range(5)] and part.rate == 5
+    assert part.end == Fraction(3, 2)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 60), (7, 9), (31, 60), (59, 60)])
+def test_a_part_by_numbers_has_the_pixels_and_times_of_the_whole(first: int, last: int) -> None:
+    video = open_video(make_film("film.mp4", 60, noise=True, options={"g": "12"}))
+    whole, part = list(video.frames()), list(video.part(first, last).frames())
+    assert [frame.time for frame in part] == [frame.time for frame in whole[first:last]]
+    for one, other in zip(part, whole[first:last], strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+
+
+def test_a_variable_frame_rate_is_kept_in_the_times() -> None:
+    stamps = [0, 512, 2048, 2560, 6400]
+    video = open_video(make_film("film.mp4", 5, stamps=stamps))
+    assert video.times == [Fraction(stamp, 12800) for stamp in stamps]
+
+
+def test_a_film_of_a_turned_telephone_is_upright() -> None:
+    path = make_film("film.mp4", 3, noise=True)
+    before = next(iter(open_video(path)))
+    turn_film(path)
+    video = open_video(path)
+    assert video.shape == (48, 32)
+    # Clockwise: what was the top row is the right column.
+    assert torch.equal(next(iter(video)), before.rot90(-1, (-2, -1)))
+
+
+def test_ten_bits_are_read_as_more_than_eight() -> None:
+    video = open_video(make_film("film.mkv", 2, pixels="yuv420p10le"))
+    assert near(levels(video), gray_levels(2))
+    (array,) = {tuple(np.unique((pixels * 65535).round())) for pixels in [next(iter(video))]}
+    assert all(value % 257 for value in array), "no multiple of a step of eight bits"
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused(transfer: int, name: str) -> None:
+    path = make_film("film.mkv", 2, pixels="yuv420p10le", transfer=transfer)
+    with pytest.raises(ValueError, match=rf"'film.mkv', which is HDR video \({name}\).*SDR"):
+        open_video(path)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_the_frames_of_an_animation_have_its_durations(suffix: str) -> None:
+    frames = [Image.new("RGB", (12, 8), (level,) * 3) for level in (0, 100, 200)]
+    durations = [100, 50, 200]
+    frames[0].save(
+        f"film.{suffix}", append_images=frames[1:], save_all=True, duration=durations, lossless=True
+    )
+    video = open_video(f"film.{suffix}")
+    assert video.times == [0, Fraction(1, 10), Fraction(3, 20)] and video.end == Fraction(7, 20)
+    assert near(levels(video), [0, 100, 200])
+    assert near(levels(video.part(2, 3)), [200])
+
+
+@pytest.mark.parametrize("pattern", ["frames", "frames/*.png", "frames/f%d.png"])
+def test_pictures_are_read_by_their_numbers(pattern: str) -> None:
+    Path("frames").mkdir()
+    for number in (1, 2, 10, 11):
+        save_image(torch.full((1, 3, 4, 6), number / 20), f"frames/f{number}.png")
+    video = open_video(pattern, rate=10)
+    assert near(levels(video), [round(number / 20 * 255) for number in (1, 2, 10, 11)])
+    assert video.rate == 10 and video.end == Fraction(2, 5) and video.shape == (4, 6)
+
+
+@pytest.mark.parametrize("kind", ["header", "data", "missing"])
+def test_a_film_that_is_broken_in_the_middle_gives_the_frames_before(kind: str) -> None:
+    name = "film.mkv" if kind == "missing" else "film.mp4"
+    path = make_film(name, 60, noise=True, options={"movflags": "faststart"})
+    data = bytearray(path.read_bytes())
+    half = len(data) // 2
+    data[half:] = b"" if kind != "data" else bytes(4000) + data[half + 4000 :]
+    whole = list(open_video(path))
+    path.write_bytes(data)
+    video, frames = open_video(path), list[torch.Tensor]()
+    with pytest.raises(DamagedVideo, match=rf"`{name}` is damaged after (\d+) frames, at") as error:
+        for pixels in video:
+            frames.append(pixels)
+    assert f"after {len(frames)} frames" in str(error.value) and 20 < len(frames) < 40
+    assert all(torch.equal(one, other) for one, other in zip(frames, whole, strict=False))
+    assert list(open_video(path, end=0.4)) and len(list(open_video(path, end=0.4))) == 10
+
+
+def test_a_broken_animation_gives_the_frames_before() -> None:
+    write_video(picture(32, 32).expand(6, -1, -1, -1) * torch.rand(6, 1, 1, 1), "film.gif")
+    data = Path("film.gif").read_bytes()
+    Path("film.gif").write_bytes(data[: len(data) * 2 // 3])
+    found = 0
+    with pytest.raises(DamagedVideo, match="after 3 frames"):
+        for _ in open_video("film.gif"):
+            found += 1
+    assert found == 3
+
+
+def test_frames_of_changing_size_end_the_film() -> None:
+    first, second = make_film("a.ts", 4), make_film("b.ts", 4, sizes=[(48, 64)], options=None)
+    Path("both.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    video, found = open_video("both.ts"), 0
+    with pytest.raises(DamagedVideo, match=r"`frames` change from \(32, 48\) to \(48, 64\)"):
+        for _ in video:
+            found += 1
+    assert found == 4
+
+
+def sound_only() -> None:
+    make_film("film.mp4", sound=True)
+    with av.open("film.mp4") as film, av.open("sound.mp4", "w") as out:
+        copy = out.add_stream_from_template(film.streams.audio[0])
+        for packet in film.demux(film.streams.audio[0]):
+            if packet.size:
+                packet.stream = copy
+                out.mux(packet)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("missing.mp4", FileNotFoundError, "does not exist"),
+        ("text.mp4", ValueError, "is not a film that PyAV can read"),
+        ("playlist.mp4", ValueError, "is not a film that PyAV can read"),
+        ("empty.mp4", ValueError, "is empty"),
+        ("sound.mp4", ValueError, "has no video stream"),
+        ("no-frames.mp4", ValueError, "has no video stream"),
+        ("picture.png", ValueError, "is one picture"),
+        ("nothing", ValueError, "contains no pictures"),
+        ("nothing/%d.png", ValueError, "contains no pictures"),
+        ("sizes", ValueError, "contains pictures of several sizes, such as 'b.png'"),
+    ],
+)
+def test_what_is_no_video_is_refused(name: str, error: type[Exception], message: str) -> None:
+    Path("text.mp4").write_text("I am no film. " * 100)
+    Path("playlist.mp4").write_text("#EXTM3U\n#EXTINF:1,\nfilm.mp4\n#EXT-X-ENDLIST\n")
+    Path("empty.mp4").touch()
+    sound_only()
+    with av.open("no-frames.mp4", "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        out.start_encoding()
+    save_image(picture(8, 8), "picture.png")
+    for folder in ("nothing", "sizes"):
+        Path(folder).mkdir()
+    save_image(picture(8, 8), "sizes/a.png")
+    save_image(picture(8, 9), "sizes/b.png")
+    with pytest.raises(error, match=rf"`source` is '{name}', which ({message})"):
+        open_video(name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start": -1}, "`start` is -1"),
+        ({"every": 0}, "`every` is 0; it must be at least 1"),
+        ({"rate": 0}, "`rate` is 0; it must be above 0"),
+        ({"start": 5}, "ends at 0.48 s and has no frames from 5 s"),
+        ({"start": 0.2, "end": 0.1}, "has no frames from 0.2 s to 0.1 s"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(arguments: dict[str, float], message: str) -> None:
+    path = make_film("film.mp4")
+    if "rate" in arguments:
+        Path("frames").mkdir()
+        save_image(picture(8, 8), "frames/a.png")
+        path = Path("frames")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_video(path, **arguments)  # type: ignore[arg-type]
+
+
+def test_pyav_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_film("film.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ImportError, match=r"Run `pip install 'nst\[video\]'`"):
+        open_video(path)
+
+
+def test_a_frame_is_the_picture_that_pillow_reads() -> None:
+    Image.fromarray((picture(8, 12)[0].movedim(0, -1) * 255).byte().numpy()).save("a.png")
+    Path("frames").mkdir()
+    Path("a.png").rename("frames/a.png")
+    assert torch.equal(next(iter(open_video("frames"))), load_image("frames/a.png"))

@@ -1,0 +1,191 @@
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nst import load_image
+from nst.images import to_pil
+from nst.video import Frame, check_video_output, open_video, write_video
+from tests.helpers import names, picture
+from tests.video.films import gray_levels, make_film, seen
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def grays(count: int = 6, height: int = 32, width: int = 48) -> list[Tensor]:
+    return [torch.full((1, 3, height, width), level / 255) for level in gray_levels(count)]
+
+
+def near(found: list[int], expected: list[int]) -> bool:
+    pairs = zip(found, expected, strict=True)
+    return all(abs(one - other) <= 2 for one, other in pairs)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "h264"), ("a.mov", "h264"), ("a.mkv", "h264"), ("a.webm", "vp9")],
+)
+def test_an_independent_reader_finds_the_frames_of_a_film(name: str, codec: str) -> None:
+    write_video(iter(grays()), name, rate=10)
+    found = seen(name)
+    assert near(found["levels"], gray_levels(6)) and found["codec"] == codec
+    assert found["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert found["duration"] == pytest.approx(0.6, abs=0.002)
+    assert names(Path()) == [name]
+
+
+def test_colors_are_those_of_the_picture() -> None:
+    # Blocks of one color: half of the resolution is lost in the colors of H.264.
+    blocks = picture(4, 6).repeat_interleave(8, -1).repeat_interleave(8, -2) * 0.8 + 0.1
+    write_video([blocks] * 3, "a.mp4", crf=0)
+    found = seen("a.mp4")
+    assert found["colors"] == (1, 1), "BT.709 in the limited range"
+    middle = found["arrays"][0].astype(int)[4::8, 4::8]
+    assert np.abs(middle - np.asarray(to_pil(blocks)).astype(int)[4::8, 4::8]).max() <= 4
+    assert (
+        np.abs(
+            middle
+            - (next(iter(open_video("a.mp4"))) * 255)[0, :, 4::8, 4::8].movedim(0, -1).numpy()
+        ).max()
+        <= 1
+    )
+
+
+def test_sound_rate_times_and_duration_are_those_of_the_source() -> None:
+    source = make_film("film.mp4", 30, sound=True)
+    video = open_video(source)
+    write_video(video, "out.mp4", like=video)
+    before, after = seen(source), seen("out.mp4")
+    assert len(before["sound"]) > 40
+    for name in ("sound", "sound_times", "times", "rate", "duration"):
+        assert after[name] == before[name], name
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_a_part_has_the_sound_of_its_time(name: str) -> None:
+    source = make_film("film.mp4", 60, sound=True)
+    part = open_video(source, start=0.8, end=1.6, every=2)
+    write_video(part, name, like=part)
+    before, after = seen(source), seen(name)
+    first = before["sound"].index(after["sound"][0])
+    assert before["sound_times"][first] == pytest.approx(0.8, abs=0.024)
+    assert after["sound"] == before["sound"][first : first + len(after["sound"])]
+    assert after["sound_times"][-1] == pytest.approx(0.8, abs=0.05)
+    assert after["times"] == [round(0.08 * i, 3) for i in range(10)]
+
+
+def test_a_variable_frame_rate_stays() -> None:
+    video = open_video(make_film("film.mp4", 5, stamps=[0, 512, 2048, 2560, 6400]))
+    write_video(video, "out.mp4", like=video)
+    assert seen("out.mp4")["times"] == seen("film.mp4")["times"]
+    times = [Fraction(0), Fraction(1, 10), Fraction(1, 2)]
+    write_video((Frame(*each, 0) for each in zip(grays(3), times, strict=True)), "b.mp4", rate=10)
+    assert seen("b.mp4")["times"] == [0, 0.1, 0.5]
+
+
+def test_wide_pixels_stay_wide() -> None:
+    source = make_film("film.mp4", 2)
+    wide = open_video(source)
+    object.__setattr__(wide, "aspect", Fraction(4, 3))
+    write_video(wide, "out.mp4", like=wide)
+    assert seen("out.mp4")["aspect"] == Fraction(4, 3)
+    assert getattr(open_video("out.mp4"), "aspect") == Fraction(4, 3)  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("a.mp4", (34, 48)), ("a.webm", (33, 47)), ("a.gif", (33, 47))]
+)
+def test_odd_sizes_are_written(name: str, shape: tuple[int, int]) -> None:
+    write_video(grays(3, 33, 47), name)
+    assert open_video(name).shape == shape
+    if name == "a.mp4":
+        assert seen(name)["arrays"][2][-1, -1] == pytest.approx(gray_levels(3)[2], abs=3)
+
+
+@pytest.mark.parametrize(("suffix", "unit"), [("gif", 10), ("webp", 1)])
+def test_rounded_durations_of_an_animation_do_not_add_up(suffix: str, unit: int) -> None:
+    path = write_video(grays(24), f"a.{suffix}", rate=24)
+    durations = []
+    with Image.open(path) as animation:
+        assert animation.info["loop"] == 0
+        for i in range(24):
+            animation.seek(i)
+            animation.load()
+            durations.append(animation.info["duration"])
+    assert sum(durations) == 1000
+    assert {*durations} <= {1000 // 24 // unit * unit, (1000 // 24 // unit + 1) * unit}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("out", "out/frame-00002.png"), ("out/%03d.jpg", "out/002.jpg")],
+)
+def test_pictures_are_numbered_from_one(path: str, expected: str) -> None:
+    write_video(grays(3), path)
+    assert len(names(Path("out"))) == 3
+    assert round(float(load_image(expected).mean()) * 255) == gray_levels(3)[1]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
+    Path("a.mp4").write_bytes(b"mine")
+
+    def broken() -> Any:
+        yield from grays(3)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_video(broken(), "a.mp4")
+    assert Path("a.mp4").read_bytes() == b"mine" and names(Path()) == ["a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "message"),
+    [
+        ("a.mpg", {}, "neither a folder nor a video that can be written. Use .mp4"),
+        ("a.png", {}, "neither a folder nor a video that can be written"),
+        ("a.gif", {"crf": 20}, "`crf` has no effect on 'a.gif'"),
+        ("a", {"codec": "libx264"}, "`codec` has no effect on 'a'"),
+        ("a.mp4", {"codec": "divx"}, "`codec` is 'divx'; it must be one of 'libx264'"),
+        ("a.mp4", {"crf": 64}, "`crf` is 64; it must be at most 63"),
+        ("a.mp4", {"rate": 0}, "`rate` is 0; it must be above 0"),
+        ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
+        ("full", {}, "'full' exists and is not empty. Name a new folder"),
+        ("nowhere/a.mp4", {}, "whose folder does not exist"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    path: str, arguments: dict[str, Any], message: str
+) -> None:
+    Path("full").mkdir()
+    Path("full/mine.png").touch()
+    with pytest.raises((ValueError, OSError), match=re.escape(message)):
+        write_video(grays(2), path, **arguments)
+    assert names(Path()) == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [([], "`frames` is empty"), ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)")],
+)
+def test_no_frames_and_frames_of_several_sizes_are_refused(
+    frames: list[Tensor], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        write_video(frames, "a.mp4")
+
+
+def test_sound_that_does_not_fit_is_found_before_the_work() -> None:
+    video = open_video(make_film("film.mp4", sound=True))
+    with pytest.raises(ValueError, match=r"cannot hold the sound of 'film.mp4'.*Choose .mkv"):
+        check_video_output("out.webm", like=video)
+    assert check_video_output("out.mkv", like=video) == Path("out.mkv")
+    assert names(Path()) == ["film.mp4"]
