@@ -29,7 +29,9 @@ from sybil.region import Lexeme
 from nst._engine.configuration import NumScales, Scale, plan_scales
 from nst.cli import main as cli
 from nst.extractors.weights import Weights
+from nst.images import load_image
 from nst.testing import tiny_extractor
+from nst.video import write_video
 
 # The files that pages include are run as scripts, by tests/test_examples.py.
 collect_ignore_glob = ["docs/examples/*.py"]
@@ -71,6 +73,8 @@ def _prepare(namespace: dict[str, Any]) -> None:
     for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg")):
         mode = "L" if name.endswith(".png") else "RGB"  # masks are gray
         _smooth_picture(seed).convert(mode).save(folder / name)
+    frames = [load_image(_smooth_picture(0).rotate(angle)) for angle in range(6)]
+    write_video(frames, folder / "film.mp4", rate=10)
     shutil.copy(_GALLERY_PICTURE, folder)
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)

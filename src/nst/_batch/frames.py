@@ -12,6 +12,7 @@ from nst._batch.flow import FlowLike, as_flow, follow
 from nst._batch.styles import SharedStyles
 from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import RunInputs, plan_run
+from nst._engine.objective import Previous
 from nst._engine.reading import read_content
 from nst._engine.run import Run, complete
 from nst._record.repeat import Repeatable
@@ -120,6 +121,11 @@ class FrameTransfer(Repeatable):
         return film.results(frames, None if previous is None else film.read(previous))
 
 
+def is_cut(seen: Previous) -> bool:
+    """Return whether a frame begins a new scene."""
+    return float(seen.mask.mean()) <= 1 - _CUT
+
+
 def _with_temporal(
     transfer: Configuration, weight: float | None, differences: bool
 ) -> dict[str, Any]:
@@ -191,7 +197,7 @@ class _Film:
                 )
             before, result = (each.to(content) for each in previous)
             seen = follow(self.flow, before, result, content)
-            if float(seen.mask.mean()) > 1 - _CUT:
+            if not is_cut(seen):
                 start = content.lerp(seen.image, seen.mask)
                 size, sources = max(inputs.shape), inputs.sources[0]
                 inputs = replace(

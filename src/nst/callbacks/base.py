@@ -44,6 +44,8 @@ class RunState:
     snapshot: Callable[[], dict[str, Any]] = field(default=_no_snapshot, repr=False)
     """Returns what is needed to resume the run, for `Checkpoint`: plain values, and tensors that
     only the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
+    unit: str = "step"
+    """What `step` counts: a `"step"` of the optimizer, or a `"frame"` of a video."""
 
     started: float = field(default_factory=time.perf_counter, repr=False)
     """When the run started, by `time.perf_counter`; earlier by what a resumed run had taken."""

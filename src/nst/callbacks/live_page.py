@@ -128,7 +128,9 @@ class LivePage(Display):
             self._picture = buffer.getvalue()
             # Browsers load a picture with a new name. A counter would repeat in the next process.
             self._shown["picture"] = str(time.time_ns())
-            self._shown["alt"] = f"The picture after step {state.step} of {state.num_steps}."
+            self._shown["alt"] = (
+                f"The picture after {state.unit} {state.step} of {state.num_steps}."
+            )
         self._shown["title"] = f"{state.step}/{state.num_steps} · nst"
         self._shown["html"] = _describe(state, self._curves)
         self._publish(self._server)
@@ -159,7 +161,7 @@ def _template() -> Template:
 
 def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> str:
     """Return the state of a run as HTML."""
-    height, width = state.image.shape[-2:]
+    (height, width), unit = state.image.shape[-2:], state.unit.capitalize()
     reason = html.escape(state.stop_reason or "")
     ended = f"<p><strong>Ended:</strong> {reason}</p>" if reason else ""
     rows = (
@@ -169,7 +171,7 @@ def _describe(state: RunState, curves: Mapping[str, Sequence[float]]) -> str:
     )
     return (
         f'<progress max="{state.num_steps}" value="{state.step}"></progress>'
-        f"<p>Step {state.step} of {state.num_steps}, scale {state.scale + 1} of "
+        f"<p>{unit} {state.step} of {state.num_steps}, scale {state.scale + 1} of "
         f"{state.num_scales}, {width}x{height} pixels</p>{ended}<table>{''.join(rows)}</table>"
     )
 

@@ -58,7 +58,7 @@ class ProgressBar(Display):
             elapsed = monotonic() - self._start_time
             seconds = elapsed * (1 - progress) / (progress - self._start_progress)
             left = f", {duration(seconds)} left"
-        text = f"{state.step}/{state.num_steps} steps{left}, loss={state.loss:.4g}"
+        text = f"{state.step}/{state.num_steps} {state.unit}s{left}, loss={state.loss:.4g}"
         if self._bar is None:
             # Padding overwrites a longer line.
             sys.stderr.write(f"\r{f'{width}x{height}: {progress:.0%}, {text}':<79}")

@@ -95,22 +95,34 @@ def add_options(
     add_parameters(network, FeatureExtractor, NETWORK)
 
 
-def add_pictures(parser: ArgumentParser) -> None:
+def add_pictures(parser: ArgumentParser, name: str = "content", about: str = "photograph") -> None:
     """Add the photograph and the paintings; `require_pictures` checks that they are there."""
     parser.epilog = f"STYLE is {FORM}."
-    parser.add_argument("content", metavar="CONTENT", nargs="?", help="photograph")
+    parser.add_argument(name, metavar=name.upper(), nargs="?", help=about)
     parser.add_argument("style", metavar="STYLE", nargs="*", help="one painting or more")
     add_style(parser, dest="more_styles")
 
 
-def require_pictures(options: Namespace, *, needs_style: bool = True) -> None:
+def require_pictures(
+    options: Namespace, name: str = "content", *, needs_style: bool = True
+) -> None:
     """Collect the styles from all options, and refuse a command without its pictures."""
     options.styles = [*options.style, *options.more_styles]
-    needed = {"CONTENT": options.content, "STYLE": options.styles or not needs_style}
+    needed = {name.upper(): getattr(options, name), "STYLE": options.styles or not needs_style}
     needed["-o/--output"] = options.output
     missing = [name for name, value in needed.items() if not value]
     if missing:
         options.parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if getattr(options, "estimate", False) and options.quiet:
+        options.parser.error("`--quiet` would suppress the estimate; leave it out")
+
+
+def add_config(parser: ArgumentParser) -> None:
+    """Add a file of options, and the estimate."""
+    about = "options in a TOML file; those on the command line win"
+    parser.add_argument("--config", metavar="FILE", help=about)
+    about = "estimate time and memory, then exit"
+    parser.add_argument("--estimate", action="store_true", help=about)
 
 
 def add_style(parser: ArgumentParser, **settings: Any) -> None:
@@ -146,8 +158,23 @@ def add_watching(parser: ArgumentParser) -> None:
     """Add the options that show a run in progress."""
     about = "also save the picture every N steps, in OUT-steps/"
     parser.add_argument("--save-every", type=int, metavar="N", help=about)
+    add_page(parser)
+
+
+def add_page(parser: ArgumentParser) -> None:
+    """Add the option that shows a run in the browser."""
     about = f"show the run in a browser on this machine (default: port {PORT})"
     parser.add_argument("--page", type=int, nargs="?", const=PORT, metavar="PORT", help=about)
+
+
+def add_workers(parser: ArgumentParser) -> None:
+    """Add the options that distribute pictures."""
+    group = parser.add_mutually_exclusive_group()
+    about = "stylize N pictures at a time, in worker processes"
+    group.add_argument("--workers", type=int, metavar="N", help=about)
+    group.add_argument("--dask", metavar="ADDRESS", help="use the Dask cluster of this scheduler")
+    about = "stylize a picture at a time on each of these devices, such as cuda:0,cuda:1"
+    group.add_argument("--devices", metavar="A,B", help=about)
 
 
 def add_replacements(parser: ArgumentParser) -> None:

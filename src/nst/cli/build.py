@@ -99,13 +99,13 @@ def steps_folder(output: Path) -> Path:
 
 
 @contextmanager
-def live_callbacks(options: Namespace) -> Iterator[list[Callback]]:
+def live_callbacks(options: Namespace, every: int = 5) -> Iterator[list[Callback]]:
     """Yield the callbacks, and serve the page of the run meanwhile, if requested."""
     callbacks = make_callbacks(options)
     if options.page is None:
         yield callbacks
         return
-    with LivePage(options.page) as page:
+    with LivePage(options.page, every=every) as page:
         if not options.quiet:
             say(f"nst: the run is shown at {page.url}", "stderr")
         yield [page, *callbacks]

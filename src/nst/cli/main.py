@@ -23,6 +23,7 @@ from nst.cli.commands import (
     sheet,
     stylize,
     synthesize,
+    video,
 )
 from nst.cli.config import read_config
 from nst.cli.interrupt import signals_interrupt
@@ -30,7 +31,7 @@ from nst.images.read import MAX_PIXELS
 from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130
-_COMMANDS = (stylize, batch, sheet, synthesize, capture, rerun, resume, samples, demo)
+_COMMANDS = (stylize, batch, video, sheet, synthesize, capture, rerun, resume, samples, demo)
 _SINGLE = ("stylize", "synthesize", "rerun", "resume", "demo")  # commands that support torchrun
 
 

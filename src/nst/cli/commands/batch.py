@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from nst._batch.map import MapResult
 from nst._batch.worker import worker_pool
@@ -26,10 +25,10 @@ from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, identity, in_folder, parse_styles
 from nst.images import check_output, read_picture
-from nst.images.plugins import register_plugins
 from nst.images.write import check_encoding, format_of
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
+from nst.video.pictures import pictures_in
 
 HELP = "stylize all photographs of a folder"
 DESCRIPTION = (
@@ -49,12 +48,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     about, suffixes = "of the output files (default: png)", ["png", "jpg", "webp", "tiff"]
     parser.add_argument("--format", choices=suffixes, default="png", help=about)
     parser.add_argument("--overwrite", action="store_true", help="do not skip existing outputs")
-    group = parser.add_mutually_exclusive_group()
-    about = "stylize N pictures at a time, in worker processes"
-    group.add_argument("--workers", type=int, metavar="N", help=about)
-    group.add_argument("--dask", metavar="ADDRESS", help="use the Dask cluster of this scheduler")
-    about = "stylize a picture at a time on each of these devices, such as cuda:0,cuda:1"
-    group.add_argument("--devices", metavar="A,B", help=about)
+    arguments.add_workers(parser)
     arguments.add_options(parser)
 
 
@@ -96,7 +90,7 @@ def _styles_by_ending(specs: list[str]) -> list[tuple[str, list[str]]]:
         return [("", specs)]
     if len(specs) > 1:
         raise ValueError(f"`--style` is the folder {str(folder[0])!r} and others. Pass one folder.")
-    return [(f"-{path.stem}", [f"{path}{folder[1]}"]) for path in _pictures(folder[0], "--style")]
+    return [(f"-{path.stem}", [f"{path}{folder[1]}"]) for path in pictures_in(folder[0], "--style")]
 
 
 def _results(
@@ -198,7 +192,7 @@ def find_pictures(options: Namespace, ending: str) -> tuple[dict[Path, Path], in
     if identity(target) == identity(folder):
         raise ValueError(f"{what}, the folder of the pictures themselves. Choose another.")
     sources: dict[Path, Path] = {}
-    for picture in _pictures(folder):
+    for picture in pictures_in(folder, "FOLDER"):
         output = target / f"{picture.stem}{ending}.{options.format}"
         if output in sources:
             raise ValueError(
@@ -218,19 +212,3 @@ def find_pictures(options: Namespace, ending: str) -> tuple[dict[Path, Path], in
                 "Choose another folder."
             )
     return outputs, len(sources) - len(outputs)
-
-
-def _pictures(folder: Path, name: str = "FOLDER") -> list[Path]:
-    """Return the files with the suffix of a picture, sorted; warn about others."""
-    register_plugins()
-    formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
-    suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    pictures = [path for path in files if path.suffix.lower() in suffixes]
-    if not pictures:
-        raise ValueError(
-            f"`{name}` is {str(folder)!r}, which contains no pictures. Check the path."
-        )
-    if others := [path.name for path in files if path not in pictures]:
-        logger.warning("skipped files without the suffix of a picture: %s", ", ".join(others))
-    return pictures

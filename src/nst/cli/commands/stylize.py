@@ -15,9 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     arguments.add_pictures(parser)
     parser.add_argument("--content", dest="photograph", help=SUPPRESS)  # for --config
     arguments.add_output(parser, required=False)  # --config may have it
-    add = parser.add_argument
-    add("--config", metavar="FILE", help="options in a TOML file; those on the command line win")
-    add("--estimate", action="store_true", help="estimate time and memory, then exit")
+    arguments.add_config(parser)
     arguments.add_checkpoint(parser)
     arguments.add_watching(parser)
     arguments.add_options(parser)
@@ -27,8 +25,6 @@ def complete(options: Namespace) -> None:
     options.content = options.content or options.photograph
     arguments.require_pictures(options)
     arguments.require_checkpoint(options)
-    if options.estimate and options.quiet:
-        options.parser.error("`--quiet` would suppress the estimate; leave it out")
 
 
 def run(options: Namespace) -> None:

@@ -1,0 +1,181 @@
+"""`nst video`: stylize a video."""
+
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+from dataclasses import replace
+from inspect import signature
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nst._utils.plain import hash_file
+from nst._utils.text import one_line, say
+from nst.callbacks.base import RunState
+from nst.cli import arguments, build
+from nst.cli.check import check_inputs, check_run, weightless
+from nst.cli.commands.batch import workers
+from nst.cli.film import Segment, SegmentTransfer, segments_of, working_folder
+from nst.cli.styles import identity, parse_styles
+from nst.styles.style import Style
+from nst.transfer import StyleTransfer
+from nst.video import DamagedVideo, Video, check_video_output, open_video, write_video
+
+HELP = "stylize a video"
+DESCRIPTION = (
+    "Repaint VIDEO in the style of STYLE, so that the frames follow the motion. An interrupted "
+    "command resumes after the last finished frame when it is called again."
+)
+_PART = ("start", "end", "every", "rate")
+_FRAME_STEPS: int = signature(StyleTransfer.frames).parameters["num_steps"].default
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    about = "film, GIF, animated WebP, folder of pictures, or a pattern such as frames/%%04d.png"
+    arguments.add_pictures(parser, "video", about)
+    arguments.add_output(parser, required=False)
+    arguments.add_config(parser)
+    arguments.add_page(parser)
+    arguments.add_workers(parser)
+    group = parser.add_argument_group("video")
+    arguments.add_parameters(group, open_video, _PART)
+    arguments.add_parameters(group, write_video, ("codec", "crf"))
+    about = "optical flow; none is for a still camera (default: dis)"
+    group.add_argument("--flow", choices=["dis", "none"], default="dis", help=about)
+    arguments.add_parameters(group, StyleTransfer.frames, ["temporal_weight"])
+    about = f"number of steps for a frame that follows another (default: {_FRAME_STEPS})"
+    group.add_argument("--frame-steps", type=int, default=_FRAME_STEPS, metavar="N", help=about)
+    arguments.add_options(parser)
+
+
+def complete(options: Namespace) -> None:
+    arguments.require_pictures(options, "video")
+    if options.page is not None and _has_workers(options):
+        options.parser.error("`--page` cannot show the frames of workers; leave one of them out")
+
+
+def _has_workers(options: Namespace) -> bool:
+    return any(getattr(options, each) is not None for each in ("workers", "dask", "devices"))
+
+
+def run(options: Namespace) -> int:
+    video, output = _open(options)
+    styles, frame = parse_styles(options.styles), next(iter(video))
+    record = check_run(options, frame, styles)
+    settings: dict[str, Any] = {"flow": None if options.flow == "none" else options.flow}
+    settings["temporal_weight"] = getattr(options, "temporal_weight", None)
+    settings["num_steps"] = options.frame_steps
+    with weightless(options, styles) as (transfer, adopted):
+        all_arguments = {**settings, **build.run_arguments(options)}
+        transfer.frames([], adopted, **all_arguments)  # raises for wrong ones
+    if options.estimate:
+        build.report(_estimate(options, video, frame, styles), options)
+        return 0
+    part = {name: getattr(options, name, None) for name in (*_PART, "weights")}
+    files = getattr(video, "files", [video.path])
+    job = {"record": record, **settings, **part, "video": [hash_file(each) for each in files]}
+    with working_folder(output, job) as folder:
+        size, split = getattr(options, "size", None), _has_workers(options)
+        segments = segments_of(folder, video, settings, size, split=split)
+        try:
+            damage = _stylize(segments, styles, frame, options)
+        except BaseException:
+            state = f"{_count(segments)} of {len(video)} frames are finished"
+            say(f"nst: {state}; the same command resumes", "stderr")
+            raise
+        return _write(segments, damage, output, options)
+
+
+def _open(options: Namespace) -> tuple[Video, Path]:
+    """Open the video, and check the places of all files."""
+    inputs = [("VIDEO", options.video), *check_inputs(options)]
+    video = open_video(options.video, name="VIDEO", **arguments.given(options, _PART))
+    encoder = arguments.given(options, ("codec", "crf"))
+    output = check_video_output(options.output, name="--output", like=video, **encoder)
+    for name, path in inputs:
+        if output.exists() and identity(output) == identity(path):
+            what = f"`--output` is {str(output)!r}, which is also `{name}` and would be overwritten"
+            raise ValueError(f"{what}. Choose another name.")
+    return video, output
+
+
+def _estimate(options: Namespace, video: Video, frame: Tensor, styles: list[Style]) -> str:
+    """Return the time of a video without cuts as text, and the memory."""
+    transfer = build.load_transfer(options)
+    later = transfer.replace(num_steps=options.frame_steps, num_scales=1).estimate(frame, styles)
+    first = transfer.estimate(frame, styles)
+    seconds = first.seconds + (len(video) - 1) * later.seconds
+    return f"{len(video)} frames: {replace(first, seconds=seconds)}"
+
+
+def _count(segments: list[Segment]) -> int:
+    return sum(each.end - each.first for each in segments)
+
+
+def _stylize(
+    segments: list[Segment], styles: list[Style], frame: Tensor, options: Namespace
+) -> DamagedVideo | None:
+    """Stylize the frames that are not finished; return the error of a damaged video."""
+    left: list[Any] = [each for each in segments if each.end < each.last]
+    done, total, damage = _count(segments), segments[-1].last, None
+    if done and left and not options.quiet:
+        say(f"nst: {done} of {total} frames are finished; the others follow", "stderr")
+    if not left:
+        return None
+    if not _has_workers(options):
+        state = RunState(frame, total, step=done, unit="frame")
+        return _one_by_one(left, styles, options, state)
+    with workers(options) as (executor, settings):
+        transfer = SegmentTransfer.of(build.load_transfer(options))
+        settings |= {"executor": executor, **build.run_arguments(options)}
+        for each in transfer.map(left, styles, **settings):
+            if each.error is not None and not isinstance(each.error, DamagedVideo):
+                raise each.error
+            damage = damage or each.error
+            build.report(f"{_count(segments)} of {total} frames", options)
+    return damage
+
+
+def _one_by_one(
+    segments: list[Segment], styles: list[Style], options: Namespace, state: RunState
+) -> DamagedVideo | None:
+    """Stylize the frames in this process, and show the progress."""
+    with build.live_callbacks(options, every=1) as callbacks, ExitStack() as stack:
+        transfer = build.load_transfer(options)
+        for callback in callbacks:
+            callback.on_start(state)
+            stack.callback(callback.on_end, state)
+        try:
+            for segment in segments:
+                for result in segment.stylize(transfer, styles, **build.run_arguments(options)):
+                    state.step, state.image = state.step + 1, result.image
+                    state.losses = {n: torch.tensor(v[-1]) for n, v in result.history.items()}
+                    for callback in callbacks:
+                        callback.on_step(state)
+        except DamagedVideo as error:
+            return error
+        finally:
+            state.stop("completed" if state.step == state.num_steps else "stopped")
+    return None
+
+
+def _write(
+    segments: list[Segment], damage: DamagedVideo | None, output: Path, options: Namespace
+) -> int:
+    """Write the finished frames, up to the damage if there is one; return the exit status."""
+    video = segments[0].video
+    end = len(video)
+    if damage is not None:
+        end = next((each.end for each in segments if each.end < each.last), end)
+    if end == 0 and damage is not None:
+        raise damage
+    frames = chain.from_iterable(each.finished() for each in segments)
+    encoder, like = arguments.given(options, ("codec", "crf")), video.part(0, end)
+    write_video((each for each in frames if each.number < end), output, like=like, **encoder)
+    if damage is not None:
+        say(f"nst: error: {one_line(damage)} The {end} frames before are written.", "stderr")
+    build.report(f"{end} of {len(video)} frames", options)
+    build.report(output.resolve(), options)
+    return 0 if damage is None else 1

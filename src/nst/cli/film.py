@@ -1,0 +1,159 @@
+"""Stylize a video in a folder of finished frames, from which the same command resumes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nst._batch.flow import as_flow, follow
+from nst._batch.frames import is_cut
+from nst._record.replay import run_difference
+from nst._utils.files import reserve, write_whole
+from nst._utils.tensors import FileFormat
+from nst.images import fit, load_image, resize, save_image
+from nst.result import StyleTransferResult
+from nst.transfer import StyleTransfer
+from nst.video import Frame, Video
+from nst.video.pictures import is_pattern
+
+_SCHEMA = {"end": int, "content": Tensor, "image": Tensor}
+_STATE = FileFormat("video state", 1, _SCHEMA, "Delete its folder to start again.")
+"""Number of the next frame, and the last finished one, which it follows."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames of a video from one cut to the next, and the folder of the finished ones."""
+
+    folder: Path
+    video: Video
+    first: int
+    last: int
+    arguments: Mapping[str, Any]
+    """Arguments of `StyleTransfer.frames` that `run` does not have."""
+
+    @property
+    def _state(self) -> Path:
+        return self.folder / f"{self.first:06d}.state"
+
+    @property
+    def end(self) -> int:
+        """Number after the last finished frame."""
+        return int(_STATE.read(self._state, part="end")) if self._state.exists() else self.first
+
+    def finished(self) -> Iterator[Frame]:
+        """Read the finished frames."""
+        for number in range(self.first, self.end):
+            path = self.folder / f"{number:06d}.png"
+            if path.exists():  # else the film lacks the frame
+                yield Frame(load_image(path), self.video.times[number], number)
+
+    def stylize(
+        self, transfer: StyleTransfer, style: Any, **arguments: Any
+    ) -> Generator[StyleTransferResult, None, None]:
+        """Stylize the other frames; a process killed at any moment loses at most one."""
+        first, numbers, previous = self.end, deque[int](), None
+        if first > self.first:
+            state = _STATE.read(self._state)
+            previous = state["content"], state["image"]
+
+        def pictures() -> Iterator[Tensor]:
+            for frame in self.video.part(first, self.last).frames():
+                numbers.append(first + frame.number)
+                yield frame.pixels
+
+        arguments = {**arguments, **self.arguments, "previous": previous}
+        for result in transfer.frames(pictures(), style, **arguments):
+            if result.stop_reason == "interrupted":
+                raise KeyboardInterrupt
+            number = numbers.popleft()
+            save_image(result.image, self.folder / f"{number:06d}.png")
+            value = {"end": number + 1, "content": result.content, "image": result.image}
+            _STATE.write(self._state, value, sole_writer=True)
+            yield result
+
+
+class SegmentTransfer(StyleTransfer):
+    """A transfer whose contents are segments of a video, so that `map` can distribute them."""
+
+    @classmethod
+    def of(cls, transfer: StyleTransfer) -> SegmentTransfer:
+        """Convert a transfer."""
+        return cls(**{each.name: getattr(transfer, each.name) for each in fields(transfer)})
+
+    def run(self, content: Any, style: Any, **arguments: Any) -> StyleTransferResult:
+        """Stylize a segment, and return its last result."""
+        segment: Segment = content
+        return deque(segment.stylize(self, style, **arguments), maxlen=1)[0]
+
+
+@contextmanager
+def working_folder(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
+    """Create the folder of finished frames, or use that of the same command; delete it at the end.
+
+    If an error occurs in the block, the folder stays.
+    """
+    place = (output.parent if is_pattern(output) else output).absolute()
+    folder = place.with_name(f"{place.name}.partial")
+    what = f"`--output` is {str(output)!r}, for which {folder.name!r}"
+    try:
+        release = reserve(folder)
+    except BlockingIOError as error:
+        remedy = "Wait until it ends, or choose another name."
+        raise BlockingIOError(f"{what} is used by another nst. {remedy}") from error
+    try:
+        folder.mkdir(exist_ok=True)
+        if difference := _difference(folder, json.loads(json.dumps(job))):
+            raise FileExistsError(
+                f"{what} holds the unfinished video of another command (its {difference} differs). "
+                "Run that one to finish it, choose another name, or delete the folder."
+            )
+        _write_json(folder / "job.json", job)
+        yield folder
+        shutil.rmtree(folder)
+    finally:
+        release()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_whole(path, memoryview(json.dumps(value).encode()), sole_writer=True)
+
+
+def _difference(folder: Path, job: Mapping[str, Any]) -> str | None:
+    """Return the name of a setting that makes other frames than those of a folder; else None."""
+    path = folder / "job.json"
+    if all(each.name.startswith(".nst-") for each in folder.iterdir()):
+        return None  # new, or of a process that was killed before it wrote the file
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if difference := run_difference(stored["record"], job["record"]):
+            return difference
+        return next((name for name in job if name != "record" and stored[name] != job[name]), None)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return f"file {path.name!r}"
+
+
+def segments_of(
+    folder: Path, video: Video, arguments: Mapping[str, Any], size: int | None, *, split: bool
+) -> list[Segment]:
+    """Return the segments stored in the folder, or new ones; `split` divides the video at cuts."""
+    path, cuts, before = folder / "cuts.json", list[int](), None
+    if not path.exists():
+        shape, flow = fit(video.shape, size or max(video.shape)), as_flow(arguments["flow"])
+        for frame in video.frames() if split else ():
+            pixels = resize(frame.pixels, shape)
+            if before is not None and is_cut(follow(flow, before, before, pixels)):
+                cuts.append(frame.number)
+            before = pixels
+        _write_json(path, cuts)
+    bounds = [0, *json.loads(path.read_text(encoding="utf-8")), len(video)]
+    return [Segment(folder, video, *each, arguments) for each in pairwise(bounds)]

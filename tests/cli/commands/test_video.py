@@ -1,0 +1,326 @@
+"""`nst video`: the frames of a film, from the file to the file."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nst import StyleTransfer, load_image, save_image
+from nst.testing import tiny_extractor
+from nst.video import open_video, write_video
+from tests.cli.running import nst_command, refused
+from tests.helpers import names, picture
+from tests.video.films import make_film, seen
+
+pytestmark = pytest.mark.usefixtures("loaded")
+
+OPTIONS = "--steps 3 --frame-steps 2"
+LINE = f"video film.mp4 a.png -o out.mp4 {OPTIONS}"
+# The same in another process, whose network has no weights to load.
+SCRIPT = """
+import sys, nst.cli.build
+from nst.testing import tiny_extractor
+nst.cli.build.FeatureExtractor = lambda *_, **__: tiny_extractor()
+from nst.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a painting and a film of a picture that moves."""
+    monkeypatch.chdir(tmp_path)
+    save_image(picture(24, 32, seed=2), "a.png")
+    move()
+    return tmp_path
+
+
+def move(name: str = "film.mp4", count: int = 6, cut: int = 99, **options: Any) -> None:
+    """Write a film of a smooth picture that moves to the left; another one from a cut on."""
+    frames = []
+    for i in range(count):
+        smooth = torch.nn.functional.interpolate(
+            picture(6, 12, seed=int(i >= cut)), (32, 64), mode="bicubic"
+        )
+        frames.append(smooth.clamp(0, 1)[..., i : i + 40])
+    write_video(frames, name, rate=10, **options)
+
+
+def pixels(path: str) -> list[Tensor]:
+    return list(open_video(path))
+
+
+def test_the_film_has_the_frames_of_the_library_and_nothing_else_stays(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert nst_command(LINE) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["6 of 6 frames", str(folder / "out.mp4")]
+    assert "6/6 frames" in err and "left" in err
+    assert names(folder) == ["a.png", "film.mp4", "out.mp4"]
+    transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+    results = transfer.frames(open_video("film.mp4"), "a.png", num_steps=2)
+    write_video((result.image for result in results), "own.mp4", like=open_video("film.mp4"))
+    assert all(map(torch.equal, pixels("out.mp4"), pixels("own.mp4")))
+
+
+def test_sound_rate_times_and_duration_stay() -> None:
+    make_film("film.mp4", 10, sound=True)
+    assert nst_command(f"{LINE} --flow none --quiet") == 0
+    before, after = seen("film.mp4"), seen("out.mp4")
+    for name in ("sound", "sound_times", "times", "rate", "duration"):
+        assert after[name] == before[name], name
+
+
+def test_options_arrive_in_the_transfer_and_in_the_encoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    frames = StyleTransfer.frames
+
+    @wraps(frames)
+    def recorded(self: StyleTransfer, content: Any, style: Any, **arguments: Any) -> Any:
+        asked.append((self.size, self.num_steps, arguments))
+        return frames(self, content, style, **arguments)
+
+    monkeypatch.setattr(StyleTransfer, "frames", recorded)
+    more = "--size 32 --seed 3 --strength 0.5 --temporal-weight 7 --flow none --quiet"
+    line = f"{LINE} {more} --start 0.1 --end 0.5 --every 2"
+    assert nst_command(f"{line} --codec libvpx-vp9 --crf 40") == 0
+    size, num_steps, arguments = asked[-1]
+    assert (size, num_steps, arguments["num_steps"], arguments["flow"]) == (32, 3, 2, None)
+    assert (arguments["temporal_weight"], arguments["seed"], arguments["strength"]) == (7, 3, 0.5)
+    found = seen("out.mp4")
+    assert (found["codec"], found["times"]) == ("vp9", [0, 0.2])
+    assert found["arrays"][0].shape == (26, 32, 3)
+
+
+@pytest.mark.parametrize("output", ["out.gif", "out.webp", "out", "out/%02d.png"])
+def test_animations_and_pictures_come_out_and_go_in(output: str) -> None:
+    assert nst_command(f"video film.mp4 a.png -o {output} {OPTIONS} --quiet") == 0
+    found = open_video(output, rate=10)
+    assert len(found) == 6 and [float(t) for t in found.times] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert nst_command(f"video {output} a.png -o again.mp4 {OPTIONS} --rate 10 --quiet") == 0
+    assert seen("again.mp4")["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def start() -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = LINE.split()
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *words], env=environment, text=True, stderr=subprocess.PIPE
+    )
+
+
+def finished_frames() -> int:
+    return len(list(Path("out.mp4.partial").glob("*.png")))
+
+
+def test_a_killed_command_resumes_with_the_same_frames() -> None:
+    move(count=8)
+    assert nst_command(f"{LINE} --quiet".replace("out.mp4", "whole.mp4")) == 0
+    for wanted, number in ((2, signal.SIGKILL), (4, signal.SIGTERM), (6, signal.SIGKILL)):
+        process = start()
+        while finished_frames() < wanted and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, text = process.communicate()
+        expected = 130 if number == signal.SIGTERM else -signal.SIGKILL
+        assert process.returncode == expected
+        if number == signal.SIGTERM:
+            assert re.search(r"nst: \d of 8 frames are finished; the same command resumes", text)
+        assert not Path("out.mp4").exists() and finished_frames() >= wanted
+    before = finished_frames()
+    process = start()
+    _, text = process.communicate()
+    assert process.returncode == 0
+    found = re.search(r"(\d) of 8 frames are finished; the others follow", text)
+    assert found and int(found[1]) >= before - 1
+    assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+    assert not Path("out.mp4.partial").exists()
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, frame: int, error: BaseException) -> None:
+    """Let the library fail at a frame."""
+    frames = StyleTransfer.frames
+
+    @wraps(frames)
+    def failing(self: StyleTransfer, content: Any, style: Any, **arguments: Any) -> Any:
+        for i, result in enumerate(frames(self, content, style, **arguments)):
+            if i == frame:
+                raise error
+            yield result
+
+    monkeypatch.setattr(StyleTransfer, "frames", failing)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (ValueError("`flow` returned (1,)."), 2)]
+)
+def test_an_error_at_a_frame_loses_no_other(
+    error: BaseException,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 3, error)
+        assert nst_command(f"{LINE} --quiet") == status
+    err = capsys.readouterr().err
+    assert err.startswith("nst: 3 of 6 frames are finished; the same command resumes\n")
+    assert names(Path()) == ["a.png", "film.mp4", "out.mp4.partial"]
+    assert nst_command(LINE) == 0
+    assert "nst: 3 of 6 frames are finished; the others follow" in capsys.readouterr().err
+    assert nst_command(f"{LINE} --quiet".replace("out.mp4", "whole.mp4")) == 0
+    assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ("--seed 1", "seed"),
+        ("--style-weight 3", "losses"),
+        ("--start 0.1", "inputs|start"),
+        ("--frame-steps 4", "num_steps"),
+        ("--temporal-weight 3", "temporal_weight"),
+    ],
+)
+def test_another_command_is_refused_beside_an_unfinished_one(
+    change: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 1, KeyboardInterrupt())
+        assert nst_command(f"{LINE} --quiet") == 130
+    capsys.readouterr()
+    err = refused(f"{LINE} {change} --quiet", capsys)
+    assert re.search(rf"another command \(its ({name}) differs\). Run that one to finish it", err)
+    assert nst_command(f"{LINE} --crf 30 --quiet") == 0, "the encoder is another matter"
+
+
+def test_another_film_and_another_folder_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 1, KeyboardInterrupt())
+        assert nst_command(f"{LINE} --quiet") == 130
+    move(count=7)
+    capsys.readouterr()
+    assert re.search(r"\(its (inputs|video) differs\)", refused(f"{LINE} --quiet", capsys))
+    Path("b.mp4.partial").mkdir()
+    Path("b.mp4.partial/mine.txt").write_text("mine")
+    err = refused(f"{LINE} --quiet".replace("out.mp4", "b.mp4"), capsys)
+    assert "(its file 'job.json' differs)" in err
+    assert Path("b.mp4.partial/mine.txt").read_text() == "mine"
+
+
+def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_film("film.mp4", 60, noise=True, options={"movflags": "faststart"})
+    data = Path("film.mp4").read_bytes()
+    Path("film.mp4").write_bytes(data[: len(data) // 2])
+    assert nst_command(f"{LINE} --every 8") == 1
+    out, err = capsys.readouterr()
+    found = re.search(r"damaged after (\d+) frames.*The (\d) frames before are written", err)
+    assert found is not None
+    done = int(found[2])
+    assert done == -(-int(found[1]) // 8) and f"{done} of {done} frames" in out
+    assert len(pixels("out.mp4")) == done
+    assert names(Path()) == ["a.png", "film.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("end", ["", "--end 0.4"])
+def test_workers_make_the_same_film_from_the_parts_between_its_cuts(
+    end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move(count=6, cut=3)
+    assert nst_command(f"{LINE} {end} --quiet") == 0
+    Path("out.mp4").rename("whole.mp4")
+    assert nst_command(f"{LINE} {end} --workers 2") == 0
+    *told, _ = capsys.readouterr().out.splitlines()
+    assert len(told) == 3, "two parts, and the whole"
+    assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+
+
+def test_an_estimate_counts_the_frames(capsys: pytest.CaptureFixture[str]) -> None:
+    assert nst_command(f"{LINE} --estimate") == 0
+    assert re.fullmatch(r"6 frames: about \d+ s and \d+ MB\n", capsys.readouterr().out)
+    assert names(Path()) == ["a.png", "film.mp4"]
+
+
+def test_the_page_shows_the_latest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: list[str] = []
+    publish = nst_page()._publish
+
+    def recorded(self: Any, server: Any) -> None:
+        publish(self, server)
+        pages.append(server.pages["/"][1].decode())
+
+    monkeypatch.setattr(nst_page(), "_publish", recorded)
+    assert nst_command(f"{LINE} --page 0 --quiet") == 0
+    assert "Frame 6 of 6" in pages[-1] and "completed" in pages[-1]
+    assert len({re.findall(r"picture.jpg\?(\d+)", page)[0] for page in pages[1:]}) >= 6
+
+
+def nst_page() -> Any:
+    from nst import LivePage
+
+    return LivePage
+
+
+def test_options_come_from_a_file() -> None:
+    Path("options.toml").write_text('style = "a.png"\noutput = "out.gif"\nsteps = 2\nend = 0.3\n')
+    assert nst_command("video film.mp4 --config options.toml --frame-steps 1 --quiet") == 0
+    assert len(open_video("out.gif")) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("video film.mp4 a.png -o film.mp4", "`--output` is 'film.mp4', which is also `VIDEO`"),
+        ("video film.mp4 a.png -o a.png", "neither a folder nor a video that can be written"),
+        ("video a.png a.png -o out.mp4", "`VIDEO` is 'a.png', which is one picture"),
+        ("video none.mp4 a.png -o out.mp4", "`VIDEO` is 'none.mp4', which does not exist"),
+        ("video film.mp4 -o out.mp4", "arguments are required: STYLE"),
+        (f"{LINE} --preserve-color histogram", "`color_when`"),
+        (f"{LINE} --crf 99", "`crf` is 99"),
+        (f"{LINE} --start 9", "ends at 0.60 s and has no frames"),
+        (f"{LINE} --temporal-weight -1", "`weight` is -1"),
+        (f"{LINE} --frame-steps 0", "`num_steps` is 0"),
+        (f"{LINE} --page --workers 2", "`--page` cannot show the frames of workers"),
+        (f"{LINE} --estimate --quiet", "`--quiet` would suppress the estimate"),
+        (f"{LINE} --style-layers relu9_1", "relu9_1"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
+    line: str, message: str, capsys: pytest.CaptureFixture[str], loaded: list[str]
+) -> None:
+    assert message in refused(line, capsys)
+    assert loaded == [] and names(Path()) == ["a.png", "film.mp4"]
+
+
+@pytest.mark.parametrize("module", ["av", "cv2"])
+def test_a_missing_extra_is_named(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    assert "Run `pip install 'nst[video]'`" in refused(LINE, capsys)
+
+
+def test_finished_frames_are_rounded_only_in_the_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupted(patch, 2, KeyboardInterrupt())
+        assert nst_command(f"{LINE} --quiet") == 130
+    transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+    results = list(transfer.frames(list(open_video("film.mp4"))[:2], "a.png", num_steps=2))
+    stored = load_image("out.mp4.partial/000001.png")
+    assert torch.equal(stored, (results[1].image * 255).round() / 255)
