@@ -6,7 +6,7 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from nst._utils.tensors import FileFormat
 from nst.images import fit, load_image, resize, save_image
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
-from nst.video import Frame, Video
+from nst.video import DamagedVideo, Frame, Video
 from nst.video.pictures import is_pattern
 
 _SCHEMA = {"end": int, "content": Tensor, "image": Tensor}
@@ -100,7 +100,7 @@ class SegmentTransfer(StyleTransfer):
 def working_folder(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
     """Create the folder of finished frames, or use that of the same command; delete it at the end.
 
-    If an error occurs in the block, the folder stays.
+    If an error occurs in the block, the folder stays if there are finished frames.
     """
     place = (output.parent if is_pattern(output) else output).absolute()
     folder = place.with_name(f"{place.name}.partial")
@@ -118,8 +118,13 @@ def working_folder(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
                 "Run that one to finish it, choose another name, or delete the folder."
             )
         _write_json(folder / "job.json", job)
-        yield folder
-        shutil.rmtree(folder)
+        is_complete = False
+        try:
+            yield folder
+            is_complete = True
+        finally:
+            if is_complete or not any(folder.glob("*.state")):
+                shutil.rmtree(folder)
     finally:
         release()
 
@@ -149,11 +154,12 @@ def segments_of(
     path, cuts, before = folder / "cuts.json", list[int](), None
     if not path.exists():
         shape, flow = fit(video.shape, size or max(video.shape)), as_flow(arguments["flow"])
-        for frame in video.frames() if split else ():
-            pixels = resize(frame.pixels, shape)
-            if before is not None and is_cut(follow(flow, before, before, pixels)):
-                cuts.append(frame.number)
-            before = pixels
+        with suppress(DamagedVideo):  # which is reported later
+            for frame in video.frames() if split else ():
+                pixels = resize(frame.pixels, shape)
+                if before is not None and is_cut(follow(flow, before, before, pixels)):
+                    cuts.append(frame.number)
+                before = pixels
         _write_json(path, cuts)
     bounds = [0, *json.loads(path.read_text(encoding="utf-8")), len(video)]
     return [Segment(folder, video, *each, arguments) for each in pairwise(bounds)]

@@ -102,7 +102,7 @@ class Video:
         if problem:
             seconds = float([*self.all_times, self.end][done])
             raise DamagedVideo(
-                f"`{self.path}` is damaged after {done} frames, at {seconds:.2f} s "
+                f"`{self.path.name}` is damaged after {done} frames, at {seconds:.2f} s "
                 f"({problem.rstrip('.')}). Copy it again, or leave out the rest."
             )
 

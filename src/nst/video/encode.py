@@ -87,13 +87,13 @@ class FilmEncoder:
 
 def _sound(film: Film, out: Any, stack: ExitStack) -> Iterator[tuple[Fraction, Any]]:
     """Return the packets of the sound of a part of a film, and their times from its start."""
-    container, _ = stack.enter_context(open_film(film.path, f"`{film.path}`"))
+    container, _ = stack.enter_context(open_film(film.path, f"`{film.path.name}`"))
     try:
         sounds = container.streams.audio
         copies = {each.index: out.add_stream_from_template(each) for each in sounds}
     except ValueError as error:
         raise ValueError(
-            f"`path` is a film that cannot hold the sound of {str(film.path)!r} ({error}). "
+            f"`path` is a film that cannot hold the sound of {film.path.name!r} ({error}). "
             "Choose .mkv, which can hold any."
         ) from error
     return _copied(container, copies, film) if copies else iter(())

@@ -96,7 +96,7 @@ class Film(Video):
 
     def _decode(self, first: int) -> Decoded:
         numbers, index = {stamp: i for i, stamp in enumerate(self.stamps)}, -1
-        with open_film(self.path, f"`{self.path}`") as (container, stream):
+        with open_film(self.path, f"`{self.path.name}`") as (container, stream):
             if first and numbers:
                 container.seek(self.stamps[first], stream=stream)
             for frame in container.decode(stream):

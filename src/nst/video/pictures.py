@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -33,10 +35,11 @@ class Animation(Video):
         try:
             with decoding(what), Image.open(path) as image:
                 shape = image.height, image.width
-                for i in range(getattr(image, "n_frames", 1)):
-                    image.seek(i)
-                    image.load()
-                    ends.append(ends[-1] + (image.info.get("duration") or _DEFAULT_DURATION))
+                with suppress(EOFError):  # after the last frame
+                    for i in count():
+                        image.seek(i)
+                        image.load()
+                        ends.append(ends[-1] + (image.info.get("duration") or _DEFAULT_DURATION))
         except ValueError as error:
             if len(ends) < 2:
                 raise
@@ -49,7 +52,7 @@ class Animation(Video):
     def _decode(self, first: int) -> Decoded:
         with Image.open(self.path) as image:
             for index in range(first, len(self.all_times)):
-                with decoding(f"`{self.path}`"):
+                with decoding(f"`{self.path.name}`"):
                     image.seek(index)
                 yield index, partial(_pixels, image)
 
@@ -74,7 +77,7 @@ class Pictures(Video):
         times = tuple(i / rate for i in range(len(files) + 1))
         height, width = read_picture(files[0]).pixels.shape[-2:]
         parts = (path, (height, width), rate, times[:-1], times[-1], 1 / rate)
-        return cls(*parts, files=tuple(files))
+        return cls(*parts, files=tuple(file.absolute() for file in files))
 
     def _decode(self, first: int) -> Decoded:
         return ((i, partial(_pixels, self.files[i])) for i in range(first, len(self.files)))

@@ -59,6 +59,7 @@ def open_video(
         )
     offset = video.all_times[chosen[0]] if first else first
     is_cut, speed = until < video.end, video.rate / step
+    video = replace(video, path=path.absolute())  # workers may be in another folder
     return replace(video, rate=speed, end=until, start=offset, chosen=chosen, is_cut=is_cut)
 
 

@@ -222,13 +222,14 @@ def test_another_film_and_another_folder_are_refused(
     assert Path("b.mp4.partial/mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("workers", ["", "--workers 2"])
 def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
-    capsys: pytest.CaptureFixture[str],
+    workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_film("film.mp4", 60, noise=True, options={"movflags": "faststart"})
     data = Path("film.mp4").read_bytes()
     Path("film.mp4").write_bytes(data[: len(data) // 2])
-    assert nst_command(f"{LINE} --every 8") == 1
+    assert nst_command(f"{LINE} --every 8 {workers}") == 1
     out, err = capsys.readouterr()
     found = re.search(r"damaged after (\d+) frames.*The (\d) frames before are written", err)
     assert found is not None
@@ -236,6 +237,14 @@ def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
     assert done == -(-int(found[1]) // 8) and f"{done} of {done} frames" in out
     assert len(pixels("out.mp4")) == done
     assert names(Path()) == ["a.png", "film.mp4", "out.mp4"]
+
+
+def test_an_error_before_the_first_frame_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(monkeypatch, 0, ValueError("`flow` returned (1,)."))
+    assert refused(f"{LINE} --quiet", capsys) == "nst: error: `flow` returned (1,).\n"
+    assert names(Path()) == ["a.png", "film.mp4"]
 
 
 @pytest.mark.parametrize("end", ["", "--end 0.4"])

@@ -82,8 +82,9 @@ def run(options: Namespace) -> int:
         try:
             damage = _stylize(segments, styles, frame, options)
         except BaseException:
-            state = f"{_count(segments)} of {len(video)} frames are finished"
-            say(f"nst: {state}; the same command resumes", "stderr")
+            if done := _count(segments):
+                text = f"{done} of {len(video)} frames are finished; the same command resumes"
+                say(f"nst: {text}", "stderr")
             raise
         return _write(segments, damage, output, options)
 
