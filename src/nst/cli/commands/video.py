@@ -16,6 +16,7 @@ from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run, weightless
+from nst.cli.commands.batch import complete as complete_devices
 from nst.cli.commands.batch import workers
 from nst.cli.film import Segment, SegmentTransfer, segments_of, working_folder
 from nst.cli.styles import identity, parse_styles
@@ -52,6 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def complete(options: Namespace) -> None:
     arguments.require_pictures(options, "video")
+    complete_devices(options)
     if options.page is not None and _has_workers(options):
         options.parser.error("`--page` cannot show the frames of workers; leave one of them out")
 
