@@ -3,6 +3,7 @@
 import itertools
 import signal
 import time
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,10 @@ def test_a_signal_while_the_picture_is_saved_does_not_cost_it(
 ) -> None:
     save = StyleTransferResult.save
 
-    def interrupted(self: StyleTransferResult, path: Any) -> list[Path]:
+    @wraps(save)
+    def interrupted(*arguments: Any, **options: Any) -> list[Path]:
         signal.raise_signal(signal.SIGTERM)
-        return save(self, path)
+        return save(*arguments, **options)
 
     monkeypatch.setattr(StyleTransferResult, "save", interrupted)
     assert nst_command(STYLIZE) == 0

@@ -53,6 +53,8 @@ PAIRS = {
     ],
     "dead": [("noise", "red"), ("black", "noise")],
 }
+# A loss with the previous frame as its reference needs a film.
+OF_A_RUN = [make for make in variants() if make.values[0]().reference != "previous"]
 
 
 def sound(result: StyleTransferResult) -> bool:
@@ -63,7 +65,9 @@ def sound(result: StyleTransferResult) -> bool:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("make", list(variants()))
+@pytest.mark.parametrize(
+    "make", [make for make in variants() if make.values[0]().reference != "previous"]
+)
 def test_every_loss_takes_flat_pictures_and_dead_channels(
     make: Callable[..., Loss], network: str
 ) -> None:

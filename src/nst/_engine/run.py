@@ -86,11 +86,16 @@ class Run:
 
     def end(self, callback: Callback) -> None:
         """End a callback; log its error, as the picture must not be lost."""
-        try:
-            with self._shown_to(callback) as state:
-                callback.on_end(state)
-        except (Exception, KeyboardInterrupt):
-            logger.exception("%s failed at the end of the run", type(callback).__name__)
+        is_called = False
+        while not is_called:  # again, if Ctrl-C arrived before the call
+            try:
+                with self._shown_to(callback) as state:
+                    is_called = True
+                    callback.on_end(state)
+            except (Exception, KeyboardInterrupt) as error:
+                is_called |= not isinstance(error, KeyboardInterrupt)
+                if is_called:
+                    logger.exception("%s failed at the end of the run", type(callback).__name__)
 
     def optimize_scale(self, index: int) -> None:
         """Take the steps of one scale until the run is stopped."""

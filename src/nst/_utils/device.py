@@ -156,7 +156,7 @@ def _available_on_macos(report: str) -> int:
     pages = dict(re.findall(r"^Pages ([a-z]+): +([0-9]+)\.$", report, re.MULTILINE))
     size = re.search(r"page size of ([0-9]+) bytes", report)
     if size is None:
-        raise ValueError("vm_stat has another format")
+        raise ValueError("`vm_stat` has another format; the page size is needed.")
     return int(size[1]) * sum(int(pages[kind]) for kind in ("free", "inactive", "speculative"))
 
 
