@@ -38,7 +38,12 @@ collect_ignore_glob = ["docs/examples/*.py"]
 
 _DOCS = Path(__file__).parent / "docs"
 _EXAMPLES = _DOCS / "examples"
-_GALLERY_PICTURE = _DOCS / "images" / "gallery" / "coffee-woodcut.jpg"
+_IMAGES = _DOCS / "images"
+_OF_THE_GALLERY = [
+    path.relative_to(_IMAGES)
+    for folder in ("photographs", "paintings")
+    for path in sorted((_IMAGES / folder).iterdir())
+]
 _SNIPPET = re.compile(r"^--8<--\n(?P<file>[\w-]+\.py)(:(?P<part>[\w-]+))?\n--8<--$", re.MULTILINE)
 _MOST_STEPS = 6
 _HEIGHT, _WIDTH = 36, 48
@@ -68,14 +73,15 @@ def small_world() -> Iterator[Path]:
 def _prepare(namespace: dict[str, Any]) -> None:
     """Prepare a folder and replacements for the examples of a page."""
     folder = Path(_cleanup.enter_context(tempfile.TemporaryDirectory()))
-    (folder / "photos").mkdir()
     names = "photo.jpg", "painting.jpg", "other.jpg", "mask.png", "around.png"
-    for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg")):
-        mode = "L" if name.endswith(".png") else "RGB"  # masks are gray
-        _smooth_picture(seed).convert(mode).save(folder / name)
+    for seed, name in enumerate((*names, "photos/a.jpg", "photos/b.jpg", *_OF_THE_GALLERY)):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        mode = "L" if path.suffix == ".png" else "RGB"  # masks are gray
+        _smooth_picture(seed).convert(mode).save(path)
     frames = [load_image(_smooth_picture(0).rotate(angle)) for angle in range(6)]
     write_video(frames, folder / "film.mp4", rate=10)
-    shutil.copy(_GALLERY_PICTURE, folder)
+    shutil.copytree(_IMAGES / "gallery", folder / "gallery")
     _cleanup.callback(os.chdir, Path.cwd())
     os.chdir(folder)
     # So small a network is faster on one thread than on several.

@@ -24,10 +24,7 @@ from _machine import describe_machine
 from _metrics import Scorer, load_pair
 from convergence import torch_lbfgs
 from nst import (
-    CONTENT_LAYERS,
-    ContentLoss,
     FeatureExtractor,
-    GramStyleLoss,
     RunState,
     StyleTransfer,
 )
@@ -39,14 +36,9 @@ _MANY = 100_000
 _TRIED = (8, 24)
 
 
-def own(weight: float) -> dict[str, Any]:
-    """Return nst's default losses with a content weight."""
-    return {"content": ContentLoss(CONTENT_LAYERS, weight=weight), "style": GramStyleLoss()}
-
-
-def absolute(factor: float) -> dict[str, Any]:
-    """Return the losses of the preset "gatys" with the content's weight multiplied."""
-    losses = dict(preset("gatys")["losses"])
+def losses_of(name: str, factor: float) -> dict[str, Any]:
+    """Return the losses of a preset with the content's weight multiplied."""
+    losses = dict(preset(name)["losses"])
     losses["content"].weight *= factor
     return losses
 
@@ -54,19 +46,19 @@ def absolute(factor: float) -> dict[str, Any]:
 Recipe = Callable[[float], dict[str, Any]]
 # Each for a factor to its usual content weight.
 RECIPES: dict[str, Recipe] = {
-    "nst's default": lambda factor: {"losses": own(0.01 * factor)},
+    "nst's default": lambda factor: {"losses": losses_of("default", factor)},
     "Adam, one scale": lambda factor: {
-        "losses": own(0.01 * factor),
+        "losses": losses_of("default", factor),
         "optimizer": "adam",
         "num_scales": 1,
     },
     "torch's L-BFGS, one scale": lambda factor: {
-        "losses": own(0.01 * factor),
+        "losses": losses_of("default", factor),
         "optimizer": torch_lbfgs,
         "num_scales": 1,
     },
     "Adam, absolute losses": lambda factor: {
-        "losses": absolute(factor),
+        "losses": losses_of("gatys", factor),
         "optimizer": "adam",
         "num_scales": 1,
     },

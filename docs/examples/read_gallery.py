@@ -2,5 +2,5 @@
 
 from nst.images import read_record
 
-record = read_record("coffee-woodcut.jpg")
+record = read_record("gallery/temple-starry-night.jpg")
 print(record["losses"]["content"]["weight"], record["num_steps"], record["inputs"])
