@@ -113,7 +113,7 @@ def test_what_must_see_everything_is_not_tiled_by_itself(
 
 @pytest.mark.parametrize("loss", [NearestNeighborStyleLoss(), SlicedWassersteinStyleLoss()])
 def test_tiles_of_what_must_see_everything_are_refused_by_name(loss: Any) -> None:
-    with pytest.raises(ValueError, match=f"the loss .own. .{type(loss).__name__}. is no sum"):
+    with pytest.raises(ValueError, match=f"the loss .own. .{type(loss).__name__}. is not a sum"):
         small(losses={"own": loss}, tile=64)
 
 

@@ -1,6 +1,7 @@
 """The troubleshooting page quotes messages as the library words them."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from nst import (
     Style,
     StyleTransfer,
 )
+from nst.cli.film import working_folder
 from nst.testing import tiny_extractor
+from nst.video import open_video
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "troubleshooting.md"
 # Messages of other programs, of a machine without network or memory, or that vary with the machine.
@@ -62,6 +65,27 @@ def _large() -> None:
 def _without_offline() -> None:
     with patch("importlib.util.find_spec", return_value=None):
         FeatureExtractor("original")
+
+
+def _without(module: str) -> None:
+    Path("film.mp4").write_bytes(b"film")
+    with patch.dict(sys.modules, {module: None}):
+        _transfer().frames([], "painting.jpg")
+        open_video("film.mp4")
+
+
+def _hdr() -> None:
+    from tests.video.films import make_film
+
+    path = make_film("film.mkv", 2, pixels="yuv420p10le", transfer=18)
+    open_video(path, name="VIDEO")
+
+
+def _other_video() -> None:
+    Path("stylized.mp4.partial").mkdir()
+    Path("stylized.mp4.partial/job.json").write_text("{}")
+    with working_folder(Path("stylized.mp4"), {"record": {}}):
+        pass
 
 
 def _other_style() -> None:
@@ -124,6 +148,10 @@ MISTAKES: list[Callable[[], object]] = [
         "photo.jpg", Style("painting.jpg", region=np.eye(36, 48) > 0)
     ),
     _other_style,
+    lambda: _without("av"),
+    lambda: _without("cv2"),
+    _hdr,
+    _other_video,
     lambda: _transfer(GramStyleLoss(["relu6_1"])),
     lambda: _transfer(optimizer="sgd"),
     lambda: _transfer(NearestNeighborStyleLoss(["relu1_1"]), tile=64),
@@ -139,6 +167,7 @@ MISTAKES: list[Callable[[], object]] = [
 def test_every_quoted_message_is_one_of_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("av", reason="a film is needed")
     messages = []
     for number, mistake in enumerate(MISTAKES):
         folder = tmp_path / str(number)

@@ -238,9 +238,9 @@ def check_divisible(
 def indivisible(name: str, loss: Loss, reason: str, remedy: str) -> ValueError:
     """Return the error that a loss cannot be computed in parts."""
     return ValueError(
-        f"{reason}, but the loss {name!r} ({type(loss).__name__}) is no sum over positions, which "
-        f"alone can be computed in parts. Use {remedy}, or a StatisticLoss or PointwiseLoss that "
-        "`nst.testing.check_loss` approves."
+        f"{reason}, but the loss {name!r} ({type(loss).__name__}) is not a sum over positions; "
+        f"only such losses can be computed in tiles or by several processes. Use {remedy}, or a "
+        "StatisticLoss or PointwiseLoss that `nst.testing.check_loss` approves."
     )
 
 
