@@ -98,7 +98,7 @@ def replacements() -> list[Any]:
     return [
         patch("nst.extractors.vgg.load_weights", lambda source="auto": tiny),
         patch("nst._engine.inputs.plan_scales", _plan_few_steps),
-        patch("nst._engine.capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
+        patch("nst._engine.style_capture.plan_scales", lambda *_: [Scale(_WIDTH, 1)]),
     ]
 
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from nst._batch.frames import FrameTransfer
 from nst._batch.map import MapResult, map_pictures
-from nst._engine.capture import capture_style
 from nst._engine.configuration import ColorWhen, RunOptions, take_weights
 from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
+from nst._engine.style_capture import capture_style
 from nst._record.snapshot import take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst._utils.text import logger

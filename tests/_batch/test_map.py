@@ -42,7 +42,7 @@ from nst import (
 )
 from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
-from nst._engine.capture import capture_painting
+from nst._engine.style_capture import capture_painting
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
 from tests.helpers import PAINTING, MeanLoss, fail_at

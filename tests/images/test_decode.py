@@ -1,248 +1,333 @@
-"""Arrays, tensors, files and PIL images become (N, 3, H, W) in [0, 1], and are resized."""
+"""Files and PIL images are decoded as an image viewer shows them.
+
+`tests/contracts/test_hostile_pictures.py` reads every mode of every format, and damaged files.
+"""
 
 import io
-from typing import Any
+import logging
+import os
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
-from nst.images import fit, load_image, read_picture, resize
+from nst.images import read_picture
+from nst.images.load import picture_shape
+from tests.encoders import Array, png_chunk, png_of
 
 RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-PIXELS = torch.tensor(RAMP.astype(np.float32) / 255).permute(2, 0, 1)[None]
+SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LAB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
-def test_alpha_that_is_opaque_everywhere_is_none() -> None:
-    assert read_picture(Image.new("RGBA", (2, 2), (1, 2, 3, 255))).alpha is None
-    assert read_picture(torch.ones(2, 4, 3, 3)).alpha is None
+def chw(array: Array) -> torch.Tensor:
+    """Convert (H, W, 3) bytes without the module under test."""
+    return torch.tensor(array.astype(np.float32) / 255).permute(2, 0, 1)[None]
 
 
-@pytest.mark.parametrize("source", [None, 3, b"a.png", ["a.png"], io.BytesIO(b"x")])
-def test_other_types_are_refused_with_the_supported_ones(source: Any) -> None:
-    kind, remedy = type(source).__name__, "map" if isinstance(source, list) else "open"
-    with pytest.raises(TypeError, match=f"`style` is of type {kind}, but must be a path.*{remedy}"):
-        read_picture(source, name="style")
+def gamma_one_profile() -> bytes:
+    """Return the sRGB profile with linear curves."""
+    profile = bytearray(SRGB_PROFILE)
+    for i in range(struct.unpack(">I", profile[128:132])[0]):
+        tag, offset, size = struct.unpack(">4sII", profile[132 + 12 * i : 144 + 12 * i])
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
+            linear = b"curv" + bytes(8)  # no entries: identity
+            profile[offset : offset + size] = linear.ljust(size, b"\0")
+    return bytes(profile)
 
 
-@pytest.mark.parametrize("kind", [np.uint8, np.uint16, ">u2", "<u2", np.float16, "f4", ">f4", "f8"])
-def test_array_of_each_dtype_is_read(kind: Any) -> None:
-    dtype = np.dtype(kind)
-    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
-    pixels = read_picture(np.array([[0, top]], dtype=dtype)).pixels
-    assert pixels.dtype == torch.float32
-    assert pixels[0, :, 0].tolist() == [[0, 1]] * 3
+# Modes
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
-def test_an_array_is_read_like_a_tensor(shape: tuple[int, ...]) -> None:
-    array = np.random.default_rng(2).random(shape, dtype=np.float32)
-    pixels, alpha = read_picture(array)
-    assert pixels.is_contiguous()
-    expected = read_picture(torch.tensor(array.reshape(5, 7, -1)).permute(2, 0, 1))
-    assert torch.equal(pixels, expected.pixels)
-    if alpha is None or expected.alpha is None:
-        assert alpha is expected.alpha is None
-    else:
-        assert torch.equal(alpha, expected.alpha)
+def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> None:
+    path = tmp_path / "a.bmp"  # Pillow may map this format into memory
+    Image.fromarray(RAMP).save(path)
+    pixels = read_picture(path).pixels
+    path.write_bytes(bytes(path.stat().st_size))
+    path.unlink()
+    assert torch.equal(pixels, chw(RAMP))
 
 
-def test_views_and_read_only_arrays_are_read() -> None:
-    frozen = RAMP.copy()
-    frozen.flags.writeable = False
-    assert torch.equal(read_picture(frozen).pixels, PIXELS)
-    assert torch.equal(read_picture(RAMP[::-1, ::-2]).pixels, PIXELS.flip(2, 3)[..., ::2])
-    floats = np.asfortranarray(RAMP.astype(np.float32) / 255)
-    assert torch.equal(read_picture(floats).pixels, PIXELS)
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_transparent_palette_entry_becomes_white(tmp_path: Path, suffix: str) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / f"a.{suffix}", transparency=0)
+    pixels, alpha = read_picture(tmp_path / f"a.{suffix}")
+    assert alpha is not None and alpha.flatten().tolist() == [0, 1]
+    assert pixels[0, :, 0].T.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (2,)])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_tensor_of_each_shape_is_read(batch: tuple[int, ...], channels: int) -> None:
-    tensor = torch.rand(*batch, channels, 5, 7, generator=torch.Generator().manual_seed(0))
-    pixels, alpha = read_picture(tensor[0] if channels == 1 and not batch else tensor)
-    expected = tensor.reshape(-1, channels, 5, 7)
-    if channels in (2, 4):
-        assert alpha is not None
-        assert torch.equal(alpha, expected[:, -1:])
-        expected = 1 - alpha * (1 - expected[:, :-1])
-    else:
-        assert alpha is None
-    torch.testing.assert_close(pixels, expected.expand(-1, 3, 5, 7))
-    assert pixels.max() <= 1
+def test_image_of_the_caller_is_not_changed() -> None:
+    image = Image.fromarray(RAMP)
+    image.info.update(icc_profile=SRGB_PROFILE, transparency=tuple(RAMP[0, 0].tolist()))
+    image.getexif()[0x0112] = 6
+    read_picture(image)
+    assert (image.mode, image.size) == ("RGB", (7, 5))
+    assert np.array_equal(np.asarray(image), RAMP)
+    assert set(image.info) == {"icc_profile", "transparency"}
+    assert image.getexif()[0x0112] == 6
+
+
+# EXIF
+
+
+def test_16_bit_gray_is_turned_upright() -> None:
+    image = Image.fromarray(np.array([[1, 2, 3]], dtype=np.uint16))
+    image.getexif()[0x0112] = 6
+    assert tuple(read_picture(image).pixels.shape) == (1, 3, 3, 1)
 
 
 @pytest.mark.parametrize(
-    "dtype",
-    [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.uint16],
+    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff"]
 )
-def test_a_tensor_becomes_float32_unless_it_is_float64(dtype: torch.dtype) -> None:
-    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
-    pixels = read_picture(torch.full((3, 2, 2), top, dtype=dtype)).pixels
-    assert pixels.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert pixels.min() == 1
+def test_picture_with_broken_exif_is_read(tmp_path: Path, exif: bytes) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 5, 7)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_result_shares_no_memory_and_no_graph(channels: int) -> None:
-    source = torch.rand(1, channels, 4, 4, requires_grad=True)
-    before = source.detach().clone()
-    pixels, alpha = read_picture(source)
-    pixels[:, 0].zero_()  # the channels must not share memory either
-    assert pixels[:, 1].max() > 0
-    assert not pixels.requires_grad
+def test_orientation_is_applied_beside_an_invalid_tag(tmp_path: Path) -> None:
+    # Pillow reads this tag but cannot write it again, as ImageOps.exif_transpose would.
+    entries = [(0x0112, 3, 1, b"\0\6\0\0"), (0x011A, 5, 1, b"\0\0\xff\xff")]
+    body = b"".join(struct.pack(">HHI", *entry[:3]) + entry[3] for entry in entries)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + body + bytes(4)
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 7, 5)
+
+
+def test_exif_that_raises_is_reported_and_ignored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Image.Image, "getexif", lambda self: struct.unpack(">I", b"odd"))
+    assert torch.equal(read_picture(Image.fromarray(RAMP), name="style").pixels, chw(RAMP))
+    assert "`style` has unreadable EXIF data" in caplog.text
+
+
+# Color profiles
+
+
+def test_srgb_profile_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png", icc_profile=SRGB_PROFILE)
+    pixels = read_picture(tmp_path / "a.png").pixels
+    torch.testing.assert_close(pixels, chw(RAMP), rtol=0, atol=1.01 / 255)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("alpha", [None, 0.5])
+def test_profile_of_linear_light_is_converted_by_the_srgb_curve(alpha: float | None) -> None:
+    linear = np.array([[[20, 60, 128], [200, 255, 0]]], dtype=np.uint8)
+    image = Image.fromarray(linear)
     if alpha is not None:
-        alpha.zero_()
-    assert torch.equal(source, before)
-    array = np.ones((2, 2, 3), dtype=np.float32)
-    read_picture(array).pixels.zero_()
-    assert array.min() == 1
+        image.putalpha(round(alpha * 255))
+    image.info["icc_profile"] = gamma_one_profile()
+    light = linear / 255
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    if alpha is not None:
+        expected = expected * 128 / 255 + 127 / 255  # on white, after the conversion
+    pixels = read_picture(image).pixels[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(pixels, expected, atol=1.5 / 255)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.complex64, object])
-def test_another_dtype_is_refused(dtype: Any) -> None:
-    array = np.zeros((3, 2, 2), dtype=dtype)
-    with pytest.raises(TypeError, match="must be uint8, uint16, bool or floating"):
-        read_picture(array)
-    if dtype is not object:
-        with pytest.raises(TypeError, match=r"floating in \[0, 1\], uint8, uint16 or bool\. C"):
-            read_picture(torch.tensor(array))
+@pytest.mark.parametrize("profile", [None, LAB_PROFILE])
+def test_lab_picture_is_converted(profile: bytes | None) -> None:
+    rgb = np.array([[[255, 255, 255], [0, 0, 0], [119, 119, 119], [200, 80, 60]]], dtype=np.uint8)
+    # L*a*b* (D50); in bytes L* is 0..255 for 0..100, and a*, b* are signed.
+    values = [(100, 0, 0), (0, 0, 0), (50, 0, 0), (50.6, 48, 37)]
+    packed = [(round(2.55 * lightness), a, b) for lightness, a, b in values]
+    image = Image.frombytes("LAB", (4, 1), bytes(np.array(packed, dtype=np.uint8)))
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    torch.testing.assert_close(read_picture(image).pixels, chw(rgb), rtol=0, atol=0.03)
 
 
-@pytest.mark.parametrize(
-    ("source", "hint"),
-    [
-        (np.zeros((3, 8, 8)), r"\(H, W, C\).*transpose\(1, 2, 0\)"),
-        (np.zeros((8,)), r"\(H, W, C\).*one picture"),
-        (np.zeros((1, 8, 8, 3)), r"\(H, W, C\).*one picture at a time"),
-        (torch.zeros(8, 9, 3), r"\(C, H, W\).*permute\(2, 0, 1\)"),
-        (torch.zeros(1, 8, 9, 3), r"\(C, H, W\).*permute\(0, 3, 1, 2\)"),
-        (torch.zeros(5, 8, 9), r"\(C, H, W\).*Add or remove axes"),
-        (torch.zeros(9), r"\(C, H, W\).*Add or remove axes"),
-        (torch.zeros(1, 1, 3, 8, 9), r"\(C, H, W\).*Add or remove axes"),
-    ],
-)
-def test_another_shape_is_refused_with_a_hint(source: Any, hint: str) -> None:
-    with pytest.raises(ValueError, match=rf"has shape \({source.shape[0]},.*must be .*{hint}"):
-        read_picture(source)
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        np.zeros((0, 4, 3), dtype=np.uint8),
-        torch.zeros(3, 0, 4),
-        torch.zeros(0, 3, 2, 2),
-        Image.new("RGB", (0, 4)),
-        Image.new("I", (0, 4)),
-    ],
-)
-def test_picture_without_pixels_is_refused(source: Any) -> None:
-    with pytest.raises(ValueError, match="`source` has no pixels"):
-        read_picture(source)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ((0, 255), "values from 0 to 255, but floats must lie in [0, 1]. Divide by 255?"),
-        ((0, 60000), "values from 0 to 60000, but floats must lie in [0, 1]. Divide by 65535?"),
-        ((-2.1, 2.6), "from -2.1 to 2.6, but floats must lie in [0, 1]. Undo a normalization"),
-        ((0, 1.01), "from 0 to 1.01, but floats must lie in [0, 1]. Call clamp(0, 1)"),
-        ((0, float("nan")), "has NaN. Replace them, e.g. with torch.nan_to_num"),
-        ((0, float("inf")), "has infinite values. Replace them"),
-    ],
-)
-def test_values_out_of_range_are_named_with_a_remedy(
-    values: tuple[float, float], words: str
+@pytest.mark.parametrize("profile", [b"garbage", SRGB_PROFILE[:200], LAB_PROFILE])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_unusable_profile_is_reported_and_ignored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, profile: bytes, mode: str
 ) -> None:
-    tensor = torch.tensor([values], dtype=torch.float32)
-    for source in (tensor, tensor.numpy(), tensor.numpy().astype(np.float64)):
-        with pytest.raises(ValueError) as caught:
-            read_picture(source, name="init")
-        assert str(caught.value).startswith("`init` has ")
-        assert words in str(caught.value)
+    image = Image.fromarray(RAMP).convert(mode)
+    image.save(tmp_path / "a.tiff", icc_profile=profile)
+    pixels = read_picture(tmp_path / "a.tiff", name="content").pixels
+    assert torch.equal(pixels, chw(np.asarray(image.convert("RGB"))))
+    assert [(r.name, r.levelno) for r in caplog.records] == [("nst", logging.WARNING)]
+    assert "`content` is " in caplog.text
+    assert "has an unusable color profile: read as sRGB" in caplog.text
 
 
-@pytest.mark.parametrize("excess", [6e-8, -1.5e-16, 7e-6])
-def test_values_that_leave_the_range_by_rounding_are_clamped(excess: float) -> None:
-    edge = 1 + excess if excess > 0 else excess
-    for kind in ("f4", "f8"):
-        array = np.array([[0.5, edge]], dtype=kind)
-        for source in (array, torch.tensor(array)):
-            pixels = read_picture(source).pixels
-            assert pixels[0, 0, 0].tolist() == [0.5, round(edge)]
-    assert read_picture(torch.tensor([[1.0078125]]).bfloat16()).pixels.max() == 1
+def test_profile_of_16_bit_gray_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    image = Image.new("I;16", (2, 2))
+    image.info["icc_profile"] = SRGB_PROFILE
+    read_picture(image)
+    assert "has a color profile, unused in mode I;16" in caplog.text
 
 
-def test_load_image_is_read_picture_and_resize() -> None:
-    assert torch.equal(load_image(RAMP), PIXELS)
-    assert torch.equal(load_image(RAMP, size=4), resize(PIXELS, 4))
+# 16-bit colors
+
+DEEP = np.random.default_rng(1).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
 
 
-def test_a_wrong_size_is_refused_before_reading() -> None:
-    with pytest.raises(ValueError, match="`size` is 0; it must be at least 1"):
-        load_image("missing.png", size=0)
+def deep_png(path: Path, profile: bytes | None = None) -> Path:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    extra = png_chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    if profile is not None:
+        extra += png_chunk(b"iCCP", b"x\0\0" + zlib.compress(profile))
+    path.write_bytes(png_of(DEEP, 16, 2, extra))
+    return path
+
+
+@pytest.mark.parametrize("profile", [None, SRGB_PROFILE])
+def test_16_bit_colors_of_a_png_are_read_in_full_and_upright(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, profile: bytes | None
+) -> None:
+    pixels = read_picture(deep_png(tmp_path / "a.png", profile)).pixels
+    assert torch.equal(pixels, read_picture(np.rot90(DEEP, -1)).pixels)
+    assert not caplog.records
+
+
+def test_16_bit_colors_that_are_read_with_8_bits_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    jpeg2000 = io.BytesIO()
+    Image.fromarray(RAMP).save(jpeg2000, "JPEG2000")
+    header, mark, rest = jpeg2000.getvalue().partition(b"\xff\x51")
+    deeper = header + mark + rest[:38] + bytes([9, 1, 1, 9, 1, 1, 9]) + rest[45:]
+    deep_png(tmp_path / "linear.png", gamma_one_profile())
+    for name, content, bits in (
+        ("linear.png", None, 16),
+        ("a.ppm", b"P6 7 5 1023\n" + (DEEP >> 6).astype(">u2").tobytes(), 10),
+        ("a.jp2", deeper, 10),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        caplog.clear()
+        read_picture(tmp_path / name)
+        assert f"{name}', which has {bits} bits per channel, of which only 8" in caplog.text
+
+
+# Refused files
+
+
+def failure(path: Path, error: type[Exception] = ValueError) -> str:
+    with pytest.raises(error) as caught:
+        read_picture(path, name="content")
+    message = str(caught.value)
+    assert message.startswith(f"`content` is {str(path)!r}, which ")
+    return message
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "size", "expected"),
+    ("name", "error", "words"),
     [
-        (300, 400, 200, (150, 200)),
-        (400, 300, 200, (200, 150)),
-        (30, 40, 40, (30, 40)),
-        (30, 40, 512, (30, 40)),
-        (1, 1000, 10, (1, 10)),
-        (1000, 1, 10, (10, 1)),
-        (333, 1000, 100, (33, 100)),
+        ("missing.jpg", FileNotFoundError, "does not exist. Check the spelling"),
+        ("x.jpg/y.jpg", FileNotFoundError, "does not exist. Check the spelling"),
+        (".", IsADirectoryError, "is a folder. Name one picture in it."),
+        ("empty.jpg", ValueError, "is empty (0 bytes). Save or copy the picture again."),
+        ("x.jpg", ValueError, "is not a picture that Pillow can read. Save it as PNG or JPEG"),
+        ("pipe.png", ValueError, "is not a regular file"),
     ],
 )
-def test_fit_keeps_the_proportion_and_never_enlarges(
-    height: int, width: int, size: int, expected: tuple[int, int]
+def test_path_that_is_not_a_picture_is_refused(
+    tmp_path: Path, name: str, error: type[Exception], words: str
 ) -> None:
-    assert fit((height, width), size) == expected
-    assert tuple(resize(torch.rand(1, 1, height, width), size).shape[-2:]) == expected
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "x.jpg").write_text("<html>404</html>")
+    if name == "pipe.png":
+        os.mkfifo(tmp_path / name)
+    assert words in failure(tmp_path / name, error)
 
 
-def test_an_image_of_the_size_is_returned_itself() -> None:
-    image = torch.rand(1, 3, 4, 5)
-    assert resize(image, 5) is image
-    assert resize(image, (4, 5)) is image
-    assert tuple(resize(image, (9, 2)).shape) == (1, 3, 9, 2)
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_unreadable_file_is_a_permission_error(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    (tmp_path / "x.png").chmod(0)
+    assert "may not be read. Check its perm" in failure(tmp_path / "x.png", PermissionError)
 
 
-def test_resize_keeps_a_flat_picture_and_its_range() -> None:
-    flat = torch.full((1, 3, 40, 30), 0.3)
-    torch.testing.assert_close(resize(flat, 7), torch.full((1, 3, 7, 5), 0.3))
-    edge = torch.zeros(1, 1, 8, 8)
-    edge[..., 4:] = 1
-    large = resize(edge, (32, 32))
-    assert large.min() == 0
-    assert large.max() == 1
+def test_shape_of_a_file_is_read_from_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:200])
+    assert "copy the picture again" in failure(path)
+    assert picture_shape(path) == (30, 40)
+    assert picture_shape(torch.rand(3, 5, 7)) == (5, 7)
+    path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
+        picture_shape(path)
 
 
-def test_resize_does_not_alias() -> None:
-    stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
-    # Taking every fourth pixel would give all black or all white.
-    torch.testing.assert_close(resize(stripes, 16)[..., 2:-2].mean(), torch.tensor(0.5))
-    assert resize(stripes, 16)[..., 2:-2].std() < 0.05
+@pytest.mark.parametrize("error", [EOFError, SyntaxError, zlib.error])
+def test_any_error_of_a_decoder_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    load = "PIL.PngImagePlugin.PngImageFile.load"
+    monkeypatch.setattr(load, lambda self: (_ for _ in ()).throw(error("odd")))
+    assert f"is truncated or corrupt ({error.__name__}: odd)" in failure(tmp_path / "x.png")
 
 
-@pytest.mark.parametrize("size", [0, -3, (0, 4), (4, -1)])
-def test_side_below_one_is_refused(size: Any) -> None:
-    with pytest.raises(ValueError, match=r"`size(\[\d\])?` is -?\d; it must be at least 1"):
-        resize(torch.rand(1, 3, 4, 5), size)
+def test_limit_on_pixels_is_that_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    image = Image.open(tmp_path / "x.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
+    message = failure(tmp_path / "x.png")
+    assert "is too large to be trusted" in message and "35 pixels" in message
+    assert "raise PIL.Image.MAX_IMAGE_PIXELS (now 34)" in message
+    with image, pytest.raises(ValueError, match=r"`source` is too large to be trusted \(7 x 5 pix"):
+        read_picture(image)
+    for limit in (35, None):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
 
 
-@pytest.mark.parametrize("size", [2.5, "8", None, [4, 4], (4, 4, 4), (4.0, 4)])
-def test_size_of_another_type_is_refused(size: Any) -> None:
-    with pytest.raises(TypeError, match=r"`size(\[\d\])?` is .*(whole number|integer or \(height)"):
-        resize(torch.rand(1, 3, 4, 5), size)
+def test_the_environment_sets_another_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "x.png")
+    for limit, pillow in (("34", None), ("34", 1000)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
+        monkeypatch.setenv("NST_MAX_PIXELS", limit)
+        assert "--max-pixels on the command line" in failure(tmp_path / "x.png")
+        assert pillow == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setenv("NST_MAX_PIXELS", "35")
+    assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
+    monkeypatch.setenv("NST_MAX_PIXELS", "many")
+    assert "NST_MAX_PIXELS is 'many', not a count" in failure(tmp_path / "x.png")
 
 
-def test_only_floating_batches_are_resized() -> None:
-    with pytest.raises(ValueError, match=r"must be \(N, C, H, W\), .* Add the batch axis"):
-        resize(torch.rand(3, 4, 5), 2)
-    with pytest.raises(TypeError, match=r"`image` has dtype torch\.uint8, but must be floating"):
-        resize(torch.full((1, 3, 8, 8), 200, dtype=torch.uint8), 4)
+def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
+    Image.new("I", (2, 2), 70000).save(tmp_path / "x.tiff")
+    assert "has integers from 70000 to 70000" in failure(tmp_path / "x.tiff")
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.65535\. Pass an array scaled"):
+        read_picture(Image.new("I", (2, 2), -1))
+
+
+@pytest.mark.parametrize("how", ["left", "closed", "verified", "handle", "loaded"])
+def test_a_closed_image_is_named(tmp_path: Path, how: str) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        image = Image.open(file if how == "handle" else tmp_path / "a.png")
+    if how == "loaded":
+        image.load()
+    if how == "verified":
+        image.verify()
+    elif how == "left":
+        with image:
+            pass
+    elif how != "handle":
+        image.close()
+    with pytest.raises(ValueError, match=r"`source` is a PIL image that is closed .* Open it"):
+        read_picture(image)
+
+
+def test_unknown_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.new("RGB", (2, 2))
+    monkeypatch.setattr(Image.Image, "mode", "XYZ")
+    with pytest.raises(ValueError, match="`source` has the PIL mode 'XYZ', which is not supported"):
+        read_picture(image)

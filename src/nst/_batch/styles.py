@@ -6,14 +6,14 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TypeAlias
 
-from nst._engine.capture import can_capture, capture_painting
 from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import plan_run, resized_paintings
 from nst._engine.reading import identify_pictures, read_style
 from nst._engine.run import describe_styles
+from nst._engine.style_capture import can_capture, capture_painting
 from nst._utils.device import plain_arithmetic
 from nst.images import ImageLike
-from nst.images.decode import picture_shape
+from nst.images.load import picture_shape
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style

@@ -27,7 +27,7 @@ from nst.cli.commands import (
 )
 from nst.cli.config import read_config
 from nst.cli.interrupt import signals_interrupt
-from nst.images.read import MAX_PIXELS
+from nst.images.decode import MAX_PIXELS
 from nst.result import StyleTransferResult
 
 _FAILED, _INTERRUPTED = 1, 130

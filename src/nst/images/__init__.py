@@ -1,7 +1,7 @@
 """Read, resize and save images, and the record in an image file."""
 
-from nst.images.decode import ImageLike, Picture, fit, load_image, read_picture, resize
-from nst.images.read import check_input
+from nst.images.decode import check_input
+from nst.images.load import ImageLike, Picture, fit, load_image, read_picture, resize
 from nst.images.write import check_output, read_record, save_image, side_by_side, to_pil
 
 __all__ = [

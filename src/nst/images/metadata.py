@@ -8,7 +8,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from nst._utils.checks import one_of
-from nst.images.read import decoding, opened
+from nst.images.decode import decoding, opened
 
 logger = logging.getLogger("nst")
 

@@ -17,11 +17,11 @@ from torch import Tensor
 from nst._utils.checks import at_least, floating, one_of, value_range
 from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
-from nst.images.decode import STRIP
+from nst.images.decode import check_input, decoding, opened
 from nst.images.deep import png_file, tiff_file
+from nst.images.load import STRIP
 from nst.images.metadata import copied, resolution
 from nst.images.plugins import NEEDED, SUFFIXES, register_plugins
-from nst.images.read import check_input, decoding, opened
 
 _logger = logging.getLogger("nst")
 

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from nst.images import read_picture
-from nst.images.decode import picture_shape
+from nst.images.decode import decoding
+from nst.images.load import picture_shape
 from nst.images.plugins import register_plugins
-from nst.images.read import decoding
 from nst.video.base import Decoded, Video
 
 _DEFAULT_DURATION = 100  # milliseconds for which browsers show a frame without a duration

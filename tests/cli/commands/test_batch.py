@@ -17,8 +17,9 @@ import torch
 from PIL import Image
 
 from nst import MapResult, StyleTransfer, load_image
-from nst.cli.commands.batch import save_all, workers
+from nst.cli.commands.batch import save_all
 from nst.cli.main import parse
+from nst.cli.workers import workers
 from nst.images import read_record
 from tests.cli.running import nst_command
 

@@ -1,14 +1,12 @@
 """`nst batch`: stylize all pictures of a folder."""
 
-import importlib
 import itertools
 import logging
-import os
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Iterable
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,14 +14,12 @@ from typing import Any
 import torch
 
 from nst._batch.map import MapResult
-from nst._batch.worker import worker_pool
-from nst._utils.checks import at_least
-from nst._utils.device import resolve_device
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
 from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
 from nst.cli.styles import FORM, identity, in_folder, parse_styles
+from nst.cli.workers import complete_devices, workers
 from nst.images import check_output, read_picture
 from nst.images.write import check_encoding, format_of
 from nst.styles.style import Style
@@ -53,11 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def complete(options: Namespace) -> None:
-    if options.devices is not None:
-        if "device" in options:
-            options.parser.error("`--device` has no effect with `--devices`")
-        options.devices = [str(resolve_device(each.strip())) for each in options.devices.split(",")]
-        options.device = options.devices[0]  # where styles are captured
+    complete_devices(options)
 
 
 def run(options: Namespace) -> int:
@@ -121,34 +113,6 @@ def _check_options(pictures: Iterable[Path], styles: list[Style], options: Names
         raise refusal
     picture = torch.full((1, 3, 512, 512), 0.5, dtype=torch.float32, device="cpu")
     check_run(options, picture, styles)  # no picture can be read
-
-
-@contextmanager
-def workers(options: Namespace) -> Iterator[tuple[Executor | None, dict[str, Any]]]:
-    """Yield the executor, and further arguments of `StyleTransfer.map`."""
-    if options.dask is not None:
-        try:
-            distributed: Any = importlib.import_module("distributed")
-        except ImportError as error:
-            raise ImportError(
-                "`--dask` needs Dask, which is not installed. Run `pip install 'nst[dask]'`."
-            ) from error
-        with distributed.Client(options.dask, set_as_default=False, timeout=10) as client:
-            count = sum(client.nthreads().values())
-            if count == 0:
-                raise ValueError(
-                    f"`--dask` is {options.dask!r}, which has no workers; one is needed. "
-                    "Run `dask worker` with the same address."
-                )
-            yield client.get_executor(), {"max_in_flight": 2 * count}
-    elif options.workers is not None or options.devices is not None:
-        devices = options.devices or []
-        count = len(devices) or at_least("--workers", options.workers, 1)
-        threads = max(1, (os.cpu_count() or 1) // count)
-        with worker_pool(count, devices) as pool:
-            yield pool, {"max_in_flight": 2 * count, "num_threads": threads}
-    else:
-        yield None, {"callbacks": build.make_callbacks(options)}
 
 
 def save_all(

@@ -16,10 +16,9 @@ from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run, weightless
-from nst.cli.commands.batch import complete as complete_devices
-from nst.cli.commands.batch import workers
 from nst.cli.film import Segment, SegmentTransfer, segments_of, working_folder
 from nst.cli.styles import identity, parse_styles
+from nst.cli.workers import complete_devices, has_workers, workers
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 from nst.video import DamagedVideo, Video, check_video_output, open_video, write_video
@@ -54,12 +53,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def complete(options: Namespace) -> None:
     arguments.require_pictures(options, "video")
     complete_devices(options)
-    if options.page is not None and _has_workers(options):
+    if options.page is not None and has_workers(options):
         options.parser.error("`--page` cannot show the frames of workers; leave one of them out")
-
-
-def _has_workers(options: Namespace) -> bool:
-    return any(getattr(options, each) is not None for each in ("workers", "dask", "devices"))
 
 
 def run(options: Namespace) -> int:
@@ -79,7 +74,7 @@ def run(options: Namespace) -> int:
     files = getattr(video, "files", [video.path])
     job = {"record": record, **settings, **part, "video": [hash_file(each) for each in files]}
     with working_folder(output, job) as folder:
-        size, split = getattr(options, "size", None), _has_workers(options)
+        size, split = getattr(options, "size", None), has_workers(options)
         segments = segments_of(folder, video, settings, size, split=split)
         try:
             damage = _stylize(segments, styles, frame, options)
@@ -127,7 +122,7 @@ def _stylize(
         say(f"nst: {done} of {total} frames are finished; the others follow", "stderr")
     if not left:
         return None
-    if not _has_workers(options):
+    if not has_workers(options):
         state = RunState(frame, total, step=done, unit="frame")
         return _one_by_one(left, styles, options, state)
     with workers(options) as (executor, settings):
