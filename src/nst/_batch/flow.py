@@ -1,10 +1,11 @@
 """The motion between two frames of a film."""
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst import functional
@@ -15,6 +16,8 @@ FlowLike: TypeAlias = Literal["dis"] | Callable[[Tensor, Tensor], Any] | None
 
 # Largest change of a color from frame to frame, of 1, that is taken for the same thing.
 _SAME = 0.1
+# How far away the flow of a pixel is tried for an unreliable one, in pixels.
+_REACHES = (4, 8, 16)
 
 
 def as_flow(flow: FlowLike) -> Callable[[Tensor, Tensor], Any] | None:
@@ -65,20 +68,68 @@ def _dis(previous: Tensor, following: Tensor) -> Any:
         cv2.setNumThreads(threads)
 
 
+class Motion(NamedTuple):
+    """What is known of the way from a frame to the next."""
+
+    previous: Previous
+    reliability: Tensor
+    """That of the flow, `(1, 1, H, W)`; its mask has the pixels that look the same as well."""
+
+
 def follow(
     flow: Callable[[Tensor, Tensor], Any] | None, before: Tensor, result: Tensor, content: Tensor
-) -> Previous:
+) -> Motion:
     """Return what a frame is compared with, given the frame before and its result."""
     if flow is None:
         change = content - before
-        same = change.abs().amax(1, keepdim=True) < _SAME
-        return Previous(result, same.to(content), change)
+        same = _is_same(change)
+        return Motion(Previous(result, same, change), same)
     there, back = (
         _checked(flow(one.clone(), other.clone()), content)
         for one, other in ((before, content), (content, before))
     )
+    reliability = functional.flow_reliability(there, back)
+    explaining, error = _explaining(before, content, back)
+    back = torch.where(reliability[:, 0, ..., None] > 0, back, explaining)
     moved = functional.warp(torch.cat([before, result]), back)
-    return Previous(moved[1:], functional.flow_reliability(there, back), content - moved[:1])
+    change = content - moved[:1]
+    mask = torch.maximum(reliability, _is_same(change) * error.isfinite())
+    return Motion(Previous(moved[1:], mask, change), reliability)
+
+
+def _explaining(before: Tensor, content: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, of the flows at and near each pixel, the one that explains its color best.
+
+    And its error, `(1, 1, H, W)`, which is infinite where all lead out of the frame.
+    """
+    # Around a thing that moves, the flow is often that of its other side.
+    found, lowest = flow, _error(before, content, flow)
+    planes = flow.movedim(-1, 1)
+    for reach in _REACHES:
+        padded = F.pad(planes, (reach,) * 4, mode="replicate")
+        height, width = planes.shape[-2:]
+        for y, x in ((0, reach), (2 * reach, reach), (reach, 0), (reach, 2 * reach)):
+            other = padded[..., y : y + height, x : x + width].movedim(1, -1)
+            error = _error(before, content, other)
+            found = torch.where((error < lowest)[:, 0, ..., None], other, found)
+            lowest = torch.minimum(lowest, error)
+    return found, lowest
+
+
+def _error(before: Tensor, content: Tensor, flow: Tensor) -> Tensor:
+    """Return the mean difference of colors around each pixel, `(1, 1, H, W)`."""
+    height, width = content.shape[-2:]
+    x = flow[..., 0] + torch.arange(width, dtype=flow.dtype, device=flow.device)
+    y = flow[..., 1] + torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None]
+    outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
+    difference = (functional.warp(before, flow) - content).abs().mean(1, keepdim=True)
+    mean = F.avg_pool2d(F.pad(difference, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return mean.masked_fill(outside[:, None], torch.inf)
+
+
+def _is_same(change: Tensor) -> Tensor:
+    """Return 1 where a change of the content is small enough for noise, else 0."""
+    return (change.abs().amax(1, keepdim=True) < _SAME).to(change)
 
 
 def _checked(flow: Any, like: Tensor) -> Tensor:

@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from nst._batch.flow import FlowLike, as_flow, follow
+from nst._batch.flow import FlowLike, Motion, as_flow, follow
 from nst._batch.styles import SharedStyles
 from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import RunInputs, plan_run
-from nst._engine.objective import Previous
 from nst._engine.reading import read_content
 from nst._engine.run import Run, complete
 from nst._record.repeat import Repeatable
@@ -51,7 +50,7 @@ class FrameTransfer(Repeatable):
         """Repaint the frames of a film so that the result follows the motion (Ruder et al. 2016).
 
         A frame starts from the previous result, moved along the optical flow, and from the
-        photograph where the flow is unreliable; it has one scale and a `TemporalLoss`. The first
+        photograph where that shows something else; it has one scale and a `TemporalLoss`. The first
         frame and one after a cut, where most of the flow is unreliable, are repainted as by `run`.
         `StatisticLoss`es capture the styles once. Memory does not grow with the number of frames.
 
@@ -121,9 +120,9 @@ class FrameTransfer(Repeatable):
         return film.results(frames, None if previous is None else film.read(previous))
 
 
-def is_cut(seen: Previous) -> bool:
+def is_cut(motion: Motion) -> bool:
     """Return whether a frame begins a new scene."""
-    return float(seen.mask.mean()) <= 1 - _CUT
+    return float(motion.reliability.mean()) <= 1 - _CUT
 
 
 def _with_temporal(
@@ -196,8 +195,9 @@ class _Film:
                     f"one is {tuple(previous[1].shape[-2:])}. Resize the frames to one size."
                 )
             before, result = (each.to(content) for each in previous)
-            seen = follow(self.flow, before, result, content)
-            if not is_cut(seen):
+            motion = follow(self.flow, before, result, content)
+            if not is_cut(motion):
+                seen = motion.previous
                 start = content.lerp(seen.image, seen.mask)
                 size, sources = max(inputs.shape), inputs.sources[0]
                 inputs = replace(
