@@ -155,6 +155,17 @@ def test_frames_of_changing_size_end_the_film() -> None:
     assert found == 4
 
 
+def test_a_postscript_file_with_another_suffix_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise AssertionError("Ghostscript was called")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", run)
+    Image.new("RGB", (8, 8)).save("film.eps")
+    Path("film.eps").rename("film.gif")
+    with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
+        open_video("film.gif")
+
+
 def sound_only() -> None:
     make_film("film.mp4", sound=True)
     with av.open("film.mp4") as film, av.open("sound.mp4", "w") as out:
@@ -175,6 +186,7 @@ def sound_only() -> None:
         ("sound.mp4", ValueError, "has no video stream"),
         ("no-frames.mp4", ValueError, "has no video stream"),
         ("picture.png", ValueError, "is one picture"),
+        ("picture.jpg", ValueError, "is a picture. Use `nst stylize`"),
         ("nothing", ValueError, "contains no pictures"),
         ("nothing/%d.png", ValueError, "contains no pictures"),
         ("sizes", ValueError, "contains pictures of several sizes, such as 'b.png'"),
@@ -190,6 +202,7 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
         out.start_encoding()
     save_image(picture(8, 8), "picture.png")
+    save_image(picture(8, 8), "picture.jpg")
     for folder in ("nothing", "sizes"):
         Path(folder).mkdir()
     save_image(picture(8, 8), "sizes/a.png")

@@ -21,6 +21,8 @@ from nst.images.plugins import register_plugins
 from nst.video.base import Decoded, Video
 
 _DEFAULT_DURATION = 100  # milliseconds for which browsers show a frame without a duration
+ANIMATED = (".gif", ".webp", ".png", ".apng", ".avif")
+"""Suffixes of animations that can be read."""
 _NUMBER = re.compile(r"%0?\d*d")
 logger = logging.getLogger("nst")
 
@@ -33,7 +35,7 @@ class Animation(Video):
         """Read the times of all frames."""
         ends, damage, shape = [0.0], "", (0, 0)
         try:
-            with decoding(what), Image.open(path) as image:
+            with decoding(what), _opened(path) as image:
                 shape = image.height, image.width
                 with suppress(EOFError):  # after the last frame
                     for i in count():
@@ -50,11 +52,17 @@ class Animation(Video):
         return cls(path, shape, len(times) / end, tuple(times), end, Fraction(1, 1000), damage)
 
     def _decode(self, first: int) -> Decoded:
-        with Image.open(self.path) as image:
+        with _opened(self.path) as image:
             for index in range(first, len(self.all_times)):
                 with decoding(f"`{self.path.name}`"):
                     image.seek(index)
                 yield index, partial(_pixels, image)
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open an animation; Pillow would run Ghostscript for an EPS, whatever its suffix."""
+    formats = {Image.registered_extensions().get(suffix) for suffix in ANIMATED} & Image.OPEN.keys()
+    return Image.open(path, formats=sorted(filter(None, formats)))
 
 
 @dataclass(frozen=True)

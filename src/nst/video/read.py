@@ -11,7 +11,7 @@ from nst._utils.checks import at_least, file_path, non_negative
 from nst.images import check_input
 from nst.video.base import Video
 from nst.video.films import Film
-from nst.video.pictures import Animation, Pictures, is_pattern
+from nst.video.pictures import ANIMATED, Animation, Pictures, is_pattern
 
 
 def open_video(
@@ -46,8 +46,10 @@ def open_video(
     what = f"`{name}` is {str(path)!r}, which"
     if path.is_dir() or is_pattern(path):
         video: Video = Pictures.open(path, name, exact("rate", rate, positive=True))
-    elif check_input(path, name=name).suffix.lower() in Image.registered_extensions():
+    elif (suffix := check_input(path, name=name).suffix.lower()) in ANIMATED:
         video = Animation.open(path, what)
+    elif Image.registered_extensions().get(suffix, "MPEG") != "MPEG":
+        raise ValueError(f"{what} is a picture. Use `nst stylize`, or StyleTransfer.run.")
     else:
         video = Film.open(path, what)
     until = video.end if last is None else min(last, video.end)
