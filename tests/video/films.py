@@ -9,6 +9,8 @@ import av
 import numpy as np
 
 RATE, BASE = 25, Fraction(1, 12800)
+REORDERED = {"g": "12", "bf": "2", "b_strategy": "0", "sc_threshold": "0"}
+"""Options of an encoder for a keyframe in each 12 frames, and bidirectional ones between."""
 _SAMPLES = 44100
 
 
@@ -28,14 +30,16 @@ def make_film(
     transfer: int | None = None,
     noise: bool = False,
     options: dict[str, str] | None = None,
+    encoder: dict[str, str] | None = None,
+    base: Fraction = BASE,
 ) -> Path:
-    """Write a film of even grays or of noise, perhaps with a tone; stamps are in units of BASE."""
+    """Write a film of even grays or of noise, perhaps with a tone; `base` is the unit of stamps."""
     generator, codec = np.random.default_rng(0), "mpeg4" if len(sizes) > 1 else "libx264"
     with av.open(str(path), "w", options=options or {}) as out:
         (height, width), *_ = sizes
-        stream: Any = out.add_stream(codec, rate=RATE)
+        stream: Any = out.add_stream(codec, rate=RATE, options=encoder or {})
         stream.height, stream.width, stream.pix_fmt = height, width, pixels
-        stream.codec_context.time_base = BASE
+        stream.codec_context.time_base = base
         if transfer is not None:
             stream.codec_context.color_trc = transfer
         tone: Any = out.add_stream("aac", rate=_SAMPLES) if sound else None
@@ -44,7 +48,8 @@ def make_film(
             if noise:
                 picture = generator.integers(0, 256, picture.shape, np.uint8)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = i * 512 if stamps is None else stamps[i], BASE
+            frame.pts = round(i / RATE / base) if stamps is None else stamps[i]
+            frame.time_base = base
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
         for start in range(0, count * _SAMPLES // RATE if sound else 0, 1024):
@@ -54,6 +59,20 @@ def make_film(
             out.mux(tone.encode(part))
         out.mux(tone.encode() if sound else [])
     return Path(path)
+
+
+def lose_last_frame(path: str | Path, to: str) -> Path:
+    """Copy a film; in place of the last frame is a packet that FFmpeg decodes to none."""
+    with av.open(str(path)) as film, av.open(to, "w") as out:
+        copy: Any = out.add_stream_from_template(film.streams.video[0])
+        *packets, last = [packet for packet in film.demux(video=0) if packet.size]
+        empty = av.Packet(bytes([0, 0, 0, 1, 10]))  # the end of a sequence of H.264
+        empty.pts, empty.dts, empty.time_base = last.pts, last.dts, last.time_base
+        empty.duration = last.duration
+        for packet in (*packets, empty):
+            packet.stream = copy
+            out.mux(packet)
+    return Path(to)
 
 
 def turn_film(path: Path) -> None:

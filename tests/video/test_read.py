@@ -12,7 +12,7 @@ from PIL import Image
 from nst import load_image, save_image
 from nst.video import DamagedVideo, Video, open_video, write_video
 from tests.helpers import picture
-from tests.video.films import gray_levels, make_film, turn_film
+from tests.video.films import REORDERED, gray_levels, lose_last_frame, make_film, turn_film
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +41,30 @@ def test_the_frames_of_a_film_are_decoded_with_their_times() -> None:
     assert frames[0].pixels.shape == (1, 3, 32, 48) and frames[0].pixels.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["film.mkv", "film.mov", "film.ts", "film.avi"])
-def test_every_container_gives_the_same_frames(name: str) -> None:
-    assert near(levels(open_video(make_film(name))), gray_levels(12))
+CONTAINERS = ["film.mp4", "film.mkv", "film.mov", "film.ts", "film.avi", "film.flv", "film.mpg"]
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_every_container_gives_the_same_frames_in_order(name: str) -> None:
+    path = make_film(name, encoder=REORDERED, base=Fraction(1, 25))
+    video = open_video(path)
+    assert near(levels(video), gray_levels(12))
+    assert video.times == [Fraction(i, 25) for i in range(12)]
+    assert [frame.number for frame in video.frames()] == list(range(12))
+
+
+def test_no_frame_is_before_the_start_that_ffmpeg_rounds() -> None:
+    video = open_video(make_film("film.ts", stamps=range(12), base=Fraction(1, 30)))
+    assert video.times[0] == 0 and near(levels(video), gray_levels(12))
+
+
+def test_frames_that_are_not_decoded_are_left_out_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    make_film("whole.mkv", encoder={"bf": "0"})
+    video = open_video(lose_last_frame("whole.mkv", "film.mkv"))
+    assert len(video) == 12 and near(levels(video), gray_levels(12)[:11])
+    assert caplog.messages == ["`film.mkv` lacks 1 of 12 frames, which cannot be decoded"]
 
 
 def test_a_part_has_the_frames_between_two_times_or_one_of_several() -> None:
@@ -54,13 +75,16 @@ def test_a_part_has_the_frames_between_two_times_or_one_of_several() -> None:
     assert part.end == Fraction(3, 2)
 
 
-@pytest.mark.parametrize(("first", "last"), [(0, 60), (7, 9), (31, 60), (59, 60)])
-def test_a_part_by_numbers_has_the_pixels_and_times_of_the_whole(first: int, last: int) -> None:
-    video = open_video(make_film("film.mp4", 60, noise=True, options={"g": "12"}))
-    whole, part = list(video.frames()), list(video.part(first, last).frames())
-    assert [frame.time for frame in part] == [frame.time for frame in whole[first:last]]
-    for one, other in zip(part, whole[first:last], strict=True):
-        assert torch.equal(one.pixels, other.pixels)
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_a_part_by_numbers_has_the_pixels_and_times_of_the_whole(name: str) -> None:
+    path = make_film(name, 60, noise=True, encoder=REORDERED, base=Fraction(1, 25))
+    video = open_video(path)
+    whole = list(video.frames())
+    for first, last in [(0, 60), (7, 9), (12, 20), (31, 60), (59, 60)]:
+        part = list(video.part(first, last).frames())
+        assert [frame.time for frame in part] == [frame.time for frame in whole[first:last]]
+        for one, other in zip(part, whole[first:last], strict=True):
+            assert torch.equal(one.pixels, other.pixels)
 
 
 def test_a_variable_frame_rate_is_kept_in_the_times() -> None:

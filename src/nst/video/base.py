@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 Decoded: TypeAlias = Iterator[tuple[int, Callable[[], Tensor]]]
 """Index of each frame, and a function that returns its pixels."""
+logger = logging.getLogger("nst")
 
 
 class DamagedVideo(ValueError):
@@ -66,7 +69,7 @@ class Video:
         """Decode the frames."""
         return (frame.pixels for frame in self.frames())
 
-    @property
+    @cached_property
     def times(self) -> list[Fraction]:
         """Time in seconds of each frame."""
         return [self.all_times[index] - self.start for index in self.chosen]
@@ -79,12 +82,13 @@ class Video:
         return replace(self, chosen=self.chosen[first:last], end=end, is_cut=True)
 
     def frames(self) -> Iterator[Frame]:
-        """Decode the frames, with their times.
+        """Decode the frames, with their times; log a warning if the decoder leaves some out.
 
         Raises:
-            DamagedVideo: A frame cannot be decoded, has another size, or is missing at the end.
+            DamagedVideo: A frame is damaged or has another size, or the end of the file is missing.
         """
         done, problem = self.chosen[0], "" if self.is_cut else self.damage
+        num_missing = len(self)
         try:
             for index, read in self._decode(self.chosen[0]):
                 if index in self.chosen:
@@ -93,6 +97,7 @@ class Video:
                         raise ValueError(
                             f"`frames` change from {self.shape} to {found}; they must not."
                         )
+                    num_missing -= 1
                     yield Frame(pixels, time, self.chosen.index(index))
                 done = index + 1
                 if done > self.chosen[-1]:
@@ -105,6 +110,9 @@ class Video:
                 f"`{self.path.name}` is damaged after {done} frames, at {seconds:.2f} s "
                 f"({problem.rstrip('.')}). Copy it again, or leave out the rest."
             )
+        if num_missing:
+            text = "`%s` lacks %d of %d frames, which cannot be decoded"
+            logger.warning(text, self.path.name, num_missing, len(self))
 
     def _decode(self, first: int) -> Decoded:
         """Return the frames of the whole video, beginning at an index or before it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Film(Video):
     """A film."""
 
     stamps: tuple[int, ...] = ()
-    """Time of each frame in units of `time_base`; empty if the film does not store them."""
+    """Time of each frame in units of `time_base`; empty if the decoder does not report it."""
     aspect: Fraction = Fraction(1)
     """Width of a pixel divided by its height."""
 
@@ -73,7 +74,7 @@ class Film(Video):
         """Read the times of all frames, and decode the first one."""
         with open_film(path, what) as (container, stream):
             rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
-            stamps, end, damage = _read_stamps(container, stream, rate)
+            times, stamps, end, damage = _read_times(container, stream, rate)
             base, origin = stream.time_base, origin_of(container)
             aspect = Fraction(stream.sample_aspect_ratio or 1)
         with open_film(path, what) as (container, stream):
@@ -81,47 +82,59 @@ class Film(Video):
                 first = next(container.decode(stream), None)
             except ValueError:  # FFmpeg's, for damaged data
                 first = None
-        if first is None or not stamps:
+        if first is None or not times:
             raise ValueError(f"{what} has no frame that can be decoded. Name another film.")
         if hdr := _HDR.get(first.color_trc):
             remedy = "Convert it to SDR first, e.g. with HandBrake."
             raise ValueError(f"{what} is HDR video ({hdr}), brighter than sRGB. {remedy}")
-        times = tuple(stamp * base - origin for stamp in stamps)
-        if len(set(stamps)) < len(stamps):  # an old container without times
-            times, stamps = tuple(i / rate for i in range(len(stamps))), []
-            end = origin + len(times) / rate
+        origin = min(origin, times[0])  # FFmpeg rounds it
         aspect = 1 / aspect if first.rotation % 180 else aspect
-        parts = (path, _upright(first).shape[:2], rate, times, end - origin, base, damage)
+        starts = tuple(time - origin for time in times)
+        parts = (path, _upright(first).shape[:2], rate, starts, end - origin, base, damage)
         return cls(*parts, stamps=tuple(stamps), aspect=aspect)
 
     def _decode(self, first: int) -> Decoded:
         numbers, index = {stamp: i for i, stamp in enumerate(self.stamps)}, -1
         with open_film(self.path, f"`{self.path.name}`") as (container, stream):
+            frame, frames = None, container.decode(stream)
             if first and numbers:
                 container.seek(self.stamps[first], stream=stream)
-            for frame in container.decode(stream):
+                with suppress(ValueError):  # FFmpeg's, for frames whose references are missing
+                    frame = next(frames, None)
+                # Some containers, such as MPEG-TS, do not seek to a keyframe.
+                if not frame or not frame.key_frame or numbers.get(frame.pts, first + 1) > first:
+                    yield from self._decode(0)
+                    return
+                frames = chain([frame], frames)
+            for frame in frames:
                 index = numbers.get(frame.pts, index + 1)
                 yield index, partial(_pixels, frame)
 
 
-def _read_stamps(container: Any, stream: Any, rate: Fraction) -> tuple[list[int], Fraction, str]:
-    """Return the times of the frames, when the last one ends, and what is damaged."""
-    stamps, end, damage = [], 0, ""
+def _read_times(container: Any, stream: Any, rate: Fraction) -> tuple[Any, Any, Fraction, str]:
+    """Return the times of the frames, their `stamps`, the end of the last, and what is damaged."""
+    shown, decoded, lengths, damage = list[Any](), list[Any](), list[int](), ""
     try:
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
-                stamp = (packet.dts if packet.pts is None else packet.pts) or 0
-                stamps.append(stamp)
-                end = max(end, stamp + (packet.duration or round(1 / rate / stream.time_base)))
+                shown.append(packet.pts)
+                decoded.append(packet.dts)
+                lengths.append(packet.duration or round(1 / rate / stream.time_base))
     except video_library().error.FFmpegError as error:
         damage = error.strerror
-    seconds = end * stream.time_base
+    # AVI stores only the order in which frames are decoded, from which FFmpeg guesses the times.
+    has_stamps = container.format.name != "avi" and None not in shown
+    stamps, times = shown if has_stamps else decoded, [i / rate for i in range(len(shown))]
+    seconds, is_timed = len(times) / rate, None not in stamps and len({*stamps}) == len(stamps)
+    if is_timed:
+        times = sorted(stamp * stream.time_base for stamp in stamps)
+        seconds = max(map(sum, zip(stamps, lengths, strict=True)), default=0) * stream.time_base
     # Matroska has no number of frames, but a duration, which is also that of the sound.
     is_silent = "matroska" in container.format.name and not container.streams.audio
     is_short = is_silent and seconds < Fraction(container.duration or 0, 1_000_000) - 1
     if is_short or ("mp4" in container.format.name and len(stamps) < stream.frames):
         damage = damage or "the rest is missing"
-    return sorted(stamps), seconds, damage
+    return times, sorted(stamps) if is_timed and has_stamps else [], seconds, damage
 
 
 def _pixels(frame: Any) -> Tensor:
