@@ -160,6 +160,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
         ("full", {}, "'full' exists and is not empty. Name a new folder"),
         ("nowhere/a.mp4", {}, "whose folder does not exist"),
+        ("new/*.png", {}, "'new/*.png', in which %d does not number the frames"),
+        ("new/100%.png", {}, "in which %d does not number the frames. Use e.g. %04d.png"),
+        ("new/%04d", {}, "'new/%04d', whose suffix is unknown. Use e.g. %04d.png"),
+        ("new/%04d.xyz", {}, "whose suffix is unknown"),
     ],
 )
 def test_what_cannot_be_written_is_refused(

@@ -17,6 +17,7 @@ from torch import Tensor
 from nst._utils.checks import file_path
 from nst._utils.files import check_place, write_whole
 from nst.images import check_output, load_image, save_image, to_pil
+from nst.images.write import format_of
 from nst.video.base import Frame, Video
 from nst.video.encode import FILMS, FilmEncoder, Timed
 from nst.video.pictures import is_pattern, numbered
@@ -35,14 +36,15 @@ def write_video(
     codec: str | None = None,
     crf: int | None = None,
 ) -> Path:
-    """Write a video, one frame at a time, and return its path; a file is replaced atomically.
+    """Write a video, and return its path; a file is replaced atomically.
 
     Args:
         frames: Pictures of one size, `(3, H, W)` or `(1, 3, H, W)`, sRGB in [0, 1]; or `Frame`s,
             which have times.
         path: Path of a film (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
-            (`.gif`, `.webp`), of a folder for `frame-00001.png` and so on, or a pattern such as
-            `"out/%04d.jpg"`. H.264 requires even sides; the last row or column is repeated.
+            (`.gif`, `.webp`; all frames are held in memory), of a folder for `frame-00001.png` and
+            so on, or a pattern such as `"out/%04d.jpg"`. Apart from animations, one frame at a time
+            is written. H.264 requires even sides; the last row or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied.
         rate: Frames per second without `like`.
         codec: Encoder of a film: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
@@ -105,9 +107,16 @@ def check_video_output(
     elif is_one_file(path):
         check_output(path, name=name)
     else:
-        folder = numbered(path, 1).parent if is_pattern(path) else path
+        pattern = path if is_pattern(path) else path / "frame-%05d.png"
+        what, folder = f"`{name}` is {str(path)!r}", pattern.parent
+        if numbered(pattern, 1) == numbered(pattern, 2):
+            raise ValueError(f"{what}, in which %d does not number the frames. Use e.g. %04d.png.")
+        try:
+            format_of(pattern.suffix[1:])
+        except ValueError as error:
+            raise ValueError(f"{what}, whose suffix is unknown. Use e.g. %04d.png.") from error
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            what = f"`{name}` is {str(path)!r}, and {str(folder)!r} exists and is not empty"
+            what += f", and {str(folder)!r} exists and is not empty"
             raise FileExistsError(f"{what}. Name a new folder.")
         check_place(folder / "frame" if folder.exists() else folder, name=name, example="frames")
     return path
