@@ -308,6 +308,7 @@ def test_options_come_from_a_file() -> None:
         (f"{LINE} --page --workers 2", "`--page` cannot show the frames of workers"),
         (f"{LINE} --estimate --quiet", "`--quiet` would suppress the estimate"),
         (f"{LINE} --style-layers relu9_1", "relu9_1"),
+        (f"{LINE} --quality 90", "unrecognized arguments: --quality"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(

@@ -35,7 +35,7 @@ _FRAME_STEPS: int = signature(StyleTransfer.frames).parameters["num_steps"].defa
 def add_arguments(parser: ArgumentParser) -> None:
     about = "film, GIF, animated WebP, folder of pictures, or a pattern such as frames/%%04d.png"
     arguments.add_pictures(parser, "video", about)
-    arguments.add_output(parser, required=False)
+    arguments.add_output(parser, required=False, of_run=False)
     arguments.add_config(parser)
     arguments.add_page(parser)
     arguments.add_workers(parser)
