@@ -19,7 +19,7 @@ from nst._batch.frames import is_cut
 from nst._record.replay import run_difference
 from nst._utils.files import reserve, write_whole
 from nst._utils.tensors import FileFormat
-from nst.images import fit, load_image, resize, save_image
+from nst.images import load_image, resize, save_image
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
 from nst.video import DamagedVideo, Frame, Video
@@ -61,10 +61,10 @@ class Segment:
         self, transfer: StyleTransfer, style: Any, **arguments: Any
     ) -> Generator[StyleTransferResult, None, None]:
         """Stylize the other frames; a process killed at any moment loses at most one."""
-        first, numbers, previous = self.end, deque[int](), None
+        first, numbers, previous, value = self.end, deque[int](), None, None
         if first > self.first:
-            state = _STATE.read(self._state)
-            previous = state["content"], state["image"]
+            value = _STATE.read(self._state)
+            previous = value["content"], value["image"]
 
         def pictures() -> Iterator[Tensor]:
             for frame in self.video.part(first, self.last).frames():
@@ -80,6 +80,12 @@ class Segment:
             value = {"end": number + 1, "content": result.content, "image": result.image}
             _STATE.write(self._state, value, sole_writer=True)
             yield result
+        if value is not None and value["end"] < self.last:  # the last frames cannot be decoded
+            _STATE.write(self._state, {**value, "end": self.last}, sole_writer=True)
+
+
+class EmptySegment(Exception):
+    """Raised if none of the frames that are left of a segment can be decoded."""
 
 
 class SegmentTransfer(StyleTransfer):
@@ -91,9 +97,11 @@ class SegmentTransfer(StyleTransfer):
         return cls(**{each.name: getattr(transfer, each.name) for each in fields(transfer)})
 
     def run(self, content: Any, style: Any, **arguments: Any) -> StyleTransferResult:
-        """Stylize a segment, and return its last result."""
+        """Stylize a segment, and return its last result; raise `EmptySegment` if it has none."""
         segment: Segment = content
-        return deque(segment.stylize(self, style, **arguments), maxlen=1)[0]
+        if not (last := deque(segment.stylize(self, style, **arguments), maxlen=1)):
+            raise EmptySegment
+        return last[0]
 
 
 @contextmanager
@@ -148,15 +156,15 @@ def _difference(folder: Path, job: Mapping[str, Any]) -> str | None:
 
 
 def segments_of(
-    folder: Path, video: Video, arguments: Mapping[str, Any], size: int | None, *, split: bool
+    folder: Path, video: Video, arguments: Mapping[str, Any], shape: tuple[int, int] | None
 ) -> list[Segment]:
-    """Return the segments stored in the folder, or new ones; `split` divides the video at cuts."""
+    """Return the stored segments, or new ones; `shape`, of stylized frames, divides at cuts."""
     path, cuts, before = folder / "cuts.json", list[int](), None
     if not path.exists():
-        shape, flow = fit(video.shape, size or max(video.shape)), as_flow(arguments["flow"])
+        flow = as_flow(arguments["flow"])
         with suppress(DamagedVideo):  # which is reported later
-            for frame in video.frames() if split else ():
-                pixels = resize(frame.pixels, shape)
+            for frame in video.frames() if shape else ():
+                pixels = resize(frame.pixels, shape or video.shape)
                 if before is not None and is_cut(follow(flow, before, before, pixels)):
                     cuts.append(frame.number)
                 before = pixels

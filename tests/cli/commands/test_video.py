@@ -19,7 +19,7 @@ from nst.testing import tiny_extractor
 from nst.video import open_video, write_video
 from tests.cli.running import nst_command, refused
 from tests.helpers import names, picture
-from tests.video.films import make_film, seen
+from tests.video.films import lose_last_frame, make_film, seen
 
 pytestmark = pytest.mark.usefixtures("loaded")
 
@@ -239,6 +239,49 @@ def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
     assert names(Path()) == ["a.png", "film.mp4", "out.mp4"]
 
 
+@pytest.mark.parametrize("workers", ["", "--workers 2"])
+def test_a_film_whose_last_frame_is_not_decoded_is_written_without_it(
+    workers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_film("whole.mkv", 3, encoder={"bf": "0"})
+    lose_last_frame("whole.mkv", "film.mkv")
+    line = f"{LINE} --flow none".replace("film.mp4", "film.mkv")
+    assert nst_command(f"{line} -o other.mp4 {workers}") == 0
+    frames = StyleTransfer.frames
+
+    @wraps(frames)
+    def failing(*args: Any, **arguments: Any) -> Any:
+        yield from frames(*args, **arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StyleTransfer, "frames", failing)
+        assert nst_command(line) == 130
+    assert nst_command(f"{line} {workers}") == 0, "no frame is left, but the film is not written"
+    out, err = capsys.readouterr()
+    assert "`film.mkv` lacks 1 of 3 frames" in err
+    for name in ("other.mp4", "out.mp4"):
+        assert f"2 of 3 frames\n{Path(name).resolve()}\n" in out and len(pixels(name)) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"), [("", (128, 512)), ("--size 800 --upscale", (200, 800))]
+)
+def test_cuts_are_found_in_frames_of_the_size_of_the_result(
+    options: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_film("film.mp4", 2, sizes=[(160, 640)])
+    found: list[tuple[int, ...]] = []
+
+    def follow(_: Any, before: Tensor, __: Tensor, after: Tensor) -> Any:
+        found.extend(tuple(each.shape[-2:]) for each in (before, after))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nst.cli.film.follow", follow)
+    assert nst_command(f"{LINE} --workers 2 {options}") == 130
+    assert found == [shape, shape]
+
+
 def test_an_error_before_the_first_frame_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +299,7 @@ def test_workers_make_the_same_film_from_the_parts_between_its_cuts(
     Path("out.mp4").rename("whole.mp4")
     assert nst_command(f"{LINE} {end} --workers 2") == 0
     *told, _ = capsys.readouterr().out.splitlines()
-    assert len(told) == 3, "two parts, and the whole"
+    assert told[1] == told[2] and len(told) == 3, "two parts, and the whole"
     assert Path("out.mp4").read_bytes() == Path("whole.mp4").read_bytes()
 
 

@@ -16,9 +16,10 @@ from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run, weightless
-from nst.cli.film import Segment, SegmentTransfer, segments_of, working_folder
+from nst.cli.film import EmptySegment, Segment, SegmentTransfer, segments_of, working_folder
 from nst.cli.styles import identity, parse_styles
 from nst.cli.workers import complete_devices, has_workers, workers
+from nst.images import fit
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 from nst.video import DamagedVideo, Video, check_video_output, open_video, write_video
@@ -59,7 +60,9 @@ def complete(options: Namespace) -> None:
 
 def run(options: Namespace) -> int:
     video, output = _open(options)
-    styles, frame = parse_styles(options.styles), next(iter(video))
+    styles, frame = parse_styles(options.styles), next(iter(video), None)
+    if frame is None:
+        raise ValueError(f"`VIDEO` is {options.video!r}, without a readable frame. Convert it.")
     record = check_run(options, frame, styles)
     settings: dict[str, Any] = {"flow": None if options.flow == "none" else options.flow}
     settings["temporal_weight"] = getattr(options, "temporal_weight", None)
@@ -67,6 +70,8 @@ def run(options: Namespace) -> int:
     with weightless(options, styles) as (transfer, adopted):
         all_arguments = {**settings, **build.run_arguments(options)}
         transfer.frames([], adopted, **all_arguments)  # raises for wrong ones
+        shape = transfer.enlarged(video.shape)
+        shape = fit(shape, transfer.size_of(shape))
     if options.estimate:
         build.report(_estimate(options, video, frame, styles), options)
         return 0
@@ -74,8 +79,7 @@ def run(options: Namespace) -> int:
     files = getattr(video, "files", [video.path])
     job = {"record": record, **settings, **part, "video": [hash_file(each) for each in files]}
     with working_folder(output, job) as folder:
-        size, split = getattr(options, "size", None), has_workers(options)
-        segments = segments_of(folder, video, settings, size, split=split)
+        segments = segments_of(folder, video, settings, shape if has_workers(options) else None)
         try:
             damage = _stylize(segments, styles, frame, options)
         except BaseException:
@@ -117,6 +121,7 @@ def _stylize(
 ) -> DamagedVideo | None:
     """Stylize the frames that are not finished; return the error of a damaged video."""
     left: list[Any] = [each for each in segments if each.end < each.last]
+    ends = [each.end for each in left]
     done, total, damage = _count(segments), segments[-1].last, None
     if done and left and not options.quiet:
         say(f"nst: {done} of {total} frames are finished; the others follow", "stderr")
@@ -129,10 +134,12 @@ def _stylize(
         transfer = SegmentTransfer.of(build.load_transfer(options))
         settings |= {"executor": executor, **build.run_arguments(options)}
         for each in transfer.map(left, styles, **settings):
-            if each.error is not None and not isinstance(each.error, DamagedVideo):
+            if isinstance(each.error, DamagedVideo):
+                damage = damage or each.error
+            elif each.error is not None and not isinstance(each.error, EmptySegment):
                 raise each.error
-            damage = damage or each.error
-            build.report(f"{_count(segments)} of {total} frames", options)
+            done += left[each.index].end - ends[each.index]
+            build.report(f"{done} of {total} frames", options)
     return damage
 
 
@@ -155,7 +162,8 @@ def _one_by_one(
         except DamagedVideo as error:
             return error
         finally:
-            state.stop("completed" if state.step == state.num_steps else "stopped")
+            is_complete = all(each.end == each.last for each in segments)
+            state.stop("completed" if is_complete else "stopped")
     return None
 
 
@@ -167,13 +175,14 @@ def _write(
     end = len(video)
     if damage is not None:
         end = next((each.end for each in segments if each.end < each.last), end)
-    if end == 0 and damage is not None:
+    count = sum(int(each.stem) < end for each in segments[0].folder.glob("[0-9]*.png"))
+    if count == 0 and damage is not None:
         raise damage
     frames = chain.from_iterable(each.finished() for each in segments)
     encoder, like = arguments.given(options, ("codec", "crf")), video.part(0, end)
     write_video((each for each in frames if each.number < end), output, like=like, **encoder)
     if damage is not None:
-        say(f"nst: error: {one_line(damage)} The {end} frames before are written.", "stderr")
-    build.report(f"{end} of {len(video)} frames", options)
+        say(f"nst: error: {one_line(damage)} The {count} frames before are written.", "stderr")
+    build.report(f"{count} of {len(video)} frames", options)
     build.report(output.resolve(), options)
     return 0 if damage is None else 1
