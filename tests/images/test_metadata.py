@@ -2,6 +2,7 @@
 
 import io
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO, stop_at
 
 SUFFIXES = ["png", "jpg", "webp", "tiff"]
+RESOLUTION = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
 DATE, PLACE = "2020:01:02 03:04:05", {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (1.0, 2.0, 3.5)}
 
 
@@ -112,6 +114,26 @@ def test_unreadable_metadata_costs_a_warning(
     Image.new("RGB", (32, 32)).save("broken.png", exif=bytes(data))
     with caplog.at_level(logging.WARNING, logger="nst"):
         paint("broken.png").save("out.png")
+
+
+@pytest.mark.parametrize("ratio", [(0, 0), (300, 0), (0, 1)])
+@pytest.mark.parametrize("source", ["webp", "png"])
+def test_a_damaged_tag_is_left_out_and_costs_neither_picture_nor_the_others(
+    photograph: str, source: str, ratio: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    made = exif()
+    made.update(zip(RESOLUTION, (300.0, 300.0, 2), strict=True))
+    data = made.tobytes().replace(struct.pack(">II", 300, 1), struct.pack(">II", *ratio))
+    entry = data.index(struct.pack(">HHI", Base.Model, 2, 7))
+    number = struct.pack(">HHIf", Base.Model, 11, 1, 1.5)  # instead of a text
+    data = data[:entry] + number + data[entry + 12 :]
+    Image.new("RGB", (32, 32)).save(f"damaged.{source}", exif=data)
+    result = paint(f"damaged.{source}")
+    assert "tag 272 of the photograph is left out" in caplog.text
+    for path, bits in [("a.png", 8), ("b.png", 16), ("a.jpg", 8), ("a.tiff", 8), ("b.tiff", 16)]:
+        found = tags(*result.save(path, metadata="all", bit_depth=bits))
+        assert found[Base.Copyright] == "free" and found[Base.ISOSpeed] == 7
+        assert not {Base.Model, *RESOLUTION} & found.keys()
 
 
 def test_metadata_that_a_jpeg_cannot_hold_is_left_out(

@@ -1,16 +1,15 @@
 """The metadata of a photograph that its picture carries over (EXIF)."""
 
-import logging
 import os
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from nst._utils.checks import one_of
+from nst._utils.text import logger
 from nst.images.decode import decoding, opened
-
-logger = logging.getLogger("nst")
 
 MetadataChoice = Literal["default", "all", "none"]
 
@@ -58,22 +57,44 @@ def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") 
         found = source
     elif source is not None:
         found.load(source)
-    for tag in (_ALL if everything else _DEFAULT) & found.keys():
-        value = found[tag]
-        # Pillow decodes text as Latin-1, whatever it is, but encodes only ASCII.
-        made[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value
+    wanted = (_ALL if everything else _DEFAULT) & found.keys()
+    main: dict[int, Any] = {tag: found[tag] for tag in wanted}
+    if resolution(main) is None:
+        main = {tag: value for tag, value in main.items() if tag not in _RESOLUTION}
+    # Pillow decodes text as Latin-1, whatever it is, but encodes only ASCII.
+    for tag, value in main.items():
+        main[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value
+    made.update(_encodable(main))
     details, place = found.get_ifd(IFD.Exif), found.get_ifd(IFD.GPSInfo)
     tags = details.keys() - _OF_THE_FILE if everything else details.keys() & _DATE
-    if tags:
-        made[IFD.Exif] = {tag: details[tag] for tag in tags}
-    if everything and place:
-        made[IFD.GPSInfo] = dict(place)
+    if inner := _encodable({tag: details[tag] for tag in tags}, IFD.Exif):
+        made[IFD.Exif] = inner
+    if everything and (inner := _encodable(place, IFD.GPSInfo)):
+        made[IFD.GPSInfo] = inner
     return made
 
 
-def resolution(exif: Image.Exif) -> tuple[float, float] | None:
-    """Return the pixels per inch, horizontally and vertically; None if unknown."""
-    if not all(tag in exif for tag in _RESOLUTION):
+def _encodable(tags: Mapping[int, Any], directory: IFD | None = None) -> dict[int, Any]:
+    """Return the tags of a directory without those that cannot be encoded, as the log says."""
+    kept = {}
+    for tag, value in tags.items():
+        alone = Image.Exif()
+        alone.update({tag: value} if directory is None else {directory: {tag: value}})
+        try:
+            alone.tobytes()
+        except Exception as error:  # damaged data can raise almost any type
+            logger.warning("the EXIF tag %d of the photograph is left out (%s)", tag, error)
+        else:
+            kept[tag] = value
+    return kept
+
+
+def resolution(exif: Mapping[int, Any]) -> tuple[float, float] | None:
+    """Return the pixels per inch, horizontally and vertically; None if unknown or damaged."""
+    try:
+        factor = 2.54 if exif.get(Base.ResolutionUnit) == 3 else 1  # 3: per centimeter
+        x, y = (factor * float(exif[tag]) for tag in _RESOLUTION[:2])
+    except Exception:  # a tag is missing, or not a number
         return None
-    factor = 2.54 if exif[Base.ResolutionUnit] == 3 else 1  # per centimeter
-    return factor * float(exif[Base.XResolution]), factor * float(exif[Base.YResolution])
+    # 0/0 is NaN, and so is n/0; JPEG stores up to 65535.
+    return (x, y) if 0 < x < 65536 and 0 < y < 65536 else None

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,13 +16,12 @@ from torch import Tensor
 from nst._utils.checks import at_least, floating, one_of, value_range
 from nst._utils.files import check_place, write_whole
 from nst._utils.plain import json_ready
+from nst._utils.text import logger
 from nst.images.decode import check_input, decoding, opened
 from nst.images.deep import png_file, tiff_file
 from nst.images.load import STRIP
 from nst.images.metadata import copied, resolution
 from nst.images.plugins import NEEDED, SUFFIXES, register_plugins
-
-_logger = logging.getLogger("nst")
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
 _OPAQUE_FORMATS = {"BMP", "DIB", "GIF", "JPEG", "PCX", "PPM"}
@@ -190,7 +188,7 @@ def _metadata_options(
     if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
         # An error would lose a picture that may have taken an hour; `settings` has the record.
         left_out = "metadata is" if record is None else "record is"
-        _logger.warning(
+        logger.warning(
             f"{what}: the {left_out} left out, as it has {length} bytes, and JPEG can hold "
             f"{_MAX_JPEG_EXIF}; save as .png to keep it"
         )
