@@ -1,6 +1,7 @@
 """Colors of 16 bits are written and read exactly."""
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from nst.images import load_image, read_picture, read_record, save_image
-from tests.encoders import png_of, tiff_of
+from tests.encoders import png_chunk, png_of, tiff_of
 
 LEVELS = torch.arange(65536).reshape(1, 64, 1024).float() / 65535
 COLORS = torch.cat([LEVELS, LEVELS.flip(1), LEVELS.flip(2)])
@@ -73,3 +74,19 @@ def test_what_a_format_cannot_hold_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         save_image(COLORS, tmp_path / name, bit_depth=depth)
+
+
+def test_each_frame_of_an_animated_png_is_its_own(tmp_path: Path) -> None:
+    frames = [np.full((5, 7, 3), level, np.uint16) for level in (65535, 0)]
+    first, second = (png_of(each, 16, 2) for each in frames)
+    control = struct.pack(">IIIIIHHBB", 0, 7, 5, 0, 0, 1, 10, 0, 0)
+    start = png_chunk(b"acTL", struct.pack(">II", 2, 0)) + png_chunk(b"fcTL", control)
+    data = second[second.index(b"IDAT") + 4 : -16]
+    control, data = struct.pack(">I", 1) + control[4:], struct.pack(">I", 2) + data
+    end = png_chunk(b"fcTL", control) + png_chunk(b"fdAT", data) + png_chunk(b"IEND", b"")
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(frames[0], 16, 2, start).removesuffix(first[-12:]) + end)
+    with Image.open(path) as image:
+        assert load_image(image).min() == 1
+        image.seek(1)
+        assert load_image(image).max() == 0

@@ -65,6 +65,8 @@ def tiff_file(values: npt.NDArray[np.uint16], tags: Mapping[int, Any]) -> bytes:
 
 def png_colors(image: Image.Image, content: bytes) -> npt.NDArray[np.uint16] | None:
     """Return the colors (C, H, W) of a PNG of 16 bits; None if they cannot be read."""
+    if getattr(image, "is_animated", False):
+        return None  # torchvision knows only the first frame
     with suppress(RuntimeError):  # of an older torchvision, or of a damaged file
         data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         colors: npt.NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).numpy()
