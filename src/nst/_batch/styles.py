@@ -1,6 +1,5 @@
 """Styles that many pictures share, captured once for each size."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -12,13 +11,12 @@ from nst._engine.reading import identify_pictures, read_style
 from nst._engine.run import describe_styles
 from nst._engine.style_capture import can_capture, capture_painting
 from nst._utils.device import plain_arithmetic
+from nst._utils.text import logger
 from nst.images import ImageLike
 from nst.images.load import picture_shape
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Painting, Style
-
-logger = logging.getLogger("nst")
 
 Sizes: TypeAlias = tuple[int, ...] | None
 """Sizes for which styles are captured, ascending; None if the paintings are used."""

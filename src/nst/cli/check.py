@@ -1,7 +1,6 @@
 """Checks before the weights are loaded, which may be a download."""
 
 import json
-import logging
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from nst._engine.run import describe_run
 from nst._record.replay import run_difference
 from nst._utils.files import check_place
 from nst._utils.plain import hash_file, hash_network
+from nst._utils.text import logger
 from nst.callbacks.checkpoint import (
     check_replaceable,
     read_checkpoint_record,
@@ -139,7 +139,7 @@ def weightless(
 ) -> Iterator[tuple[StyleTransfer, list[Style]]]:
     """Yield the transfer with a network without weights, and the styles as if captured with it."""
     network = _weightless_network(options)
-    adopted, logger = list(styles), logging.getLogger("nst")
+    adopted = list(styles)
     for i, style in enumerate(styles):
         if isinstance(style.image, StyleStatistics):
             adopted[i] = replace(style, image=replace(style.image, network=hash_network(network)))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from nst._utils.checks import at_least
 from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
-from nst._utils.text import one_line, printable, say, silence_dead_streams
+from nst._utils.text import logger, one_line, printable, say, silence_dead_streams
 from nst._utils.version import __version__
 from nst.cli.arguments import BAD_INPUT, PORT, Parser
 from nst.cli.build import save_result
@@ -103,7 +103,7 @@ def _run(options: Namespace) -> int:
     before = os.environ.get(MAX_PIXELS)
     if options.max_pixels is not None:  # for workers, too
         os.environ[MAX_PIXELS] = str(at_least("--max-pixels", options.max_pixels, 1))
-    logger, handler = logging.getLogger("nst"), logging.StreamHandler()
+    handler = logging.StreamHandler()
     handler.setLevel(logging.WARNING)
     handler.setFormatter(_Formatter("nst: warning: %(message)s"))
     if Group.current().rank == 0:

@@ -7,7 +7,6 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -21,8 +20,7 @@ from torchvision.models import VGG19_Weights
 
 from nst._utils.checks import file_path, non_negative
 from nst._utils.tensors import check_expansion
-
-logger = logging.getLogger("nst")
+from nst._utils.text import logger
 
 NAMED_WEIGHTS = ("original", "torchvision")
 """Names of weights that are the same on every machine."""

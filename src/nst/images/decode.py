@@ -1,7 +1,6 @@
 """Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow misreads."""
 
 import io
-import logging
 import os
 import re
 import stat
@@ -19,10 +18,9 @@ from PIL import TiffImagePlugin as tiff
 from PIL.ImageFile import ImageFile
 
 from nst._utils.checks import file_path
+from nst._utils.text import logger
 from nst.images.deep import png_colors, tiff_colors
 from nst.images.plugins import BRANDS, NEEDED, register_plugins
-
-_logger = logging.getLogger("nst")
 
 MAX_PIXELS = "NST_MAX_PIXELS"
 """Variable of the environment with the largest number of pixels to read."""
@@ -232,7 +230,7 @@ def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | Non
         if colors is not None:
             return colors
     if bits > 8:
-        _logger.warning("%s has %d bits per channel, of which only 8 are read", what, bits)
+        logger.warning("%s has %d bits per channel, of which only 8 are read", what, bits)
     return None
 
 
@@ -287,7 +285,7 @@ def _orientation(image: Image.Image, what: str) -> Any:
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception as err:  # damaged data can raise almost any type
-        _logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
+        logger.warning("%s has unreadable EXIF data, which is ignored: %s", what, err)
         return None
 
 
@@ -308,7 +306,7 @@ def _transparent_gray(image: Image.Image) -> int | None:
 def _wide_array(image: Image.Image, what: str) -> npt.NDArray[Any]:
     """Return (H, W), or (H, W, 2) with alpha; `uint16` or `float32`."""
     if image.info.get("icc_profile"):
-        _logger.warning("%s has a color profile, unused in mode %s: read as sRGB", what, image.mode)
+        logger.warning("%s has a color profile, unused in mode %s: read as sRGB", what, image.mode)
     gray, key = np.asarray(image), image.info.get("transparency")
     if gray.dtype == np.int32:  # Pillow's type for some 16-bit files
         if gray.size and (gray.min() < 0 or gray.max() > 65535):
@@ -344,5 +342,5 @@ def _to_srgb(image: Image.Image, embedded: bytes | None, what: str) -> Image.Ima
             assert converted is not None  # which only a conversion in place returns
             return converted
         except Exception as err:  # the picture is readable without its profile
-            _logger.warning("%s has an unusable color profile: read as sRGB (%s)", what, err)
+            logger.warning("%s has an unusable color profile: read as sRGB (%s)", what, err)
     return image.convert("RGB")

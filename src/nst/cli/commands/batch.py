@@ -1,9 +1,9 @@
 """`nst batch`: stylize all pictures of a folder."""
 
 import itertools
-import logging
 import time
 from argparse import ArgumentParser, Namespace
+from collections import Counter
 from collections.abc import Generator, Iterable
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
@@ -32,7 +32,6 @@ DESCRIPTION = (
     "whose output exists are skipped, so that the same command continues after an interruption. If "
     "STYLE is a folder, every picture is repainted in the style of each painting in it."
 )
-logger = logging.getLogger("nst")
 _NUM_CHECKED = 16  # pictures to check the options with, which may be wrong for one only
 
 
@@ -64,7 +63,7 @@ def run(options: Namespace) -> int:
             _check_options(outputs, styles, options)
             jobs.append((styles, outputs))
     targets = [output for _, outputs in jobs for output in outputs.values()]
-    if twice := {str(each) for each in targets if targets.count(each) > 1}:
+    if twice := {str(each) for each, count in Counter(targets).items() if count > 1}:
         raise ValueError(f"`--output`: two pictures would both be {min(twice)!r}. Rename one.")
     if not jobs:
         return save_all([], 0, num_skipped, options)
