@@ -2,8 +2,8 @@
 
 Its tensors hold values in the processor's memory, but say that they are on "cuda" or "mps". They
 refuse what tensors there would: another device in the same operation, a generator of another
-device, float64 and uneven pooling on MPS. It counts operations, copies to the device, and how often
-the processor waits for it. It says nothing about kernels or speed.
+device, float64, uneven pooling and border padding on MPS. It counts operations, copies to the
+device, and how often the processor waits for it. It says nothing about kernels or speed.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in _WAITING or (name == "index" and any(x.dtype == torch.bool for x in masks)):
             self.waits[name] += 1
         if self.device.type == "mps":
-            self._check_pooling(name, args)
+            self._check_mps(name, args)
         found = func(*tree_map(_values_of, args), **tree_map(_values_of, kwargs))
         if self.loses and name == "threshold_backward" and not found.is_contiguous():
             found.zero_()
@@ -273,7 +273,9 @@ class PretendedDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return found
         return tree_map(lambda x: written[id(x)] if id(x) in written else self.placed(x), found)
 
-    def _check_pooling(self, name: str, args: Sequence[Any]) -> None:
+    def _check_mps(self, name: str, args: Sequence[Any]) -> None:
+        if name == "grid_sampler_2d" and args[3] == 1:  # before PyTorch 2.13
+            raise RuntimeError("MPS: Unsupported Border padding mode")
         if name in ("_adaptive_avg_pool2d", "adaptive_avg_pool2d"):
             for size, cells in zip(args[0].shape[-2:], args[1], strict=True):
                 if size % cells and cells % size:

@@ -109,6 +109,16 @@ def test_backbones(same: Callable[..., None]) -> None:
     same(partial(run, losses, extractor=extractor))
 
 
+def test_films(same: Callable[..., None]) -> None:
+    def second(device: str) -> StyleTransferResult:
+        transfer = StyleTransfer(tiny_extractor(), device=device, num_scales=1)
+        frames, steps = [PHOTO, PHOTO.roll(2, -1)], {"num_steps": 2, "first_steps": 2}
+        moved: Any = {"flow": lambda *_: torch.full((51, 43, 2), 2.0), **steps}
+        return list(transfer.frames(frames, PAINTING, **moved))[1]
+
+    same(second)
+
+
 def test_callbacks_and_checkpoints(device: str, tmp_path: Path) -> None:
     path, history = tmp_path / "run.ckpt", nst.LossHistory()
     shown = [nst.SaveImages(tmp_path / "steps", 1), history, nst.EarlyStopping()]

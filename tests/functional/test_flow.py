@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
@@ -46,6 +47,16 @@ def test_a_whole_shift_moves_every_pixel_and_repeats_the_border() -> None:
     found = functional.warp(image, constant(3, -2))
     torch.testing.assert_close(found[..., 2:, :-3], image[..., :-2, 3:])
     torch.testing.assert_close(found[..., 2:, -3:], image[..., :-2, -1:].expand(-1, -1, -1, 3))
+
+
+@pytest.mark.parametrize("length", [2.0, 100.0, 1e6])
+def test_points_outside_have_the_color_of_the_border_in_single_precision_too(length: float) -> None:
+    image, flow = random(1, 3, HEIGHT, WIDTH).float(), length * random(1, HEIGHT, WIDTH, 2, seed=1)
+    y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
+    points = flow + torch.stack([x, y], dim=-1)
+    grid = ((2 * points + 1) / torch.tensor([WIDTH, HEIGHT]) - 1).float()
+    expected = F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(functional.warp(image, flow), expected, rtol=0, atol=2e-5)
 
 
 def test_a_smooth_picture_that_is_turned_there_and_back_is_the_same() -> None:

@@ -47,10 +47,12 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     height, width = image.shape[-2:]
     x, y = _sources("flow", flow.to(image), height, width)
+    # Clamped to the centers of the border pixels, as MPS had no padding_mode="border" for long.
+    x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     # The coordinates of `grid_sample`: the borders of the image are at -1 and 1.
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     grid = grid.expand(len(image), -1, -1, -1)
-    return F.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(image, grid, align_corners=False)
 
 
 def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
