@@ -63,6 +63,16 @@ def test_targets_are_those_of_full_precision() -> None:
             torch.testing.assert_close(one.statistics[layer], values, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize(("weights", "features"), [(HALF, FULL), (FULL, FULL), (HALF, HALF)])
+def test_features_that_are_not_narrower_than_the_weights_are_computed_in_one_precision(
+    weights: torch.dtype, features: torch.dtype, evaluated: list[torch.dtype]
+) -> None:
+    extractor = network(features).to(weights)
+    assert extractor.in_full_precision() is extractor
+    paint(extractor, optimizer=one_evaluation_a_step, num_steps=5, num_scales=1)
+    assert evaluated == 5 * [features]
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("tile", [None, 16])
 def test_the_losses_become_nearly_those_of_full_precision(optimizer: str, tile: int | None) -> None:

@@ -93,6 +93,32 @@ def test_the_normalization_has_the_type_of_the_network(dtype: torch.dtype, image
         assert extractor(images, ["x"])["x"].dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("named", ["float32", "float16"])
+def test_weights_that_autocast_does_not_convert_compute_in_their_own_type(
+    dtype: torch.dtype, named: Any, image: Tensor
+) -> None:
+    layers = {"x": "0"}
+    extractor = BackboneExtractor(nn.Sequential(nn.Conv2d(3, 4, 3)), layers, dtype=named).to(dtype)
+    assert extractor(image, ["x"])["x"].dtype == dtype == extractor.feature_dtype
+    assert extractor.in_full_precision() is extractor
+    assert "dtype" not in extractor.settings()
+
+
+def test_autocast_is_entered_only_for_half_precision(
+    network: InPlace, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("not on this device")  # as of PyTorch 2.4 on MPS, even if disabled
+
+    extractor = BackboneExtractor(network)
+    monkeypatch.setattr(torch, "autocast", refuse)
+    assert extractor(image, ["conv1"])["conv1"].dtype == torch.float32
+    extractor.dtype = "bfloat16"
+    with pytest.raises(RuntimeError, match="not on this device"):
+        extractor(image, ["conv1"])
+
+
 def test_no_gradients_stays_so(network: InPlace, image: Tensor) -> None:
     for extractor in (BackboneExtractor(network), tiny_extractor()):
         for mode in (torch.no_grad, torch.inference_mode):

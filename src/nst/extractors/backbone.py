@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,8 @@ class BackboneExtractor(FrozenExtractor):
         layers: Name to path of a module, or only paths; by default every module without children.
         mean: Subtracted from RGB pixels in [0, 1]; ImageNet's by default, as in torchvision.
         std: Divides the difference.
-        dtype: Type of the features, by autocast, as in `FeatureExtractor`.
+        dtype: Type of the features, by autocast, as in `FeatureExtractor`. Weights of another type
+            than float32, which autocast does not convert, compute in their own.
 
     Raises:
         TypeError: The network is not a module.
@@ -170,6 +172,12 @@ class BackboneExtractor(FrozenExtractor):
         extractor.weights = file_path("weights", weights or "none").name
         return extractor
 
+    @property
+    def feature_dtype(self) -> torch.dtype:
+        """Type in which features are computed."""
+        own = self.mean.dtype
+        return super().feature_dtype if own == torch.float32 else own
+
     @plain_arithmetic(gradients=None)
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
         """Compute feature maps.
@@ -201,9 +209,10 @@ class BackboneExtractor(FrozenExtractor):
         modules = {name: self.network.get_submodule(self._paths[name]) for name in wanted}
         whole = self._has_hooks_around(wanted)
         hooks = [m.register_forward_hook(partial(store, name)) for name, m in modules.items()]
-        kind, is_mixed = self.feature_dtype, bool(self.mixed_precision)
+        device, kind = images.device.type, self.feature_dtype
         try:
-            with torch.autocast(images.device.type, kind, enabled=is_mixed):
+            # PyTorch 2.4 has no autocast on MPS, and raises an error even for a disabled one.
+            with torch.autocast(device, kind) if self.mixed_precision else nullcontext():
                 self.network(self.normalized(images))
         except _EverythingFoundError:
             pass

@@ -61,9 +61,9 @@ class FrozenExtractor(Extractor):
         return self.mean.dtype if self.dtype == "auto" else getattr(torch, self.dtype)
 
     def in_full_precision(self) -> Self:
-        """Return this network computing in the type of its weights, which are shared."""
-        if self.feature_dtype == self.mean.dtype:
-            return self
+        """Return this network computing in the type of its weights, unless its own is wider."""
+        if torch.finfo(self.feature_dtype).bits >= torch.finfo(self.mean.dtype).bits:
+            return self  # with `.half()`, features may have the wider type
         twin = copy.copy(self)
         twin.dtype = "auto"
         return twin
