@@ -92,7 +92,8 @@ class StyleTransferResult:
                 gets one picture.
             format: Format such as `"jpg"`, for a binary file only; None is PNG.
             record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
-                it (PNG, WebP, TIFF; JPEG up to 64 kB): names and hashes of pictures, no folders.
+                it (PNG, WebP, TIFF, AVIF, HEIC; JPEG up to 64 kB): names and hashes of pictures, no
+                folders.
             metadata: Metadata of the photograph to carry over, in the same formats: `"default"`
                 is resolution, artist, copyright and date; `"all"` is all EXIF data, the place
                 included, but the record replaces a description; or `"none"`.

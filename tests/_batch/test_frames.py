@@ -121,6 +121,22 @@ def test_the_target_is_the_moved_result_weighted_by_its_reliability(
     assert float(found.change[..., :-2].abs().max()) < 1e-5
 
 
+def test_losses_see_the_change_to_darker_too_though_a_film_is_reduced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes, capture = list[Tensor](), TemporalLoss.capture
+
+    def spy(self: TemporalLoss, features: Any) -> None:
+        changes.append(features["change"])
+        capture(self, features)
+
+    monkeypatch.setattr(TemporalLoss, "capture", spy)
+    frame = pan(1)[0].clamp(0.2, 0.8)
+    film([frame, frame - 0.05], flow=None, transfer=small(size=32, num_scales=2))
+    (found,) = changes
+    torch.testing.assert_close(found, torch.full((1, 3, 26, 32), -0.05), rtol=0, atol=1e-3)
+
+
 def test_a_heavier_temporal_loss_makes_a_calmer_film() -> None:
     apart = []
     for weight in (0, 1, 1000):

@@ -64,7 +64,7 @@ class RunInputs:
     exif: bytes | None = None
     """EXIF data of the content."""
     previous: Previous | None = None
-    """The frame before, if this is a frame of a film."""
+    """The frame before, if this is a frame of a film, which has one scale; of the result's size."""
 
     @classmethod
     def read(
@@ -158,9 +158,7 @@ class RunInputs:
                 )
                 objective.capture_styles(self.regions_at(size, number))
                 if self.previous is not None:
-                    shape = fit(self.shape, size)
-                    resized = (resize(each, shape) for each in self.previous)
-                    objective.capture_previous(Previous(*resized))
+                    objective.capture_previous(self.previous)
             yield objective.copy()
 
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
@@ -321,7 +319,7 @@ def _check_styles(
             raise ValueError(
                 f"`style` was captured with another network ({statistics.network[:12]}, this is "
                 f"{network[:12]}). Capture the painting again with this transfer, or use the "
-                "weights, pooling and padding that it was captured with."
+                "weights, pooling, padding and dtype that it was captured with."
             )
         for loss in losses.values():
             for scale in scales:
