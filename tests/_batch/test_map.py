@@ -46,6 +46,7 @@ from nst._engine.style_capture import capture_painting
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
 from tests.helpers import PAINTING, MeanLoss, fail_at
+from tests.pretend import PretendedDevice
 
 LAYERS = ["relu1_1", "relu2_1"]
 assert_same = partial(helpers.assert_same, num_threads=1)
@@ -221,6 +222,13 @@ def test_workers_are_sent_no_tensors_on_a_device_that_they_may_lack(
     assert map_module._on_cpu(Elsewhere(1, 1, device="meta")) == [cpu]
     here = nn.Linear(1, 1)
     assert map_module._on_cpu(here) is here
+    with PretendedDevice("cuda"):
+        there, color = torch.ones(2, device="cuda"), "#ff0000"
+        assert there.device.type == "cuda" and map_module._absolute(there).device == cpu
+        labels, kept = map_module._absolute((there, color))
+        assert labels.device == cpu and kept == color
+        sent: Any = map_module._with_absolute_paths(Style(there, mask=there))
+        assert sent.image.device == sent.mask.device == cpu
 
 
 def test_closing_the_generator_ends_the_processes_of_the_devices() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nst._batch import worker
 from nst._batch.styles import SharedStyles, Sizes
@@ -134,7 +134,9 @@ def _with_absolute_paths(style: Style) -> Style:
 
 
 def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
-    """Return the absolute path of a file, as a worker may be in another folder."""
+    """Return an absolute path, or a tensor on the CPU; a worker may lack the folder or device."""
+    if isinstance(source, Tensor):
+        return source.cpu()
     if isinstance(source, tuple):  # labels, and the color of one
         return _absolute(source[0]), *source[1:]
     if not isinstance(source, (str, os.PathLike)) or source in words:
