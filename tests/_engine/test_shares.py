@@ -306,6 +306,35 @@ def test_processes_that_are_given_different_runs_are_told(divided: Divided) -> N
         divided(2, lambda: transfer(num_steps=next(numbers)).run(PHOTO, STYLES))
 
 
+def test_processes_with_different_networks_are_told(divided: Divided) -> None:
+    types: Any = iter(["auto", "bfloat16"])
+
+    def run() -> StyleTransferResult:
+        network = tiny(torch.float32)
+        network.dtype = next(types)
+        return StyleTransfer(network, num_steps=2).run(PHOTO.float(), noise(80, 60, 1).float())
+
+    with pytest.raises(ValueError, match="the network or another argument of process 1 of 2"):
+        divided(2, run)
+
+
+def test_a_frame_follows_the_previous_result_of_the_first_process(divided: Divided) -> None:
+    def flow(previous: Tensor, following: Tensor) -> Tensor:
+        return previous.new_full((301, 64, 2), 0.1 * Group.current().rank)
+
+    class Deep(ContentLoss):
+        reference = "previous"
+
+    def second() -> Tensor:
+        losses: Any = {"style": GramStyleLoss(), "deep": Deep(["relu2_1"])}
+        own = StyleTransfer(tiny(), losses, num_steps=6, num_scales=1)
+        return list(own.frames([PHOTO, PHOTO], STYLES, flow=flow, num_steps=2))[1].image
+
+    alone = second()
+    for found in divided(2, second):
+        torch.testing.assert_close(found, alone, rtol=0, atol=1e-9)
+
+
 def test_an_error_of_the_first_process_ends_the_others_and_has_the_picture(
     divided: Divided,
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from nst._engine.inputs import RunInputs
-from nst._engine.objective import Objective
+from nst._engine.objective import Objective, Previous
 from nst._utils.device import blocks_kept
 from nst._utils.group import Group, ProcessLost
 from nst.images import fit
@@ -69,6 +69,9 @@ def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjectiv
     if group.rank == 0:
         group.broadcast_object(("scale", index, inputs.tile))
     height, _ = fit(inputs.shape, inputs.scales[index].size)
+    if inputs.previous is not None:  # a flow may differ by rounding between processes
+        previous = (group.broadcast(each, "pictures") for each in inputs.previous)
+        inputs = replace(inputs, previous=Previous(*previous))
     for number, objective in enumerate(inputs.objectives_at(index, group)):
         yield SharedObjective(objective, group, number, height)
 
@@ -83,14 +86,16 @@ def check_same_inputs(inputs: RunInputs, group: Group) -> None:
         list(configuration.losses),
         configuration.optimizer if isinstance(configuration.optimizer, str) else None,
         (options.seed, options.strength, options.preserve_color, options.color_when),
+        configuration.network.fingerprint(),
+        None if inputs.previous is None else [each.shape for each in inputs.previous],
     )
     every = group.gather_objects(given)
     other = next((rank for rank, each in enumerate(every) if each != every[0]), None)
     if other is not None:
         raise ValueError(
-            f"`content`, `style` or another argument of process {other} of {group.size} is not "
-            "that of the first, but they share one picture. Give all of them the same pictures "
-            "and arguments, or leave PyTorch's default process group before."
+            f"`content`, `style`, the network or another argument of process {other} of "
+            f"{group.size} is not that of the first, but they share one picture. Give all of them "
+            "the same pictures and arguments, or leave PyTorch's default process group before."
         )
 
 
