@@ -82,18 +82,8 @@ def map_pictures(
     if executor is None and names is None:
         shared = SharedStyles(transfer, styles, options)
         return _one_by_one(transfer, contents, shared, {**arguments, "callbacks": followers})
-    if names is None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
-            "ProcessPoolExecutor(4), or of Dask, Client().get_executor()."
-        )
-    context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
-    if num_threads > 1 and getattr(context, "get_start_method", str)() == "fork":
-        raise ValueError(
-            f"`num_threads` is {num_threads}, but `executor` forks processes, in which PyTorch's "
-            'threads can hang. Use ProcessPoolExecutor(4, multiprocessing.get_context("spawn")), '
-            "or num_threads=1."
-        )
+    if executor is not None:
+        _check_executor(executor, num_threads)
     if followers:
         raise ValueError(
             "`callbacks` cannot be called in another process, where an executor or `devices` may "
@@ -106,6 +96,21 @@ def map_pictures(
     if executor is None:
         return _on_devices(names or [], rest, numbered, max_in_flight)
     return _Dispatcher(executor, *rest).dispatch(numbered, max_in_flight)
+
+
+def _check_executor(executor: Any, num_threads: int) -> None:
+    if not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            f"`executor` is {executor!r}; a concurrent.futures.Executor is needed, such as "
+            "ProcessPoolExecutor(4), or of Dask, Client().get_executor()."
+        )
+    context = getattr(executor, "_mp_context", None)  # of a ProcessPoolExecutor
+    if num_threads > 1 and getattr(context, "get_start_method", str)() == "fork":
+        raise ValueError(
+            f"`num_threads` is {num_threads}, but `executor` forks processes, in which PyTorch's "
+            'threads can hang. Use ProcessPoolExecutor(4, multiprocessing.get_context("spawn")), '
+            "or num_threads=1."
+        )
 
 
 def _device_names(devices: Any, executor: Executor | None) -> list[str]:
