@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nst import functional
 from nst._engine.objective import Previous
+from nst.functional.flow import leads_outside
 
 FlowLike: TypeAlias = Literal["dis"] | Callable[[Tensor, Tensor], Any] | None
 """Name of a method, a function from two frames to the flow `(H, W, 2)`, or None for no motion."""
@@ -104,10 +105,9 @@ def _explaining(before: Tensor, content: Tensor, flow: Tensor) -> tuple[Tensor, 
     """
     # Around a thing that moves, the flow is often that of its other side.
     found, lowest = flow, _error(before, content, flow)
-    planes = flow.movedim(-1, 1)
+    planes, (height, width) = flow.movedim(-1, 1), flow.shape[1:3]
     for reach in _REACHES:
         padded = F.pad(planes, (reach,) * 4, mode="replicate")
-        height, width = planes.shape[-2:]
         for y, x in ((0, reach), (2 * reach, reach), (reach, 0), (reach, 2 * reach)):
             other = padded[..., y : y + height, x : x + width].movedim(1, -1)
             error = _error(before, content, other)
@@ -118,13 +118,9 @@ def _explaining(before: Tensor, content: Tensor, flow: Tensor) -> tuple[Tensor, 
 
 def _error(before: Tensor, content: Tensor, flow: Tensor) -> Tensor:
     """Return the mean difference of colors around each pixel, `(1, 1, H, W)`."""
-    height, width = content.shape[-2:]
-    x = flow[..., 0] + torch.arange(width, dtype=flow.dtype, device=flow.device)
-    y = flow[..., 1] + torch.arange(height, dtype=flow.dtype, device=flow.device)[:, None]
-    outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
     difference = (functional.warp(before, flow) - content).abs().mean(1, keepdim=True)
     mean = F.avg_pool2d(F.pad(difference, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    return mean.masked_fill(outside[:, None], torch.inf)
+    return mean.masked_fill(leads_outside(flow), torch.inf)
 
 
 def _is_same(change: Tensor) -> Tensor:

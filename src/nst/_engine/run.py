@@ -104,9 +104,9 @@ class Run:
         before = sum(num_steps for _, num_steps in state.plan[:index])
         height, width = fit(inputs.shape, scale.size)
         optimizer, rate = inputs.configuration.optimizer, inputs.configuration.learning_rate
-        fine = 0 < index == len(inputs.scales) - 1 or inputs.previous is not None
-        make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
         is_last = index == len(inputs.scales) - 1
+        fine = (index > 0 and is_last) or inputs.previous is not None
+        make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
         first_full = first_full_step(scale.num_steps) if is_last else scale.num_steps
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):

@@ -28,6 +28,14 @@ def _sources(argument: str, flow: Tensor, height: int, width: int) -> tuple[Tens
     return flow[..., 0] + x, flow[..., 1] + y[:, None]
 
 
+def leads_outside(flow: Tensor, argument: str = "flow") -> Tensor:
+    """Return where a flow leads out of the frame, `(N, 1, H, W)`."""
+    height, width = flow.shape[1:3]
+    x, y = _sources(argument, flow, height, width)
+    outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
+    return outside[:, None]
+
+
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     r"""Return the image as the flow moves it, \(y(p) = x(p + w(p))\), `(N, C, H, W)`.
 
@@ -79,9 +87,8 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
         >>> flow_reliability(right, -right).tolist()
         [[[[0.0, 1.0, 1.0]]]]
     """
-    height, width = backward.shape[1:3]
-    x, y = _sources("backward", backward, height, width)
-    _sources("forward", forward, height, width)  # for its check
+    outside = leads_outside(backward, "backward")
+    _sources("forward", forward, *backward.shape[1:3])  # for its check
     there, back = warp(forward.movedim(-1, 1), backward), backward.movedim(-1, 1)
     length = back.square().sum(1, keepdim=True)
     apart = (there + back).square().sum(1, keepdim=True)
@@ -90,8 +97,7 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
     across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
     slope = (across.square() + down.square()).sum(1, keepdim=True)
-    outside = (x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)
-    unreliable = hidden | (slope > 0.01 * length + 0.002) | outside[:, None]
+    unreliable = hidden | (slope > 0.01 * length + 0.002) | outside
     return (~unreliable).to(backward.dtype)
 
 

@@ -54,14 +54,13 @@ def _read_label(source: tuple[ImageLike, str], name: str) -> Tensor:
             "('labels.png', '#ff0000')."
         ) from error
     pixels, alpha = read_picture(labels, name=name)
-    codes = ((pixels * 255).round().long() * pixels.new_tensor([65536, 256, 1]).view(3, 1, 1)).sum(
-        1
-    )
+    reds, greens, blues = (pixels * 255).round().long().unbind(1)
+    codes = 65536 * reds + 256 * greens + blues
     found = codes == 65536 * red + 256 * green + blue
     if alpha is not None:
         found &= alpha[:, 0] == 1
     if not found.any():
-        colors, counts = np.unique(codes.cpu().numpy().astype(int), return_counts=True)
+        colors, counts = np.unique(codes.cpu().numpy(), return_counts=True)
         listed = ", ".join(f"#{each:06x}" for each in colors[np.argsort(-counts)[:_LISTED]])
         raise ValueError(
             f"`{name}` has no pixel of the color {color}. Its most frequent colors are {listed}; "

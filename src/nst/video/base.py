@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,9 +11,10 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
+from nst._utils.text import logger
+
 Decoded: TypeAlias = Iterator[tuple[int, Callable[[], Tensor]]]
 """Index of each frame, and a function that returns its pixels."""
-logger = logging.getLogger("nst")
 
 
 class DamagedVideo(ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from nst._utils.text import logger
 from nst.images import read_picture
 from nst.images.decode import decoding
 from nst.images.load import picture_shape
@@ -24,7 +24,6 @@ _DEFAULT_DURATION = 100  # milliseconds for which browsers show a frame without 
 ANIMATED = (".gif", ".webp", ".png", ".apng", ".avif")
 """Suffixes of animations that can be read."""
 _NUMBER = re.compile(r"%0?\d*d")
-logger = logging.getLogger("nst")
 
 
 class Animation(Video):

@@ -95,7 +95,8 @@ def check_video_output(
 ) -> Path:
     """Return a path if `write_video` can write there; with `like`, try its first frame."""
     path = file_path(name, path)
-    if is_one_file(path, name=name) and path.suffix.lower() in FILMS:
+    is_file = is_one_file(path, name=name)
+    if is_file and path.suffix.lower() in FILMS:
         check_place(path, name=name, example="out.mp4")
         film = FilmEncoder(path, like and like.part(0, 1), Fraction(24), codec, crf)
         if like is not None:
@@ -104,7 +105,7 @@ def check_video_output(
     elif codec is not None or crf is not None:
         given = "crf" if codec is None else "codec"
         raise ValueError(f"`{given}` has no effect on {str(path)!r}, not a film. Leave it out.")
-    elif is_one_file(path):
+    elif is_file:
         check_output(path, name=name)
     else:
         pattern = path if is_pattern(path) else path / "frame-%05d.png"
