@@ -24,7 +24,7 @@ Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
 Span: TypeAlias = tuple[int, int]
 
-_BAND = 2**20  # values of a band: everything computed from it fits into the cache
+_BAND = 2**21  # values of a band: few enough for the cache, and enough rows for wide products
 
 
 class Stage(nn.Module):

@@ -10,16 +10,13 @@ Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from nst._utils.device import scratch
 
 TILE = 4  # rows and columns of the result that are computed together
-# Transforms of the sides of kernel, tile and result, for the points 0, 1, -1, 2, -2 and infinity.
+# Transform of a side of the kernel, for the points 0, 1, -1, 2, -2 and infinity.
 _KERNEL = (
     (1 / 4, 0, 0),
     (-1 / 6, -1 / 6, -1 / 6),
@@ -28,28 +25,17 @@ _KERNEL = (
     (1 / 24, -1 / 12, 1 / 6),
     (0, 0, 1),
 )
-_TILE = (
-    (4, 0, -5, 0, 1, 0),
-    (0, -4, -4, 1, 1, 0),
-    (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0),
-    (0, 2, -1, -2, 1, 0),
-    (0, 4, 0, -5, 0, 1),
-)
-_RESULT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 _COMPONENTS = 36
 _CONSTANT = 7  # adds the same value to every pixel of the result, as the bias does
-# With AVX-512, twice as fast as BLAS except on Intel's processors. Not public: it may be missing.
-_linear: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+_NARROWEST = 64  # channels
 
 
 def is_faster(kernel: Tensor, height: int, width: int) -> bool:
     """Return whether this was faster than PyTorch in benchmarks/winograd.py."""
-    # Processor and shapes alone decide, so that repeated runs are bit-identical.
+    # Shapes alone decide, so that repeated runs are bit-identical.
     if kernel.device.type != "cpu" or kernel.dtype != torch.float32 or _products_are_rounded():
         return False
-    narrowest = 128 if _linear_is_faster() else 64
-    return min(kernel.shape[:2]) >= narrowest and min(height, width) >= 2 * TILE
+    return min(kernel.shape[:2]) >= _NARROWEST and min(height, width) >= 2 * TILE
 
 
 def transform_kernel(kernel: Tensor) -> Tensor:
@@ -67,23 +53,20 @@ def convolve(rows: Tensor, kernel: Tensor, out: Tensor, bias: Tensor | None, rot
     """
     tiles, kernel = _to_tiles(rows, rotated), kernel if rotated else kernel.mT
     products = scratch.take("products", (*tiles.shape[:2], kernel.shape[-1]), tiles)
-    if _linear_is_faster() and tiles.dtype == torch.float32:
-        for product, tile, matrix in zip(products, tiles, kernel.mT, strict=True):
-            product.copy_(_linear(tile, matrix, None, "none", [], ""))
-    else:
-        torch.bmm(tiles, kernel, out=products)
+    torch.bmm(tiles, kernel, out=products)
     if bias is not None:
         products[_CONSTANT] += bias
     n, height, width, channels = out.shape
     down, across = -(-height // TILE), -(-width // TILE)
-    _, transform = _transforms(out.dtype, rotated)
-    pixels = scratch.take("pixels", (TILE, TILE, n, down, across, channels), out)
-    torch.mm(transform, products.view(_COMPONENTS, -1), out=pixels.view(TILE * TILE, -1))
-    pixels = pixels.permute(2, 3, 1, 4, 0, 5)
-    if height == TILE * down and width == TILE * across:
-        out.view(pixels.shape).copy_(pixels)
-    else:
-        out.copy_(pixels.reshape(n, TILE * down, TILE * across, -1)[:, :height, :width])
+    whole = (height, width) == (TILE * down, TILE * across)
+    room = (n, TILE * down, TILE * across, channels)
+    target = out if whole else scratch.take("pixels", room, out)
+    half = scratch.take("half", (TILE, 6, n, down, across, channels), out)
+    _to_result(products.view(6, *half.shape[1:]), half, rotated)
+    pixels = target.view(n, down, TILE, across, TILE, channels).permute(2, 4, 0, 1, 3, 5)
+    _to_result(half.transpose(0, 1), pixels, rotated)
+    if not whole:
+        out.copy_(target[:, :height, :width])
 
 
 def _to_tiles(rows: Tensor, rotated: bool) -> Tensor:
@@ -94,28 +77,50 @@ def _to_tiles(rows: Tensor, rotated: bool) -> Tensor:
         padded = scratch.take("padded", (n, TILE * down + 2, width, channels), rows)
         padded[:, :height], padded[:, height:] = rows, 0
         rows = padded
-    transform, _ = _transforms(rows.dtype, rotated)
     # Along the columns first: whole rows are added there. The outer columns stay zero.
-    half = scratch.take("half", (n * down, 6, TILE * across + 2, channels), rows)
-    half[:, :, 0] = half[:, :, width + 1 :] = 0
-    pixels = rows.unfold(1, 6, TILE).movedim(-1, 2).reshape(n * down, 6, -1)
-    inner = half.flatten(2)[:, :, channels : channels * (width + 1)]
-    torch.bmm(transform.expand(n * down, 6, 6), pixels, out=inner)
-    windows = half.unfold(2, 6, TILE).permute(4, 1, 0, 2, 3)
-    pixels = scratch.take("pixels", windows.shape, rows).copy_(windows).view(6, -1)
-    tiles = scratch.take("tiles", pixels.shape, rows)
-    return torch.mm(transform, pixels, out=tiles).view(_COMPONENTS, -1, channels)
+    half = scratch.take("half", (6, n, down, TILE * across + 2, channels), rows)
+    half[:, :, :, 0] = half[:, :, :, width + 1 :] = 0
+    _to_components(rows.unfold(1, 6, TILE).movedim(-1, 0), half[:, :, :, 1 : width + 1], rotated)
+    tiles = scratch.take("tiles", (6, 6, n, down, across, channels), rows)
+    _to_components(half.unfold(3, 6, TILE).movedim(-1, 0), tiles, rotated)
+    return tiles.view(_COMPONENTS, -1, channels)
 
 
-@functools.cache
-def _transforms(dtype: torch.dtype, rotated: bool) -> tuple[Tensor, Tensor]:
-    """Return the matrices that transform a side of a tile, and both sides of a result."""
-    with torch.inference_mode(False):
-        tile = torch.tensor(_TILE, dtype=dtype, device="cpu")
-        result = torch.tensor(_RESULT, dtype=dtype, device="cpu")
-        if rotated:
-            tile, result = tile.flip(1), result.flip(0)
-        return tile, torch.kron(result, result)
+# The two transforms combine the first dimension, a side of every tile or result. They add whole
+# tensors, as products with such small matrices take longer. Rotating reverses that side.
+
+
+def _to_components(pixels: Tensor, out: Tensor, rotated: bool) -> None:
+    """Write six components of every six pixels."""
+    a, b, c, d, e, f = pixels.unbind()[:: -1 if rotated else 1]
+    even, odd = scratch.take("sums", (2, *a.shape), out)
+    torch.sub(a, c, out=out[0])
+    torch.sub(f, d, out=out[5])
+    torch.sub(e, c, alpha=4, out=even)
+    torch.sub(d, b, alpha=4, out=odd)
+    torch.add(even, odd, out=out[1])
+    torch.sub(even, odd, out=out[2])
+    torch.sub(e, c, out=even)
+    torch.sub(d, b, out=odd)
+    torch.add(even, odd, alpha=2, out=out[3])
+    torch.sub(even, odd, alpha=2, out=out[4])
+    torch.add(even, out[0], alpha=4, out=out[0])
+    torch.sub(out[5], odd, alpha=4, out=out[5])
+
+
+def _to_result(components: Tensor, out: Tensor, rotated: bool) -> None:
+    """Write four pixels of every six components."""
+    a, b, c, d, e, f = components
+    w, x, y, z = out.unbind()[:: -1 if rotated else 1]
+    even, odd = scratch.take("sums", (2, *a.shape), out)
+    torch.add(b, c, out=even)
+    torch.add(d, e, out=odd)
+    torch.add(a, even, out=w).add_(odd)
+    torch.add(even, odd, alpha=4, out=y)
+    torch.sub(b, c, out=even)
+    torch.sub(d, e, out=odd)
+    torch.add(even, odd, alpha=2, out=x)
+    torch.add(f, even, out=z).add_(odd, alpha=8)
 
 
 def _products_are_rounded() -> bool:
@@ -124,11 +129,3 @@ def _products_are_rounded() -> bool:
     if matmul is None:
         return torch.get_float32_matmul_precision() == "medium"
     return bool(matmul.fp32_precision == "bf16")
-
-
-@functools.cache
-def _linear_is_faster() -> bool:
-    """Return whether `_linear` exists and is faster than BLAS."""
-    avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    describe: Any = getattr(torch.cpu, "get_capabilities", dict)
-    return _linear is not None and avx512 and "Intel" not in describe().get("cpu_name", "")
