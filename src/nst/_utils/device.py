@@ -1,7 +1,7 @@
 """The device to compute on: its arithmetic, its free memory, and the reuse of memory.
 
-Every step allocates features of tens of megabytes. glibc returns such blocks to the system, which
-then makes their pages again: a seventh of a step's time at 512 pixels. For larger pictures, unused
+Every step allocates features of tens of megabytes. glibc returns such blocks to the system, and
+mapping them again takes a seventh of a step's time at 512 pixels. For larger pictures, unused
 blocks between used ones took a sixth of the memory, so there the process reuses fewer blocks.
 """
 

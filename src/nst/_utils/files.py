@@ -126,7 +126,7 @@ def _write_in_place(temporary: Path, path: Path) -> None:
 
 
 def reserve(path: Path) -> Callable[[], None]:
-    """Reserve a path until the returned function is called; the end of the process does so, too.
+    """Reserve a path until the returned function is called or the process ends.
 
     Raises `BlockingIOError` if it is reserved. File systems without locks reserve nothing.
     """

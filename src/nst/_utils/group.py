@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Until a machine without network is given up; a process that has ended is noticed at once.
+# How long to wait for a machine that cannot be reached. A process that ended is noticed at once.
 _TIMEOUT = timedelta(minutes=10)
 # Each process's first row is a multiple of this number. In every block it is then a multiple of
 # four, as for Winograd's tiles, so rounding changes no ReLU.

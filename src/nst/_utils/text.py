@@ -45,7 +45,7 @@ def printable(text: str) -> str:
 def say(line: str, stream: Literal["stdout", "stderr"] = "stdout") -> None:
     """Print a line; control characters, and those that the stream lacks, are escaped.
 
-    A stream that cannot be written, such as a broken pipe, falls silent.
+    After a stream could not be written, such as a broken pipe, nothing more is printed on it.
     """
     out = getattr(sys, stream)
     if out is None:  # as in a process without a console

@@ -41,7 +41,7 @@ CONVOLUTIONS = tuple(name for name in LAYERS if name.startswith("conv"))
 _ORIGINAL_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop_q.bin"
 _ORIGINAL_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 _ORIGINAL_STD = (1 / 255,) * 3
-# Of two filters of the original conv1_1, the sums for red, green and blue, and the bias.
+# The sums for red, green and blue, and the bias, of two filters of the original conv1_1.
 _ORIGINAL_FILTERS = ((-0.8190, 0.3088, 1.0041, 0.0649), (-0.4320, 0.8309, 0.1547, 0.0343))
 Channels = Literal["rgb", "bgr"]
 

@@ -226,13 +226,13 @@ def relative_square_error(value: Tensor, target: Tensor, size: Tensor | None = N
 
 
 def square_error(value: Tensor, target: Tensor) -> Tensor:
-    r"""Return \((x - \hat x)^2\), elementwise, in fewer operations than it takes to write it out.
+    r"""Return \((x - \hat x)^2\), elementwise, in a single operation.
 
     Examples:
         >>> square_error(torch.tensor([[1.0, 5.0]]), torch.tensor([[1.0, 3.0]])).tolist()
         [[0.0, 4.0]]
     """
-    if value.shape != target.shape:  # of which `mse_loss` would warn
+    if value.shape != target.shape:  # else `mse_loss` would warn
         value, target = torch.broadcast_tensors(value, target)  # type: ignore[no-untyped-call]
     return F.mse_loss(value, target, reduction="none")
 
