@@ -88,7 +88,7 @@ class Comparison:
         self.content, self.style = load_pair(photo, painting, size)
         self.size = size
         objective = Objective(self.extractor, preset("gatys")["losses"])
-        objective.capture_content(self.content)
+        objective.capture(self.content)
         objective.capture_styles([Region(None, [Painting(self.style, None)], [1.0])])
         self._objective = objective
         self.scorer = Scorer(self.extractor, self.content, self.style)

@@ -13,7 +13,7 @@ from nst._utils.device import blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import evaluation_mode
 from nst.images import fit, resize
-from nst.optim import optimizer_factory
+from nst.losses.base import layers_of
 from nst.styles.style import Painting
 
 __all__ = ["Estimate", "estimate_run"]
@@ -50,7 +50,8 @@ def estimate_run(inputs: RunInputs) -> Estimate:
     """Measure a step at a small size, and predict time and memory of a whole run."""
     size, finest = _measured_size(inputs), inputs.scales[-1]
     configuration, photo = inputs.configuration, inputs.content.pixels
-    derived = configuration.network.bytes_to_derive(configuration.layers)
+    layers = layers_of(configuration.active_losses().values())
+    derived = configuration.network.bytes_to_derive(layers)
     objective = Objective(
         configuration.network,
         configuration.losses,
@@ -60,7 +61,7 @@ def estimate_run(inputs: RunInputs) -> Estimate:
     with blocks_kept(_pixels(inputs, finest.size)), evaluation_mode(configuration.extractor):
         objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
         content = resize(photo[:1], fit(photo.shape[-2:], size))
-        objective.capture_content(content)
+        objective.capture(content)
         picture = content.flip(-1)  # at the content itself, all gradients may be zero
         measured = [_measure(objective, picture)]
         if objective.is_mixed:
@@ -108,8 +109,7 @@ def _picture_bytes(inputs: RunInputs, scale: Scale) -> int:
     given = [photo, *(each.pixels for each in inputs.sources[0] if isinstance(each, Painting))]
     shape = fit(photo.shape[-2:], scale.size)
     picture = photo.new_zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
-    configuration = inputs.configuration
-    make = optimizer_factory(configuration.optimizer, configuration.learning_rate)
+    make, _ = inputs.configuration.optimizer_factories
     group = make([picture]).param_groups[0]
     # L-BFGS stores two pictures for each step of its history, Adam two moments.
     history = 2 * min(int(group.get("history_size", 1)), scale.num_steps)

@@ -4,24 +4,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from nst._utils.checks import one_of
-from nst.losses.content import CONTENT_LAYERS, ContentLoss
-from nst.losses.statistics import GramStyleLoss, WassersteinStyleLoss, style_layers
+from nst.losses import default_losses
+from nst.losses.content import ContentLoss
+from nst.losses.statistics import GramStyleLoss, WassersteinStyleLoss
 
-PRESETS: Mapping[str, Mapping[str, Any] | None] = {
-    "default": {},
-    "strokes": {"style": WassersteinStyleLoss, "motifs": 0.0},
-    "motifs": {"motifs": 1.0, "num_steps": 80},
-    "faithful": {"motifs": 0.0, "content": 0.1},
+PRESETS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]] | None] = {
+    "default": ({}, {}),
+    "strokes": ({"style": WassersteinStyleLoss, "motifs": 0.0}, {}),
+    "motifs": ({"motifs": 1.0}, {"num_steps": 80}),
+    "faithful": ({"motifs": 0.0, "content_weight": 0.1}, {}),
     "gatys": None,  # as published
 }
-"""Changes to the defaults of `_recipe`, by preset."""
-
-
-def _recipe(
-    motifs: float = 0.01, content: float = 0.01, style: type[Any] = GramStyleLoss, **others: Any
-) -> dict[str, Any]:
-    content_loss, style_loss = ContentLoss(weight=content), style(style_layers(motifs))
-    return {"losses": {"content": content_loss, "style": style_loss}, **others}
+"""Arguments of `default_losses` and of `StyleTransfer`, by preset."""
 
 
 def _gatys() -> dict[str, Any]:
@@ -34,7 +28,7 @@ def _gatys() -> dict[str, Any]:
     layers = {name: 1e3 / count**2 for name, count in channels.items()}
     return {
         "losses": {
-            "content": ContentLoss(CONTENT_LAYERS, units="mean"),
+            "content": ContentLoss(units="mean"),
             "style": GramStyleLoss(layers, units="mean"),
         },
         "optimizer": "adam",
@@ -47,7 +41,9 @@ def preset(name: str, motifs: float | None = None) -> dict[str, Any]:
     """Return the arguments of a preset; `motifs` as in `StyleTransfer.from_preset`."""
     recipe = PRESETS[one_of("preset", name, PRESETS)]
     if recipe is not None:
-        return _recipe(**recipe if motifs is None else {**recipe, "motifs": motifs})
+        changes, others = recipe
+        motif = {} if motifs is None else {"motifs": motifs}
+        return {"losses": default_losses(**{**changes, **motif}), **others}
     if motifs is not None:
         raise ValueError(
             f"`motifs` is {motifs!r}, but the preset {name!r} has the weights of its paper. Leave "

@@ -105,13 +105,14 @@ def test_the_target_is_the_moved_result_weighted_by_its_reliability(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = list[objective.Previous]()
-    capture = Objective.capture_previous
+    capture = Objective.capture
 
-    def spy(self: Objective, previous: objective.Previous) -> None:
-        seen.append(previous)
-        capture(self, previous)
+    def spy(self: Objective, image: Tensor, reference: Any = "content", **others: Tensor) -> None:
+        if reference == "previous":
+            seen.append(objective.Previous(image, **others))
+        capture(self, image, reference, **others)
 
-    monkeypatch.setattr(Objective, "capture_previous", spy)
+    monkeypatch.setattr(Objective, "capture", spy)
     frames = pan(2)
     first, _ = film(frames)
     flow = exact(frames[1], frames[0])[None]

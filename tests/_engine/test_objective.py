@@ -89,7 +89,7 @@ def prepared(
 ) -> Objective:
     objective = Objective(as_extractor(extractor), chosen, **how)
     height, width = picture.shape[-2:]
-    objective.capture_content(noise(1, height, width, 1).to(picture))
+    objective.capture(noise(1, height, width, 1).to(picture))
     styles = [
         Painting(noise(1, 24, 19, 2).to(picture), None),
         Painting(noise(1, 33, 47, 3).to(picture), None),

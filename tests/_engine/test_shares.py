@@ -146,12 +146,12 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
     content, picture = noise(*shape, 0), noise(*shape, 1)
     how = {"normalize_gradients": normalized}
     alone = objective_for(extractor, LOSSES, shape, **how)
-    alone.capture_content(content)
+    alone.capture(content)
     losses, gradient = alone.evaluate(picture)
 
     def evaluate(group: Group) -> tuple[dict[str, Tensor], Tensor]:
         objective = objective_for(extractor, LOSSES, shape, tile=tile, group=group, **how)
-        objective.capture_content(content)
+        objective.capture(content)
         found, own = objective.evaluate(picture)
         assert objective.score(picture) == found
         return found, own
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
     def refuse(group: Group) -> None:
         objective = Objective(tiny(), {"own": SelfSimilarityLoss()}, group=group)
         with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
-            objective.capture_content(noise(128, 32, 0))
+            objective.capture(noise(128, 32, 0))
 
     together(2, refuse)
 
@@ -175,7 +175,7 @@ def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
     def count(group: Group, height: int, width: int) -> dict[str, int]:
         losses = {"content": ContentLoss(), "style": GramStyleLoss()}
         objective = objective_for(tiny(), losses, (height, width), group=group)
-        objective.capture_content(noise(height, width, 0))
+        objective.capture(noise(height, width, 0))
         group.sent.clear()
         objective.evaluate(noise(height, width, 1))
         return {kind: group.sent[kind] for kind in ("statistics", "halos")}

@@ -95,9 +95,9 @@ class FrameTransfer(Repeatable):
                 f"`frames` is {frames!r}; several pictures are needed, such as "
                 "sorted(Path('film').glob('*.png'))."
             )
-        self.check_losses()
+        self.check_parts()
         options = RunOptions.from_arguments("frames", {"seed": seed, **arguments})
-        if options.recolors_result:
+        if options.recolors("after"):
             raise ValueError(
                 f"`color_when` is {options.color_when!r}, but a frame starts from the previous "
                 "result in the colors of the style. Use color_when='before', or "

@@ -77,7 +77,7 @@ def map_pictures(
         max_in_flight = 2 * (len(names) if names else os.cpu_count() or 1)
     at_least("max_in_flight", max_in_flight, 1)
     at_least("num_threads", num_threads, 1)
-    transfer.check_losses()
+    transfer.check_parts()
     styles = as_styles(style)
     if executor is None and names is None:
         shared = SharedStyles(transfer, styles, options)

@@ -32,7 +32,7 @@ class SharedStyles:
         self._configuration, self._styles, like = configuration, list(styles), configuration.like
         self._sources = [read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         starts_from_style = isinstance(options.init, str) and options.init == "style"
-        needs_paintings = options.recolors_styles or starts_from_style
+        needs_paintings = options.recolors("before") or starts_from_style
         self._captures = can_capture(configuration) and not needs_paintings
         self._identities, self._settings = identify_pictures(None, styles), describe_styles(styles)
         # Statistics of a size take a few megabytes; most pictures of a folder share theirs.

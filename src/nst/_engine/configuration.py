@@ -21,10 +21,9 @@ from nst._utils.text import byte_count, logger
 from nst.extractors.base import Extractor, as_extractor, parameter_of
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike
+from nst.losses import default_losses
 from nst.losses.base import Loss
-from nst.losses.content import ContentLoss
-from nst.losses.statistics import GramStyleLoss, style_layers
-from nst.optim import OptimizerLike, optimizer_factory
+from nst.optim import OptimizerFactory, OptimizerLike, optimizer_factory
 from nst.styles.mask import MaskLike
 
 INITS = ("content", "style", "noise", "pink-noise", "gray")
@@ -82,7 +81,7 @@ class Configuration:
     device: str | torch.device = "auto"
 
     def __post_init__(self) -> None:
-        optimizer_factory(self.optimizer, self.learning_rate)  # raises for what it cannot make
+        self.optimizer_factories  # noqa: B018  # raises for what cannot be made
         if self.learning_rate is not None:
             self._set("learning_rate", float(self.learning_rate))
         self._set("size", check_count("size", self.size, None))
@@ -104,8 +103,7 @@ class Configuration:
         self._set("device", own_device(resolve_device(self.device)))
         weights = {name: getattr(self, name) for name in ("content_weight", "style_weight")}
         if self.losses is None:
-            style = GramStyleLoss(style_layers())
-            self._set("losses", {"content": ContentLoss(weight=0.01), "style": style})
+            self._set("losses", default_losses())
             take_weights(dict(self.losses), weights)
         for name in ("content_weight", "style_weight"):
             if weights.get(name) is not None:
@@ -114,35 +112,19 @@ class Configuration:
                     "is given. Set the weight there, as in ContentLoss(weight=0.1)."
                 )
             self._set(name, None)  # the losses have it
-        self.check_losses()
+        self.check_parts()
         self._set("losses", dict(self.losses))
         if self.extractor is None:
             self._set("extractor", FeatureExtractor())  # last, as it may be a download
-        if not isinstance(self.extractor, nn.Module):
-            raise TypeError(
-                f"`extractor` is {self.extractor!r}; it must be a FeatureExtractor, or a module "
-                "with forward(images, layers) that returns features by layer."
-            )
         self._set("extractor", moved("extractor", self.extractor, torch.device(self.device)))
         for loss in self.losses.values():
             self.network.check_layers(loss.layers)
-        self.check_parts()
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)  # the dataclass is frozen
 
     def check_parts(self) -> None:
-        """Raise for hooks that would not be called, and for what cannot be computed in tiles."""
-        if self.extractor._backward_hooks or self.extractor._backward_pre_hooks:
-            raise ValueError(
-                "`extractor` has a backward hook, which PyTorch does not call for a module that "
-                "returns a mapping. Use one on a layer, such as extractor.conv4_2."
-            )
-        if isinstance(self.tile, int):
-            check_divisible(self.extractor, self.losses, f"`tile` is {self.tile}", "tile=None")
-
-    def check_losses(self) -> None:
-        """Raise if there is nothing to optimize; weights of losses may change between runs."""
+        """Raise for losses or an extractor that cannot be used; both may change between runs."""
         if not isinstance(self.losses, Mapping):
             raise TypeError(
                 f"`losses` is a {type(self.losses).__name__}; give each loss a name, as in "
@@ -160,11 +142,30 @@ class Configuration:
             raise ValueError(
                 "`losses` has nothing to optimize; at least one loss must weigh more than 0."
             )
+        network: Any = self.extractor
+        if not isinstance(network, (nn.Module, type(None))):
+            raise TypeError(
+                f"`extractor` is {network!r}; it must be a FeatureExtractor, or a module "
+                "with forward(images, layers) that returns features by layer."
+            )
+        if network is not None and (network._backward_hooks or network._backward_pre_hooks):
+            raise ValueError(
+                "`extractor` has a backward hook, which PyTorch does not call for a module that "
+                "returns a mapping. Use one on a layer, such as extractor.conv4_2."
+            )
+        if isinstance(self.tile, int):
+            check_divisible(network, self.losses, f"`tile` is {self.tile}", "tile=None")
 
     @cached_property
     def network(self) -> Extractor:
         """The extractor, with all methods of one."""
         return as_extractor(self.extractor)
+
+    @cached_property
+    def optimizer_factories(self) -> tuple[OptimizerFactory, OptimizerFactory]:
+        """The factory of optimizers, and that for pictures that coarser scales have begun."""
+        how = self.optimizer, self.learning_rate
+        return optimizer_factory(*how), optimizer_factory(*how, fine=True)
 
     def active_losses(self, reference: str | None = None) -> dict[str, Loss]:
         """Return the losses of positive weight, by name: all, or those with a reference."""
@@ -178,11 +179,6 @@ class Configuration:
         """Return the configuration for textures: without losses that refer to the content."""
         losses = {n: loss for n, loss in self.losses.items() if loss.reference != "content"}
         return replace(self, losses=losses)
-
-    @property
-    def layers(self) -> set[str]:
-        """The layers that the active losses read."""
-        return {layer for loss in self.active_losses().values() for layer in loss.layers}
 
     @property
     def like(self) -> Tensor:
@@ -260,15 +256,9 @@ class RunOptions:
         """The picture to start from; None if `init` is a name."""
         return None if isinstance(self.init, str) and self.init in INITS else self.init
 
-    @property
-    def recolors_styles(self) -> bool:
-        """Whether the styles get the photograph's colors before the run."""
-        return self.preserve_color is not None and self.color_when != "after"
-
-    @property
-    def recolors_result(self) -> bool:
-        """Whether the result gets the photograph's colors after the run."""
-        return self.preserve_color is not None and self.color_when != "before"
+    def recolors(self, when: ColorWhen) -> bool:
+        """Return whether styles (`"before"`) or result (`"after"`) get the photograph's colors."""
+        return self.preserve_color is not None and self.color_when in (when, "both")
 
 
 class Scale(NamedTuple):

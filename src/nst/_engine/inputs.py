@@ -26,7 +26,7 @@ from nst._utils.plain import hash_network
 from nst._utils.text import logger
 from nst.images import ImageLike, Picture, fit, resize
 from nst.images.metadata import read_exif
-from nst.losses.base import StorableLoss
+from nst.losses.base import StorableLoss, layers_of
 from nst.result import StyleTransferResult
 from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
@@ -76,7 +76,6 @@ class RunInputs:
         shape: Sequence[int] | None = None,
     ) -> RunInputs:
         """Read and check the arguments of `StyleTransfer.run` or, without content, `synthesize`."""
-        configuration.check_losses()
         configuration.check_parts()
         options, like = options or RunOptions(), configuration.like
         photo = None if content is None else reading.read_content(content, like)
@@ -86,11 +85,12 @@ class RunInputs:
         sources = [reading.read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         if photo is None:
             photo = _blank(shape, sources[0], configuration)
-            size = max(photo.pixels.shape[-2:])
-        else:
+        elif configuration.upscale:
             photo = _enlarged(photo, configuration)
-            size = configuration.size_of(photo.pixels.shape[-2:])
         given = photo.pixels.shape[-2:]
+        size = max(given) if content is None else configuration.size_of(given)
+        if shape is None and size < (configuration.size or 0):
+            _log_small(configuration, given, "style[0]" if content is None else "content")
         where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = reading.read_regions(styles, photo, where)
         scales = plan_run(configuration, given, styles, sources, size)
@@ -99,7 +99,9 @@ class RunInputs:
         result_shape = fit(given, size)
         tile = configuration.tile_for(result_shape, photo.pixels)
         with explaining_memory(result_shape, tile, photo.pixels):
-            recolored = reading.recolor_styles(sources, photo.pixels, options)
+            recolored: Sequence[Sequence[StyleSource]] = [sources]
+            if options.recolors("before"):
+                recolored = reading.recolor_styles(sources, photo.pixels, options)
             start = reading.read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
         return cls(
             configuration=configuration,
@@ -114,7 +116,7 @@ class RunInputs:
             tile=tile,
             start=start,
             identities=reading.identify_pictures(content, styles, options),
-            exif=read_exif(content),
+            exif=None if isinstance(content, Tensor) else read_exif(content),
         )
 
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
@@ -158,8 +160,10 @@ class RunInputs:
                 )
                 objective.capture_styles(self.regions_at(size, number))
                 if self.previous is not None:
-                    objective.capture_previous(self.previous)
-            yield objective.copy()
+                    image, mask, change = self.previous
+                    objective.capture(image, "previous", mask=mask, change=change)
+            # Pictures that share an objective's styles capture their own content in a copy.
+            yield objective.copy() if len(self.sources) < len(self.content.pixels) else objective
 
     def result(self, image: Tensor, **outcome: Any) -> StyleTransferResult:
         """Return the result of a run."""
@@ -193,11 +197,11 @@ def plan_run(
     size: int,
 ) -> list[Scale]:
     """Return the scales that are large enough for the network; raise if there is none."""
-    network = configuration.network
+    network, layers = configuration.network, layers_of(configuration.active_losses().values())
     scales = plan_scales(size, configuration.num_steps, configuration.num_scales)
     for name, (height, width) in _shapes_at(size, shape, styles, sources).items():
-        network.check_size(height, width, configuration.layers, name=name)
-    smallest = network.smallest_side(configuration.layers)
+        network.check_size(height, width, layers, name=name)
+    smallest = network.smallest_side(layers)
     while len(scales) > 1 and smallest > min(
         map(min, _shapes_at(scales[0].size, shape, styles, sources).values())
     ):
@@ -227,12 +231,8 @@ def _texture_configuration(configuration: Configuration, styles: Sequence[Style]
 
 
 def _enlarged(photo: Picture, configuration: Configuration) -> Picture:
-    """Return the photograph at `size` if it is smaller and `upscale` is True."""
-    before = photo.pixels.shape[-2:]
-    shape = configuration.enlarged(before)
-    if shape == tuple(before):
-        _log_small(shape, configuration, "content")
-        return photo
+    """Return the photograph at `size` if it is smaller."""
+    shape = configuration.enlarged(photo.pixels.shape[-2:])
     if shape[0] * shape[1] > _MOST_PIXELS:
         raise ValueError(
             f"`size` is {configuration.size}, to which upscale=True would enlarge `content`; that "
@@ -243,13 +243,11 @@ def _enlarged(photo: Picture, configuration: Configuration) -> Picture:
         return Picture(resize(photo.pixels, shape), alpha)
 
 
-def _log_small(shape: Sequence[int], configuration: Configuration, name: str) -> None:
-    size, (height, width) = configuration.size, shape
-    if size is not None and size > max(shape):
-        level = logging.INFO if size == Configuration.size else logging.WARNING
-        message = "`size` is %d, but `%s` is smaller, so the result has %dx%d pixels; "
-        message += "upscale=True (--upscale) enlarges it first"
-        logger.log(level, message, size, name, width, height)
+def _log_small(configuration: Configuration, shape: Sequence[int], name: str) -> None:
+    level = logging.INFO if configuration.size == Configuration.size else logging.WARNING
+    message = "`size` is %d, but `%s` is smaller, so the result has %dx%d pixels; "
+    message += "upscale=True (--upscale) enlarges it first"
+    logger.log(level, message, configuration.size, name, shape[1], shape[0])
 
 
 def _blank(
@@ -261,7 +259,6 @@ def _blank(
             raise ValueError("`shape` is needed for a captured style; pass shape=(height, width).")
         whole = first.pixels.shape[-2:]
         shape = fit(configuration.enlarged(whole), configuration.size or max(whole))
-        _log_small(shape, configuration, "style[0]")
     try:
         height, width = shape
     except (TypeError, ValueError) as error:

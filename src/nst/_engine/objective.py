@@ -5,27 +5,18 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nst._engine.passing import (
-    Term,
-    copied,
-    indivisible,
-    keeps_promise,
-    lent,
-    pass_through,
-    reads_pixels_only,
-)
+from nst._engine.passing import Term, copied, indivisible, keeps_promise, lent, pass_through
 from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features
 from nst.functional import added
-from nst.losses.base import Loss, Statistic, StorableLoss
+from nst.losses.base import Loss, Reference, Statistic, StorableLoss, layers_of
 from nst.styles.style import Painting
 
 # With this power, equal steps of strength change the picture about equally.
@@ -59,7 +50,7 @@ class Previous(NamedTuple):
 class Objective:
     """Scores a picture by several losses, with one pass through the network.
 
-    The losses are copied, except those of weight 0. A style loss has one copy for each region,
+    It owns copies of the losses of positive weight. A style loss has one copy for each region,
     weighted by the region's area, so that the balance of style and content is the same everywhere.
 
     Args:
@@ -71,6 +62,9 @@ class Objective:
         tile: Number of rows of each block to compute at a time; None for all.
         group: Processes that share each evaluation of a picture.
     """
+
+    is_mixed: bool
+    """Whether pictures are evaluated in a lower precision than targets are captured in."""
 
     def __init__(
         self,
@@ -86,85 +80,78 @@ class Objective:
         self._extractor, self._normalize = extractor, normalize_gradients
         self._tile, self._group = tile, group or Group()
         self._full = extractor.in_full_precision()  # also of the targets
+        self.is_mixed = self._extractor is not self._full
         self._divided: set[str] | None = None  # unknown before there is a picture
         self._checked = set[str]()  # layers whose features have been right once
         self._terms: dict[str, list[Term]] = {}
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
-                self._terms[name] = [Term(copied(f"losses[{name!r}]", loss), strength=share)]
+                factor = float(share * loss.weight)
+                self._terms[name] = [Term(copied(f"losses[{name!r}]", loss), factor=factor)]
+        self._styles = {n: t for n, (t,) in self._terms.items() if t.loss.reference == "style"}
 
     @torch.no_grad()
-    def capture_content(self, image: Tensor) -> None:
-        """Store the targets of the content losses; move all losses to the picture's device."""
+    def capture(self, image: Tensor, reference: Reference = "content", **others: Tensor) -> None:
+        """Store the targets of the losses with a reference, from its picture.
+
+        All losses move to the picture's device. `others` are features besides those of the layers.
+        """
         self._divided_names(image)
-        self._to(image)
-        self._capture("content", image)
-
-    @torch.no_grad()
-    def capture_previous(self, previous: Previous) -> None:
-        """Store the targets of the losses that compare with the previous frame of a film."""
-        self._to(previous.image)
-        self._capture("previous", previous.image, mask=previous.mask, change=previous.change)
-
-    def _capture(self, reference: str, image: Tensor, **others: Tensor) -> None:
-        chosen = [term.loss for term in self._all_terms() if term.loss.reference == reference]
-        layers = _layers(chosen)
-        _, features = pass_through(
-            self._full, image, [], layers, Group(), self._tile, self._checked
-        )
+        for loss in self._copies():
+            loss.to(image)  # before capture, which may use a loss's buffers
+        chosen, group = self._copies(reference), Group()
+        layers = layers_of(chosen)
+        _, features = pass_through(self._full, image, [], layers, group, self._tile, self._checked)
         for loss in chosen:
             loss.capture(lent(loss, {**features, **others}))
 
     @torch.no_grad()
     def capture_styles(self, regions: Sequence[Region]) -> None:
         """Store the targets of the style losses for one or more regions."""
-        chosen = self._style_terms()
-        captured: dict[str, list[Term]] = {name: [] for name in chosen}
-        for region in regions:
+        captured: dict[str, list[Term]] = {name: [] for name in self._styles}
+        copies = {
+            name: [term.loss, *(copied(name, term.loss) for _ in regions[1:])]
+            for name, term in self._styles.items()
+        }
+        for number, region in enumerate(regions):
             seen = [
                 self.summarize(style) if isinstance(style, Painting) else style
                 for style in region.styles
             ]
             area = 1.0 if region.mask is None else float(region.mask.mean())
-            for name, term in chosen.items():
-                loss = copied(f"losses[{name!r}]", term.loss)
+            for name, term in self._styles.items():
+                loss = copies[name][number]
                 targets: Any = [each(loss) if callable(each) else each[name] for each in seen]
                 getattr(loss, "capture_summaries", loss.capture)(targets, region.blend)
-                captured[name].append(Term(loss, region.mask, term.strength * area))
+                captured[name].append(Term(loss, region.mask, term.factor * area))
         self._terms.update(captured)
 
     @torch.no_grad()
     def summarize(self, painting: Painting) -> dict[str, Mapping[str, Any]]:
         """Return each style loss's statistics by layer, or features if it compares with those."""
-        losses = {name: term.loss for name, term in self._style_terms().items()}
+        losses = {name: term.loss for name, term in self._styles.items()}
         image, mask = painting
         storable = {name for name, loss in losses.items() if isinstance(loss, StorableLoss)}
         divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
-        layers = _layers(loss for name, loss in losses.items() if name not in divided)
+        layers = layers_of(loss for name, loss in losses.items() if name not in divided)
         found = pass_through(self._full, image, terms, layers, Group(), self._tile, self._checked)
         sums, features = iter(found[0]), found[1]
         if mask is not None:
             features["mask"] = mask
-        summaries: dict[str, Mapping[str, Any]] = dict.fromkeys(losses, features)
-        for name in losses:
+        summaries = dict[str, Mapping[str, Any]]()
+        for name, loss in losses.items():
             if name in divided:
                 summaries[name] = next(sums)
-            elif name in storable:
-                summaries[name] = losses[name].summarize(lent(losses[name], features))
             else:
-                summaries[name] = lent(losses[name], features)
+                own = lent(loss, features)
+                summaries[name] = loss.summarize(own) if name in storable else own
         return summaries
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether pictures are evaluated in a lower precision than targets are captured in."""
-        return self._extractor is not self._full
 
     def set_full_precision(self, _: bool = True) -> None:
         """Evaluate pictures in full precision from now on; the argument is for other ranks."""
-        self._extractor = self._full
+        self._extractor, self.is_mixed = self._full, False
 
     @torch.no_grad()
     def score(self, image: Tensor) -> dict[str, Tensor]:
@@ -205,7 +192,7 @@ class Objective:
 
     def target_bytes(self) -> int:
         """Return the number of bytes of all targets."""
-        return sum(each.nbytes for term in self._all_terms() for each in term.loss.buffers())
+        return sum(each.nbytes for loss in self._copies() for each in loss.buffers())
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite."""
@@ -220,7 +207,7 @@ class Objective:
         """Return an independent copy with the same targets."""
         twin = copy.copy(self)
         twin._terms = {
-            name: [Term(copied(name, each.loss), each.mask, each.strength) for each in terms]
+            name: [Term(copied(name, each.loss), each.mask, each.factor) for each in terms]
             for name, terms in self._terms.items()
         }
         return twin
@@ -242,7 +229,8 @@ class Objective:
         """Return the gradient of a loss over all processes, if any; `again` retains the graph."""
         gradient = None
         if value.requires_grad:
-            unit = self._gradient_unit(value, image)
+            is_half = self._extractor.feature_dtype == torch.float16
+            unit = _gradient_unit(value, image) if is_half else 1.0
             # `backward` would also compute gradients of a custom extractor's parameters.
             how: Any = {"allow_unused": True, "retain_graph": again}
             (gradient,) = torch.autograd.grad(value if unit == 1 else unit * value, image, **how)
@@ -252,14 +240,6 @@ class Objective:
             (gradient,) = self._group.add_up([own], "gradient")
         # PyTorch's L-BFGS does not support the network's memory layout.
         return None if gradient is None else gradient.contiguous()
-
-    def _gradient_unit(self, value: Tensor, image: Tensor) -> float:
-        """Return a factor of a loss whose gradient fits into float16; 1 for other networks."""
-        is_half = self._extractor.feature_dtype == torch.float16
-        size = abs(float(value.detach())) if is_half else 0.0
-        # Relative changes of pixels and loss are then of one order. A power of two is exact.
-        exponent = math.frexp(image.numel() / size)[1] if 0 < size < math.inf else 0
-        return math.ldexp(1.0, max(-99, min(99, exponent)))
 
     def _normalized_gradient(self, losses: Mapping[str, Tensor], image: Tensor) -> Tensor | None:
         """Return the sum of the gradients, each scaled to a mean absolute value of its weight."""
@@ -278,35 +258,35 @@ class Objective:
         divided = self._divided_names(image)
         terms = [term for name, own in self._terms.items() if name in divided for term in own]
         others = [term.loss for n, own in self._terms.items() if n not in divided for term in own]
-        layers = _layers(others)
-        found = pass_through(
-            self._extractor, image, terms, layers, self._group, self._tile, self._checked
-        )
+        how = self._group, self._tile, self._checked
+        found = pass_through(self._extractor, image, terms, layers_of(others), *how)
         sums, features, values = iter(found[0]), found[1], dict[str, Tensor]()
         if self._group.rank > 0:  # one process has the gradient of what all of them compute
             features = {layer: feature.detach() for layer, feature in features.items()}
         for name, terms in self._terms.items():
             own = [
-                _times(term.factor, term.loss.compare(next(sums)))
-                if name in divided
-                else term.value(name, features)
+                term.loss.compare(next(sums)) if name in divided else term.value(name, features)
                 for term in terms
             ]
-            values[name] = added(own)
+            values[name] = added(own, [term.factor for term in terms])
         return values
 
     def _divided_names(self, image: Tensor) -> set[str]:
-        """Return the losses that add up on a corner of the picture; raise if all must."""
+        """Return the losses that are sums over positions, as tested on a corner of the picture.
+
+        Raise for others in tiles and in several processes.
+        """
         if self._divided is None:
-            self._to(image)
+            for each in self._copies():
+                each.to(image)
             losses = {name: terms[0].loss for name, terms in self._terms.items()}
-            deep = {name: loss for name, loss in losses.items() if not reads_pixels_only(loss)}
+            deep = {name: loss for name, loss in losses.items() if {*loss.layers} - {"image"}}
             divided = set()
             if self._extractor.computes_in_tiles:
                 claiming = {name: loss for name, loss in deep.items() if loss.adds_up}
                 with torch.no_grad():
                     corner = image[..., :_CORNER, :_CORNER].detach().clone()
-                    layers = _layers(deep.values()) - {"image"}
+                    layers = layers_of(deep.values()) - {"image"}
                     # A whole pass of the network also discards what it derived from other weights.
                     found = self._full(corner, layers)
                     check_features(found, layers, corner)
@@ -322,21 +302,15 @@ class Objective:
             self._divided = divided
         return self._divided
 
-    def _style_terms(self) -> dict[str, Term]:
-        return {n: ts[0] for n, ts in self._terms.items() if ts[0].loss.reference == "style"}
-
-    def _all_terms(self) -> Iterator[Term]:
-        return chain.from_iterable(self._terms.values())
-
-    def _to(self, image: Tensor) -> None:
-        # Before capture, which may use a loss's buffers.
-        for term in self._all_terms():
-            term.loss.to(image)
+    def _copies(self, reference: Reference = None) -> list[Loss]:
+        """Return all losses, or those with a reference."""
+        losses = [term.loss for terms in self._terms.values() for term in terms]
+        return [loss for loss in losses if reference in (None, loss.reference)]
 
 
-def _times(factor: float, value: Tensor) -> Tensor:
-    return value if factor == 1 else factor * value
-
-
-def _layers(losses: Iterable[Loss]) -> frozenset[str]:
-    return frozenset(layer for loss in losses for layer in loss.layers)
+def _gradient_unit(value: Tensor, image: Tensor) -> float:
+    """Return a factor of a loss whose gradient fits into float16."""
+    size = abs(float(value.detach()))
+    # Relative changes of pixels and loss are then of one order. A power of two is exact.
+    exponent = math.frexp(image.numel() / size)[1] if 0 < size < math.inf else 0
+    return math.ldexp(1.0, max(-99, min(99, exponent)))

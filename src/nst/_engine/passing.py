@@ -41,25 +41,18 @@ class Term:
     loss: Any
     mask: Tensor | None = None
     """Part of the picture that counts, `(1, 1, H, W)`; None for all of it."""
-    strength: float = 1.0
-    """Factor in the total, in addition to the loss's own weight."""
-    _weights: dict[tuple[str, tuple[int, int]], Tensor] = field(default_factory=dict)
+    factor: float = 1.0
+    """Factor in the total, which includes the loss's weight."""
+    _weights: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
-    @property
-    def factor(self) -> float:
-        """The loss's factor in the total."""
-        return float(self.strength * self.loss.weight)
-
-    def weights(self, layer: str, shape: tuple[int, int]) -> tuple[Tensor, ...]:
-        """Return the weights of the positions of a layer of this shape, if there is a mask."""
-        if self.mask is None:
-            return ()
-        if (layer, shape) not in self._weights:
-            self._weights[layer, shape] = functional.mask_weight(self.mask, shape)
-        return (self._weights[layer, shape],)
+    def weights(self, mask: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Return the weights of the positions of a layer of this shape, by the term's mask."""
+        if shape not in self._weights:
+            self._weights[shape] = functional.mask_weight(mask, shape)
+        return self._weights[shape]
 
     def value(self, name: str, features: Features) -> Tensor:
-        """Return the loss times its factor, from whole features."""
+        """Return the loss without its factor, from whole features."""
         given = features if self.mask is None else {**features, "mask": self.mask}
         before = _versions(given)
         value = self.loss(given)
@@ -74,7 +67,7 @@ class Term:
                 f"`losses[{name!r}]` ({type(self.loss).__name__}) returned {shape}; "
                 "a scalar tensor is needed. Reduce it, for example with .mean()."
             )
-        return self.factor * value
+        return value
 
 
 def _versions(features: Features) -> list[int]:
@@ -115,21 +108,22 @@ class _Part:
             own = place.own(feature)
             seen = at_least_single(own)
             if layer in self.layers:
-                self._store(layer, seen, place)
+                if place.last - place.first == place.height:
+                    self.features[layer] = seen
+                else:
+                    self._store_band(layer, seen, place)
             for i, term in enumerate(self.terms):
                 if layer in term.loss.layers:
-                    weight = term.weights(layer, (place.height, own.shape[3]))
+                    shape = place.height, own.shape[3]
+                    weight = [] if term.mask is None else [term.weights(term.mask, shape)]
                     share = term.loss.share(layer, seen, place.first, place.height, *weight)
                     count = len(share) if isinstance(share, tuple) else None
                     self.keys.append((i, layer, count))
                     shares += parts_of(share)
         return own if self.needed else x.new_empty(0), *shares
 
-    def _store(self, layer: str, feature: Tensor, rows: Rows) -> None:
-        """Store whole features, or a band of them without gradient."""
-        if rows.last - rows.first == rows.height:
-            self.features[layer] = feature
-            return
+    def _store_band(self, layer: str, feature: Tensor, rows: Rows) -> None:
+        """Store some rows of whole features, without gradient."""
         if layer not in self.features:
             n, channels, _, width = feature.shape
             self.features[layer] = new_picture(feature, n, channels, rows.height, width)
@@ -166,24 +160,25 @@ def pass_through(
         divides_first = tile is None and large
         blocks = [*extractor.blocks(deep, divides_first=divides_first)]
         banded = int(divides_first) if tile is None else len(blocks)
-    # Losses may read the pixels like a layer.
-    part = _Part(lambda x, _: iter([("image", x)]), terms, layers, features, needed=False)
-    _, *shares = part(own, rows)
-    keys = part.keys
+    shares, keys = list[Tensor](), list[tuple[int, str, int | None]]()
+    if any("image" in term.loss.layers for term in terms):  # losses may read pixels like a layer
+        part = _Part(lambda x, _: iter([("image", x)]), terms, layers, features, needed=False)
+        _, *shares = part(own, rows)
+        keys = part.keys
     x = extractor.normalized(own) if blocks else own
     for number, block in enumerate(blocks, 1):
-        needed, width = number < len(blocks), x.shape[3]
-        part = _Part(block, terms, layers, features, needed=needed)
-        x, wide = widen(x, rows, block.halo, edges, group)
-        if number <= banded:
-            x, *found = in_bands(part, x, wide, step, block.halo)
-        else:
-            x, *found = part(x, wide)
+        needed, width, halo = number < len(blocks), x.shape[3], block.halo
+        part, wide = _Part(block, terms, layers, features, needed=needed), rows
+        if group.size > 1:
+            x, wide = widen(x, rows, halo, edges, group)
+        x, *found = in_bands(part, x, wide, step, halo) if number <= banded else part(x, wide)
         keys += part.keys
         shares += found
         if needed and x.shape[3] != width:
             rows, edges = rows.halved(), [edge // 2 for edge in edges]
-    left, sums = iter(add_up(shares, group)), [dict[str, Statistic]() for _ in terms]
+    if group.size > 1 and shares:
+        shares = add_up(shares, group)
+    left, sums = iter(shares), [dict[str, Statistic]() for _ in terms]
     for i, layer, count in keys:
         sums[i][layer] = next(left) if count is None else tuple(islice(left, count))
     if unchecked := layers - checked:
@@ -210,21 +205,16 @@ def _whole_features(
     return {layer: features[layer] for layer in layers}
 
 
-def reads_pixels_only(loss: Loss) -> bool:
-    """Return whether a loss reads no layer of the network."""
-    return set(loss.layers) <= {"image"}
-
-
 def is_divisible(loss: Loss) -> bool:
     """Return whether a loss can be computed in parts or without the network."""
-    return loss.adds_up or reads_pixels_only(loss)
+    return loss.adds_up or set(loss.layers) <= {"image"}
 
 
 def check_divisible(
-    extractor: nn.Module, losses: Mapping[str, Loss], reason: str, remedy: str
+    extractor: nn.Module | None, losses: Mapping[str, Loss], reason: str, remedy: str
 ) -> None:
     """Raise if the network or a loss cannot be computed in parts; explain why parts are needed."""
-    if not as_extractor(extractor).computes_in_tiles:
+    if extractor is not None and not as_extractor(extractor).computes_in_tiles:
         what = f"a {type(extractor).__name__}{' with hooks' if hooks_of(extractor) else ''}"
         raise ValueError(
             f"{reason}, but `extractor` is {what}, which cannot be computed in parts. Use "
@@ -263,14 +253,13 @@ def keeps_promise(loss: Loss, features: Features) -> bool:
             target = loss.prepare(flat.flip(-1))
             whole = loss.error(flat, target)[..., :middle]
             parts = (loss.error(flat[..., :middle], target[..., :middle]),)
-        if before != _versions(given) or not all(map(_is_near, parts_of(whole), parts)):
+        if before != _versions(given):
             return False
+        for a, b in zip(parts_of(whole), parts, strict=False):
+            tolerance = 1e-3 * float(a.abs().max()) if a.numel() else 0.0
+            if a.shape != b.shape or not torch.allclose(a, b, 1e-3, tolerance, equal_nan=True):
+                return False
     return True
-
-
-def _is_near(a: Tensor, b: Tensor) -> bool:
-    tolerance = 1e-3 * float(a.abs().max()) if a.numel() else 0.0
-    return a.shape == b.shape and torch.allclose(a, b, 1e-3, tolerance, equal_nan=True)
 
 
 def check_definition(name: str, loss: Loss) -> None:

@@ -15,20 +15,9 @@ from nst.images import fit, resize
 from nst.optim import OptimizerFactory, restore_optimizer
 from nst.optim.lbfgs import BoundedLBFGS
 
-# Keys of `state_dict` and the attributes that it stores as they are.
-_STORED = {
-    "size": "_size",
-    "best": "_best",
-    "best_total": "_best_total",
-    "best_losses": "_best_losses",
-    "average": "_average",
-    "averaged": "_averaged",
-    "losses": "losses",
-    "failure": "failure",
-    "stall": "stall",
-    "problem": "_problem",
-    "is_mixed": "_is_mixed",
-}
+# Attributes that `state_dict` stores as they are.
+_STORED: tuple[str, ...] = ("losses", "failure", "stall", "is_mixed", "_size", "_problem")
+_STORED += ("_best", "_best_total", "_best_losses", "_average", "_averaged")
 
 
 class OptimizedPicture:
@@ -48,6 +37,9 @@ class OptimizedPicture:
     stall: str | None = None
     """Why further steps at this scale would change nothing."""
 
+    is_mixed = False
+    """Whether it is evaluated in a lower precision than the targets of its losses."""
+
     def __init__(
         self, content: Tensor, start: Tensor, *, where: Tensor | None = None, average: float = 0.0
     ) -> None:
@@ -58,7 +50,7 @@ class OptimizedPicture:
         self._size: int | None = None
         self._problem: str | None = None  # of the last evaluation
         self._work: Mapping[str, Any] | None = None  # of a checkpoint, until the scale starts
-        self._resumed = self._is_mixed = False
+        self._resumed = False
         self._in_range = True
 
     @property
@@ -84,10 +76,10 @@ class OptimizedPicture:
         self._free = None if self._where is None else (resize(self._where, shape) > 0)
         if not resumed:
             self._enlarge(content, size)
-            self._is_mixed = objective.is_mixed
-        elif objective.is_mixed and not self._is_mixed:
+            self.is_mixed = objective.is_mixed
+        elif objective.is_mixed and not self.is_mixed:
             objective.set_full_precision()
-        objective.capture_content(content)
+        objective.capture(content)
         self._objective = objective
         self._make_optimizer, self._optimizer = make_optimizer, make_optimizer([self.pixels])
         if not isinstance(self._optimizer, torch.optim.Optimizer):
@@ -106,11 +98,11 @@ class OptimizedPicture:
             restore_optimizer(self._optimizer, work["optimizer"], work["state"])
 
     def set_full_precision(self) -> None:
-        """Continue in full precision, in which losses are others than in a lower one."""
-        if not self._is_mixed or self.failure is not None:
+        """Continue in full precision, in which the losses have other values."""
+        if not self.is_mixed or self.failure is not None:
             return
         self._objective.set_full_precision()
-        self._is_mixed, self.stall, self._problem = False, None, None
+        self.is_mixed, self.stall, self._problem = False, None, None
         self._best, self._best_total = self.pixels.detach().clone(), math.inf
         self._scored_version = -1
         if isinstance(self._optimizer, BoundedLBFGS):
@@ -138,7 +130,7 @@ class OptimizedPicture:
         # torch's annotation says float; its optimizers return the tensor.
         self._optimizer.step(self._evaluate)  # type: ignore[arg-type]
         self.stall = getattr(self._optimizer, "stop_reason", None)
-        if self._is_mixed and (self.stall or self._problem):  # perhaps by rounding or overflow
+        if self.is_mixed and (self.stall or self._problem):  # perhaps by rounding or overflow
             if self._problem:
                 logger.warning("%s, so the scale is completed in full precision", self._problem)
                 with torch.no_grad():
@@ -156,7 +148,10 @@ class OptimizedPicture:
                 self.pixels.copy_(self._best)  # callbacks may save it
         if not self.active and self._best_losses:
             self.losses = self._best_losses  # the last evaluation was of another picture
-        if self._out_of_range():  # of an optimizer without bounds
+        if self._scored_version != self.pixels._version:
+            low, high = self.pixels.detach().aminmax()
+            self._in_range = not bool((low < 0) | (high > 1))
+        if not self._in_range:  # of an optimizer without bounds
             with torch.no_grad():
                 self.pixels.clamp_(0, 1)
         if self._problem is None and self._decay > 0:
@@ -189,7 +184,7 @@ class OptimizedPicture:
 
         Return whether the extreme values of their gradient are finite.
         """
-        # All that is asked for comes over in one tensor, as each question waits for the device.
+        # All numbers are copied in one tensor, as each copy waits for the device.
         numbers = torch.stack([*losses.values(), *self.pixels.detach().aminmax(), *gradient]).cpu()
         count, (low, high, *extremes) = len(losses), numbers[len(losses) :].tolist()
         self.losses = dict(zip(losses, numbers[:count].unbind(), strict=True))
@@ -206,12 +201,6 @@ class OptimizedPicture:
             self._best_losses = self.losses
         return all(map(math.isfinite, extremes))
 
-    def _out_of_range(self) -> bool:
-        if self._scored_version == self.pixels._version:
-            return not self._in_range
-        low, high = self.pixels.detach().aminmax()
-        return bool((low < 0) | (high > 1))
-
     def state_dict(self) -> dict[str, Any]:
         """Return the state after a step for `load_state_dict`; tensors are not copied."""
         work = None
@@ -222,7 +211,7 @@ class OptimizedPicture:
                 "state": self._optimizer.state_dict(),
             }
         return {
-            **{key: getattr(self, name) for key, name in _STORED.items()},
+            **{name: getattr(self, name) for name in _STORED},
             "pixels": self.pixels.detach(),
             "scored": self._scored_version == self.pixels._version,
             "work": work,
@@ -233,12 +222,12 @@ class OptimizedPicture:
         for name in ("failure", "stall"):
             if not isinstance(state[name], (str, type(None))):
                 raise TypeError(f"`{name}` is {state[name]!r}; a string is needed.")
-        for key, name in _STORED.items():
-            setattr(self, name, state[key])
+        for name in _STORED:
+            setattr(self, name, state[name])
         self.losses, self._best_losses = dict(self.losses), dict(self._best_losses)
         self.pixels = state["pixels"].requires_grad_()
-        shape = (*self._content.shape[:2], *fit(self._content.shape[-2:], state["size"]))
-        for name in ("pixels", "best", "average"):
+        shape = (*self._content.shape[:2], *fit(self._content.shape[-2:], state["_size"]))
+        for name in ("pixels", "_best", "_average"):
             # A picture that failed at a coarser scale was enlarged later.
             if state[name] is not None and self.failure is None and state[name].shape != shape:
                 raise ValueError(f"`{name}` has another shape; it must be that of the scale.")

@@ -75,9 +75,7 @@ def read_regions(
 def recolor_styles(
     sources: Sequence[StyleSource], content: Tensor, options: RunOptions
 ) -> list[list[StyleSource]]:
-    """Return the styles, once for each picture of the batch if they get its colors."""
-    if not options.recolors_styles:
-        return [list(sources)]
+    """Return the styles in the colors of each picture of the batch."""
     if any(isinstance(source, StyleStatistics) for source in sources):
         raise ValueError(
             f"`color_when` is {options.color_when!r}, but a captured style has no picture left "

@@ -26,7 +26,6 @@ from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.extractors.base import Extractor, evaluation_mode
 from nst.images import fit, resize
 from nst.losses.base import Loss
-from nst.optim import optimizer_factory
 from nst.result import StyleTransferResult, attach_result
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
@@ -61,7 +60,7 @@ class Run:
 
     @contextmanager
     def _shown_to(self, callback: Callback) -> Iterator[RunState]:
-        """Give a callback the state; a user's may change picture and losses, so it gets copies."""
+        """Give a callback the state; a custom one gets copies of picture and losses."""
         state, image, losses = self.state, self.state.image, self.state.losses
         modules = {type(callback).__module__, getattr(callback.on_step, "__module__", "")}
         if {str(module).split(".")[0] for module in modules} != {"nst"}:
@@ -103,11 +102,9 @@ class Run:
         state.scale = index
         before = sum(num_steps for _, num_steps in state.plan[:index])
         height, width = fit(inputs.shape, scale.size)
-        optimizer, rate = inputs.configuration.optimizer, inputs.configuration.learning_rate
-        is_last = index == len(inputs.scales) - 1
+        is_last, first_full = index == len(inputs.scales) - 1, scale.num_steps
         fine = (index > 0 and is_last) or inputs.previous is not None
-        make_optimizer = optimizer_factory(optimizer, rate, fine=fine)
-        first_full = first_full_step(scale.num_steps) if is_last else scale.num_steps
+        make_optimizer = inputs.configuration.optimizer_factories[fine]
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
             objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)
@@ -115,16 +112,18 @@ class Run:
                 objectives = lead(inputs, index, self.group)
             for picture, objective in zip(self.pictures, objectives, strict=True):
                 picture.start_scale(objective, scale.size, make_optimizer)
-            for _ in range(scale.num_steps - (state.step - before)):
-                active = [picture for picture in self.pictures if picture.active]
-                if state.stop_reason is not None or not active:
-                    break
+                if is_last and picture.is_mixed:
+                    first_full = first_full_step(scale.num_steps)
+            active = [picture for picture in self.pictures if picture.active]
+            while active and state.stop_reason is None and state.step - before < scale.num_steps:
                 for picture in active:
                     if state.step - before >= first_full:
                         picture.set_full_precision()
                     picture.step()
                 state.step += 1
-                self._shorten_plan(index, before)
+                active = [picture for picture in active if picture.active]
+                if not active:
+                    self._shorten_plan(index, before)
                 state.losses = self._mean_losses()
                 state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
                 for callback in callbacks:
@@ -132,14 +131,13 @@ class Run:
                         callback.on_step(state)
             for picture in self.pictures:
                 picture.finish_scale()
-        if state.stop_reason is None:
+        if not active and state.stop_reason is None:
             self._shorten_plan(index, before)
 
     def _shorten_plan(self, index: int, before: int) -> None:
         """Plan no more steps for a scale that stalled; they are not taken later."""
-        if not any(picture.active for picture in self.pictures):
-            taken = self.inputs.scales[index]._replace(num_steps=self.state.step - before)
-            self.state.plan = (*self.state.plan[:index], taken, *self.inputs.scales[index + 1 :])
+        taken = self.inputs.scales[index]._replace(num_steps=self.state.step - before)
+        self.state.plan = (*self.state.plan[:index], taken, *self.inputs.scales[index + 1 :])
 
     def _mean_losses(self) -> dict[str, Tensor]:
         """Return each loss's mean over the batch; a failed picture counts with its best."""
@@ -157,10 +155,11 @@ class Run:
         """Return a copy of the best pictures so far at the result's size, `(N, 3, H, W)`."""
         shape, options, where = self.inputs.shape, self.inputs.options, self.inputs.where
         image = torch.cat([resize(picture.best, shape) for picture in self.pictures])
-        if not options.recolors_result and where is None:
+        recolors = options.recolors("after")
+        if not recolors and where is None:
             return image
         content = resize(self.inputs.content.pixels, shape)
-        if options.recolors_result:
+        if recolors:
             method = str(options.preserve_color)
             image = color.preserve_color(image, content, method, when="after")
         if where is not None:

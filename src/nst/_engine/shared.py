@@ -47,7 +47,7 @@ class SharedObjective:
                 self._group.leave(error)  # the others may be waiting within the evaluation
                 raise
 
-    capture_content = partialmethod(_together, "capture_content")
+    capture = partialmethod(_together, "capture")
     evaluate = partialmethod(_together, "evaluate")
     score = partialmethod(_together, "score")
     blame = partialmethod(_together, "blame")

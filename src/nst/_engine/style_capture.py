@@ -10,7 +10,7 @@ from nst._engine.reading import color_moments, read_style
 from nst._utils.checks import at_least
 from nst._utils.plain import hash_network
 from nst.extractors.base import evaluation_mode
-from nst.losses.base import StorableLoss
+from nst.losses.base import StorableLoss, layers_of
 from nst.styles.statistics import Entry, StyleStatistics, loss_identity
 from nst.styles.style import Painting, Style
 
@@ -59,9 +59,8 @@ def capture_painting(
     """Return the statistics of a painting for pictures of some sizes, in ascending order."""
     losses, network = configuration.active_losses("style"), configuration.network
     scaled = {size: painting.resized(style.size_at(size)) for size in sizes}
-    layers = {layer for loss in losses.values() for layer in loss.layers}
     height, width = scaled[sizes[0]].pixels.shape[-2:]
-    network.check_size(height, width, layers, name="style")
+    network.check_size(height, width, layers_of(losses.values()), name="style")
     largest = scaled[sizes[-1]].pixels
     shape = largest.shape[-2], largest.shape[-1]
     tile = configuration.tile_for(shape, largest, losses)

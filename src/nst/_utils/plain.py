@@ -46,9 +46,12 @@ def json_ready(value: Any, depth: int = 0) -> Any:
         if isinstance(value, Real):
             return float(value) if math.isfinite(value) else repr(float(value))
         if isinstance(value, str):
-            return _without_folders(str.__str__(value))
+            text = str.__str__(value)
+            while (shorter := _FOLDERS.sub("", text)) != text:
+                text = shorter
+            return text
         if isinstance(value, os.PathLike):
-            return _without_folders(PurePath(os.fsdecode(value)).name)
+            return json_ready(PurePath(os.fsdecode(value)).name)
         if isinstance(value, (np.ndarray, Tensor)):
             if math.prod(value.shape) > _MOST_VALUES:
                 return f"<{type(value).__name__} of {value.dtype}, {tuple(value.shape)}>"
@@ -62,19 +65,13 @@ def json_ready(value: Any, depth: int = 0) -> Any:
                 return dict(zip(names, converted, strict=True))
             # The order of a set depends on the process.
             return sorted(ready, key=json.dumps) if isinstance(value, (set, frozenset)) else ready
-        return _without_folders(_ADDRESS.sub("", repr(value)))
+        return json_ready(_ADDRESS.sub("", repr(value)))
     except Exception:  # a user's object may raise anything
         return f"<{type(value).__name__}>"
 
 
-def _without_folders(text: str) -> str:
-    while (shorter := _FOLDERS.sub("", text)) != text:
-        text = shorter
-    return text
-
-
 def hash_values(values: Tensor | npt.NDArray[Any]) -> str:
-    """Return the SHA-256 of dtype, shape and values; torch and NumPy lack some of each other's."""
+    """Return the SHA-256 of dtype, shape and values; PyTorch and NumPy lack types of each other."""
     digest = hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode())
     if isinstance(values, Tensor):
         flat = values.detach().cpu().contiguous().reshape(-1)

@@ -192,7 +192,8 @@ class BackboneExtractor(FrozenExtractor):
         Raises:
             ValueError: An unknown layer, or one whose output is not a feature map.
         """
-        wanted = self.requested(layers)
+        wanted = {*names_of("layers", layers)} - {"image"}
+        self.check_layers(wanted)
         if not wanted:
             return {"image": images}
         found: dict[str, Tensor] = {}
@@ -227,7 +228,7 @@ class BackboneExtractor(FrozenExtractor):
         return {"image": images, **found}
 
     def _has_hooks_around(self, wanted: Iterable[str]) -> bool:
-        """Return whether a hook waits for a module to end that has a wanted one in it."""
+        """Return whether a module that contains a requested one has a forward hook."""
         ends = [self._paths[name].split(".") for name in wanted]
         around = {".".join(parts[:i]) for parts in ends for i in range(len(parts) + 1)}
         inner = {".".join(parts) for parts in ends}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -75,12 +76,6 @@ class FrozenExtractor(Extractor):
             tensor = parameter_of(self).new_tensor([float(value) for value in values])
             self.register_buffer(name, tensor.detach().view(1, -1, 1, 1))
         self.requires_grad_(False).eval()
-
-    def requested(self, layers: Iterable[str]) -> set[str]:
-        """Return the checked names of the layers to compute: all but `"image"`."""
-        names = set(names_of("layers", layers)) - {"image"}
-        self.check_layers(names)
-        return names
 
     def check_layers(self, layers: Iterable[str]) -> None:
         """Raise `ValueError` for a layer that the network lacks, with the nearest name."""
@@ -168,8 +163,8 @@ class FeatureExtractor(FrozenExtractor):
         one_of("padding", padding, get_args(Padding))
         one_of("channels", channels, (None, *get_args(Channels)))
         self.dtype = check_dtype("dtype", dtype)
-        said = {"mean": check_rgb("mean", mean), "std": check_rgb("std", std), "channels": channels}
-        self._convention = {name: value for name, value in said.items() if value is not None}
+        own = {"mean": check_rgb("mean", mean), "std": check_rgb("std", std), "channels": channels}
+        self._convention = {name: value for name, value in own.items() if value is not None}
         loaded = weights
         if not isinstance(loaded, Weights):
             loaded = load_weights(loaded, **self._convention)
@@ -196,11 +191,13 @@ class FeatureExtractor(FrozenExtractor):
             ValueError: An unknown layer, or images of another shape or too small for a layer.
             TypeError: The images are not floating.
         """
-        wanted = self.requested(layers)
+        wanted = {*names_of("layers", layers)} - {"image"}
+        self.check_layers(wanted)
         floating_image("images", images, 3)
         self.check_size(images.shape[2], images.shape[3], wanted)
-        for stage in self._stages(wanted):
-            stage.discard_outdated()
+        for stage in self.children():  # but not a module that has replaced one
+            if isinstance(stage, Stage):
+                stage.discard_outdated()
         features, x = {"image": images}, self.normalized(images)
         for block in self.blocks(wanted):
             for name, feature in block(x):
@@ -211,12 +208,8 @@ class FeatureExtractor(FrozenExtractor):
 
     def bytes_to_derive(self, layers: Iterable[str]) -> int:
         """Return the memory that the first use of some layers takes for transformed weights."""
-        return sum(stage.bytes_to_derive for stage in self._stages(layers))
-
-    def _stages(self, layers: Iterable[str]) -> Iterator[Stage]:
-        """Yield the convolutions down to the deepest of some layers that are not replaced."""
         stages = (getattr(self, name, None) for name in self._needed(layers))
-        return (stage for stage in stages if isinstance(stage, Stage))
+        return sum(each.bytes_to_derive for each in stages if isinstance(each, Stage))
 
     @property
     def computes_in_tiles(self) -> bool:
@@ -225,13 +218,14 @@ class FeatureExtractor(FrozenExtractor):
 
     def blocks(self, layers: Iterable[str], *, divides_first: bool = False) -> list[Block]:
         """Return the network down to the deepest of some layers, split after each pooling."""
-        wanted, blocks = set(layers), list[list[str]]()
+        wanted, blocks = set(layers), list[list[list[str]]]()
         for name in self._needed(wanted):
-            after_first = divides_first and name == "conv1_2"
-            if not blocks or blocks[-1][-1].startswith("pool") or after_first:
-                blocks.append([])
-            blocks[-1].append(name)
-        return [_Block(self, names, wanted) for names in blocks]
+            if name.startswith("conv"):
+                if name.endswith("_1") or (divides_first and name == "conv1_2"):
+                    blocks.append([])
+                blocks[-1].append([])
+            blocks[-1][-1].append(name)
+        return [_Block(self, wanted, stages, _REACH * len(stages)) for stages in blocks]
 
     def check_size(
         self, height: int, width: int, layers: Iterable[str], *, name: str = "images"
@@ -250,7 +244,7 @@ class FeatureExtractor(FrozenExtractor):
 
     def _needed(self, layers: Iterable[str]) -> tuple[str, ...]:
         """Return all layers down to the deepest of those named."""
-        last = max((LAYERS.index(layer) for layer in self.requested(layers)), default=-1)
+        last = max((LAYERS.index(layer) for layer in {*layers} - {"image"}), default=-1)
         return LAYERS[: last + 1]
 
     def settings(self) -> dict[str, Any]:
@@ -268,30 +262,29 @@ class FeatureExtractor(FrozenExtractor):
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
 
 
+@dataclass
 class _Block:
     """The layers of VGG19 after one pooling, up to and including the next."""
 
-    def __init__(self, network: FeatureExtractor, names: Sequence[str], wanted: set[str]) -> None:
-        self._network, self._wanted, self._stages = network, wanted, list[list[str]]()
-        for name in names:
-            if name.startswith("conv"):
-                self._stages.append([])
-            self._stages[-1].append(name)
-        self.halo = _REACH * len(self._stages)
+    network: FeatureExtractor
+    wanted: set[str]
+    stages: Sequence[Sequence[str]]
+    """Each convolution's layer, and those up to the next convolution."""
+    halo: int
 
     def __call__(
         self, x: Tensor, span: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        is_max = self._network.pooling == "max"
-        for names in self._stages:
-            stage, end = self._network.get_submodule(names[0]), 0
+        is_max = self.network.pooling == "max"
+        for names in self.stages:
+            stage, end = self.network.get_submodule(names[0]), 0
             if isinstance(stage, Stage):
                 fused = names if is_max else names[:2]
                 # One step computes everything up to the next requested layer.
-                while names[end] not in self._wanted and end + 1 < len(fused):
+                while names[end] not in self.wanted and end + 1 < len(fused):
                     end += 1
-                kind, stays = cast("Kind", names[end][:4]), names[end] in self._wanted
-                rows = span if names is self._stages[-1] else None
+                kind, stays = cast("Kind", names[end][:4]), names[end] in self.wanted
+                rows = span if names is self.stages[-1] else None
                 x = stage.compute(x, kind, output_stays=stays, span=rows)
             else:
                 x = stage(x)

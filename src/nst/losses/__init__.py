@@ -14,3 +14,16 @@ LOSSES: Mapping[str, type[Loss]] = {
     if issubclass(kind, Loss) and not inspect.isabstract(kind)
 }
 """Loss classes by name, those that can be instantiated."""
+
+
+def default_losses(
+    style: type[statistics.UnitsLoss] = statistics.GramStyleLoss,
+    *,
+    content_weight: float = 0.01,
+    **motifs: float,
+) -> dict[str, Loss]:
+    """Return the default losses, with another style loss, content weight or `motifs`."""
+    return {
+        "content": content.ContentLoss(weight=content_weight),
+        "style": style(statistics.style_layers(**motifs)),
+    }

@@ -98,7 +98,10 @@ class Loss(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments by name; a subclass adds its own."""
         kind = next(k for k in type(self).__mro__ if k.__module__.split(".")[0] == "nst")
-        return {name: getattr(self, name) for name in inspect.signature(kind).parameters}
+        settings = {name: getattr(self, name) for name in inspect.signature(kind).parameters}
+        if "layers" in settings:
+            settings["layers"] = dict(vars(self)["layer_weights"])
+        return settings
 
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
@@ -137,12 +140,6 @@ class LayerLoss(Loss):
         # Layer to the prefix of its buffers, whether the target is a tuple, and the shapes of the
         # captured features or statistics.
         self._targets: dict[str, tuple[str, bool, list[torch.Size]]] = {}
-
-    def settings(self) -> dict[str, Any]:
-        settings = super().settings()
-        if "layers" in settings:  # not if the constructor leaves no choice
-            settings["layers"] = dict(self.layer_weights)
-        return settings
 
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the layers' errors, given the sums of their shares."""
@@ -208,7 +205,10 @@ class LayerLoss(Loss):
 
 
 class StorableLoss(LayerLoss):
-    """Blends summaries of styles, linear in the weights of positions, which a file can store."""
+    """Compares with a blend of summaries of the styles, which a style file can store.
+
+    Summaries are linear in the weights of positions.
+    """
 
     reference = "style"
 
@@ -334,6 +334,11 @@ class StatisticLoss(StorableLoss):
         return self.statistic(feature.flatten(2), weight)
 
     _summing = (StorableLoss.capture, StorableLoss.forward, StorableLoss.compare, summarize, share)
+
+
+def layers_of(losses: Iterable[Loss]) -> frozenset[str]:
+    """Return the layers that any of some losses reads."""
+    return frozenset(layer for loss in losses for layer in loss.layers)
 
 
 def parts_of(statistic: Statistic) -> tuple[Tensor, ...]:

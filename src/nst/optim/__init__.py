@@ -8,20 +8,12 @@ import torch
 from torch import Tensor
 
 from nst._utils.checks import non_negative
-from nst.optim.lbfgs import HISTORY_SIZE, BoundedLBFGS
+from nst.optim.lbfgs import bounded_lbfgs
 
 _LEVELS = 3  # measured on one picture of 512 px: a sixth fewer steps to the same loss than with 0
-# The limit of a large picture's history, and the fewest pairs that textbooks recommend.
-_HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 OptimizerFactory: TypeAlias = Callable[[list[Tensor]], torch.optim.Optimizer]
 OptimizerLike: TypeAlias = str | OptimizerFactory
-
-
-def _bounded_lbfgs(params: list[Tensor], *, levels: int) -> BoundedLBFGS:
-    pair = 2 * sum(p.nbytes for p in params)
-    history_size = min(max(_HISTORY_BYTES // max(pair, 1), _SHORTEST_HISTORY), HISTORY_SIZE)
-    return BoundedLBFGS(params, history_size=history_size, levels=levels)
 
 
 def optimizer_factory(
@@ -55,7 +47,7 @@ def optimizer_factory(
     if rate == 0:
         raise ValueError("`learning_rate` is 0; it must be positive.")
     known: dict[str, OptimizerFactory] = {
-        "lbfgs": partial(_bounded_lbfgs, levels=0 if fine else _LEVELS),
+        "lbfgs": partial(bounded_lbfgs, levels=0 if fine else _LEVELS),
         "adam": partial(torch.optim.Adam, lr=rate),
     }
     if optimizer not in known:

@@ -23,6 +23,8 @@ HISTORY_SIZE = 20
 
 _ARMIJO = 1e-4  # sufficient decrease, relative to the slope (Nocedal & Wright, section 3.1)
 _MAX_TRIALS = 12
+# The limit of a large picture's history, and the fewest pairs that textbooks recommend.
+_HISTORY_BYTES, _SHORTEST_HISTORY = 2**31, 4
 
 
 class BoundedLBFGS(torch.optim.Optimizer):
@@ -142,7 +144,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
                 trial = (point + step).clamp_(group["lower"], group["upper"])
                 change = trial - point
                 numbers = torch.stack([state["gradient"] @ change, divisor, *gradient.aminmax()])
-                slope, curved, low, high = numbers.tolist()  # the device is waited for once
+                slope, curved, low, high = numbers.tolist()  # a single wait for the device
                 if not 0 < max(-low, high) < math.inf:  # NaN if any value is NaN
                     return False
                 if not (math.isfinite(curved) and slope < 0):
@@ -153,8 +155,10 @@ class BoundedLBFGS(torch.optim.Optimizer):
                 if rise <= _ARMIJO * slope:
                     new_gradient = self._read_gradient()
                     pair = change, new_gradient - state["gradient"]
-                    curvature, smallest = _curvature(*pair)
-                    if curvature > smallest:  # as the metric requires
+                    # Relative to both lengths, so that the scale of the loss has no effect.
+                    lengths = [(each @ each).sqrt() for each in pair]
+                    smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
+                    if pair[1] @ change > smallest:  # more than rounding, as the metric requires
                         stored = [*state["pairs"], (*pair, smallest)]
                         state["pairs"] = stored[-group["history_size"] :]
                     state.update(loss=loss, gradient=new_gradient)
@@ -187,7 +191,7 @@ class BoundedLBFGS(torch.optim.Optimizer):
         gradient_changes = torch._foreach_mul(gradient_changes, [free] * len(pairs))
         products = map(torch.dot, gradient_changes, changes)
         curvatures, shares = torch.stack([*products]), list[Tensor]()
-        # Dividing by infinity skips a pair without asking the device.
+        # Dividing by infinity skips a pair without waiting for the device.
         divisors = torch.where(curvatures > torch.stack(smallest), curvatures, torch.inf).unbind()
         triples = list(zip(changes, gradient_changes, divisors, strict=True))
         for change, gradient_change, divisor in triples:
@@ -232,6 +236,13 @@ class BoundedLBFGS(torch.optim.Optimizer):
         return [part.view_as(p) for part, p in zip(parts, params, strict=True)]
 
 
+def bounded_lbfgs(params: list[Tensor], *, levels: int) -> BoundedLBFGS:
+    """Return the optimizer of pictures, whose history is shorter if they are large."""
+    pair = 2 * sum(p.nbytes for p in params)
+    history_size = min(max(_HISTORY_BYTES // max(pair, 1), _SHORTEST_HISTORY), HISTORY_SIZE)
+    return BoundedLBFGS(params, history_size=history_size, levels=levels)
+
+
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     """Return all values as one vector, a view if there is one part."""
     return torch.cat([p.flatten() for p in parts]) if len(parts) > 1 else parts[0].flatten()
@@ -243,18 +254,15 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
     \(D_k\) halves a picture k times, at most `levels` times. Structure of many pixels is multiplied
     by up to \(2^{k+1} - 1\), that of single pixels by 1. Other shapes are returned unchanged.
     """
-    if image.ndim != 4:
+    if image.ndim != 4 or levels == 0 or min(image.shape[2:]) < 2:
         return image
-    return _favored(image.reshape(-1, 1, *image.shape[-2:]), levels).view_as(image)
-
-
-def _favored(image: Tensor, levels: int) -> Tensor:
-    if levels == 0 or min(image.shape[-2:]) < 2:
-        return image
+    height, width = image.shape[2:]
     halve, enlarge = _kernels(image.dtype, image.device)
-    coarse = _favored(F.conv2d(image, halve, stride=2, padding=1), levels - 1)
-    odd = (image.shape[2] % 2, image.shape[3] % 2)
-    return image + F.conv_transpose2d(coarse, enlarge, stride=2, padding=1, output_padding=odd)
+    channels = image.reshape(-1, 1, height, width)
+    coarse = favor_coarse(F.conv2d(channels, halve, stride=2, padding=1), levels - 1)
+    odd = height % 2, width % 2
+    change = F.conv_transpose2d(coarse, enlarge, stride=2, padding=1, output_padding=odd)
+    return image + change.view_as(image)
 
 
 @functools.cache
@@ -265,14 +273,6 @@ def _kernels(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         kernel = side.outer(side)[None, None]
         # The adjoint of halving, times 4 to preserve the level, times 2 to favor it.
         return kernel, 8 * kernel
-
-
-def _curvature(change: Tensor, gradient_change: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the curvature of a pair, and what it must exceed to be more than rounding."""
-    # A test of the angle is independent of the loss's scale.
-    lengths = (change @ change).sqrt(), (gradient_change @ gradient_change).sqrt()
-    smallest = torch.finfo(change.dtype).eps * lengths[0] * lengths[1]
-    return gradient_change @ change, smallest
 
 
 def _unit(largest: Tensor) -> float:
