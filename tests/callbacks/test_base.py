@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,13 +197,19 @@ def test_progress_without_a_plan_counts_steps() -> None:
     assert RunState(torch.zeros(1, 3, 1, 1), num_steps=0).progress == 1
 
 
-def test_the_time_left_assumes_the_mean_speed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_assumes_the_mean_speed_since_the_start_or_the_resumption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("nst.callbacks.base.time.perf_counter", lambda: 130.0)
-    state = state_at(10, ((256, 20), (512, 5)))  # a quarter of the work
+    state = state_at(0, ((256, 20), (512, 5)))
     state.started = 100.0
-    assert state.elapsed == 30 and state.eta == pytest.approx(90)
-    state.step = 0
     assert state.eta is None
+    state.step = 10  # a quarter of the work
+    assert state.elapsed == 30 and state.eta == pytest.approx(90)
+    resumed = replace(state, earlier=1000.0)
+    assert resumed.eta is None
+    resumed.step = 20  # another quarter
+    assert resumed.elapsed == 1030 and resumed.eta == pytest.approx(60)
 
 
 def test_progress_goes_from_0_to_1_or_stays_where_the_run_ended() -> None:

@@ -3,7 +3,6 @@ import io
 import logging
 import re
 import sys
-from collections.abc import Sequence
 
 import pytest
 
@@ -29,19 +28,19 @@ def with_tqdm(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "tqdm")
 
 
-def set_clock(monkeypatch: pytest.MonkeyPatch, times: Sequence[float]) -> None:
-    clock = iter(times)
-    monkeypatch.setattr("nst.callbacks.progress.monotonic", lambda: next(clock))
+def set_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr("nst.callbacks.base.time.perf_counter", lambda: seconds)
 
 
 def test_the_time_left_accounts_for_the_cost_of_each_scale(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, with_tqdm: bool
 ) -> None:
     bar, state = ProgressBar(), state_at(0, ((256, 20), (512, 5)))
-    # At the start and after the steps below: one second for each of the 40 units.
-    set_clock(monkeypatch, [100.0, 110.0, 120.0, 132.0])
+    state.started = 100.0
     bar.on_start(state)
-    for state.step, left in [(10, "30 s"), (20, "20 s"), (23, "8 s")]:
+    # One second for each of the 40 units.
+    for state.step, now, left in [(10, 110, "30 s"), (20, 120, "20 s"), (23, 132, "8 s")]:
+        set_time(monkeypatch, now)
         bar.on_step(state)
         if with_tqdm:
             bar._bar.refresh()  # tqdm itself does so only ten times a second
@@ -55,23 +54,11 @@ def test_the_time_left_accounts_for_the_cost_of_each_scale(
 
 
 @pytest.mark.usefixtures("without_tqdm")
-def test_the_time_left_of_a_resumed_run_is_estimated_from_its_own_steps(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_clock(monkeypatch, [0.0, 10.0])
-    bar, state = ProgressBar(), state_at(4)
-    bar.on_resume(state, {})
-    state.step = 5
-    bar.on_step(state)
-    assert "5/8 steps, 30 s left" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("without_tqdm")
 def test_a_shorter_line_overwrites_a_longer_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_clock(monkeypatch, [0.0, 1000.0, 1000.0])
     bar, state = ProgressBar(), state_at(0)
+    set_time(monkeypatch, state.started + 1000.0)
     bar.on_start(state)
     state.step = 1
     bar.on_step(state)

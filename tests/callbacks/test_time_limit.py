@@ -2,15 +2,19 @@
 
 import pytest
 
-from nst import TimeLimit
+from nst import RunState, TimeLimit
 from nst.callbacks import time_limit
 from tests.helpers import paint
 
 
 def test_the_run_ends_after_the_step_that_passes_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([100.0, 103.0, 109.9, 110.5])
-    monkeypatch.setattr(time_limit, "monotonic", lambda: next(times))
-    result = paint(num_steps=6, callbacks=[TimeLimit(10)])
+    ends = iter([3.0, 9.9, 10.5])
+
+    def set_start(state: RunState) -> None:
+        state.started = 100.0 - next(ends)
+
+    monkeypatch.setattr(time_limit, "perf_counter", lambda: 100.0)
+    result = paint(num_steps=6, callbacks=[set_start, TimeLimit(10)])
     assert result.num_steps == 3
     assert result.stop_reason == "time limit of 10 s"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -201,12 +201,16 @@ class Run:
         scale, count = at_least("scale", state["scale"], 0), len(self.inputs.scales)
         if scale >= count or len(state["plan"]) != count:
             raise ValueError(f"`scale` is {scale}; it must be below {count}, the number in `plan`.")
-        self.state.image = torch.cat([picture.pixels.detach() for picture in self.pictures])
-        self.state.step, self.state.scale = at_least("step", state["step"], 0), scale
-        self.state.losses = {name: loss.detach() for name, loss in state["losses"].items()}
-        self.state.plan = as_scales(state["plan"])
+        self.state = replace(
+            self.state,
+            image=torch.cat([picture.pixels.detach() for picture in self.pictures]),
+            step=at_least("step", state["step"], 0),
+            scale=scale,
+            losses={name: loss.detach() for name, loss in state["losses"].items()},
+            plan=as_scales(state["plan"]),
+            earlier=float(state["seconds"]),
+        )
         self._resumed = [(str(name), dict(own)) for name, own in state["callbacks"]]
-        self.state.started -= float(state["seconds"])
 
 
 def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleTransferResult:

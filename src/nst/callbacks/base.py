@@ -42,23 +42,31 @@ class RunState:
     """Longer side in pixels and number of steps (taken, if it ended early) of each scale, coarse
     to fine."""
     snapshot: Callable[[], dict[str, Any]] = field(default=_no_snapshot, repr=False)
-    """Returns what is needed to resume the run, for `Checkpoint`: plain values, and tensors that
-    only the run may change. Call it in `on_step`; elsewhere it raises `RuntimeError`."""
+    """Returns what `Checkpoint` stores: plain values, and tensors that only the run may change.
+    Call it in `on_step`; elsewhere it raises `RuntimeError`."""
     unit: str = "step"
     """What `step` counts: a `"step"` of the optimizer, or a `"frame"` of a video."""
-
     started: float = field(default_factory=time.perf_counter, repr=False)
-    """When the run started, by `time.perf_counter`; earlier by what a resumed run had taken."""
+    """Start of the run, or of its continuation, by `time.perf_counter`."""
+    earlier: float = field(default=0.0, repr=False)
+    """Seconds that the run had taken before it was resumed."""
+
+    def __post_init__(self) -> None:
+        self._start = self.progress  # above 0 for a resumed run
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run started; a resumed run's earlier ones count."""
-        return time.perf_counter() - self.started
+        """Seconds that the run has taken, including those before it was resumed."""
+        return time.perf_counter() - self.started + self.earlier
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the rest of the work takes at the mean speed so far; None before a step."""
-        return self.elapsed * (1 / self.progress - 1) if self.step else None
+        """Estimated seconds to the end, at the mean speed since the run started or was resumed.
+
+        None before the first step.
+        """
+        done, seconds = self.progress - self._start, time.perf_counter() - self.started
+        return seconds * (1 - self.progress) / done if done > 0 else None
 
     @property
     def loss(self) -> float:
@@ -67,15 +75,7 @@ class RunState:
 
     @property
     def progress(self) -> float:
-        """Completed share of the run's work, from 0 to 1; the work of a step is its pixels.
-
-        The share never falls. It ends at 1, or where the run was stopped.
-
-        Examples:
-            >>> def show(state):
-            ...     print(f"{state.progress:.0%}")
-            >>> # transfer.run(content, style, callbacks=show)
-        """
+        """Completed share of the work, from 0 to 1; the work of a step is its number of pixels."""
         done, total, steps = 0, 0, self.step
         for size, num_steps in self.plan or [(1, self.num_steps)]:
             done += size**2 * min(steps, num_steps)
@@ -89,10 +89,10 @@ class RunState:
 
 
 class Callback:
-    """Base class of callbacks. Override any method; return values of `on_...` are ignored.
+    """Base class of callbacks. Override any method.
 
     `on_end` is called whenever `on_start` was, also after an error or Ctrl-C. Override `state_dict`
-    and `on_resume` if `StyleTransfer.resume` has to restore what depends on earlier steps.
+    and `on_resume` if `StyleTransfer.resume` has to restore a state.
 
     Examples:
         >>> class StopAtLoss(Callback):
@@ -104,10 +104,10 @@ class Callback:
     """
 
     called_last: ClassVar[bool] = False
-    """Whether it is called after those that have this False, wherever it is in the list."""
+    """Whether it is called after all callbacks in which this is False."""
 
     def on_start(self, state: RunState) -> None:
-        """Called once before any work, with the initial picture; raise here to refuse the run."""
+        """Called once before any work, with the initial picture; an exception ends the run."""
 
     def on_step(self, state: RunState) -> None:
         """Called after each optimizer step."""
@@ -120,21 +120,20 @@ class Callback:
         return {}
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Called instead of `on_start` to resume a run at `state`, by default with `on_start`.
+        """Called instead of `on_start` when a run is resumed; by default it calls `on_start`.
 
-        `kept` is what `state_dict` returned there; empty if the run had no such callback.
+        `kept` is the stored `state_dict`, empty if the run had no such callback.
         """
         self.on_start(state)
 
 
 class Display(Callback):
-    """A callback that only shows the run: its first error is logged, and it falls silent."""
+    """A callback that only shows the run: after its first error, which is logged, it is silent."""
 
     _is_silent = False
 
     def on_start(self, state: RunState) -> None:
-        """Show this run, whatever happened in an earlier one."""
-        self._is_silent = False
+        self._is_silent = False  # an earlier run may have failed
 
     def _try(self, show: Callable[[RunState], object], state: RunState) -> None:
         """Call a method that shows the state, unless one has failed in this run."""
@@ -145,9 +144,8 @@ class Display(Callback):
         except Exception as error:  # a window or stream can be closed at any time, in any way
             self._is_silent = True
             with suppress(Exception):  # the log may go to the same stream
-                logger.warning(
-                    "%s shows nothing more of this run (%s)", type(self).__name__, one_line(error)
-                )
+                name, reason = type(self).__name__, one_line(error)
+                logger.warning("%s shows nothing more of this run (%s)", name, reason)
 
 
 CallbackLike: TypeAlias = Callback | Callable[[RunState], object]
@@ -165,7 +163,7 @@ class _FunctionCallback(Callback):
 
 
 def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:
-    """Convert callbacks and functions, one or several, to a list; a function becomes `on_step`."""
+    """Convert one or several callbacks and functions to a list; a function becomes `on_step`."""
     if callbacks is None:
         return []
     if isinstance(callbacks, Callback) or not isinstance(callbacks, Iterable):
@@ -175,7 +173,7 @@ def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> lis
 
 @contextmanager
 def stored_numbers(callback: Callback) -> Iterator[None]:
-    """Report invalid values that a callback finds in a checkpoint, which may be forged."""
+    """Report invalid values of a callback in a checkpoint, which may be forged."""
     try:
         yield
     except Exception as error:  # the values can be of any type
@@ -191,8 +189,6 @@ class LossHistory(Callback):
     Examples:
         >>> history = LossHistory()
         >>> # transfer.run(content, style, callbacks=[history])
-        >>> history.losses
-        {}
     """
 
     losses: dict[str, list[float]]
@@ -202,22 +198,18 @@ class LossHistory(Callback):
         self.losses = {}
 
     def on_start(self, state: RunState) -> None:
-        """Clear the history."""
         self.losses = {}
 
     def on_step(self, state: RunState) -> None:
-        """Append the losses of this step."""
         # An interrupt while the device is read must not leave lists of different lengths.
         values = {name: float(value) for name, value in state.losses.items()}
         for name, value in values.items():
             self.losses.setdefault(name, []).append(value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the losses so far."""
         return {"losses": self.losses}
 
     def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        """Restore the losses of the earlier steps."""
         with stored_numbers(self):
             losses = kept.get("losses", {})
             self.losses = {name: [float(each) for each in losses[name]] for name in losses}

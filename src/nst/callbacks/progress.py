@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from time import monotonic
 from typing import Any
 
 from nst._utils.text import duration
@@ -12,8 +11,7 @@ from nst.callbacks.base import Display, RunState
 class ProgressBar(Display):
     """Shows the completed share of the work, the steps, the loss and the time left.
 
-    With tqdm (extra `progress`), it works in notebooks, too; without, it is a line on stderr.
-    If that cannot be written, the bar falls silent, and the run continues.
+    With tqdm (extra `progress`), it also works in notebooks; otherwise, it is a line on stderr.
 
     Examples:
         >>> bar = ProgressBar()
@@ -22,7 +20,6 @@ class ProgressBar(Display):
 
     def on_start(self, state: RunState) -> None:
         super().on_start(state)
-        self._start_time, self._start_progress = monotonic(), state.progress  # above 0 if resumed
         self._bar: Any = None
         self._try(self._open, state)
 
@@ -52,12 +49,8 @@ class ProgressBar(Display):
             sys.stderr.write("\n")
 
     def _show(self, state: RunState) -> None:
-        progress, (height, width) = state.progress, state.image.shape[-2:]
-        left = ""
-        if state.stop_reason is None:
-            elapsed = monotonic() - self._start_time
-            seconds = elapsed * (1 - progress) / (progress - self._start_progress)
-            left = f", {duration(seconds)} left"
+        progress, (height, width), eta = state.progress, state.image.shape[-2:], state.eta
+        left = "" if eta is None or state.stop_reason else f", {duration(eta)} left"
         text = f"{state.step}/{state.num_steps} {state.unit}s{left}, loss={state.loss:.4g}"
         if self._bar is None:
             # Padding overwrites a longer line.
