@@ -13,6 +13,7 @@ from PIL.ExifTags import GPS, IFD, Base
 
 from nst import Checkpoint, StyleTransfer
 from nst.images import read_record, save_image
+from nst.images.metadata import carried_over
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO, stop_at
 
@@ -150,9 +151,14 @@ def test_metadata_is_chosen_by_a_word(photograph: str) -> None:
         paint(photograph).save("out.png", metadata="gps")
 
 
-def test_a_resumed_run_has_the_metadata_of_its_photograph(photograph: str) -> None:
-    result = paint(photograph, callbacks=[Checkpoint("run.ckpt", every=1), stop_at(1)])
+@pytest.mark.parametrize("metadata", ["default", "all", "none"])
+def test_a_checkpoint_holds_the_metadata_that_the_result_carries_over(
+    photograph: str, metadata: Any
+) -> None:
+    checkpoint = Checkpoint("run.ckpt", every=1, metadata=metadata)
+    result = paint(photograph, callbacks=[checkpoint, stop_at(1)])
     Path(photograph).unlink()
     resumed = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
-    assert resumed.exif == result.exif is not None
+    assert resumed.exif == carried_over(result.exif, metadata)
+    assert (resumed.exif == result.exif is not None) == (metadata == "all")
     assert torch.equal(resumed.styles[0], result.styles[0])

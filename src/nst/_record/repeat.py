@@ -40,12 +40,11 @@ class Repeatable(Configuration):
 
         Args:
             record: The saved picture, or the record that `nst.images.read_record` returned.
-            extractor: Replacement of the network; required unless its weights are `"original"` or
+            extractor: Network to use; required unless the recorded weights are `"original"` or
                 `"torchvision"`. A warning is logged if it differs.
             **changes: Other arguments to replace; required for custom losses and optimizers.
 
         Raises:
-            FileNotFoundError: There is no such picture.
             ValueError: There is no usable record, a custom part is not passed, or weights differ.
 
         Examples:
@@ -89,8 +88,8 @@ class Repeatable(Configuration):
             **changes: As in `from_record`. With another `num_steps`, the run is not stopped early.
 
         Raises:
-            FileNotFoundError: There is no such picture, or a file is not found.
-            ValueError: As in `from_record`; or a file has changed, or was a picture in memory.
+            FileNotFoundError: A file is not found.
+            ValueError: As in `from_record`; or a file has changed, or a picture was in memory.
         """
         if isinstance(inputs, (str, bytes, os.PathLike)):
             raise TypeError(
@@ -128,7 +127,7 @@ class Repeatable(Configuration):
 
         Args:
             path: The checkpoint, which contains everything but callbacks and custom parts.
-            callbacks: As in `run`. `EarlyStopping`, `LossHistory` and custom ones that override
+            callbacks: As in `run`. `EarlyStopping`, `LossHistory` and callbacks that override
                 `on_resume` restore their state. The default `Checkpoint` saves to the same file.
             extractor: The run's network, unless its weights are `"original"` or `"torchvision"`.
             losses: The run's losses, if one of them is custom.
@@ -137,25 +136,14 @@ class Repeatable(Configuration):
             device: Replaces the run's; the result is then not bit-identical.
 
         Raises:
-            FileNotFoundError: There is no such file.
             ValueError: It is not a valid checkpoint, or a custom part is missing or differs.
             OSError: The path is not writable, and there is no other `Checkpoint`.
-
-        Examples:
-            >>> from nst import Checkpoint, StyleTransfer
-            >>> from nst.testing import tiny_extractor
-            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=5)
-            >>> pictures = torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40)
-            >>> result = transfer.run(*pictures, callbacks=[Checkpoint("run.ckpt", every=2)])
-            >>> resumed = StyleTransfer.resume("run.ckpt", extractor=tiny_extractor())
-            >>> torch.equal(resumed.image, result.image)
-            True
         """
         started = time.perf_counter()
         followers = as_callbacks(callbacks)
         snapshot = CHECKPOINT_FILE.read(path)
         if not any(isinstance(each, Checkpoint) for each in followers):
-            followers.insert(0, Checkpoint(path, snapshot["every"]))
+            followers.insert(0, Checkpoint(path, snapshot["every"], metadata="all"))
         record = snapshot["record"]
         given: dict[str, Any] = {"losses": losses, "optimizer": optimizer, "device": device}
         changes = {name: value for name, value in given.items() if value is not None}

@@ -27,6 +27,7 @@ def take_snapshot(run: Run) -> dict[str, Any]:
     return {
         "record": run.settings(),
         "inputs": run.packed_inputs,
+        "exif": (run.inputs.exif or b"").hex(),
         "run": run.state_dict(),
         "generators": generators,
     }
@@ -55,7 +56,6 @@ def _pack_inputs(inputs: RunInputs) -> dict[str, Any]:
     return {
         "content": _compact(content.pixels),
         "alpha": _compact(content.alpha),
-        "exif": None if inputs.exif is None else inputs.exif.hex(),
         "options": {**vars(options), "init": init, "where": options.where is not None},
         "styles": [
             {
@@ -107,7 +107,7 @@ def _unpack_inputs(snapshot: Mapping[str, Any], configuration: Configuration) ->
         tile=configuration.tile_for(shape, content.pixels),
         start=_expanded(packed["start"], dtype, content.pixels),
         identities=dict(snapshot["record"]["inputs"]),
-        exif=None if packed["exif"] is None else bytes.fromhex(packed["exif"]),
+        exif=bytes.fromhex(snapshot["exif"]) or None,
     )
 
 

@@ -3,15 +3,17 @@
 import os
 import secrets
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-from nst._utils.checks import Checked, at_least, file_path
+from nst._utils.checks import Checked, at_least, file_path, one_of
 from nst._utils.files import check_place, reserve
 from nst._utils.schema import whole
 from nst._utils.tensors import FileFormat, check_values
 from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
+from nst.images.metadata import MetadataChoice, carried_over
 
 CHECKPOINT_FILE = FileFormat(
     "checkpoint",
@@ -19,30 +21,28 @@ CHECKPOINT_FILE = FileFormat(
     {"every": whole, "record": {}, "status": {"run": str, "finished": bool}},
     "Use a file that nst.Checkpoint wrote, or start the run again.",
 )
-"""What `RunState.snapshot` returns, `every` of the `Checkpoint`, and the status of its run."""
+"""The value of `RunState.snapshot`, `every` of the `Checkpoint`, and the status of its run."""
 
 
 class Checkpoint(Callback):
     """Stores a run in a file, from which `StyleTransfer.resume` continues it.
 
-    The file is replaced atomically every few steps, when a scale stalls, and after the last step:
-    a killed process loses at most `every` steps. It holds the pictures passed to the run, the
-    optimizer state and the losses. With L-BFGS that is up to 43 times the picture in 32-bit
-    numbers, 135 MB at 512x512 pixels; with Adam about 5 times. Reading it executes nothing, and it
-    contains no paths.
-
-    The other callbacks are called first, so that their `Callback.state_dict` is from the same step.
-    If the file cannot be written, a warning is logged, the run continues, and the previous file
-    stays.
+    The file is replaced atomically every few steps, when a scale stalls, and after the last step.
+    It holds the pictures passed to the run, the optimizer state and the losses: with L-BFGS up to
+    43 times the picture in 32-bit numbers, 135 MB at 512x512 pixels; with Adam about 5 times.
+    Reading it executes nothing, and it contains no paths. If the file cannot be written, a warning
+    is logged, the run continues, and the previous file stays.
 
     Args:
         path: Path of the file; any suffix. The checkpoint of a finished run is replaced at the
             first write; that of an unfinished run, and any other file, is refused.
         every: Number of steps between writes; at least 1.
+        metadata: Metadata of the photograph to store for the resumed run, as in
+            `StyleTransferResult.save`.
 
     Raises:
-        ValueError: `every` is below 1; at the start: the file exists and is not a checkpoint, or
-            that of another run that is unfinished.
+        ValueError: At the start: the file exists and is not a checkpoint, or is that of another
+            unfinished run.
         OSError: At the start: the path cannot be written, or another run is using it.
         TypeError: After the first step: the state of the optimizer or of a callback holds anything
             but plain values and tensors.
@@ -58,12 +58,19 @@ class Checkpoint(Callback):
         True
     """
 
-    called_last: ClassVar[bool] = True
+    called_last: ClassVar[bool] = True  # the others' `state_dict` is then of the same step
 
     path, every = Checked(file_path), Checked(at_least)
+    metadata = Checked(partial(one_of, choices=get_args(MetadataChoice)))
 
-    def __init__(self, path: str | os.PathLike[str] = "run.ckpt", every: int = 10) -> None:
-        self.path, self.every = path, every
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "run.ckpt",
+        every: int = 10,
+        *,
+        metadata: MetadataChoice = "default",
+    ) -> None:
+        self.path, self.every, self.metadata = path, every, metadata
         self._checked, self._reserved = False, ExitStack()
         self.resumed_run: str | None = None
 
@@ -96,8 +103,9 @@ class Checkpoint(Callback):
         if not (state.stop_reason or finished or stalled or state.step % self.every == 0):
             return
         try:
-            status = {"run": self._run, "finished": finished}
-            value = {**state.snapshot(), "every": self.every, "status": status}
+            status, value = {"run": self._run, "finished": finished}, state.snapshot()
+            exif = carried_over(bytes.fromhex(value["exif"]) or None, self.metadata) or b""
+            value |= {"every": self.every, "status": status, "exif": exif.hex()}
             CHECKPOINT_FILE.write(self.path, value, sole_writer=True)
         except OSError as error:
             logger.warning(

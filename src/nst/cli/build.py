@@ -87,7 +87,7 @@ def make_callbacks(options: Namespace) -> list[Callback]:
         callbacks.append(EndAfterStep())
     if getattr(options, "checkpoint", None) is not None:
         every = [] if options.checkpoint_every is None else [options.checkpoint_every]
-        callbacks.append(Checkpoint(options.checkpoint, *every))
+        callbacks.append(Checkpoint(options.checkpoint, *every, **given(options, ["metadata"])))
     if not options.quiet:  # last, so that no error of the others follows a progress bar
         callbacks.append(ProgressBar())
     return callbacks
