@@ -262,12 +262,16 @@ def test_what_where_leaves_alone_stays_in_every_frame() -> None:
 
 def test_losses_of_the_transfer_take_the_place_of_the_default_one() -> None:
     losses: Any = {"style": GramStyleLoss(), "calm": TemporalLoss(weight=3)}
-    transfer = small(losses=losses)
-    assert list(film(pan(2), transfer=transfer)[1].history) == ["style", "calm"]
+    transfer = small(losses=losses, num_steps=3)
+    first, second = film(pan(2), transfer=transfer)
+    assert list(second.history) == ["style", "calm"]
     with pytest.raises(ValueError, match=r"`temporal_weight` is 2, .* already: 'calm'"):
         film(pan(2), transfer=transfer, temporal_weight=2)
-    with pytest.raises(ValueError, match=r"`losses\['calm'\]` .* Use StyleTransfer.frames"):
-        transfer.run(pan(1)[0], PAINTING)
+    alone = transfer.run(pan(1)[0], PAINTING)  # has no previous frame, as the first
+    assert list(alone.history) == ["style"]
+    assert torch.equal(alone.image, first.image)
+    with pytest.raises(ValueError, match="nothing to optimize"):
+        small(losses={"calm": TemporalLoss()}).run(pan(1)[0], PAINTING)
 
 
 def test_ctrl_c_ends_the_film_with_the_frame_as_it_is() -> None:

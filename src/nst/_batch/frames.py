@@ -111,8 +111,7 @@ class FrameTransfer(Repeatable):
             )
         first_steps = self.num_steps if first_steps is None else first_steps
         first_steps = at_least("first_steps", first_steps, 1)
-        losses = {n: loss for n, loss in self.losses.items() if loss.reference != "previous"}
-        first = replace(self, num_steps=first_steps, losses=losses)
+        first = replace(self.without("previous"), num_steps=first_steps)
         losses = _with_temporal(self, temporal_weight, flow is None)
         later = replace(self, num_steps=num_steps, num_scales=1, losses=losses)
         shared = SharedStyles(first, as_styles(style), options)

@@ -140,7 +140,8 @@ class Configuration:
             copied(f"losses[{name!r}]", loss)  # as a run does, but before any work
         if not self.active_losses():
             raise ValueError(
-                "`losses` has nothing to optimize; at least one loss must weigh more than 0."
+                "`losses` has nothing to optimize; at least one loss must weigh more than 0, in "
+                "addition to those that compare with the previous frame of a film."
             )
         network: Any = self.extractor
         if not isinstance(network, (nn.Module, type(None))):
@@ -175,10 +176,10 @@ class Configuration:
             if loss.weight > 0 and reference in (None, loss.reference)
         }
 
-    def without_content(self) -> Configuration:
-        """Return the configuration for textures: without losses that refer to the content."""
-        losses = {n: loss for n, loss in self.losses.items() if loss.reference != "content"}
-        return replace(self, losses=losses)
+    def without(self, reference: str) -> Configuration:
+        """Return the configuration without losses of a reference that a run lacks."""
+        losses = {n: loss for n, loss in self.losses.items() if loss.reference != reference}
+        return self if len(losses) == len(self.losses) else replace(self, losses=losses)
 
     @property
     def like(self) -> Tensor:

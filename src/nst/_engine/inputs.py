@@ -77,6 +77,9 @@ class RunInputs:
     ) -> RunInputs:
         """Read and check the arguments of `StyleTransfer.run` or, without content, `synthesize`."""
         configuration.check_parts()
+        if temporal := configuration.active_losses("previous"):
+            logger.info("There is no previous frame, so %s is left out", ", ".join(temporal))
+            configuration = configuration.without("previous")
         options, like = options or RunOptions(), configuration.like
         photo = None if content is None else reading.read_content(content, like)
         styles = as_styles(style)
@@ -227,7 +230,7 @@ def _texture_configuration(configuration: Configuration, styles: Sequence[Style]
             "`losses` has no style loss of positive weight, which a texture needs. Add one, "
             "such as GramStyleLoss()."
         )
-    return configuration.without_content()
+    return configuration.without("content")
 
 
 def _enlarged(photo: Picture, configuration: Configuration) -> Picture:
@@ -283,11 +286,6 @@ def _check_styles(
     scales: Sequence[Scale],
 ) -> None:
     """Raise if no loss remains, or if masks or captured statistics do not fit the style losses."""
-    for name, loss in configuration.active_losses("previous").items():
-        raise ValueError(
-            f"`losses[{name!r}]` ({type(loss).__name__}) compares with the previous frame of a "
-            "film. Use StyleTransfer.frames, or leave it out."
-        )
     if options.strength == 0 and not configuration.active_losses("content"):
         raise ValueError(
             "`strength` is 0, which leaves only losses that refer to the content, and there are "

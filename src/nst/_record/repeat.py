@@ -150,8 +150,9 @@ class Repeatable(Configuration):
         if tile != "kept":
             changes["tile"] = check_count("tile", tile, None, "auto")
         transfer: Configuration = cls.from_record(record, extractor, **changes)
+        transfer = transfer.without("previous")
         if record.get("task") == "synthesize":
-            transfer = transfer.without_content()
+            transfer = transfer.without("content")
         replay.check_same(record, transfer.extractor, transfer.losses)
         try:
             run = restore_run(snapshot, transfer, followers, started)

@@ -16,7 +16,8 @@ class TemporalLoss(PointwiseLoss):
     frame, and r its reliability: `nst.functional.warp` and `flow_reliability`. Ruder et al.,
     "Artistic Style Transfer for Videos" (GCPR 2016).
 
-    `StyleTransfer.frames` adds it to the losses. In a training loop, `capture` takes the warped
+    `StyleTransfer.frames` adds it to the losses; the first frame and other runs leave it out, as
+    they have no previous frame. In a training loop, `capture` takes the warped
     previous result as `"image"`, the reliability as `"mask"` and, for `differences`, the change of
     the content from its warped previous frame as `"change"`, `(N, 3, H, W)`; without it, 0.
 
