@@ -1,4 +1,4 @@
-"""Films made from photographs by known moves of a camera, so that the true flow is known."""
+"""Videos made from photographs by known moves of a camera, so that the true flow is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from _pictures import find_picture
 from nst import load_image
 
-__all__ = ["FILMS", "Film", "make_film"]
+__all__ = ["VIDEOS", "KnownVideo", "make_video"]
 
 _NOISE = 2 / 255
 """Standard deviation of the sensor's noise."""
@@ -47,7 +47,7 @@ class Recipe(NamedTuple):
     about: str
 
 
-FILMS = {
+VIDEOS = {
     "pan": Recipe(
         [Layer("tubingen.png", lambda t: Camera(0.33 + 0.3 * t, 0.36 + 0.03 * t, 0.55))],
         "vg_starry_night.jpg",
@@ -92,8 +92,8 @@ def _pixels(camera: Camera, height: int, width: int, x: Tensor, y: Tensor) -> tu
     return across * width + (width - 1) / 2, down * width + (height - 1) / 2
 
 
-class Film:
-    """A film in memory.
+class KnownVideo:
+    """A video in memory.
 
     Args:
         recipe: Its layers.
@@ -159,21 +159,23 @@ def _inside(layer: Layer, x: Tensor, y: Tensor) -> Tensor:
     return ((x - left) / across).square() + ((y - top) / down).square() < 1
 
 
-def make_film(name: str, size: int, count: int, images: Path, made: Path) -> tuple[Film, Tensor]:
-    """Return a film and its painting at `size`.
+def make_video(
+    name: str, size: int, count: int, images: Path, made: Path
+) -> tuple[KnownVideo, Tensor]:
+    """Return a video and its painting at `size`.
 
     Args:
-        name: A key of `FILMS`.
+        name: A key of `VIDEOS`.
         size: Width of a frame, in pixels; its height is three quarters of that.
         count: Number of frames, at least 2.
         images: As in `find_picture`.
         made: As in `find_picture`.
     """
-    recipe, photos = FILMS[name], []
+    recipe, photos = VIDEOS[name], []
     for layer in recipe.layers:
         # A pixel of the supersampled frame shows about a pixel of the photograph.
         largest = max(1 / layer.camera(t).width for t in (0.0, 1.0))
         path = find_picture(layer.photo, images, made)
         photos.append(load_image(path, size=round(2 * size * largest)))
-    film = Film(recipe, photos, round(size * 3 / 4), size, count)
-    return film, load_image(find_picture(recipe.painting, images, made), size=size)
+    video = KnownVideo(recipe, photos, round(size * 3 / 4), size, count)
+    return video, load_image(find_picture(recipe.painting, images, made), size=size)
