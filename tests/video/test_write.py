@@ -92,6 +92,12 @@ def test_a_variable_frame_rate_stays() -> None:
     assert seen("b.mp4")["times"] == [0, 0.1, 0.5]
 
 
+def test_further_frames_than_those_of_the_source_follow_at_its_rate() -> None:
+    write_video(grays(3), "a.mp4", rate=10)
+    write_video(grays(6), "b.mp4", like=open_video("a.mp4"))
+    assert seen("b.mp4")["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
 def test_wide_pixels_stay_wide() -> None:
     source = make_film("film.mp4", 2)
     wide = open_video(source)
@@ -178,11 +184,16 @@ def test_what_cannot_be_written_is_refused(
 
 @pytest.mark.parametrize(
     ("frames", "message"),
-    [([], "`frames` is empty"), ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)")],
+    [
+        ([], "`frames` is empty"),
+        ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)"),
+        (
+            [Frame(grays()[0], Fraction(time, 10), 0) for time in (0, 3, 2)],
+            "`frames[2]` is at 0.2 s, but follows one at 0.3 s. Sort the frames by time",
+        ),
+    ],
 )
-def test_no_frames_and_frames_of_several_sizes_are_refused(
-    frames: list[Tensor], message: str
-) -> None:
+def test_frames_that_make_no_video_are_refused(frames: list[Tensor | Frame], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         write_video(frames, "a.mp4")
 

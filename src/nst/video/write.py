@@ -45,7 +45,8 @@ def write_video(
             (`.gif`, `.webp`; all frames are held in memory), of a folder for `frame-00001.png` and
             so on, or a pattern such as `"out/%04d.jpg"`. Apart from animations, one frame at a time
             is written. H.264 requires even sides; the last row or column is repeated.
-        like: Video that determines the times and the shape of pixels; its sound is copied.
+        like: Video that determines the times and the shape of pixels; its sound is copied. Further
+            frames follow at its rate.
         rate: Frames per second without `like`.
         codec: Encoder of a film: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
@@ -53,8 +54,8 @@ def write_video(
 
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
-        ValueError: There are no frames, or they differ in size; `codec` or `crf` is unknown or not
-            for this file; or the format cannot hold the sound.
+        ValueError: There are no frames, they differ in size, or their times do not increase;
+            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound.
         ImportError: PyAV is not installed.
     """
     path, speed = check_video_output(path, codec=codec, crf=crf), exact("rate", rate, positive=True)
@@ -124,12 +125,16 @@ def check_video_output(
 
 
 def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction) -> Iterator[Timed]:
-    """Add times, and durations up to the next frame; raise if the frames differ in size."""
-    starts, before = [] if like is None else like.times, None
+    """Add times, and durations up to the next frame; raise if times decrease or sizes differ."""
+    starts, step = ([], 1 / rate) if like is None else (like.times, 1 / like.rate)
+    before, time = None, -step
     for i, frame in enumerate(frames):
-        time = starts[i] if i < len(starts) else i / rate
+        time = starts[i] if i < len(starts) else time + step
         picture, time = (frame, time) if isinstance(frame, Tensor) else frame[:2]
         if before is not None:
+            if time <= before[1]:
+                times = f"{float(time):g} s, but follows one at {float(before[1]):g} s"
+                raise ValueError(f"`frames[{i}]` is at {times}. Sort the frames by time.")
             yield *before, time - before[1]
             old, new = tuple(before[0].shape[-2:]), tuple(picture.shape[-2:])
             if old != new:
@@ -138,7 +143,7 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
     if before is None:
         raise ValueError("`frames` is empty; at least one picture is needed.")
     left = Fraction(0) if like is None else like.end - like.start - before[1]
-    yield *before, left if left > 0 else 1 / rate
+    yield *before, left if left > 0 else step
 
 
 def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> None:
