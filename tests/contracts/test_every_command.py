@@ -4,11 +4,12 @@ import io
 import re
 from collections import defaultdict
 from contextlib import redirect_stdout
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
-from nst.cli.main import main
+from nst.cli.main import main, parse
 from tests.cli.running import refused
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -64,6 +65,47 @@ def test_an_option_means_the_same_in_every_command() -> None:
     several = {name for name, lines in meanings.items() if len(lines) > 1}
     # The demo, a texture and a record have defaults of their own.
     assert several == {"--output", "--init", "--weights", "--device", "--tile"}
+
+
+_GROUP = re.compile(r"^([a-z ]+):\n((?:  .*\n)+)", re.MULTILINE)
+
+
+def test_every_command_shows_the_same_groups_and_options_in_the_same_order() -> None:
+    before = set()
+    for command in COMMANDS:
+        groups = _GROUP.findall(HELP[command] + "\n")
+        assert {"other", "examples"} < {title for title, _ in groups}
+        names = [re.findall("^  (?:-., |-o OUT, )?(--[a-z-]+)", text, re.M) for _, text in groups]
+        shown = [name for each in names for name in each]
+        before |= {
+            pair for group in (shown, [g for g, _ in groups]) for pair in combinations(group, 2)
+        }
+    assert not {(b, a) for a, b in before} & before
+
+
+@every_command
+def test_the_examples_of_every_command_are_valid(command: str) -> None:
+    (examples,) = (
+        text for title, text in _GROUP.findall(HELP[command] + "\n") if title == "examples"
+    )
+    assert f"nst {command}" in examples
+    for words in map(str.split, examples.splitlines()):
+        assert words[0] == "nst" and parse(words[1:]).command == words[1]
+
+
+def test_the_shell_completes_commands_options_and_files() -> None:
+    pytest.importorskip("shtab")
+    with redirect_stdout(io.StringIO()) as written, pytest.raises(SystemExit):
+        main(["--print-completion", "bash"])
+    script = written.getvalue()
+    assert "_shtab_nst_stylize___preset_choices=(default" in script
+    assert "_shtab_nst_stylize_pos_0_COMPGEN=_shtab_compgen_files" in script
+
+
+def test_the_first_steps_are_valid() -> None:
+    (steps,) = (text for title, text in _GROUP.findall(HELP[""]) if title == "first steps")
+    lines = [line.rsplit("  ", 1)[0].split() for line in steps.splitlines()]
+    assert [parse(words[1:]).command for words in lines] == ["demo", "stylize", "batch"]
 
 
 @every_command

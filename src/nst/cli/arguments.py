@@ -1,11 +1,22 @@
 """The options of the commands; most are derived from signatures and docstrings."""
 
+import importlib
 import inspect
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, Namespace, _ActionsContainer
+from argparse import (
+    SUPPRESS,
+    Action,
+    ArgumentParser,
+    ArgumentTypeError,
+    HelpFormatter,
+    Namespace,
+    _ArgumentGroup,
+    _SubParsersAction,
+)
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import is_dataclass
 from functools import partial
+from textwrap import wrap
 from types import NoneType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
@@ -14,13 +25,18 @@ from nst._utils.text import one_line
 from nst.callbacks.checkpoint import Checkpoint
 from nst.callbacks.live_page import LivePage
 from nst.cli.losses import LOSSES_BY_REFERENCE, add_losses
-from nst.cli.styles import FORM
+from nst.cli.styles import explain
 from nst.color import COLOR_METHODS
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
+
+try:  # the extra `completion`
+    shtab: Any = importlib.import_module("shtab")
+except ImportError:
+    shtab = None
 
 BAD_INPUT = 2
 """Exit status for a request that cannot be fulfilled."""
@@ -39,16 +55,53 @@ PORT: int = inspect.signature(LivePage).parameters["port"].default
 KNOWN_WORDS = {"init": INITS, "weights": ("auto", *NAMED_WEIGHTS), "where": ("alpha",)}
 """Words that an option accepts in place of a path."""
 
+# The options by group, in the order of every command's help.
+_GROUPS = {
+    "inputs": "style content config inputs vary max-pixels",
+    "video": "start end every rate flow temporal-weight frame-steps",
+    "picture size": "size upscale height width sizes",
+    "style and content": "preset motifs strength content-weight style-weight content-loss "
+    "style-loss content-layers style-layers tv preserve-color color-when where",
+    "steps and speed": "steps scales optimizer learning-rate average normalize-gradients init seed "
+    "tile device workers dask devices estimate",
+    "network": "network weights pooling padding dtype no-winograd",
+    "output": "output format overwrite quality bit-depth metadata no-record codec crf",
+    "progress": "save-every checkpoint checkpoint-every page quiet",
+    "other": "help version print-completion",
+}
 _FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-winograd"}
 _FLAGS["record"] = "--no-record"
 _CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
+_PATHS = ("CONTENT", "STYLE", "VIDEO", "FOLDER", "PICTURE", "FILE", "MASK", "IMAGE", "PATH", "OUT")
+_METAVARS = {"where": "MASK", "init": "IMAGE", "weights": "FILE", "codec": "NAME"}
 _HELP = {  # replaces docstrings that are about Python
     "content_weight": "weight of the content loss",
-    "style_weight": "weight of the style loss",
-    "optimizer": "optimizer",
-    "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a state dict",
+    "dtype": "type of the features; auto is that of the weights",
+    "every": "use only every Nth frame",
+    "metadata": "metadata of the photograph to store: default is resolution, artist, copyright "
+    "and date; all is all of EXIF, the place included",
+    "optimizer": "optimization method",
+    "preserve_color": "method to preserve the photograph's colors",
     "record": "do not store the settings of the run in the picture",
+    "style_weight": "weight of the style loss",
+    "temporal_weight": "weight of the temporal loss",
+    "weights": f"{', '.join(KNOWN_WORDS['weights'])}, or the file of a state dict",
+    "where": "mask of what to repaint: white is repainted, black is unchanged, gray is blended; "
+    "alpha uses the photograph's transparency (default: everything)",
     "winograd": "compute every convolution with PyTorch's own kernels",
+}
+_RANGES = {  # follows the description; with the default if the signature has None
+    **dict.fromkeys(["size", "num_steps", "num_scales", "every"], ", at least 1"),
+    **dict.fromkeys(
+        ["content_weight", "style_weight", "strength", "seed", "start"], ", at least 0"
+    ),
+    "end": " (default: the end of the video)",
+    "temporal_weight": ", at least 0 (default: 5)",
+    "tile": ", at least 1",
+    "rate": ", above 0",
+    "learning_rate": ", above 0 (default: 0.02)",
+    "preserve_color": " (default: the style's colors)",
+    "quality": " (default: 95)",
 }
 
 
@@ -63,11 +116,57 @@ def parameters_of(function: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "callbacks"]
 
 
-class Parser(ArgumentParser):
-    """Reports an error in one line, without the usage; options cannot be abbreviated."""
+class _Formatter(HelpFormatter):
+    """Wraps paragraphs but not indented examples, and lists commands without a heading."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        lines = text.split("\n")
+        return "\n".join(t if t.startswith(" ") else fill(t, width, indent) for t in lines)
+
+    def _format_action(self, action: Action) -> str:
+        if isinstance(action, _SubParsersAction):
+            return "".join(map(self._format_action, action._get_subactions()))
+        return super()._format_action(action)
+
+
+class Parser(ArgumentParser):
+    """Groups its options, which cannot be abbreviated; reports an error in one line."""
+
+    def __init__(self, *, add_help: bool = True, **settings: Any) -> None:
+        settings = {"formatter_class": _Formatter, **settings}
+        super().__init__(allow_abbrev=False, add_help=False, **settings)
+        self._positionals.title = "commands"
+        self.groups = {title: self.add_argument_group(title) for title in _GROUPS}
+        if add_help:
+            self.add_argument("-h", "--help", action="help", help="show this help, then exit")
+
+    def add_argument(self, *names: str, **settings: Any) -> Action:  # type: ignore[override]
+        """Add an option to its group; arguments without a flag are inputs."""
+        action = self.group_of(names[-1]).add_argument(*names, **settings)
+        if shtab is not None and action.metavar in _PATHS:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]
+        return action
+
+    def group_of(self, flag: str) -> _ArgumentGroup:
+        """Return the group of an option."""
+        name = flag.removeprefix("--") if flag.startswith("-") else "style"
+        return next(self.groups[title] for title in _GROUPS if name in _GROUPS[title].split())
+
+    def format_help(self) -> str:
+        """Return the help, with the options of each group in the order of `_GROUPS`."""
+        for title, group in self.groups.items():
+            order = [f"--{name}" for name in _GROUPS[title].split()]
+            group._group_actions.sort(
+                key=lambda each: order.index([*order[:1], *each.option_strings][-1])
+            )
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Exit with a message."""
@@ -75,29 +174,31 @@ class Parser(ArgumentParser):
 
 
 def add_options(
-    parser: ArgumentParser,
+    parser: Parser,
     method: Callable[..., Any] = StyleTransfer.run,
     *,
     without: Collection[str] = (),
 ) -> None:
     """Add the options of a transfer and a method, `without` those that have no effect."""
-    add_parameters(parser.add_argument_group("picture"), method, parameters_of(method))
     pictures = inspect.signature(method).parameters
     references = [name for name in LOSSES_BY_REFERENCE if name in pictures]
-    add_losses(parser.add_argument_group("losses"), references, without)
     others = {f"{name}_weight" for name in LOSSES_BY_REFERENCE if name not in references}
     names = [name for name in parameters_of(StyleTransfer) if name not in {*without, *others}]
-    defaults = dict.fromkeys([*preset("gatys"), "content_weight", "style_weight"], "the preset's")
-    add_parameters(parser.add_argument_group("optimization"), StyleTransfer, names, defaults)
-    network = parser.add_argument_group("network")
+    losses = preset("default")["losses"]
+    values = {name: getattr(StyleTransfer, name) for name in preset("gatys") if name != "losses"}
+    values |= {f"{name}_weight": loss.weight for name, loss in losses.items()}
+    defaults = {name: f"{value}, or the preset's" for name, value in values.items()}
+    add_losses(parser, references, without)
+    add_parameters(parser, StyleTransfer, names, defaults)
+    add_parameters(parser, method, parameters_of(method))
     about = "vgg19, or a network of torchvision, such as vgg16 or resnet50 (default: vgg19)"
-    network.add_argument("--network", metavar="NAME", default=VGG19, help=about)
-    add_parameters(network, FeatureExtractor, NETWORK)
+    parser.add_argument("--network", metavar="NAME", default=VGG19, help=about)
+    add_parameters(parser, FeatureExtractor, NETWORK)
 
 
-def add_pictures(parser: ArgumentParser, name: str = "content", about: str = "photograph") -> None:
+def add_pictures(parser: Parser, name: str = "content", about: str = "photograph") -> None:
     """Add the photograph and the paintings; `require_pictures` checks that they are there."""
-    parser.epilog = f"STYLE is {FORM}."
+    parser.epilog = explain()
     parser.add_argument(name, metavar=name.upper(), nargs="?", help=about)
     parser.add_argument("style", metavar="STYLE", nargs="*", help="one painting or more")
     add_style(parser, dest="more_styles")
@@ -117,22 +218,22 @@ def require_pictures(
         options.parser.error("`--quiet` would suppress the estimate; leave it out")
 
 
-def add_config(parser: ArgumentParser) -> None:
+def add_config(parser: Parser) -> None:
     """Add a file of options, and the estimate."""
-    about = "options in a TOML file; those on the command line win"
+    about = "options in a TOML file; those of the command line take precedence"
     parser.add_argument("--config", metavar="FILE", help=about)
     about = "estimate time and memory, then exit"
     parser.add_argument("--estimate", action="store_true", help=about)
 
 
-def add_style(parser: ArgumentParser, **settings: Any) -> None:
+def add_style(parser: Parser, **settings: Any) -> None:
     """Add `--style`."""
     about = "a painting, or a style file; may be repeated"
     settings = {"default": [], "metavar": "STYLE", "help": about, **settings}
     parser.add_argument("--style", action="append", **settings)
 
 
-def add_output(parser: ArgumentParser, *, of_run: bool = True, **settings: Any) -> None:
+def add_output(parser: Parser, *, of_run: bool = True, **settings: Any) -> None:
     """Add `--output`, and for the result of a run the options of the file."""
     settings = {"required": True, "metavar": "OUT", "help": "output file", **settings}
     parser.add_argument("-o", "--output", **settings)
@@ -140,7 +241,7 @@ def add_output(parser: ArgumentParser, *, of_run: bool = True, **settings: Any) 
         add_parameters(parser, StyleTransferResult.save, SAVING)
 
 
-def add_checkpoint(parser: ArgumentParser) -> None:
+def add_checkpoint(parser: Parser) -> None:
     """Add the options that make a run resumable."""
     every = inspect.signature(Checkpoint).parameters["every"].default
     parser.add_argument("--checkpoint", metavar="FILE", help="store the run in FILE for nst resume")
@@ -154,22 +255,22 @@ def require_checkpoint(options: Namespace) -> None:
         options.parser.error("`--checkpoint-every` has no effect without `--checkpoint`")
 
 
-def add_watching(parser: ArgumentParser) -> None:
+def add_watching(parser: Parser) -> None:
     """Add the options that show a run in progress."""
     about = "also save the picture every N steps, in OUT-steps/"
     parser.add_argument("--save-every", type=int, metavar="N", help=about)
     add_page(parser)
 
 
-def add_page(parser: ArgumentParser) -> None:
+def add_page(parser: Parser) -> None:
     """Add the option that shows a run in the browser."""
     about = f"show the run in a browser on this machine (default: port {PORT})"
     parser.add_argument("--page", type=int, nargs="?", const=PORT, metavar="PORT", help=about)
 
 
-def add_workers(parser: ArgumentParser) -> None:
+def add_workers(parser: Parser) -> None:
     """Add the options that distribute pictures."""
-    group = parser.add_mutually_exclusive_group()
+    group = parser.group_of("--workers").add_mutually_exclusive_group()
     about = "stylize N pictures at a time, in worker processes"
     group.add_argument("--workers", type=int, metavar="N", help=about)
     group.add_argument("--dask", metavar="ADDRESS", help="use the Dask cluster of this scheduler")
@@ -177,7 +278,7 @@ def add_workers(parser: ArgumentParser) -> None:
     group.add_argument("--devices", metavar="A,B", help=about)
 
 
-def add_replacements(parser: ArgumentParser) -> None:
+def add_replacements(parser: Parser) -> None:
     """Add the options that replace recorded values."""
     parser.add_argument("--weights", metavar="FILE", help="weights (default: the recorded ones)")
     defaults = dict.fromkeys(REPLACEABLE, "the recorded one")
@@ -185,7 +286,7 @@ def add_replacements(parser: ArgumentParser) -> None:
 
 
 def add_parameters(
-    container: _ActionsContainer,
+    parser: Parser,
     function: Callable[..., Any],
     names: Collection[str],
     defaults: Mapping[str, str] | None = None,
@@ -197,17 +298,21 @@ def add_parameters(
     for name in names:
         default = inspect.signature(function).parameters[name].default
         text = _HELP.get(name) or descriptions.get(name, "")  # empty with `python -OO`
+        about, colon, more = text.partition(":")
+        text = f"{about}{_RANGES.get(name, '')}{colon}{more}"
         if name == "init":  # which `synthesize` describes by what `run` says
             words = [word for word in INITS if word != "content" or default == "content"]
             text = f"{', '.join(words)}, or an image to start from"
         shown = (defaults or {}).get(name) or default
         if isinstance(shown, float):
             shown = f"{shown:g}"
-        if shown is not None and not isinstance(shown, bool):
+        if shown is not None and not isinstance(shown, bool) and "(default:" not in text:
             text = f"{text} (default: {shown})"
         flag, about = _FLAGS.get(name, f"--{name.replace('_', '-')}"), text.replace("%", "%%")
         kind = {"choices": _CHOICES[name]} if name in _CHOICES else _kind(hints[name], default)
-        container.add_argument(flag, dest=name, default=SUPPRESS, help=about, **kind)
+        if not kind.keys() & {"action", "choices", "metavar"}:
+            kind["metavar"] = _METAVARS.get(name)
+        parser.add_argument(flag, dest=name, default=SUPPRESS, help=about, **kind)
 
 
 def _kind(hint: Any, default: Any) -> dict[str, Any]:

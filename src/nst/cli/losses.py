@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from argparse import ArgumentTypeError, Namespace, _ArgumentGroup
+from argparse import ArgumentTypeError, Namespace, _ActionsContainer
 from collections.abc import Collection
 from functools import partial
 from inspect import Parameter, signature
@@ -24,9 +24,9 @@ for _name, _loss in LOSSES.items():
         LOSSES_BY_REFERENCE[_loss.reference][_words.lower()] = _loss
 
 
-def add_losses(group: _ArgumentGroup, references: list[str], without: Collection[str]) -> None:
+def add_losses(parser: _ActionsContainer, references: list[str], without: Collection[str]) -> None:
     """Add the options that choose and change the losses of these references."""
-    add, presets = group.add_argument, list(PRESETS)
+    add, presets = parser.add_argument, list(PRESETS)
     add("--preset", choices=presets, default="default", help="named recipe (default: default)")
     if "style" in references:
         about = "weight of the painting's motifs, 0 to 1 (default: the preset's)"
@@ -38,7 +38,12 @@ def add_losses(group: _ArgumentGroup, references: list[str], without: Collection
         about = f"layers of the {each} loss, A,B or A:0.2,B:0.8 {default}"
         add(f"--{each}-layers", metavar="A,B", help=about)
     if "tv" not in without:
-        add("--tv", type=float, metavar="X", help="weight of an additional total variation loss")
+        add(
+            "--tv",
+            type=float,
+            metavar="X",
+            help="weight of an added total variation loss, at least 0",
+        )
 
 
 def change_losses(losses: dict[str, Loss], options: Namespace) -> dict[str, Loss]:

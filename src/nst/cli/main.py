@@ -5,13 +5,14 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from textwrap import indent
 
 from nst._utils.checks import at_least
 from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
 from nst._utils.text import logger, one_line, printable, say, silence_dead_streams
 from nst._utils.version import __version__
-from nst.cli.arguments import BAD_INPUT, PORT, Parser
+from nst.cli.arguments import BAD_INPUT, PORT, Parser, shtab
 from nst.cli.build import save_result
 from nst.cli.commands import (
     batch,
@@ -30,6 +31,15 @@ from nst.cli.interrupt import signals_interrupt
 from nst.images.decode import MAX_PIXELS
 from nst.result import StyleTransferResult
 
+_DESCRIPTION = """\
+Repaint a photograph in the style of a painting.
+
+first steps:
+  nst demo                                            stylize a sample photograph
+  nst stylize photo.jpg painting.jpg -o stylized.png  stylize your photograph
+  nst batch photos --style painting.jpg -o stylized   stylize a folder
+
+`nst COMMAND --help` describes a command."""
 _FAILED, _INTERRUPTED = 1, 130
 _COMMANDS = (stylize, batch, video, sheet, synthesize, capture, rerun, resume, samples, demo)
 _SINGLE = ("stylize", "synthesize", "rerun", "resume", "demo")  # commands that support torchrun
@@ -141,15 +151,24 @@ def parse(arguments: Sequence[str]) -> Namespace:
 
 def _make_parsers() -> tuple[Parser, dict[str, Parser]]:
     """Return the parser, and those of the commands by name."""
-    parser = Parser(prog="nst", description="Repaint a photograph in the style of a painting.")
-    parser.add_argument("--version", action="version", version=f"nst {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parser = Parser(prog="nst", usage="nst COMMAND ...", description=_DESCRIPTION)
+    about = "show the version, then exit"
+    parser.add_argument("--version", action="version", version=f"nst {__version__}", help=about)
+    if shtab is not None:
+        about = "print a script that completes commands and options in this shell"
+        shtab.add_argument_to(parser, help=about)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="nst")
     for module in _COMMANDS:
         name = module.__name__.split(".")[-1]
-        command = commands.add_parser(name, help=module.HELP, description=module.DESCRIPTION)
+        usage = f"nst {name} {module.USAGE} [options]".replace("  ", " ")
+        command = commands.add_parser(
+            name, usage=usage, help=module.HELP, description=module.DESCRIPTION
+        )
         module.add_arguments(command)
+        examples = "examples:\n" + indent(module.EXAMPLES, "  ")
+        command.epilog = f"{command.epilog}\n\n{examples}" if command.epilog else examples
         command.add_argument("--quiet", action="store_true", help="print nothing but errors")
-        about = f"largest picture to read, in pixels (default: ${MAX_PIXELS}, or Pillow's)"
+        about = f"largest picture to read, in pixels (default: ${MAX_PIXELS}, or 89 million)"
         command.add_argument("--max-pixels", type=int, metavar="N", help=about)
         complete = getattr(module, "complete", None)
         command.set_defaults(command=name, parser=command, run=module.run, complete=complete)

@@ -13,10 +13,24 @@ from nst.styles.style import Style
 
 FORM = "PATH[:WEIGHT][@REGION][,mask=PATH][,scale=X][,rotation=DEGREES]"
 """Syntax of a style."""
+_PARTS = {
+    ":WEIGHT": "weight among the styles, at least 0 (default: 1)",
+    "@REGION": "mask of the part of the photograph to repaint",
+    ",mask=PATH": "mask of the part of the painting to learn from",
+    ",scale=X": "size of the strokes, above 0 (default: 1)",
+    ",rotation=DEGREES": "counterclockwise rotation in degrees (default: 0)",
+}
 
 _OPTION = re.compile(r",(weight|region|mask|scale|rotation)=([^,]*)$")
 _COLOR = re.compile("#[0-9A-Fa-f]{6}$")
 _WEIGHT = re.compile(r":([0-9.eE+-]+)$")
+
+
+def explain(form: str = FORM) -> str:
+    """Return the syntax of a style for the help of a command."""
+    lines = [f"  {part:19} {about}" for part, about in _PARTS.items() if part in form]
+    masks = "A mask is a picture, alpha, or PATH#RRGGBB for the pixels of one color."
+    return "\n".join([f"STYLE is {form}, where PATH is a painting or a style file:", *lines, masks])
 
 
 def parse_styles(specs: Sequence[str]) -> list[Style]:

@@ -1,4 +1,4 @@
-"""The commands, a module each: `HELP`, `DESCRIPTION`, `add_arguments(parser)`, `run(options)`.
+"""The commands, a module each, with the texts of its help, `add_arguments(parser)`, `run(options)`.
 
 `run` may return an exit status; the optional `complete(options)` refuses contradictory options.
 """

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Generator, Iterable
 from concurrent.futures import BrokenExecutor
@@ -16,9 +16,9 @@ import torch
 from nst._batch.map import MapResult
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
-from nst.cli.arguments import given
+from nst.cli.arguments import Parser, given
 from nst.cli.check import check_inputs, check_run
-from nst.cli.styles import FORM, identity, in_folder, parse_styles
+from nst.cli.styles import explain, identity, in_folder, parse_styles
 from nst.cli.workers import complete_devices, workers
 from nst.images import check_output, read_picture
 from nst.images.write import check_encoding, format_of
@@ -27,16 +27,21 @@ from nst.transfer import StyleTransfer
 from nst.video.pictures import pictures_in
 
 HELP = "stylize all photographs of a folder"
+USAGE = "FOLDER --style STYLE -o OUT"
 DESCRIPTION = (
     "Repaint every picture of FOLDER in the style of STYLE; several styles are blended. Pictures "
     "whose output exists are skipped, so that the same command continues after an interruption. If "
     "STYLE is a folder, every picture is repainted in the style of each painting in it."
 )
+EXAMPLES = """\
+nst batch photos --style painting.jpg -o stylized
+nst batch photos --style paintings -o stylized --format jpg
+nst batch photos --style painting.jpg -o stylized --workers 2"""
 _NUM_CHECKED = 16  # pictures to check the options with, which may be wrong for one only
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.epilog = f"STYLE is {FORM}."
+def add_arguments(parser: Parser) -> None:
+    parser.epilog = explain()
     parser.add_argument("folder", metavar="FOLDER", help="photographs; subfolders are ignored")
     arguments.add_style(parser, dest="styles", required=True)
     arguments.add_output(parser, help="output folder")

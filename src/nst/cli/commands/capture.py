@@ -1,20 +1,25 @@
 """`nst capture`: save a style to a file."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files, weightless
-from nst.cli.styles import FORM, parse_styles
+from nst.cli.styles import FORM, explain, parse_styles
 from nst.transfer import StyleTransfer
 
 HELP = "save a style to a file, without the painting"
+USAGE = "STYLE -o OUT"
 DESCRIPTION = "Save the statistics of STYLE, for the losses and the network chosen here."
+EXAMPLES = """\
+nst capture painting.jpg -o painting.nst --sizes 256,512
+nst stylize photo.jpg painting.nst -o stylized.png"""
 _OF_RUNS = ["num_steps", "optimizer", "average", "normalize_gradients", "style_weight", "tv"]
 _OF_RUNS += ["upscale", "learning_rate"]
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.epilog = f"STYLE is {FORM.replace('[:WEIGHT][@REGION]', '')}."
+def add_arguments(parser: Parser) -> None:
+    parser.epilog = explain(FORM.replace("[:WEIGHT][@REGION]", ""))
     parser.add_argument("styles", metavar="STYLE", nargs=1, help="painting")
     arguments.add_output(parser, of_run=False)
     about = "longer sides of the pictures to stylize (default: the scales of --size)"

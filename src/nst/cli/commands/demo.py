@@ -1,7 +1,7 @@
 """`nst demo`: stylize a bundled sample photograph."""
 
 import io
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import replace
 
 from PIL import Image
@@ -10,6 +10,7 @@ from nst._utils.group import launched
 from nst._utils.text import say
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run
 from nst.cli.commands.samples import painting, photograph
 from nst.images import save_image
@@ -17,14 +18,18 @@ from nst.styles.style import Style
 from nst.transfer import StyleTransfer
 
 HELP = "stylize a bundled sample photograph"
+USAGE = ""
 DESCRIPTION = (
     "Stylize a photograph of scikit-image with a painting that comes with nst, in two scales and "
     "with a content weight of 0.05 by default."
 )
+EXAMPLES = """\
+nst demo
+nst demo -o cat.jpg --preset strokes --steps 80"""
 _SECONDS, _MIN_STEPS = 60, 20  # time that a beginner waits; fewer steps transfer little style
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     about = "output file (default: nst-demo.png)"
     arguments.add_output(parser, required=False, default="nst-demo.png", help=about)
     arguments.add_watching(parser)

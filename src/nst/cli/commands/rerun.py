@@ -1,17 +1,22 @@
 """`nst rerun`: make a picture again from its record."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files
 from nst.images import read_record
 from nst.transfer import StyleTransfer
 
 HELP = "make a picture again from its record"
+USAGE = "PICTURE -o OUT"
 DESCRIPTION = "Make PICTURE again, from its record and the files it was made from."
+EXAMPLES = """\
+nst rerun stylized.png -o again.png
+nst rerun stylized.png -o again.png --inputs ~/pictures --device cpu"""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("picture", metavar="PICTURE", help="picture that nst saved")
     arguments.add_output(parser)
     about = "folder to search, or a file; may be repeated"

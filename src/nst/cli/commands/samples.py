@@ -1,28 +1,34 @@
 """`nst samples`: write sample images to a folder."""
 
 import importlib
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from importlib import resources
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from nst.cli.arguments import Parser
 from nst.cli.build import report
 from nst.images import check_output
 
 HELP = "write sample images to a folder"
+USAGE = "[FOLDER]"
 DESCRIPTION = (
     "Write photo.jpg, painting.jpg, other.jpg and mask.png to FOLDER: a photograph of "
     "scikit-image, two paintings, and a mask."
 )
+EXAMPLES = """\
+nst samples
+nst samples pictures"""
 NAMES = ("photo.jpg", "painting.jpg", "other.jpg", "mask.png")
 # Saucer and cup: left, top, right, bottom as fractions of the photograph's width and height.
 _CUP = ((0.13, 0.18, 0.8, 0.97), (0.28, 0.04, 0.69, 0.52))
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     about = "folder to write to (default: the current one)"
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
+    output = parser.group_of("--output")
+    output.add_argument("folder", metavar="FOLDER", nargs="?", default=".", help=about)
 
 
 def run(options: Namespace) -> None:

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,15 +11,20 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run
 from nst.cli.styles import parse_styles
 from nst.images import load_image, resize, save_image
 
 HELP = "compare results in a contact sheet, over one or two options"
+USAGE = "CONTENT STYLE [STYLE ...] -o OUT --vary NAME=A,B,C"
 DESCRIPTION = "Stylize CONTENT once for each value of an option, or of two."
+EXAMPLES = """\
+nst sheet photo.jpg painting.jpg -o sheet.png --vary preset=default,strokes
+nst sheet photo.jpg -o sheet.png --vary strength=0.5,1 --vary style=a.jpg,b.jpg"""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     arguments.add_pictures(parser)
     arguments.add_output(parser, of_run=False)
     about = (

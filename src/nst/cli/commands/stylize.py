@@ -1,17 +1,23 @@
 """`nst stylize`: stylize a photograph."""
 
-from argparse import SUPPRESS, ArgumentParser, Namespace
+from argparse import SUPPRESS, Namespace
 
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run, resumes_run
 from nst.cli.styles import parse_styles
 from nst.transfer import StyleTransfer
 
 HELP = "stylize a photograph"
+USAGE = "CONTENT STYLE [STYLE ...] -o OUT"
 DESCRIPTION = "Repaint CONTENT in the style of STYLE; several styles are blended."
+EXAMPLES = """\
+nst stylize photo.jpg painting.jpg -o stylized.png
+nst stylize photo.jpg painting.jpg -o large.jpg --size 2048 --upscale
+nst stylize photo.jpg painting.jpg:0.7@mask.png other.jpg -o two.png"""
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     arguments.add_pictures(parser)
     parser.add_argument("--content", dest="photograph", help=SUPPRESS)  # for --config
     arguments.add_output(parser, required=False)  # --config may have it

@@ -1,15 +1,20 @@
 """`nst synthesize`: make a texture from a style."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_files, resumes_run, weightless
-from nst.cli.styles import FORM, parse_styles
+from nst.cli.styles import FORM, explain, parse_styles
 from nst.transfer import StyleTransfer
 
 HELP = "make a texture: a style without a photograph"
+USAGE = "STYLE [STYLE ...] -o OUT"
 DESCRIPTION = "Make a texture in the style of STYLE; several styles are blended."
+EXAMPLES = """\
+nst synthesize painting.jpg -o texture.png
+nst synthesize painting.jpg -o texture.png --height 512 --width 1024"""
 
 
 class _Stop(Callback):
@@ -19,8 +24,8 @@ class _Stop(Callback):
         state.stop("checked")
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    parser.epilog = f"STYLE is {FORM.replace('[@REGION]', '')}."
+def add_arguments(parser: Parser) -> None:
+    parser.epilog = explain(FORM.replace("[@REGION]", ""))
     parser.add_argument("styles", metavar="STYLE", nargs="+", help="one painting or more")
     arguments.add_output(parser)
     about = "in pixels (default: the style's proportions)"

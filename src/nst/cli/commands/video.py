@@ -1,6 +1,6 @@
 """`nst video`: stylize a video."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from contextlib import ExitStack
 from dataclasses import replace
 from inspect import signature
@@ -15,6 +15,7 @@ from nst._utils.plain import hash_file
 from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
+from nst.cli.arguments import Parser
 from nst.cli.check import check_inputs, check_run, weightless
 from nst.cli.film import EmptySegment, Segment, SegmentTransfer, segments_of, working_folder
 from nst.cli.styles import identity, parse_styles
@@ -25,29 +26,37 @@ from nst.transfer import StyleTransfer
 from nst.video import DamagedVideo, Video, check_video_output, open_video, write_video
 
 HELP = "stylize a video"
+USAGE = "VIDEO STYLE [STYLE ...] -o OUT"
 DESCRIPTION = (
     "Repaint VIDEO in the style of STYLE, so that the frames follow the motion. An interrupted "
     "command resumes after the last finished frame when it is called again."
 )
+EXAMPLES = """\
+nst video video.mp4 painting.jpg -o stylized.mp4
+nst video video.mp4 painting.jpg -o preview.webm --size 192 --end 2
+nst video frames painting.jpg -o stylized --rate 30"""
 _PART = ("start", "end", "every", "rate")
 _FRAME_STEPS: int = signature(StyleTransfer.frames).parameters["num_steps"].default
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    about = "film, GIF, animated WebP, folder of pictures, or a pattern such as frames/%%04d.png"
+def add_arguments(parser: Parser) -> None:
+    about = (
+        "video file, GIF, animated WebP, folder of pictures, or a pattern such as frames/%%04d.png"
+    )
     arguments.add_pictures(parser, "video", about)
     arguments.add_output(parser, required=False, of_run=False)
     arguments.add_config(parser)
     arguments.add_page(parser)
     arguments.add_workers(parser)
-    group = parser.add_argument_group("video")
-    arguments.add_parameters(group, open_video, _PART)
-    arguments.add_parameters(group, write_video, ("codec", "crf"))
+    arguments.add_parameters(parser, open_video, _PART)
+    arguments.add_parameters(parser, write_video, ("codec", "crf"))
     about = "optical flow; none is for a still camera (default: dis)"
-    group.add_argument("--flow", choices=["dis", "none"], default="dis", help=about)
-    arguments.add_parameters(group, StyleTransfer.frames, ["temporal_weight"])
-    about = f"number of steps for a frame that follows another (default: {_FRAME_STEPS})"
-    group.add_argument("--frame-steps", type=int, default=_FRAME_STEPS, metavar="N", help=about)
+    parser.add_argument("--flow", choices=["dis", "none"], default="dis", help=about)
+    arguments.add_parameters(parser, StyleTransfer.frames, ["temporal_weight"])
+    about = (
+        f"number of steps for a frame that follows another, at least 1 (default: {_FRAME_STEPS})"
+    )
+    parser.add_argument("--frame-steps", type=int, default=_FRAME_STEPS, metavar="N", help=about)
     arguments.add_options(parser)
 
 
