@@ -13,7 +13,7 @@ needs_skimage = pytest.mark.skipif(
 
 
 class Run:
-    """One call of `StyleTransfer.run`: what it was asked for, and what came of it."""
+    """One call of `StyleTransfer.run`: its arguments and its result."""
 
     def __init__(self, transfer: StyleTransfer, arguments: dict[str, Any]) -> None:
         self.transfer, self.arguments = transfer, arguments
@@ -25,16 +25,16 @@ class Run:
 
 
 def nst_command(line: str) -> int:
-    """Run a command line and give its exit status."""
+    """Run a command line and return its exit status."""
     try:
         return nst.cli.main.main(line.split())
-    except SystemExit as exit_:  # argparse's own way out
+    except SystemExit as exit_:  # raised by argparse
         assert isinstance(exit_.code, int)
         return exit_.code
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """Give the one line that says what was wrong."""
+    """Return the single line of the error."""
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("\n") and err.count("\n") == 1, err

@@ -48,7 +48,7 @@ def stylize(options: str = "", steps: int = 2) -> int:
 # The picture
 
 
-def test_stylize_writes_the_picture_and_says_where(
+def test_stylize_writes_the_picture_and_prints_its_path(
     folder: Path, runs: list[Run], loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stylize() == 0
@@ -231,7 +231,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         pytest.param("demo --page 0 -o out.png --size 32 --steps 2", marks=needs_skimage),
     ],
 )
-def test_a_run_is_shown_on_a_page_whose_address_is_told(
+def test_a_run_is_shown_on_a_page_whose_address_is_printed(
     line: str, shown: list[tuple[str, dict[str, Any]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert nst_command(line) == 0
@@ -297,7 +297,7 @@ def test_a_quality_that_the_format_lacks_is_refused_before_the_network_is_loaded
     assert "`quality` is 5, but PNG has none" in refusal(capsys) and loaded == []
 
 
-def test_estimate_says_what_it_would_take_and_paints_nothing(
+def test_estimate_prints_time_and_memory_and_paints_nothing(
     folder: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert stylize("--estimate --save-every 1") == 0
@@ -306,7 +306,7 @@ def test_estimate_says_what_it_would_take_and_paints_nothing(
     assert runs == [] and names(folder) == ["painting.png", "photo.png"]
 
 
-def test_estimate_heeds_the_options(
+def test_the_estimate_depends_on_the_options(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Any, ...]] = []
@@ -335,7 +335,7 @@ def test_a_message_of_several_lines_becomes_one(
     assert refusal(capsys) == "nst: error: no network so no weights\n"
 
 
-# Styles in one word, files of options, sheets, textures, style files
+# Styles on the command line, files of options, sheets, textures, style files
 
 
 def test_styles_can_be_written_with_weight_and_region(folder: Path, runs: list[Run]) -> None:
@@ -396,7 +396,7 @@ def losses_of_a_user(folder: Path) -> Iterator[None]:
         "--style-loss my_losses:MeanLoss --style painting.png@left.png",  # in a region
     ],
 )
-def test_a_loss_of_the_users_is_called_by_its_module(line: str, runs: list[Run]) -> None:
+def test_a_custom_loss_is_named_by_its_module(line: str, runs: list[Run]) -> None:
     path = list(sys.path)
     save_image(LEFT.expand(1, 3, -1, -1), "left.png")
     assert stylize(line, steps=1) == 0

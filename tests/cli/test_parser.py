@@ -1,4 +1,4 @@
-"""The words of the command line, and what each command offers."""
+"""The words of the command line, and what each command accepts."""
 
 import itertools
 from pathlib import Path
@@ -53,7 +53,7 @@ OF_A_NETWORK = [
 OF_A_RESULT = ["--page 0", "--save-every 2"]
 OF_ALL = ["--weights auto", "--device cpu", "--tile 64"]
 OF_A_BATCH = [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, *OF_ALL]
-HEEDED = {
+SUPPORTED = {
     "stylize": [*OF_A_BATCH, *OF_A_RESULT, "--checkpoint a.ckpt"],
     "batch": OF_A_BATCH,
     "sheet": OF_A_BATCH,
@@ -65,12 +65,12 @@ HEEDED = {
 }
 
 
-@pytest.mark.parametrize("option", HEEDED["stylize"])
+@pytest.mark.parametrize("option", SUPPORTED["stylize"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_offers_the_options_that_it_heeds_and_no_others(
+def test_a_command_accepts_the_options_that_it_supports_and_no_others(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if option in HEEDED[command]:
+    if option in SUPPORTED[command]:
         parse(f"{COMMANDS[command]} {option}".split())
         return
     option = option.replace(" ", "=")  # else Python 3.13 takes the value for a picture
@@ -158,7 +158,7 @@ def test_every_command_takes_options_in_any_place(line: str, name: str, expected
         ("demo --tile many", "'many' is invalid; use a whole number, or auto or none"),
     ],
 )
-def test_a_mistake_is_said_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     line: str, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in refused(line, capsys)

@@ -1,4 +1,4 @@
-"""What every command promises; commands and options are found in what `--help` prints."""
+"""Guarantees of every command; commands and options are read from their help."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from nst.cli.main import main, parse
 from tests.cli.running import refused
 
 DOCS = Path(__file__).parents[2] / "docs"
-# A command, an argument or an option, and what is said about it; perhaps on the next line.
+# A command, an argument or an option, and its description; perhaps on the next line.
 _ENTRY = re.compile(r"^ {2,4}(\S.*?)\s{2,}(\S.*)$", re.MULTILINE)
 
 

@@ -12,7 +12,7 @@ from nst._utils.device import is_exhausted
 from nst._utils.group import Group, ProcessLost, launched, process_group
 from nst._utils.text import logger, one_line, printable, say, silence_dead_streams
 from nst._utils.version import __version__
-from nst.cli.arguments import BAD_INPUT, PORT, Parser, shtab
+from nst.cli.arguments import PORT
 from nst.cli.build import save_result
 from nst.cli.commands import (
     batch,
@@ -28,6 +28,7 @@ from nst.cli.commands import (
 )
 from nst.cli.config import read_config
 from nst.cli.interrupt import signals_interrupt
+from nst.cli.parser import BAD_INPUT, Parser, shtab
 from nst.images.decode import MAX_PIXELS
 from nst.result import StyleTransferResult
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns the exit status: 0 for success; 1 if pictures of a batch failed or another process of
     `torchrun` ended; 2 for bad input, with one line on standard error; 130 if Ctrl-C, SIGTERM or
-    SIGHUP came before there was a picture to save. Lines that cannot be printed do not change it.
+    SIGHUP came before there was a picture to save. A closed stream does not change the status.
     """
     silence_dead_streams()
     try:

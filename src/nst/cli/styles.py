@@ -117,7 +117,7 @@ def _is_file(path: str) -> bool:
 
 
 def identity(path: str | Path) -> tuple[int, int] | None:
-    """Return what all links to a file have in common; None if it does not exist."""
+    """Return the device and the inode of a file; None if it does not exist."""
     try:
         status = Path(path).stat()
     except (OSError, ValueError):  # perhaps no path can have this name

@@ -16,8 +16,9 @@ import torch
 from nst._batch.map import MapResult
 from nst._utils.text import duration, one_line, say
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser, given
+from nst.cli.arguments import given
 from nst.cli.check import check_inputs, check_run
+from nst.cli.parser import Parser
 from nst.cli.styles import explain, identity, in_folder, parse_styles
 from nst.cli.workers import complete_devices, workers
 from nst.images import check_output, read_picture
@@ -30,7 +31,7 @@ HELP = "stylize all photographs of a folder"
 USAGE = "FOLDER --style STYLE -o OUT"
 DESCRIPTION = (
     "Repaint every picture of FOLDER in the style of STYLE; several styles are blended. Pictures "
-    "whose output exists are skipped, so that the same command continues after an interruption. If "
+    "whose output exists are skipped, so the same command resumes after an interruption. If "
     "STYLE is a folder, every picture is repainted in the style of each painting in it."
 )
 EXAMPLES = """\

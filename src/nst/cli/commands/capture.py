@@ -3,14 +3,16 @@
 from argparse import ArgumentTypeError, Namespace
 
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files, weightless
+from nst.cli.parser import Parser
 from nst.cli.styles import FORM, explain, parse_styles
 from nst.transfer import StyleTransfer
 
 HELP = "save a style to a file, without the painting"
 USAGE = "STYLE -o OUT"
-DESCRIPTION = "Save the statistics of STYLE, for the losses and the network chosen here."
+DESCRIPTION = (
+    "Save the statistics of STYLE for the selected losses and network to a file of about 1 MB."
+)
 EXAMPLES = """\
 nst capture painting.jpg -o painting.nst --sizes 256,512
 nst stylize photo.jpg painting.nst -o stylized.png"""

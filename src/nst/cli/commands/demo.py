@@ -10,9 +10,9 @@ from nst._utils.group import launched
 from nst._utils.text import say
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run
 from nst.cli.commands.samples import painting, photograph
+from nst.cli.parser import Parser
 from nst.images import save_image
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
@@ -20,8 +20,8 @@ from nst.transfer import StyleTransfer
 HELP = "stylize a bundled sample photograph"
 USAGE = ""
 DESCRIPTION = (
-    "Stylize a photograph of scikit-image with a painting that comes with nst, in two scales and "
-    "with a content weight of 0.05 by default."
+    "Stylize a photograph of scikit-image in the style of a painting that comes with nst. The "
+    "default is two scales and a content weight of 0.05."
 )
 EXAMPLES = """\
 nst demo

@@ -3,14 +3,14 @@
 from argparse import Namespace
 
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files
+from nst.cli.parser import Parser
 from nst.images import read_record
 from nst.transfer import StyleTransfer
 
 HELP = "make a picture again from its record"
 USAGE = "PICTURE -o OUT"
-DESCRIPTION = "Make PICTURE again, from its record and the files it was made from."
+DESCRIPTION = "Make PICTURE again from the record in its file and the original images."
 EXAMPLES = """\
 nst rerun stylized.png -o again.png
 nst rerun stylized.png -o again.png --inputs ~/pictures --device cpu"""

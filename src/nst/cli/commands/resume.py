@@ -4,13 +4,13 @@ from argparse import Namespace
 
 from nst.callbacks.checkpoint import read_checkpoint_record
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files
+from nst.cli.parser import Parser
 from nst.transfer import StyleTransfer
 
 HELP = "resume a killed run from its checkpoint"
 USAGE = "FILE -o OUT"
-DESCRIPTION = "Resume the run in FILE, with the result of an uninterrupted run, and update FILE."
+DESCRIPTION = "Resume the run in FILE, with the result of an uninterrupted run. FILE is updated."
 EXAMPLES = """\
 nst resume run.ckpt -o stylized.png
 nst resume run.ckpt -o stylized.png --device cpu --tile 64"""

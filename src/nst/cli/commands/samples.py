@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-from nst.cli.arguments import Parser
 from nst.cli.build import report
+from nst.cli.parser import Parser
 from nst.images import check_output
 
 HELP = "write sample images to a folder"

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run
+from nst.cli.parser import Parser
 from nst.cli.styles import parse_styles
 from nst.images import load_image, resize, save_image
 
@@ -94,7 +94,7 @@ def _variation(text: str) -> list[str]:
 
 def _cell(options: Namespace, words: Sequence[str]) -> Namespace:
     """Return a copy of the options, changed by a few words."""
-    parser = arguments.Parser(prog="nst sheet", add_help=False)
+    parser = Parser(prog="nst sheet", add_help=False)
     arguments.add_options(parser)
     arguments.add_style(parser, dest="styles")
     cell = copy.copy(options)

@@ -3,8 +3,8 @@
 from argparse import SUPPRESS, Namespace
 
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files, check_run, resumes_run
+from nst.cli.parser import Parser
 from nst.cli.styles import parse_styles
 from nst.transfer import StyleTransfer
 

@@ -4,8 +4,8 @@ from argparse import Namespace
 
 from nst.callbacks.base import Callback, RunState
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_files, resumes_run, weightless
+from nst.cli.parser import Parser
 from nst.cli.styles import FORM, explain, parse_styles
 from nst.transfer import StyleTransfer
 

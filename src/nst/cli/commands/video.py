@@ -15,9 +15,9 @@ from nst._utils.plain import hash_file
 from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
-from nst.cli.arguments import Parser
 from nst.cli.check import check_inputs, check_run, weightless
 from nst.cli.film import EmptySegment, Segment, SegmentTransfer, segments_of, working_folder
+from nst.cli.parser import Parser
 from nst.cli.styles import identity, parse_styles
 from nst.cli.workers import complete_devices, has_workers, workers
 from nst.images import fit
