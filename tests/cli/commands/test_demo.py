@@ -68,7 +68,7 @@ def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
     assert nst_command(f"demo {option}") == 2
     assert painted == [steps]
     told = capsys.readouterr().err
-    assert (f"with {steps} steps, because this machine is slow; `--steps 50` is all" in told) == (
+    assert (f"with {steps} steps, as this machine is slow; use `--steps 50` for all" in told) == (
         steps in (20, 25) and not option
     )
 
@@ -87,7 +87,7 @@ def test_demo_saves_a_coarse_preview_before_the_last_scale_is_done(
     assert nst_command("demo --size 96 --steps 6") == 0
     assert {scale for scale, size in seen if size is None} == {0}
     assert {scale for scale, size in seen if size == runs[0].result.image.shape[-2:]} == {1}
-    assert "a coarse preview will be in nst-demo.png before" in capsys.readouterr().err
+    assert "a coarse preview will be saved to nst-demo.png first" in capsys.readouterr().err
 
 
 def test_demo_without_skimage_says_what_to_install(

@@ -63,7 +63,7 @@ def _announced(
     if may_shorten and steps < all_steps:
         transfer = replace(transfer, num_steps=steps)
         estimate = replace(estimate, seconds=estimate.seconds * steps / all_steps)
-        remark = f", with {steps} steps, because this machine is slow; `--steps {all_steps}` is all"
+        remark = f", with {steps} steps, as this machine is slow; use `--steps {all_steps}` for all"
     if not options.quiet:
         say(f"this takes {estimate}{remark}", "stderr")
     return transfer
@@ -77,7 +77,7 @@ class _Preview(Callback):
 
     def on_start(self, state: RunState) -> None:
         if not self._quiet and state.num_scales > 1:
-            say(f"a coarse preview will be in {self._output} before", "stderr")
+            say(f"a coarse preview will be saved to {self._output} first", "stderr")
 
     def on_step(self, state: RunState) -> None:
         if 0 < state.scale == state.num_scales - 1 and not self._is_saved:
