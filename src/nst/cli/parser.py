@@ -63,7 +63,7 @@ class Parser(ArgumentParser):
         if add_help:
             self.add_argument("-h", "--help", action="help", help="show this help, then exit")
 
-    def add_argument(self, *names: str, **settings: Any) -> Action:  # type: ignore[override]
+    def add_argument(self, *names: str, **settings: Any) -> Action:
         """Add an option to its group; arguments without a flag are inputs."""
         action = self.group_of(names[-1]).add_argument(*names, **settings)
         if shtab is not None and action.metavar in _PATHS:
