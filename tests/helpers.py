@@ -148,13 +148,18 @@ def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
     return at_step(step, lambda state: state.stop(reason))
 
 
-def fail_at(step: int, error: BaseException) -> Callable[[RunState], None]:
-    """Return a callback that raises an error."""
+def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:
+    """Return a function that raises an error, whatever it is given."""
 
-    def fail(state: RunState) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
-    return at_step(step, fail)
+    return fail
+
+
+def fail_at(step: int, error: BaseException) -> Callable[[RunState], None]:
+    """Return a callback that raises an error."""
+    return at_step(step, raising(error))
 
 
 class Recorder(Callback):
