@@ -10,7 +10,6 @@ import struct
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +64,7 @@ def refused(source: Any, *, words: str = "") -> bool:
     return False
 
 
-# Every mode that Pillow writes, in every format
+# Every mode of Pillow
 
 
 def picture_in(mode: str) -> Image.Image:
@@ -120,42 +119,6 @@ def appearance(image: Image.Image) -> Array:
     return np.apply_along_axis(lambda hsv: colorsys.hsv_to_rgb(*hsv), -1, values)
 
 
-def written() -> Iterator[tuple[str, str, bytes, Image.Image]]:
-    """Yield format, mode, file and picture for all that Pillow writes and can read again."""
-    Image.init()
-    for name in sorted(set(Image.SAVE) - {"EPS", "PDF", "ICNS"}):
-        for mode in MODES:
-            image, buffer = picture_in(mode), io.BytesIO()
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    image.save(buffer, name)
-                    again = Image.open(io.BytesIO(buffer.getvalue()))
-                    again.load()
-            except Exception:
-                continue  # not a pair of format and mode
-            yield name, mode, buffer.getvalue(), again
-
-
-FILES = list(written())
-
-
-@pytest.mark.parametrize(("name", "mode", "content", "again"), FILES, ids=lambda x: str(x)[:9])
-def test_every_mode_of_every_format_is_read_as_its_arithmetic_says(
-    name: str, mode: str, content: bytes, again: Image.Image, tmp_path: Path
-) -> None:
-    path = tmp_path / "picture.jpg"  # the content decides, whatever the suffix
-    path.write_bytes(content)
-    if name == "SPIDER" and mode != "F":
-        assert refused(path, words="floats must lie in [0, 1]")
-    elif again.mode == "LAB" or "transparency" in again.info:
-        assert not refused(path)
-    else:
-        # Bytes on the way, and integer arithmetic of the color models, cost a level or two.
-        levels = 2.5 if again.mode in ("CMYK", "HSV", "YCbCr", "La", "RGBa", "PA") else 0.51
-        assert difference(path, appearance(again)) <= levels / 255
-
-
 @pytest.mark.parametrize("mode", sorted({*MODES, "I;16L"} - {"LAB"}))
 def test_every_mode_in_memory_is_read_as_its_arithmetic_says(mode: str) -> None:
     image = picture_in(mode)
@@ -167,12 +130,6 @@ def test_every_mode_in_memory_is_read_as_its_arithmetic_says(mode: str) -> None:
         assert np.array_equal(alpha[0, 0] * 255, np.asarray(image.getchannel(image.getbands()[-1])))
     else:
         assert alpha is None
-
-
-def test_formats_and_modes_of_the_corpus_are_many() -> None:
-    assert len(FILES) > 100
-    modes = {"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F"}
-    assert modes <= {again.mode for *_, again in FILES}
 
 
 # Files written by hand
@@ -254,8 +211,7 @@ def test_every_kind_of_tiff_is_read_by_its_numbers(
 ) -> None:
     path = tmp_path / "picture.tiff"
     path.write_bytes(tiff_of(values, photometric, order=order, planar=planar))
-    levels = 1.01 if values is DEEP_COLORS else 0.001
-    assert difference(path, composed(expected)) <= levels / 255
+    assert difference(path, composed(expected)) <= 0.001 / 255
 
 
 @pytest.mark.parametrize(

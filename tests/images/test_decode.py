@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 from nst.images import read_picture
 from nst.images.load import picture_shape
 from tests.encoders import Array, png_chunk, png_of
+from tests.helpers import raising
 
 RAMP = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -266,8 +267,7 @@ def test_any_error_of_a_decoder_names_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     Image.fromarray(RAMP).save(tmp_path / "x.png")
-    load = "PIL.PngImagePlugin.PngImageFile.load"
-    monkeypatch.setattr(load, lambda self: (_ for _ in ()).throw(error("odd")))
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", raising(error("odd")))
     assert f"is truncated or corrupt ({error.__name__}: odd)" in failure(tmp_path / "x.png")
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from nst.images import load_image, read_picture, read_record, save_image
-from tests.encoders import png_chunk, png_of, tiff_of
+from tests.encoders import png_chunk, png_of
 
 LEVELS = torch.arange(65536).reshape(1, 64, 1024).float() / 65535
 COLORS = torch.cat([LEVELS, LEVELS.flip(1), LEVELS.flip(2)])
@@ -51,14 +51,6 @@ def test_the_png_is_that_of_an_independent_encoder(tmp_path: Path) -> None:
     expected = Image.open(io.BytesIO(png_of(values, 16, 2)))
     with Image.open(path) as image:
         assert np.array_equal(np.asarray(image), np.asarray(expected))
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_uncompressed_tiffs_of_others_are_read_in_full(tmp_path: Path, order: Any) -> None:
-    values = np.random.default_rng(0).integers(0, 65536, (5, 7, 3)).astype(np.uint16)
-    (tmp_path / "a.tiff").write_bytes(tiff_of(values, 2, order=order))
-    pixels = load_image(tmp_path / "a.tiff")[0].permute(1, 2, 0)
-    assert torch.equal(pixels, torch.tensor(values.astype(np.float32)) / 65535)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageFile
 
 from nst.images import Picture, check_output, read_picture, save_image, to_pil
+from tests.helpers import raising
 
 
 def test_to_pil_rounds_and_clamps() -> None:
@@ -177,7 +178,7 @@ def test_check_output_asks_for_permission(tmp_path: Path, monkeypatch: pytest.Mo
     path = save_image(torch.rand(3, 4, 4), tmp_path / "a.png")
     with monkeypatch.context() as patched:
         # What the file system says counts, not `os.access`, which tells an administrator yes.
-        patched.setattr(Path, "open", lambda *args: (_ for _ in ()).throw(OSError(30, "read-only")))
+        patched.setattr(Path, "open", raising(OSError(30, "read-only")))
         with pytest.raises(PermissionError, match=r"may not be written \(read-only\)"):
             check_output(path)
     monkeypatch.setattr(os, "access", lambda where, mode: Path(where) == tmp_path)
