@@ -41,17 +41,10 @@ def test_a_run_takes_numbers_of_numpy() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "overshoot"),
-    [
-        (torch.float64, 5e-6),
-        (torch.float32, 5e-6),
-        (torch.float16, 0.0009),
-        (torch.bfloat16, 0.0078),
-    ],
+    [("float64", 5e-6), ("float32", 5e-6), ("float16", 0.0009), ("bfloat16", 0.0078)],
 )
-def test_what_rounding_made_leave_the_range_is_clamped(
-    dtype: torch.dtype, overshoot: float
-) -> None:
-    values = torch.tensor([-overshoot, 0.5, 1 + overshoot], dtype=dtype)
+def test_what_rounding_made_leave_the_range_is_clamped(dtype: str, overshoot: float) -> None:
+    values = torch.tensor([-overshoot, 0.5, 1 + overshoot], dtype=getattr(torch, dtype))
     assert within_0_and_1("`image`", values).tolist() == [0, 0.5, 1]
     for beyond in (values[2:] + 3 * overshoot, values[:1] - 3 * overshoot):
         with pytest.raises(ValueError, match=r"floats must lie in \[0, 1\]"):

@@ -1,7 +1,5 @@
 """While pictures are painted, memory is not taken from the system again for every step."""
 
-from __future__ import annotations
-
 import platform
 import threading
 
@@ -113,13 +111,20 @@ def test_what_macos_reports_is_added_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "message",
+    ("error", "expected"),
     [
-        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
-        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
-        "CUDA error: out of memory",
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 3 GB)"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't al"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: an illegal memory access"), False),
+        (RuntimeError("shapes differ"), False),
+        (MemoryError(), False),
     ],
 )
-def test_libraries_that_cannot_allocate_are_out_of_memory(message: str) -> None:
-    assert device.is_exhausted(RuntimeError(message))
-    assert not device.is_exhausted(RuntimeError("CUDA error: an illegal memory access"))
+def test_only_errors_of_pytorch_and_its_libraries_say_that_memory_is_exhausted(
+    error: Exception, expected: bool
+) -> None:
+    assert device.is_exhausted(error) == expected

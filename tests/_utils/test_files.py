@@ -66,6 +66,19 @@ def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
     assert (path.stat().st_uid, path.stat().st_gid) == (4321, 1234)
 
 
+@pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
+def test_the_old_file_stays_whichever_call_fails(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(call, failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="No space left on device"):
+        write_whole(path, memoryview(b"new"))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def failing(code: int, after: int = 0) -> Callable[..., None]:
     """Return a function that fails, perhaps not at once."""
     calls = itertools.count()

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import signal
 import threading
 from typing import Any
@@ -9,14 +7,7 @@ import torch
 import torch.distributed as dist
 
 from nst._utils.group import Group, ProcessLost, own_device, process_group
-
-
-def test_a_process_alone_sends_nothing() -> None:
-    alone, tensor = Group.current(), torch.ones(2)
-    assert (alone.rank, alone.size) == (0, 1)
-    assert alone.broadcast_object("a") == "a" and alone.gather_objects("a") == ["a"]
-    assert alone.broadcast(tensor) is tensor and alone.add_up([tensor])[0] is tensor
-    assert alone.sent == {}
+from tests.helpers import raising
 
 
 @pytest.mark.parametrize("ignored", [False, True])
@@ -67,10 +58,7 @@ def test_handlers_are_left_alone_in_other_threads() -> None:
 def test_only_an_error_of_the_connection_means_that_a_process_is_lost(
     error: RuntimeError, expected: type[RuntimeError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    monkeypatch.setattr(dist, "all_reduce", fail)
+    monkeypatch.setattr(dist, "all_reduce", raising(error))
     with pytest.raises(RuntimeError) as caught:
         Group(0, 2).add_up([torch.ones(1)])
     assert type(caught.value) is expected
@@ -116,7 +104,3 @@ def test_processes_without_a_gpu_for_each_use_the_cpu_or_are_refused(
         with pytest.raises(ValueError, match=r"and there are 3\. Use device='cpu', or fewer"):
             own_device(torch.device("cuda"))
         monkeypatch.setattr(dist, "is_initialized", lambda: False)
-
-
-def test_a_device_of_a_process_without_torchrun_is_the_one_that_was_named() -> None:
-    assert own_device(torch.device("cuda:1")) == torch.device("cuda:1")

@@ -1,7 +1,5 @@
 """What JSON can hold of any value."""
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import fractions
@@ -108,8 +106,15 @@ def test_absolute_paths_lose_their_folders(text: Any, expected: Any) -> None:
     assert json_ready(text) == expected
 
 
+PATHS = st.text(alphabet="/\\:'\"a .\n~-")
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.complex_numbers(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.complex_numbers()
+    | PATHS,
     lambda inner: (
         st.lists(inner)
         | st.tuples(inner, inner)
@@ -125,13 +130,6 @@ ANYTHING = st.recursive(
 def test_the_result_is_json_and_stays_the_same(value: Any) -> None:
     ready = json_ready(value)
     assert json.loads(json.dumps(ready, allow_nan=False)) == ready
-    assert json_ready(ready) == ready
-
-
-@settings(deadline=None)
-@given(st.text(alphabet="/\\:'\"a .\n~-"))
-def test_a_text_is_cleaned_in_one_go(text: str) -> None:
-    ready = json_ready(text)
     assert json_ready(ready) == ready
 
 
@@ -165,13 +163,8 @@ def test_networks_differ_by_weights_and_arithmetic() -> None:
     weights = Weights(one.state_dict(), one.weights)
     pooled = FeatureExtractor(weights, pooling="average")
     padded = FeatureExtractor(weights, padding="replicate")
-    networks = [one, pooled, padded, tiny_extractor(seed=1)]
-    assert len({hash_network(network) for network in networks}) == 4
+    shifted = tiny_extractor()
+    shifted.mean[0, 0] += 1
+    networks = [one, pooled, padded, shifted, tiny_extractor(seed=1)]
+    assert len({hash_network(network) for network in networks}) == 5
     assert hash_network(one) == hash_network(tiny_extractor())
-
-
-@pytest.mark.parametrize("name", ["conv1_1.weight", "mean"])
-def test_every_weight_counts(name: str) -> None:
-    changed = tiny_extractor()
-    changed.state_dict()[name][0, 0] += 1
-    assert hash_network(changed) != hash_network(tiny_extractor())

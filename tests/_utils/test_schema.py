@@ -1,7 +1,5 @@
 """A value is checked against a schema, and the part that breaks it is named."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plain values and tensors in a file keep their bits, and nothing else is read."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -1,23 +1,12 @@
 """Times, sizes and errors as text."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from nst._utils.checks import normalized_blend
-from nst._utils.text import byte_count, duration, one_line
-
-
-def test_durations_have_two_or_three_digits_and_a_unit() -> None:
-    assert [duration(48.3), duration(200), duration(9000)] == ["48 s", "3 min", "2.5 h"]
-
-
-def test_byte_counts_have_two_or_three_digits_and_a_unit() -> None:
-    assert [byte_count(258_300_000), byte_count(3_260_000_000)] == ["260 MB", "3.3 GB"]
+from nst._utils.text import one_line
 
 
 @pytest.mark.parametrize(
@@ -30,11 +19,6 @@ def test_byte_counts_have_two_or_three_digits_and_a_unit() -> None:
 )
 def test_an_error_has_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
-
-
-def test_a_blend_is_normalized() -> None:
-    assert normalized_blend([3, 1], 2) == [0.75, 0.25]
-    assert normalized_blend(None, 4) == [0.25] * 4
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
