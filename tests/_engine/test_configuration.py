@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import itertools
 
 import pytest
@@ -29,7 +27,6 @@ def test_a_plan_uses_every_step_and_ends_at_the_size(
 @pytest.mark.parametrize(
     ("size", "sizes"),
     [
-        (256, [256]),
         (511, [511]),
         (512, [256, 512]),
         (1000, [500, 1000]),

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from nst import Checkpoint, FeatureExtractor, GramStyleLoss, StyleTransfer
-from nst._engine.run import first_full_step
 from nst._network.stage import Stage
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
@@ -38,11 +37,6 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
 
     monkeypatch.setattr(Stage, "compute", noted)
     yield seen
-
-
-@pytest.mark.parametrize(("num_steps", "first"), [(1, 0), (4, 3), (5, 4), (6, 4), (35, 28)])
-def test_one_in_five_steps_is_in_full_precision(num_steps: int, first: int) -> None:
-    assert first_full_step(num_steps) == first
 
 
 def test_the_last_steps_of_the_last_scale_are_in_full_precision(

@@ -1,7 +1,5 @@
 """Real processes, which talk by gloo; what they work out is tested in test_shares.py."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

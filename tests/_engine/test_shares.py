@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -29,10 +27,9 @@ from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
 from nst.extractors.base import as_extractor
 from nst.extractors.weights import Weights
-from nst.images import save_image
 from nst.styles.style import Painting
 from nst.testing import tiny_extractor
-from tests.helpers import at_step, fail_at
+from tests.helpers import fail_at, stop_at
 
 T = TypeVar("T")
 
@@ -249,21 +246,6 @@ def test_a_run_of_several_processes_is_that_of_one(
             assert found.history[name] == pytest.approx(values, rel=1e-9)
 
 
-def test_a_run_of_several_processes_in_half_precision_is_nearly_that_of_one(
-    divided: Divided,
-) -> None:
-    def run() -> StyleTransferResult:
-        network = tiny(torch.float32)
-        network.dtype = "bfloat16"
-        return StyleTransfer(network, num_steps=6).run(PHOTO.float(), noise(80, 60, 1).float())
-
-    alone, (found, *others) = run(), divided(3, run)
-    assert found.num_steps == 6
-    for name, values in alone.history.items():
-        assert found.history[name][-1] == pytest.approx(values[-1], rel=0.05)
-    assert all(torch.equal(other.image, found.image) for other in others)
-
-
 def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
     photos = torch.cat([PHOTO, PHOTO.flip(-1)])
     styles = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]
@@ -274,10 +256,7 @@ def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
 
 def test_callbacks_follow_in_the_first_process_and_may_stop_all(divided: Divided) -> None:
     shapes: list[torch.Size] = []
-    both: list[Any] = [
-        lambda state: shapes.append(state.image.shape),
-        at_step(4, lambda state: state.stop("enough")),
-    ]
+    both: list[Any] = [lambda state: shapes.append(state.image.shape), stop_at(4)]
     results = divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=both))
     assert [(each.num_steps, each.stop_reason) for each in results] == 2 * [(4, "enough")]
     assert shapes == 4 * [(1, 3, 301, 64)]
@@ -290,8 +269,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
 ) -> None:
     before, after = sizes
     make = {"optimizer": optimizer, "average": 0.5, "num_scales": 1}
-    stop = at_step(4, lambda state: state.stop("a machine is wanted"))
-    both: list[Any] = [Checkpoint(tmp_path / "run.ckpt", every=4), stop]
+    both: list[Any] = [Checkpoint(tmp_path / "run.ckpt", every=4), stop_at(4)]
     divided(before, lambda: transfer(**make).run(PHOTO, STYLES, callbacks=both))
     results = divided(after, lambda: StyleTransfer.resume(tmp_path / "run.ckpt", extractor=tiny()))
     alone = transfer(**make).run(PHOTO, STYLES)
@@ -351,39 +329,17 @@ def test_an_error_of_the_first_process_ends_the_others_and_has_the_picture(
     assert str(second) == "Process 0 of 2 has failed: ZeroDivisionError: no more"
 
 
-def test_an_error_of_another_process_ends_the_first(
-    divided: Divided, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluate, calls = Objective.evaluate, iter(range(100))
-
-    def fail(self: Objective, image: Tensor) -> Any:
-        if threading.current_thread().name == "1" and next(calls) == 2:
-            raise MemoryError("no more")
-        return evaluate(self, image)
-
-    monkeypatch.setattr(Objective, "evaluate", fail)
-    with pytest.raises(MemoryError, match="no more"):
-        divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES))
-
-
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("line", "refused"),
     [
-        ("batch {0} -o {0}/out --style {0}/a.png", "`nst batch` does not support torchrun"),
-        (
-            "stylize {0}/a.png {0}/a.png -o {0}/out.png --estimate",
-            "`--estimate` does not support torchrun",
-        ),
+        ("batch . -o out --style painting.png", "nst batch"),
+        ("stylize photo.png painting.png -o out.png --estimate", "--estimate"),
     ],
 )
 def test_what_processes_do_not_share_is_refused_under_torchrun(
-    line: str,
-    message: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    line: str, refused: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save_image(PHOTO, tmp_path / "a.png")
     monkeypatch.setattr(cli, "launched", lambda: True)
-    assert cli.main(line.format(tmp_path).split()) == 2
-    assert f"nst: error: {message}" in capsys.readouterr().err
+    assert cli.main(line.split()) == 2
+    assert f"nst: error: `{refused}` does not support torchrun" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """A captured style takes the painting's place, from memory or from a file."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +118,9 @@ def test_capturing_changes_neither_losses_nor_style() -> None:
     assert not list(own.losses["style"].buffers())
 
 
+CROSS = CrossLayerGramStyleLoss(["conv1_1", "relu2_1"])
+
+
 def average_pooling() -> nn.Module:
     extractor = tiny_extractor()
     extractor.pooling = "average"
@@ -137,13 +138,13 @@ def average_pooling() -> nn.Module:
         (
             {},
             {"loss": NearestNeighborStyleLoss(LAYERS)},
-            "'style' .NearestNeighborStyleLoss. compares with the painting itself",
+            "'style' .Near.* with the painting itself",
         ),
         ({"loss": MeanLoss(power=2)}, {"loss": MeanLoss()}, r"but not for .*'power': 1"),
         (
-            {"loss": CrossLayerGramStyleLoss(["conv1_1", "relu2_1"])},
+            {"loss": CROSS},
             {"loss": CrossLayerGramStyleLoss(LAYERS)},
-            "holds statistics for CrossLayerGramStyleLoss, but not",
+            "for Cross.*StyleLoss, but not",
         ),
     ],
 )
