@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from nst import FeatureExtractor, StyleTransfer
-from nst._batch.worker import Failed, Lacking, Network, PartCache, Task, packed, work
+from nst._batch.worker import Failed, Network, PartCache, Task, packed, work
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
+from tests.helpers import raising
 
 
 @pytest.fixture
@@ -64,10 +65,7 @@ def test_one_that_is_another_there_or_has_no_name_is_not(original: FeatureExtrac
 def test_one_that_is_not_installed_there_is_not(
     original: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def load(source: str) -> Weights:
-        raise ImportError("not installed")
-
-    monkeypatch.setattr("nst.extractors.vgg.load_weights", load)
+    monkeypatch.setattr("nst.extractors.vgg.load_weights", raising(ImportError("not installed")))
     assert network(original).create() is None
 
 
@@ -78,12 +76,6 @@ def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
     keys |= {network(tiny_extractor(seed=1)).key, network(nn.Identity()).key}
     assert len(keys) == 5
     assert network(tiny_extractor()).key == network(tiny_extractor()).key
-
-
-def test_a_worker_says_what_it_lacks() -> None:
-    extractor = nn.Identity()
-    outcome = pickle.loads(work(packed(task(network=network(extractor)))))
-    assert outcome == Lacking(frozenset([network(extractor).key, "job"]))
 
 
 def test_what_cannot_be_read_is_an_outcome() -> None:
