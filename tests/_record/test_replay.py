@@ -37,7 +37,7 @@ from nst.callbacks.base import CallbackLike
 from nst.extractors.weights import Weights
 from nst.images import read_record
 from nst.testing import tiny_extractor
-from tests.helpers import LEFT, PAINTING, PHOTO, fail_at, mutations, stop_at
+from tests.helpers import LEFT, PHOTO, fail_at, mutations, stop_at
 
 
 class OwnLoss(TotalVariationLoss):
@@ -248,13 +248,6 @@ def test_files_are_found_in_the_folders_given(
     assert torch.equal(rerun("out.png", "../b", "../c/painting.png").image, first.image)
 
 
-def test_a_file_that_has_changed_is_refused() -> None:
-    run()
-    save_image(PAINTING.flip(-1), "painting.png")
-    with pytest.raises(ValueError, match=r"`style\[0\]` was 'painting\.png', but .* another"):
-        rerun()
-
-
 def test_pictures_in_memory_are_hashed_but_cannot_be_found() -> None:
     result = transfer().run(PHOTO, "painting.png")
     result.save("out.png")
@@ -349,15 +342,6 @@ def test_other_texts_than_records_are_refused(text: str) -> None:
         read_record("out.tiff")
 
 
-@pytest.mark.parametrize("missing", ["losses", "size", "styles", "inputs", "task"])
-def test_an_incomplete_record_is_refused(missing: str) -> None:
-    record = valid_record()
-    del record[missing]
-    save_image(PHOTO, "out.png", record=record)
-    with pytest.raises(ValueError, match=f"`record` cannot be used: .*{missing}"):
-        rerun()
-
-
 @pytest.mark.parametrize("picture", [Image.new("1", (40, 32), 1), Image.new("P", (40, 32))])
 def test_pictures_of_any_kind_can_be_recorded(picture: Image.Image) -> None:
     arrays: list[Any] = [np.zeros((32, 40, 3), dtype=kind) for kind in ("uint8", ">u2", "float32")]
@@ -396,17 +380,11 @@ def test_the_recorded_network_is_found_by_its_name(networks: dict[str, int]) -> 
     [
         ({"weights": "/tmp/evil.pth"}, r"the weights '/tmp/evil\.pth', which .* --weights"),
         ({"weights": "photo.png"}, r"the weights 'photo\.png', which cannot be found by name"),
-        ({"weights": "auto"}, "the weights 'auto', which cannot be found by name"),
-        ({"weights": ["original"]}, "weights` is .* must be a string"),
         ({"weights": None}, "weights` is None; it must be a string"),
         ({"pooling": "mean"}, "pooling` is 'mean'"),
-        ({"pooling": {}}, "pooling` is {}"),
         ({"padding": 7}, "padding` is 7"),
         ({"type": "BackboneExtractor"}, "of type 'BackboneExtractor', .* Pass extractor="),
-        ({"type": []}, r"of type \[\]"),
         ("a text", "`extractor` is 'a text'"),
-        ([], r"`extractor` is \[\]"),
-        (None, "`extractor` is None"),
     ],
 )
 def test_a_forged_network_is_refused(networks: dict[str, int], changes: Any, message: str) -> None:
@@ -499,40 +477,28 @@ def test_names_that_no_file_can_have_are_not_found(name: str) -> None:
     ("changes", "message"),
     [
         ({"num_steps": "many"}, "`num_steps` is 'many'; it must be a whole number"),
-        ({"num_steps": True}, "`num_steps` is True; it must be a whole number"),
         ({"num_steps": 10**400}, "a whole number of more than 64 bits"),
         ({"average": math.nan}, "JSON compliant"),
         ({"size": object()}, "object is not JSON serializable"),
         ({"normalize_gradients": 1}, "`normalize_gradients` is 1; it must be True or False"),
-        ({"device": 3}, "`device` is 3; pass 'auto'"),
         ({"device": "abacus"}, "`device` is 'abacus'"),
         ({"learning_rate": "fast"}, "`learning_rate` is 'fast'; it must be a finite number"),
-        ({"optimizer": None}, "`optimizer` is a NoneType; pass a name"),
-        ({"losses": None}, "`losses` is None"),
         ({"losses": {"a": 3}}, r"`losses\['a'\]` is 3"),
         ({"losses": {"a": {"type": "STYLE_LAYERS"}}}, "'STYLE_LAYERS', which is not nst's own"),
         ({"losses": {"a": {"type": "ContentLoss", "brush": 1}}}, "unexpected keyword .*'brush'"),
         ({"losses": {"a": {"type": "ContentLoss", "layers": [{}]}}}, "unhashable"),
         ({"steps_done": -1}, "`steps_done` is -1; it must be at least 0"),
         ({"steps_done": 5}, "`steps_done` is 5, but `num_steps` only 4"),
-        ({"steps_done": "2"}, "`steps_done` is '2'; it must be a whole number"),
-        ({"steps_done": None}, "`steps_done` is None; it must be a whole number"),
         ({"steps_done": 2, "stop_reason": None}, "`stop_reason` is None; it must be a string"),
-        ({"steps_done": 2, "stop_reason": ["completed"]}, "`stop_reason` is .* must be a string"),
-        ({"seed": 2**70}, "more than 64 bits"),
-        ({"seed": "7"}, "`seed` is '7'"),
         ({"strength": 1e200}, "`strength` is 1e\\+200"),
         ({"styles": "photo.png"}, "`styles` is 'photo.png'; it must be a list"),
         ({"styles": []}, "`style` is empty"),
         ({"styles": [{"weight": 1, "scale": 1e308}]}, "scale` is 1e"),
-        ({"styles": [{"weight": 1, "region": []}]}, "region` is \\[\\]"),
         ({"styles": [{"weight": 1, "mask": "alpha"}]}, "mask` is 'alpha'; it must be True"),
         ({"styles": [{"weight": 1}] * 2}, r"it lacks 'style\[1\]'"),
-        ({"inputs": None}, "`inputs` is None"),
         ({"inputs": {"content": {"name": 7, "sha256": ""}}}, r"inputs\['content'\].name` is 7"),
         ({"init": "painting.png"}, "`init` is 'painting.png'"),
         ({"init": "picture"}, "it lacks 'init'"),
-        ({"where": "photo.png"}, "`where` is 'photo.png'; it must be True or False"),
         ({"task": "synthesize", "shape": [10**9, 10**9], "init": "noise"}, "`shape` is"),
         ({"task": "synthesize", "shape": [3], "init": "noise"}, "`shape` is"),
         ({"task": "synthesize"}, "`init` is 'content'"),
@@ -588,18 +554,6 @@ def _valid_record(texture: bool) -> dict[str, Any]:
         return made.synthesize("painting.png", (16, 20), callbacks=StopAtOnce()).settings
     style = Style("photo.png", 2.0, "half.png", "half.png", 0.9, 10)
     return made.run("photo.png", [style, "painting.png"]).settings
-
-
-@FORGED
-@given(st.data())
-def test_every_text_is_a_record_or_is_refused(data: st.DataObject) -> None:
-    text = json.dumps({"nst record": 1, **data.draw(mutations({"seed": 7, "losses": {"a": 1}}))})
-    start, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 5))
-    exif = Image.Exif()
-    exif[0x010E] = text[:start] + data.draw(st.text(max_size=5)) + text[start + length :]
-    Image.new("RGB", (8, 8)).save("out.tiff", exif=exif)
-    with contextlib.suppress(ValueError):
-        assert isinstance(read_record("out.tiff"), dict)
 
 
 def test_the_command_line_takes_weights_that_the_record_cannot_name(
