@@ -22,7 +22,7 @@ from nst import (
 )
 from nst.losses.base import Features
 from tests.callbacks.conftest import interrupt_at, paint, state_at
-from tests.helpers import Recorder, stop_at
+from tests.helpers import Recorder, raising, stop_at
 
 
 class BrightnessLoss(Loss):
@@ -96,10 +96,7 @@ def test_an_object_that_is_not_a_callback_is_refused_before_any_work(wrong: obje
     [
         (EarlyStopping, {"patience": 0}, ValueError, "`patience` is 0; it must be at least 1."),
         (EarlyStopping, {"min_improvement": -1.0}, ValueError, "is -1.0; it must be finite and"),
-        (EarlyStopping, {"min_improvement": math.nan}, ValueError, "`min_improvement` is nan"),
-        (LivePage, {"port": -1}, ValueError, "`port` is -1; it must be at least 0."),
         (LivePage, {"port": 65536}, ValueError, "`port` is 65536; it must be at most 65535."),
-        (LivePage, {"port": "http"}, TypeError, "`port` is 'http'; a whole number is needed."),
         (LivePage, {"every": 0}, ValueError, "`every` is 0; it must be at least 1."),
         (LivePage, {"host": ""}, ValueError, "`host` is empty. Name an address, such as '127."),
         (SaveImages, {"every": 0}, ValueError, "`every` is 0; it must be at least 1."),
@@ -143,11 +140,6 @@ def test_stop_ends_the_run_after_the_step_for_the_first_reason() -> None:
     assert (result.num_steps, result.stop_reason) == (2, "enough")
 
 
-def test_stop_on_a_coarse_scale_gives_a_result_of_full_size(photo: Tensor) -> None:
-    result = paint(stop_at(1), num_scales=2)
-    assert (result.num_steps, result.image.shape) == (1, photo.shape)
-
-
 def test_stop_before_the_first_step_returns_the_initial_picture(photo: Tensor) -> None:
     class Refuse(Callback):
         def on_start(self, state: RunState) -> None:
@@ -175,10 +167,7 @@ def test_ctrl_c_returns_the_best_picture(where: str) -> None:
 
 
 def test_ctrl_c_in_the_first_evaluation_returns_the_initial_picture(photo: Tensor) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    result = paint(losses={"brightness": BrightnessLoss(interrupt)})
+    result = paint(losses={"brightness": BrightnessLoss(raising(KeyboardInterrupt))})
     assert (result.num_steps, result.stop_reason) == (0, "interrupted")
     assert torch.equal(result.image, photo)
 

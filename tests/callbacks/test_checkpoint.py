@@ -41,7 +41,16 @@ from nst.images import read_record
 from nst.optim import OptimizerLike
 from nst.testing import tiny_extractor
 from tests.cli.running import nst_command
-from tests.helpers import PAINTING, PHOTO, assert_same, at_step, fail_at, picture, places_in
+from tests.helpers import (
+    PAINTING,
+    PHOTO,
+    assert_same,
+    at_step,
+    fail_at,
+    picture,
+    places_in,
+    raising,
+)
 
 STEPS = 9
 
@@ -153,10 +162,8 @@ SKY[..., :16, :] = 1
 
 def test_a_run_resumes_with_all_its_options(path: Path) -> None:
     photos, other = torch.cat([PHOTO, picture(32, 40, 4)]), picture(30, 30, 3)
-    styles = [
-        Style(PAINTING, 0.7, region=SKY),
-        Style(other, 0.3, SKY, other.round()[:, :1], 0.8, 30),
-    ]
+    masked = Style(other, 0.3, SKY, other.round()[:, :1], 0.8, 30)
+    styles = [Style(PAINTING, 0.7, region=SKY), masked]
     every_options: list[dict[str, Any]] = [
         {},
         {"where": SKY, "strength": 0.7},
@@ -303,32 +310,6 @@ def test_callbacks_resume_with_their_state(path: Path) -> None:
     assert counting.steps == list(range(1, STEPS + 1))
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
-def test_early_stopping_stops_where_it_would_have(step: int, path: Path) -> None:
-    def stop() -> list[CallbackLike]:
-        return [EarlyStopping(patience=2, min_improvement=0.5)]
-
-    run = repainting(optimizer="adam")
-    whole = run(callbacks=stop())
-    assert 6 < whole.num_steps < STEPS and "plateau" in whole.stop_reason
-    if step <= whole.num_steps:
-        assert_same(cut_and_resume(run, path, step, callbacks=stop), whole)
-
-
-def test_a_run_that_a_callback_stopped_resumes(path: Path) -> None:
-    time_is_up = at_step(5, lambda state: state.stop("time is up"))
-    stopped = repainting()(callbacks=[Checkpoint(path, 100), time_is_up])
-    assert stopped.stop_reason == "time is up"
-    assert_same(resume(path), repainting()())
-
-
-def test_a_run_that_is_done_returns_its_result_at_once(path: Path) -> None:
-    steps = Counting()
-    done = repainting(optimizer="adam")(callbacks=Checkpoint(path, 100))
-    assert_same(resume(path, callbacks=steps.on_step), done)
-    assert steps.steps == []
-
-
 def test_ctrl_c_leaves_the_last_checkpoint(path: Path) -> None:
     stopped = repainting()(callbacks=[Checkpoint(path, 2), fail_at(5, KeyboardInterrupt())])
     assert stopped.stop_reason == "interrupted"
@@ -409,10 +390,7 @@ def is_reserved(path: Path) -> bool:
 def test_where_nothing_can_be_locked_a_run_goes_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", fail)
+    monkeypatch.setattr("fcntl.flock", raising(OSError(errno.ENOLCK, "No locks available")))
     repainting()(callbacks=Checkpoint(path))
     assert [each.name for each in path.parent.iterdir()] == ["run.ckpt"]
 
@@ -545,9 +523,7 @@ def test_a_users_own_parts_have_to_be_given(path: Path) -> None:
 def test_a_disk_that_fails_leaves_the_checkpoint_before(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
+    fail = raising(OSError(errno.ENOSPC, "No space left on device"))
     break_disk = at_step(4, lambda state: monkeypatch.setattr("os.fsync", fail))
     result = repainting()(callbacks=[Checkpoint(path, 3), break_disk])
     assert result.stop_reason == "completed"
@@ -560,10 +536,8 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before(
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
-    for path, error in (
-        (tmp_path, IsADirectoryError),
-        (tmp_path / "missing" / "run.ckpt", FileNotFoundError),
-    ):
+    missing = tmp_path / "missing" / "run.ckpt"
+    for path, error in ((tmp_path, IsADirectoryError), (missing, FileNotFoundError)):
         steps = Counting()
         with pytest.raises(error, match="`path` is"):
             repainting()(callbacks=[steps, Checkpoint(path)])
