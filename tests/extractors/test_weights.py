@@ -13,6 +13,7 @@ from torch import Tensor
 from nst import FeatureExtractor, load_image
 from nst.extractors import weights as weights_module
 from nst.extractors.weights import CONVOLUTIONS, load_weights
+from tests.helpers import raising
 
 CHANNELS = (3,) + (64,) * 2 + (128,) * 2 + (256,) * 4 + (512,) * 8
 TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
@@ -56,15 +57,6 @@ def hub(tmp_path: Path) -> Iterator[Path]:
     torch.hub.set_dir(before)
 
 
-def test_a_state_dict_is_read_from_its_path(tmp_path: Path) -> None:
-    path = tmp_path / "mine.pth"
-    torch.save(a_state_dict(), path)
-    loaded = load_weights(path)
-    assert loaded.name == "mine.pth"
-    assert loaded.mean == (0.485, 0.456, 0.406)
-    assert [float(loaded.tensors[f"{n}.bias"][0]) for n in CONVOLUTIONS] == list(TORCHVISION_INDEX)
-
-
 @pytest.mark.parametrize("normalized", [False, True])
 def test_layers_may_have_the_names_of_an_extractor_and_its_normalization(
     normalized: bool, tmp_path: Path
@@ -81,6 +73,7 @@ def test_layers_may_have_the_names_of_an_extractor_and_its_normalization(
 
 
 KEYS: dict[str, Callable[[str], str]] = {
+    "features.0.weight": lambda key: key,
     "0.weight": lambda key: key.removeprefix("features."),
     "module.features.0.weight": lambda key: f"module.{key}",
     "net.vgg.0.weight": lambda key: f"net.vgg.{key.removeprefix('features.')}",
@@ -89,12 +82,13 @@ KEYS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("form", KEYS)
 @pytest.mark.parametrize("within", [None, "state_dict", "model"])
-def test_other_usual_forms_of_keys_are_read(form: str, within: str | None, tmp_path: Path) -> None:
+def test_all_usual_forms_of_keys_are_read(form: str, within: str | None, tmp_path: Path) -> None:
     state: Any = {KEYS[form](key): value for key, value in a_state_dict().items()}
     state["classifier.0.weight"] = torch.zeros(4, 4)
     assert form in state
     torch.save(state if within is None else {within: state, "epoch": 3}, tmp_path / "mine.pth")
     loaded = load_weights(tmp_path / "mine.pth")
+    assert (loaded.name, loaded.mean) == ("mine.pth", (0.485, 0.456, 0.406))
     assert [float(loaded.tensors[f"{n}.bias"][0]) for n in CONVOLUTIONS] == list(TORCHVISION_INDEX)
 
 
@@ -172,9 +166,7 @@ def test_torchvisions_file_is_taken_from_its_cache(hub: Path) -> None:
 
 @pytest.mark.usefixtures("no_original")
 def test_without_a_network_the_remedy_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("no route to host")
-
+    offline = raising(OSError("no route to host"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr("torch.hub.urlopen", offline, raising=False)
     with pytest.raises(OSError, match=r"could not be downloaded .*pip install 'nst\[offline\]'"):
