@@ -42,13 +42,6 @@ def test_warping_agrees_with_the_interpolation_of_scipy() -> None:
             np.testing.assert_allclose(found[n, channel], expected, atol=1e-12)
 
 
-def test_a_whole_shift_moves_every_pixel_and_repeats_the_border() -> None:
-    image = random(1, 2, HEIGHT, WIDTH)
-    found = functional.warp(image, constant(3, -2))
-    torch.testing.assert_close(found[..., 2:, :-3], image[..., :-2, 3:])
-    torch.testing.assert_close(found[..., 2:, -3:], image[..., :-2, -1:].expand(-1, -1, -1, 3))
-
-
 @pytest.mark.parametrize("length", [2.0, 100.0, 1e6])
 def test_points_outside_have_the_color_of_the_border_in_single_precision_too(length: float) -> None:
     image, flow = random(1, 3, HEIGHT, WIDTH).float(), length * random(1, HEIGHT, WIDTH, 2, seed=1)

@@ -93,12 +93,6 @@ def covariances() -> tuple[Tensor, Tensor]:
     return one, other
 
 
-def test_a_square_root_squared_is_the_matrix(covariances: tuple[Tensor, Tensor]) -> None:
-    root = functional.square_root(covariances[0])
-    torch.testing.assert_close(root @ root, covariances[0])
-    torch.testing.assert_close(root, root.mT)
-
-
 def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]) -> None:
     one, other = covariances
     floor = torch.tensor([1e-4, 2e-4], dtype=torch.float64)

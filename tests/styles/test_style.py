@@ -141,13 +141,8 @@ def test_styles_of_equal_masks_share_a_region(tmp_path: Path, monkeypatch: Any) 
     monkeypatch.chdir(tmp_path)
     to_pil(LEFT[0].expand(3, -1, -1)).save("left.png")
     Path("link.png").symlink_to("left.png")
-    regions: list[Any] = [
-        LEFT,
-        LEFT.clone(),
-        LEFT[0, 0].bool().numpy(),
-        tmp_path / "left.png",
-        "link.png",
-    ]
+    regions: list[Any] = [LEFT, LEFT.clone(), LEFT[0, 0].bool().numpy()]
+    regions += [tmp_path / "left.png", "link.png"]
     shared = run([Style(PAINTING, weight=i, region=each) for i, each in enumerate(regions)])
     assert [each["region"] for each in shared.settings["styles"]] == [0] * 5
     alone = run(Style(PAINTING, region=LEFT))
