@@ -24,10 +24,8 @@ from nst.testing import tiny_extractor
 from tests import helpers
 from tests.helpers import LEFT, PAINTING, PHOTO, BecomesNaN, Recorder, still
 
-LOSSES = {
-    "content": ContentLoss(["relu2_1"], weight=0.1),
-    "style": GramStyleLoss(["relu1_1", "relu2_1"]),
-}
+LAYERS = ["relu1_1", "relu2_1"]
+LOSSES = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": GramStyleLoss(LAYERS)}
 # A photograph whose colors need no clamping, whichever method changes them.
 MILD = 0.4 + 0.2 * PHOTO
 
@@ -60,11 +58,7 @@ def test_the_picture_leaves_the_photograph_as_strength_grows() -> None:
 
 
 def test_strength_weighs_every_loss_that_does_not_refer_to_the_content() -> None:
-    losses = {
-        "content": ContentLoss(["relu1_1"]),
-        "style": GramStyleLoss(["relu1_1"]),
-        "smooth": TotalVariationLoss(),
-    }
+    losses = {**LOSSES, "smooth": TotalVariationLoss()}
     histories = [
         paint(losses=losses, num_scales=1, optimizer=still, init=PAINTING, **strength).history
         for strength in ({}, {"strength": 1}, {"strength": 2})
@@ -257,38 +251,31 @@ def test_a_texture_can_come_from_a_captured_style() -> None:
 # Combinations
 
 
+def captured() -> Style:
+    return small().capture(PAINTING, sizes=[20, 40])
+
+
+def texture(style: Any = PAINTING, losses: Any = LOSSES, **arguments: Any) -> StyleTransferResult:
+    return small(losses=losses).synthesize(style, **arguments)
+
+
+GRAM, MATCH = GramStyleLoss(["relu1_1"]), NearestNeighborStyleLoss(["relu1_1"])
+BEFORE: Any = {"preserve_color": "pca", "color_when": "before"}
+
+
 @pytest.mark.parametrize(
     ("run", "message"),
     [
         (
-            lambda: paint(losses={"style": GramStyleLoss(["relu1_1"])}, strength=0),
-            "`strength` is 0, which leaves only losses that refer",
+            lambda: paint(losses={"a": GRAM}, strength=0),
+            "`strength` is 0, which leaves only losses",
         ),
-        (
-            lambda: paint(
-                style=small().capture(PAINTING, sizes=[20, 40]),
-                preserve_color="pca",
-                color_when="before",
-            ),
-            "no picture left to recolor",
-        ),
-        (
-            lambda: paint(losses={"match": NearestNeighborStyleLoss(["relu1_1"])}, where=LEFT),
-            "`where` is given, but the loss 'match'",
-        ),
-        (
-            lambda: small().synthesize(Style(PAINTING, region=LEFT)),
-            "`style` has a region, but a texture has none",
-        ),
-        (
-            lambda: small().synthesize(PAINTING, init="content"),
-            "`init` is 'content', but a texture has none",
-        ),
-        (lambda: small().synthesize(PAINTING, (0, 5)), "`shape` is 0"),
-        (
-            lambda: small(losses={"content": ContentLoss(["relu1_1"])}).synthesize(PAINTING),
-            "no style loss of positive weight",
-        ),
+        (lambda: paint(style=captured(), **BEFORE), "no picture left to recolor"),
+        (lambda: paint(losses={"a": MATCH}, where=LEFT), "`where` is given, but the loss 'a'"),
+        (lambda: texture(Style(PAINTING, region=LEFT)), "`style` has a region, but a texture has"),
+        (lambda: texture(init="content"), "`init` is 'content', but a texture has none"),
+        (lambda: texture(shape=(0, 5)), "`shape` is 0"),
+        (lambda: texture(losses={"a": ContentLoss()}), "no style loss of positive weight"),
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(run: Any, message: str) -> None:

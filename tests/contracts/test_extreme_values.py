@@ -1,5 +1,6 @@
-"""Flat pictures, dead networks, numbers at the edge: no NaN in a result, and a reason given."""
+"""Flat pictures, numbers at the edge: no NaN in a result, and a reason given."""
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,49 +11,21 @@ import torch
 
 from nst import (
     ContentLoss,
-    FeatureExtractor,
     GramStyleLoss,
     Loss,
     Style,
     StyleTransfer,
     StyleTransferResult,
 )
-from nst.color import COLOR_METHODS
 from nst.testing import tiny_extractor
 from tests import helpers
 from tests.contracts.test_every_loss import variants
 from tests.helpers import total
 
-SHAPE = (1, 3, 24, 32)
+EXTRACTOR = tiny_extractor()
 NOISE, OTHER = helpers.picture(24, 32, seed=3), helpers.picture(24, 32, seed=5)
-PICTURES = {
-    "black": torch.zeros(SHAPE),
-    "white": torch.ones(SHAPE),
-    "red": torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(SHAPE).clone(),
-    "gray": torch.full(SHAPE, 0.5),
-    "faint": 0.5 + 1e-6 * NOISE,
-    "nearly black": torch.full(SHAPE, 1e-42),
-    "noise": NOISE,
-}
-
-
-def dead_extractor() -> FeatureExtractor:
-    extractor = tiny_extractor()
-    with torch.no_grad():
-        for parameter in extractor.parameters():
-            parameter.zero_()
-    return extractor
-
-
-NETWORKS = {"alive": tiny_extractor(), "dead": dead_extractor()}
-PAIRS = {
-    "alive": [
-        *((content, style) for content in PICTURES for style in ("red", "noise")),
-        ("noise", "black"),
-        ("noise", "faint"),
-    ],
-    "dead": [("noise", "red"), ("black", "noise")],
-}
+RED = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 24, 32).clone()
+FLAT = [0 * NOISE, RED, 0.5 + 1e-6 * NOISE, torch.full_like(NOISE, 1e-42)]
 # A loss with the previous frame as its reference needs a film.
 OF_A_RUN = [make for make in variants() if make.values[0]().reference != "previous"]
 
@@ -64,44 +37,18 @@ def sound(result: StyleTransferResult) -> bool:
     return within and all(math.isfinite(value) for values in history for value in values)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize(
-    "make", [make for make in variants() if make.values[0]().reference != "previous"]
-)
-def test_every_loss_takes_flat_pictures_and_dead_channels(
-    make: Callable[..., Loss], network: str
-) -> None:
-    transfer = StyleTransfer(NETWORKS[network], {"loss": make()}, num_steps=2)
-    for content, style in PAIRS[network]:
-        result = transfer.run(PICTURES[content], PICTURES[style])
-        assert sound(result), (content, style)
-        assert not result.stop_reason.startswith("diverged"), (content, style)
-
-
-@pytest.mark.parametrize("method", COLOR_METHODS)
-@pytest.mark.parametrize("init", ["noise", "pink-noise"])
-def test_flat_pictures_keep_colors_and_start_from_noise(method: str, init: str) -> None:
-    transfer = StyleTransfer(NETWORKS["alive"], num_steps=1)
-    options: Any = {"preserve_color": method, "color_when": "both", "init": init}
-    for content, picture in PICTURES.items():
-        # Each against noise, both ways; flat against flat.
-        pairs = [(picture, NOISE), (NOISE, picture), (picture, PICTURES["red"])]
-        for pair in pairs:
-            result = transfer.run(*pair, **options)
-            assert sound(result) and not result.stop_reason.startswith("diverged"), content
-
-
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_a_style_that_is_the_content_changes_nothing(optimizer: str) -> None:
-    image = (
-        StyleTransfer(NETWORKS["alive"], num_steps=3, optimizer=optimizer).run(NOISE, NOISE).image
-    )
-    torch.testing.assert_close(image, NOISE, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("make", OF_A_RUN)
+def test_every_loss_takes_flat_pictures(make: Callable[..., Loss]) -> None:
+    transfer = StyleTransfer(EXTRACTOR, {"loss": make()}, num_steps=2)
+    pairs = [*itertools.product(FLAT, (RED, NOISE)), (NOISE, FLAT[0]), (NOISE, FLAT[2])]
+    for i, (content, style) in enumerate(pairs):
+        result = transfer.run(content, style)
+        assert sound(result) and not result.stop_reason.startswith("diverged"), i
 
 
 def paint(weight: float = 1.0, *, style: Any = OTHER, **arguments: Any) -> StyleTransferResult:
     losses = {"content": ContentLoss(weight=weight), "style": GramStyleLoss(weight=weight)}
-    return helpers.paint(NETWORKS["alive"], content=NOISE, style=style, losses=losses, **arguments)
+    return helpers.paint(EXTRACTOR, content=NOISE, style=style, losses=losses, **arguments)
 
 
 @pytest.mark.parametrize("exponent", [-100, -60, 60, 100])
@@ -153,9 +100,3 @@ def test_a_scale_of_any_size_that_is_allowed_can_be_computed_with() -> None:
 def test_style_weights_may_be_as_large_as_floats_are() -> None:
     huge, equal = (paint(style=[Style(x, w) for x in (OTHER, NOISE)]) for w in (1e308, 1.0))
     assert torch.equal(huge.image, equal.image)
-
-
-@pytest.mark.parametrize("shape", [(16,), (16, 16, 16), 5, (10**6, 10**6), (10**10, 10**10)])
-def test_a_shape_that_no_picture_has_is_refused(shape: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match=r"^`shape` is "):
-        helpers.small().synthesize(OTHER, shape)

@@ -24,7 +24,17 @@ import torch
 from nst import Callback, RunState, SaveImages, StyleTransfer, StyleTransferResult, save_image
 from nst.cli.main import main
 from nst.images import read_record
-from tests.helpers import PAINTING, PHOTO, Recorder, at_step, fail_at, paint, picture, small
+from tests.helpers import (
+    PAINTING,
+    PHOTO,
+    Recorder,
+    at_step,
+    fail_at,
+    paint,
+    picture,
+    raising,
+    small,
+)
 
 OLD = b"what was there before"
 
@@ -77,13 +87,10 @@ def test_a_result_that_an_error_carries_already_is_not_replaced() -> None:
 
 
 def test_a_run_that_a_callback_refuses_has_no_picture() -> None:
-    class Refuses(Callback):
-        def on_start(self, state: RunState) -> None:
-            raise ValueError("not today")
-
-    first, last = Recorder(), Recorder()
+    refuses, first, last = Callback(), Recorder(), Recorder()
+    vars(refuses)["on_start"] = raising(ValueError("not today"))
     with pytest.raises(ValueError, match="not today") as caught:
-        paint(callbacks=[first, Refuses(), last])
+        paint(callbacks=[first, refuses, last])
     assert not hasattr(caught.value, "result")
     assert (first.calls, last.calls) == (["start", "end"], [])
 
@@ -91,10 +98,7 @@ def test_a_run_that_a_callback_refuses_has_no_picture() -> None:
 def test_a_result_that_cannot_be_made_does_not_hide_the_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(StyleTransferResult, "__init__", broken)
+    monkeypatch.setattr(StyleTransferResult, "__init__", raising(RuntimeError("broken")))
     with pytest.raises(ZeroDivisionError) as caught:
         paint(callbacks=fail_at(2, ZeroDivisionError()))
     assert not hasattr(caught.value, "result")
@@ -217,39 +221,6 @@ def test_a_full_disk_leaves_the_old_file(name: str, size: int, tmp_path: Path) -
     assert path.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name", WRITERS)
-@pytest.mark.parametrize("call", ["create", "fsync", "replace"])
-def test_the_old_file_stays_whichever_call_fails(
-    name: str, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(OLD)
-    opened = Path.open
-
-    def fail(*_: object) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def open_failing(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if mode == "xb" and created:
-            fail()
-        created.append(mode)
-        return opened(self, mode, *arguments, **options)
-
-    # A picture's place is tried before: there, the first file is made for that.
-    created: list[str] = ["xb"] if name == "a.nst" else []
-    target, method, failing = {
-        "create": (Path, "open", open_failing),
-        "fsync": (os, "fsync", fail),
-        "replace": (Path, "replace", fail),
-    }[call]
-    with monkeypatch.context() as patch:
-        patch.setattr(target, method, failing)
-        with pytest.raises(OSError, match="No space left on device"):
-            WRITERS[name](path)
-    assert path.read_bytes() == OLD
-    assert list(tmp_path.iterdir()) == [path]
-
-
 # Folders that vanish, and the command line
 
 
@@ -304,9 +275,7 @@ def test_the_command_line_saves_elsewhere_if_its_folder_has_vanished(
 def test_where_nothing_can_be_saved_the_own_file_is_named_first(
     step: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
+    fail = raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     broken = "os.fsync" if step else "tempfile.mkdtemp"
     follow(at_step(4, lambda _: monkeypatch.setattr(broken, fail)), monkeypatch)
     if not step:
@@ -348,9 +317,7 @@ def test_the_command_line_reports_an_error_in_a_line_and_saves_what_was_painted_
 
 
 def test_a_run_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError("no network")
-
+    refuse = raising(OSError("no network"))
     for name in ("connect", "bind", "sendto"):
         monkeypatch.setattr(socket.socket, name, refuse, raising=False)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)

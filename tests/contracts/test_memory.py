@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +20,10 @@ from nst import (
     load_image,
     save_image,
 )
-from nst._utils.device import free_memory, is_exhausted
+from nst._utils.device import free_memory
 from nst.testing import tiny_extractor
 from tests import helpers
-from tests.helpers import PHOTO, picture
+from tests.helpers import PHOTO, picture, raising
 
 EXHAUSTED = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried "
@@ -32,10 +32,6 @@ EXHAUSTED = RuntimeError(
 # High enough to be divided into tiles of 64 rows.
 TALL = picture(160, 32)
 NEEDED = r"`size` is 160: 32x160 pixels take about \d+ MB"
-
-
-def exhausted(*_: Any, **__: Any) -> NoReturn:
-    raise EXHAUSTED
 
 
 def paint(**arguments: Any) -> StyleTransferResult:
@@ -87,7 +83,7 @@ def test_an_error_of_memory_names_the_need_and_carries_the_picture(
 def test_an_error_of_memory_before_the_first_step_names_the_need(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nst.color.preserve_color", exhausted)
+    monkeypatch.setattr("nst.color.preserve_color", raising(EXHAUSTED))
     with pytest.raises(MemoryError, match=NEEDED):
         paint(tile=None, preserve_color="cholesky", color_when="before")
 
@@ -97,10 +93,7 @@ def test_a_picture_that_does_not_fit_is_named(
 ) -> None:
     file = save_image(PHOTO, tmp_path / "photo.png")
 
-    def fail(_: Any) -> NoReturn:
-        raise MemoryError
-
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", raising(MemoryError))
     with pytest.raises(MemoryError, match=r"`content` .*does not fit into the memory that is free"):
         paint(content=file)
     with pytest.raises(MemoryError, match=r"`source` is '.*photo.png', which does not fit"):
@@ -125,15 +118,9 @@ def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(
 ) -> None:
     kept = tmp_path / "run.ckpt"
     paint(num_steps=1, callbacks=Checkpoint(kept))
-    monkeypatch.setattr("torch.load", exhausted)
+    monkeypatch.setattr("torch.load", raising(EXHAUSTED))
     with pytest.raises(MemoryError, match=r"run.ckpt', which needs more memory than is free"):
         resume(kept)
-
-
-def test_only_pytorchs_own_errors_say_that_memory_is_exhausted() -> None:
-    assert is_exhausted(EXHAUSTED) and is_exhausted(torch.OutOfMemoryError("CUDA out of memory"))
-    assert is_exhausted(RuntimeError("MPS backend out of memory (MPS allocated: 3 GB)"))
-    assert not is_exhausted(RuntimeError("shapes differ")) and not is_exhausted(MemoryError())
 
 
 @pytest.mark.parametrize("version", [1, 2])
