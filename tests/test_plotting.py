@@ -18,7 +18,7 @@ import nst.plotting
 from nst import RunState, StyleTransferResult
 from nst.plotting import LiveDisplay, plot_losses, show_transfer
 from tests import helpers
-from tests.helpers import PAINTING, PHOTO, Recorder, fail_at
+from tests.helpers import PAINTING, PHOTO, Recorder, fail_at, raising
 
 
 @pytest.fixture(autouse=True)
@@ -144,9 +144,7 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
 def test_a_closed_window_does_not_end_the_run(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def closed(self: FigureCanvasAgg) -> None:
-        raise RuntimeError("the application has been destroyed")
-
+    closed = raising(RuntimeError("the application has been destroyed"))
     monkeypatch.setattr(nst.plotting, "_has_window", lambda figure: True)
     monkeypatch.setattr(plt, "show", lambda *, block: None)
     monkeypatch.setattr(FigureCanvasAgg, "flush_events", closed)

@@ -59,18 +59,6 @@ def test_a_notebook_shows_the_picture_as_png(result: StyleTransferResult) -> Non
         assert np.array_equal(np.asarray(image), np.asarray(result.to_pil()))
 
 
-@pytest.mark.parametrize(("name", "form"), [("out.png", "PNG"), ("out.jpg", "JPEG")])
-def test_save_writes_the_format_of_the_suffix(
-    result: StyleTransferResult, tmp_path: Path, name: str, form: str
-) -> None:
-    path = tmp_path / name
-    assert result.save(str(path)) == [path]
-    assert names(tmp_path) == [name]
-    with Image.open(path) as image:
-        assert (image.format, image.mode, image.size) == (form, "RGB", (40, 32))
-    assert form == "JPEG" or same(path, result.image[0])
-
-
 def test_save_numbers_the_pictures_of_a_batch(batch: StyleTransferResult, tmp_path: Path) -> None:
     paths = batch.save(tmp_path / "out.v2.png")
     assert [path.name for path in paths] == ["out.v2-0.png", "out.v2-1.png", "out.v2-2.png"]

@@ -107,17 +107,6 @@ def test_each_picture_of_a_batch_is_stylized_as_if_alone(optimizer: str) -> None
         assert torch.equal(together.image[i], alone.image[0])
 
 
-@pytest.mark.parametrize("region", [None, LEFT])
-def test_two_equal_styles_act_as_one(region: Tensor | None) -> None:
-    style, extractor = partial(Style, PAINTING.double(), region=region), tiny_extractor().double()
-    one, two = (
-        paint(extractor, content=PHOTO.double(), style=styles, num_steps=3).image
-        for styles in (style(), [style(2.0), style(0.5)])
-    )
-    torch.testing.assert_close(one, two, rtol=0, atol=1e-9)
-    assert one.dtype == torch.float64
-
-
 def test_only_the_ratio_of_style_weights_matters() -> None:
     def blend(*weights: float) -> Tensor:
         styles = [Style(*each) for each in zip((PAINTING, PHOTO.flip(-2)), weights, strict=False)]
@@ -231,13 +220,6 @@ def test_a_result_that_stays_small_is_logged(
     assert levels == [level] * bool(level)
 
 
-def test_map_enlarges_as_run_does() -> None:
-    transfer = small(size=80, upscale=True, num_steps=2)
-    (mapped,) = transfer.map([PHOTO], PAINTING)
-    assert mapped.result is not None
-    assert torch.equal(mapped.result.image, transfer.run(PHOTO, PAINTING).image)
-
-
 def test_a_run_can_start_from_the_content_the_style_or_any_picture() -> None:
     assert torch.equal(first_picture(), PHOTO)
     assert torch.equal(first_picture(init="style"), resize(PAINTING, (32, 40)))
@@ -309,18 +291,6 @@ def test_an_optimizer_that_cannot_lower_the_loss_ends_the_run() -> None:
     assert result.stop_reason == "the loss cannot be lowered any further"
     assert result.num_steps == 1
     assert torch.equal(result.image, PHOTO)
-
-
-def test_callbacks_cannot_change_the_picture_of_the_run() -> None:
-    class Vandal(nst.Callback):
-        def on_start(self, state: RunState) -> None:
-            state.image.zero_()
-
-        on_step = on_end = on_start
-
-    plain, vandalized = paint(), paint(callbacks=Vandal())
-    assert torch.equal(vandalized.image, plain.image)
-    assert torch.equal(vandalized.content, plain.content)
 
 
 # Losses
@@ -412,17 +382,15 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"losses": {"a": ContentLoss(["relu4-2"])}}, ValueError, "Did you mean 'relu4_2'"),
         ({"size": 0}, ValueError, "`size` is 0; it must be at least 1"),
         ({"size": None, "upscale": True}, ValueError, "`upscale` is True, but `size` is None"),
-        ({"size": 51.5}, TypeError, "`size` is 51.5; a whole number is needed"),
         ({"num_steps": 0}, ValueError, "`num_steps` is 0"),
         ({"num_scales": 0}, ValueError, "`num_scales` is 0"),
         ({"num_scales": "all"}, ValueError, "`num_scales` is 'all'; it must be one of 'auto'"),
         ({"device": None}, TypeError, "`device` is None; pass 'auto'"),
         ({"device": "meta"}, ValueError, "`device` is 'meta', which cannot be used here"),
-        ({"device": "gpu"}, ValueError, "`device` is 'gpu', which cannot be used here"),
+        ({"tile": "some"}, ValueError, "`tile` is 'some'"),
         ({"optimizer": 3}, TypeError, "`optimizer` is a int"),
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam'"),
         ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
-        ({"average": -0.1}, ValueError, "`average` is -0.1"),
         ({"normalize_gradients": True}, ValueError, "L-BFGS requires .* Use optimizer='adam'"),
     ],
 )
@@ -441,16 +409,12 @@ def test_bad_arguments_are_named_before_any_work(
         ({"content": torch.zeros(1, 3, 8, 32)}, ValueError, "`content` is 8x32 .* at least 16x16"),
         ({"style": [torch.zeros(3, 32, 9)]}, ValueError, r"`style\[0\]` is 32x9 pixels"),
         ({"style": []}, ValueError, "`style` is empty"),
-        ({"style": ["missing.jpg"]}, FileNotFoundError, r"`style\[0\]` is 'missing.jpg'"),
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
         ({"style": Style(PAINTING, weight=0)}, ValueError, "only weights of 0 in a region"),
         ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'pink-noise' or 'gray'"),
-        ({"seed": 1.5}, TypeError, "`seed` is 1.5; a whole number is needed"),
         ({"seed": -1}, ValueError, "`seed` is -1; it must be at least 0"),
         ({"init": torch.zeros(2, 3, 9, 9)}, ValueError, "`init` has 2 pictures for 1 contents"),
         ({"strength": -1}, ValueError, "`strength` is -1"),
-        ({"strength": math.nan}, ValueError, "`strength` is nan"),
-        ({"strength": "much"}, TypeError, "`strength` is 'much'; a number is needed"),
         ({"preserve_color": "lab"}, ValueError, "is 'lab'; it must be one of 'luminance'"),
         ({"color_when": "now"}, ValueError, "`color_when` is 'now'; it must be one of 'before'"),
         ({"where": torch.zeros(32, 40)}, ValueError, "`where` is black everywhere"),
