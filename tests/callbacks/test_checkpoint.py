@@ -91,17 +91,18 @@ def repainting(**arguments: Any) -> Callable[..., StyleTransferResult]:
     return partial(transfer(**arguments).run, PHOTO, PAINTING)
 
 
-def cut_and_resume(
-    run: Callable[..., StyleTransferResult],
-    path: Path,
-    step: int,
-    *,
-    callbacks: Callable[[], list[CallbackLike]] = list,
-    **given: Any,
-) -> StyleTransferResult:
+Run = Callable[..., StyleTransferResult]
+
+
+def cut(run: Run, path: Path, every: int, *callbacks: CallbackLike) -> None:
+    """Make a run that stores checkpoints until a callback ends it as a power cut would."""
     with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(path, every=step), *callbacks(), CutLast(step)])
-    return resume(path, callbacks=callbacks(), **given)
+        run(callbacks=[Checkpoint(path, every), *callbacks])
+
+
+def cut_and_resume(run: Run, path: Path, step: int, **given: Any) -> StyleTransferResult:
+    cut(run, path, step, CutLast(step))
+    return resume(path, **given)
 
 
 def resume(path: Path, **given: Any) -> StyleTransferResult:
@@ -190,8 +191,7 @@ def test_a_run_resumes_without_its_input_files(path: Path) -> None:
     save_image(PAINTING, painting)
     run = partial(transfer().run, photo, painting, where="alpha")
     whole = run()
-    with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(path, 2), fail_at(5, PowerCut())])
+    cut(run, path, 2, fail_at(5, PowerCut()))
     photo.unlink()
     painting.unlink()
     assert_same(resume(path), whole)
@@ -237,8 +237,7 @@ def test_a_loss_resumes_with_its_random_numbers_and_buffers(
     torch.manual_seed(3)
     whole = run()
     torch.manual_seed(3)
-    with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(path, step), CutLast(step)])
+    cut(run, path, step, CutLast(step))
     torch.manual_seed(7)
     before = torch.get_rng_state()
     assert_same(resume(path, losses=losses), whole)
@@ -274,8 +273,7 @@ def test_a_batch_with_a_failed_picture_resumes(step: int, path: Path) -> None:
     whole = run(callbacks=look)
     assert "diverged" in whole.stop_reason
     shown = seen[step:]
-    with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(path, step), CutLast(step)])
+    cut(run, path, step, CutLast(step))
     seen.clear()
     assert_same(resume(path, losses=losses, callbacks=look), whole)
     assert len(seen) == len(shown)
@@ -303,8 +301,7 @@ class Counting(Callback):
 def test_callbacks_resume_with_their_state(path: Path) -> None:
     run = repainting()
     history, counting, late = LossHistory(), Counting(), EarlyStopping(patience=1)
-    with pytest.raises(PowerCut):
-        run(callbacks=[Checkpoint(path, 4), LossHistory(), Counting(), CutLast(6)])
+    cut(run, path, 4, LossHistory(), Counting(), CutLast(6))
     resume(path, callbacks=[counting, history, late])
     assert history.losses == run().history
     assert counting.steps == list(range(1, STEPS + 1))
@@ -325,8 +322,7 @@ def test_a_resumed_run_is_stored_in_the_same_file(path: Path) -> None:
     def note(state: RunState) -> None:
         done.append(read_checkpoint_record(path)["steps_done"])
 
-    with pytest.raises(PowerCut):
-        repainting()(callbacks=[Checkpoint(path, 2), fail_at(3, PowerCut())])
+    cut(repainting(), path, 2, fail_at(3, PowerCut()))
     resume(path, callbacks=note)
     assert done == [2, 2, 4, 4, 6, 6, 8]  # before it is written, in the same step
     assert read_checkpoint_record(path)["steps_done"] == STEPS
@@ -338,8 +334,9 @@ def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) ->
     counting = Counting()
     with pytest.raises(ValueError, match=r"holds an unfinished run\. Resume it with"):
         repainting(num_steps=steps)(callbacks=[Checkpoint(kept, 1), counting])
+    cut(repainting(), kept.with_name("b"), 2, CutLast(2))
     with pytest.raises(ValueError, match="holds an unfinished run"):  # nor by one that is resumed
-        cut_and_resume(repainting(), kept.with_name("b"), 2, callbacks=lambda: [Checkpoint(kept)])
+        resume(kept.with_name("b"), callbacks=Checkpoint(kept))
     assert kept.read_bytes() == before and counting.steps == []
     resume(kept)
     repainting(num_steps=steps)(callbacks=[Checkpoint(kept), fail_at(3, KeyboardInterrupt())])
@@ -437,8 +434,7 @@ def test_a_file_with_wrong_values_is_refused(name: str, value: Any, kept: Path) 
 
 @pytest.fixture
 def kept(path: Path) -> Path:
-    with pytest.raises(PowerCut):
-        repainting()(callbacks=[Checkpoint(path, 6), fail_at(7, PowerCut())])
+    cut(repainting(), path, 6, fail_at(7, PowerCut()))
     return path
 
 

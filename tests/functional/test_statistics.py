@@ -119,14 +119,6 @@ def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() 
     assert slopes[1] == pytest.approx(2 * slopes[0], rel=1e-2)  # to a quarter of it
 
 
-def test_a_deviation_of_zero_has_no_gradient() -> None:
-    flat = torch.full((1, 3, 5), 0.5, dtype=torch.float64, requires_grad=True)
-    moments = functional.mean(flat), functional.second_moment(flat)
-    deviation = functional.standard_deviation(*moments, 0.0)
-    (gradient,) = torch.autograd.grad(deviation.sum(), flat)
-    assert not deviation.any() and not gradient.any()
-
-
 def test_the_size_of_a_target_is_at_least_the_floor() -> None:
     target = torch.tensor([[1e-9, 1e-9], [3.0, 4.0], [0.0, 0.0]])
     floor = torch.tensor([0.5, 0.5, 0.0])
