@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import nn
 
-from nst._batch.frames import FrameTransfer
-from nst._batch.map import MapResult, map_pictures
+from nst._batch.map import BatchTransfer
 from nst._engine.configuration import ColorWhen, RunOptions, take_weights
 from nst._engine.inputs import RunInputs
 from nst._engine.run import Run, complete
@@ -30,8 +27,8 @@ from nst.styles.style import Style, StyleLike
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StyleTransfer(FrameTransfer):
-    """Repaints a photograph in the style of a painting by optimizing its pixels.
+class StyleTransfer(BatchTransfer):
+    """Stylizes a photograph after a painting by optimizing its pixels.
 
     An optimizer minimizes the weighted sum of the losses, from a coarse scale to finer ones.
     Instances are immutable; `replace` returns a changed copy.
@@ -41,8 +38,8 @@ class StyleTransfer(FrameTransfer):
             mapping from layer to features. It is moved to the device. The default loads VGG19.
         losses: Losses by name. The default is
             `{"content": ContentLoss(weight=0.01), "style": GramStyleLoss(style_layers())}`.
-        content_weight: Weight of the content loss, if `losses` is not given. None is 0.01.
-        style_weight: Weight of the style loss, if `losses` is not given. None is 1.
+        content_weight: Weight of the content loss, without `losses`. None is 0.01.
+        style_weight: Weight of the style loss, without `losses`. None is 1.
         optimizer: `"lbfgs"` (within [0, 1]), `"adam"`, or a callable from the list of parameters
             to a `torch.optim.Optimizer`.
         learning_rate: Learning rate of Adam. None is 0.02.
@@ -95,7 +92,8 @@ class StyleTransfer(FrameTransfer):
 
         Args:
             name: Name of the preset.
-            extractor: As in `StyleTransfer`; `"gatys"` needs the original network.
+            extractor: As in `StyleTransfer`. The weights of `"gatys"` suit the original network;
+                with torchvision's, a warning is logged.
             motifs: Weight of relu5_1, 0 to 1; see `style_layers`. None uses the preset's.
             **changes: Arguments of `StyleTransfer` that replace the preset's.
 
@@ -119,10 +117,6 @@ class StyleTransfer(FrameTransfer):
     def replace(self, **changes: Any) -> StyleTransfer:
         """Return a copy with other arguments, which shares the network and the losses.
 
-        Raises:
-            TypeError: An unknown argument, or one of the wrong type.
-            ValueError: As for `StyleTransfer`.
-
         Examples:
             >>> from nst.testing import tiny_extractor
             >>> StyleTransfer(tiny_extractor()).replace(size=1024).size
@@ -144,10 +138,10 @@ class StyleTransfer(FrameTransfer):
         seed: int = 0,
         callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
     ) -> StyleTransferResult:
-        """Repaint a photograph.
+        """Stylize a photograph.
 
         If PyTorch has a default process group, its processes share the work. All must pass the same
-        arguments, and all return the same result; the first one calls the callbacks.
+        arguments, and all return the same result; only the first one calls the callbacks.
 
         Args:
             content: The photograph: a path, PIL image, array or tensor (see `load_image`). The
@@ -159,11 +153,11 @@ class StyleTransfer(FrameTransfer):
                 `nst.color.COLOR_METHODS`; None uses the colors of the style.
             color_when: Whether the styles get the photograph's colors `"before"` the run, the
                 result `"after"` it, or `"both"`. Callbacks see the optimized picture.
-            where: Mask of what to repaint, as in `Style`: white is repainted, black is unchanged,
-                gray is blended; `"alpha"` preserves transparent parts. None repaints everything.
+            where: Mask of the pixels to change, as in `Style`: white is stylized, black is
+                unchanged, gray is blended; `"alpha"` preserves transparent parts. None is all.
             init: Picture to start from: `"content"`, `"style"` (the first), `"noise"` or
                 `"pink-noise"` (1/f) in the style's colors, `"gray"`, or a picture of any size.
-            seed: Seed for random noise; global generators are not touched.
+            seed: Seed for random noise; global generators are not used.
             callbacks: `Callback` objects, or functions of the state to call after each step.
 
         Returns:
@@ -175,7 +169,7 @@ class StyleTransfer(FrameTransfer):
             MemoryError: There is not enough memory.
             ValueError: A picture is unreadable, has a wrong shape or range, or is too small for the
                 deepest layer; a number is out of range, a name unknown; a captured style does not
-                fit the transfer; a loss cannot be shared among processes.
+                fit the transfer; a loss cannot be divided among processes.
             RuntimeError: A process that shares the work has ended.
             TypeError: A picture, style or callback has a wrong type.
         """
@@ -197,64 +191,6 @@ class StyleTransfer(FrameTransfer):
             ValueError: `strength` is -1; it must be finite and not negative.
         """
         RunInputs.read(self, content, style, RunOptions.from_arguments("check", options))
-
-    def map(
-        self,
-        contents: Iterable[ImageLike],
-        style: StyleLike,
-        *,
-        executor: Executor | None = None,
-        max_in_flight: int | None = None,
-        num_threads: int = 1,
-        devices: Iterable[str | torch.device] | None = None,
-        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
-        **arguments: Any,
-    ) -> Generator[MapResult, None, None]:
-        """Repaint many photographs in one style, and yield each as soon as it is finished.
-
-        A picture that fails is reported, and the others continue. Each result is bit-identical to
-        that of `run` with the same number of threads. If all style losses are `StatisticLoss`es,
-        styles are captured once for each size.
-
-        An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
-        of machines with the same packages and folders. A task takes 600 bytes and a path, or the
-        pixels of a picture in memory. Each worker gets losses and styles once, 5 MB with VGG19 and
-        two scales, and the network (VGG19: 80 MB) unless it has the same named weights. Closing the
-        generator discards the pictures in progress.
-
-        Args:
-            contents: The photographs, as in `run`; taken one by one, when there is room.
-            style: As in `run`.
-            executor: Executor to use; shut it down yourself. None repaints in this process.
-            max_in_flight: Number of pictures in the executor, or finished and not yet taken; use
-                twice the number of workers. The default is twice this machine's processors.
-            num_threads: Number of PyTorch threads per picture in other processes.
-            devices: Devices to use instead of an executor, such as `["cuda:0", "cuda:1"]`, each in
-                its own process; a script must start under `if __name__ == "__main__":`.
-            callbacks: As in `run`; only without an executor and devices.
-            **arguments: Other arguments of `run`, the same for all pictures.
-
-        Yields:
-            A `MapResult` for each photograph, with a result or an error.
-
-        Raises:
-            FileNotFoundError: There is no file at the path of a style.
-            ValueError: As in `run`, except for pictures; or callbacks or devices with an executor.
-            TypeError: An argument has a wrong type, or a part of the transfer cannot be pickled.
-            concurrent.futures.BrokenExecutor: A worker was killed, or the executor was shut down;
-                raised after an error for each unfinished picture.
-
-        Examples:
-            >>> from nst.testing import tiny_extractor
-            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-            >>> photos = [torch.rand(1, 3, 32, 48), "missing.jpg"]
-            >>> for each in transfer.map(photos, torch.rand(1, 3, 40, 40)):
-            ...     print(each.name, "done" if each.result else type(each.error).__name__)
-            contents[0] done
-            missing.jpg FileNotFoundError
-        """
-        how = max_in_flight, num_threads
-        return map_pictures(self, contents, style, arguments, callbacks, executor, devices, *how)
 
     @plain_arithmetic()
     def synthesize(
@@ -339,7 +275,7 @@ class StyleTransfer(FrameTransfer):
     def __repr__(self) -> str:
         """Show the configuration."""
         lines = [
-            f"extractor={self.extractor.__class__.__name__}({self.extractor.extra_repr()})",
+            f"extractor={type(self.extractor).__name__}({self.extractor.extra_repr()})",
             *(f"{name}={loss!r}" for name, loss in self.losses.items()),
             f"optimizer={self.optimizer!r}, size={self.size}, num_steps={self.num_steps}, "
             f"num_scales={self.num_scales!r}, tile={self.tile!r}, device={str(self.device)!r}",

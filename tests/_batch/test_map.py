@@ -489,7 +489,7 @@ def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
             future.set_result(fn(*args))
             return future
 
-    monkeypatch.setattr("nst._batch.worker.PARTS", PartCache(capacity=8))
+    monkeypatch.setattr("nst._batch.worker.PARTS", PartCache())
     recorder = Recorder(Remote())
     repaint = transfer()
     contents = [picture(seed=i) for i in range(9)]

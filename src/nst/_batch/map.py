@@ -1,4 +1,4 @@
-"""Repaint many pictures in one style, one after another or on the workers of an executor."""
+"""Stylize many photographs, one after another or on the workers of an executor."""
 
 import copy
 import os
@@ -6,6 +6,7 @@ import pickle
 import secrets
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch import worker
+from nst._batch.frames import FrameTransfer
 from nst._batch.styles import SharedStyles, Sizes
 from nst._batch.worker import PARTS, Failed, Lacking, Network, Outcome, Task
 from nst._engine.configuration import INITS, Configuration, RunOptions
@@ -54,48 +56,96 @@ class MapResult:
         return f"contents[{self.index}]"
 
 
-def map_pictures(
-    transfer: Any,
-    contents: Iterable[ImageLike],
-    style: StyleLike,
-    arguments: Mapping[str, Any],
-    callbacks: CallbackLike | Iterable[CallbackLike] | None,
-    executor: Executor | None,
-    devices: Iterable[str | torch.device] | None,
-    max_in_flight: int | None,
-    num_threads: int,
-) -> Generator[MapResult, None, None]:
-    """Check the arguments of `StyleTransfer.map`, and return its generator."""
-    if isinstance(contents, (str, os.PathLike)) or not isinstance(contents, Iterable):
-        raise TypeError(
-            f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
-            "sorted(Path('photos').glob('*.jpg'))."
+@dataclass(frozen=True, eq=False, repr=False)
+class BatchTransfer(FrameTransfer):
+    """The method of `StyleTransfer` for many photographs."""
+
+    def map(
+        self,
+        contents: Iterable[ImageLike],
+        style: StyleLike,
+        *,
+        executor: Executor | None = None,
+        max_in_flight: int | None = None,
+        num_threads: int = 1,
+        devices: Iterable[str | torch.device] | None = None,
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = (),
+        **arguments: Any,
+    ) -> Generator[MapResult, None, None]:
+        """Stylize many photographs, and yield each result as soon as it is finished.
+
+        A picture that fails is reported, and the others continue. Each result is bit-identical to
+        that of `run` with the same number of threads. If all style losses are `StatisticLoss`es,
+        styles are captured once for each size.
+
+        An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
+        of machines with the same packages and folders. A task takes 600 bytes and a path, or the
+        pixels of a picture in memory. Each worker gets losses and styles once, 5 MB with VGG19 and
+        two scales, and the network (VGG19: 80 MB) unless it has the same named weights. Closing the
+        generator discards the pictures in progress.
+
+        Args:
+            contents: The photographs, as in `run`; taken one by one, when there is room.
+            style: As in `run`.
+            executor: Executor to use, which is not shut down. None computes in this process.
+            max_in_flight: Number of pictures in the executor, or finished and not yet taken; use
+                twice the number of workers. The default is twice this machine's processors.
+            num_threads: Number of PyTorch threads per picture in other processes.
+            devices: Devices to use instead of an executor, such as `["cuda:0", "cuda:1"]`, each in
+                its own process; a script must start under `if __name__ == "__main__":`.
+            callbacks: As in `run`; only without an executor and devices.
+            **arguments: Other arguments of `run`, the same for all pictures.
+
+        Yields:
+            A `MapResult` for each photograph, with a result or an error.
+
+        Raises:
+            FileNotFoundError: There is no file at the path of a style.
+            ValueError: As in `run`, except for pictures; or callbacks or devices with an executor.
+            TypeError: An argument has a wrong type, or a part of the transfer cannot be pickled.
+            concurrent.futures.BrokenExecutor: A worker was killed, or the executor was shut down;
+                raised after an error for each unfinished picture.
+
+        Examples:
+            >>> from nst import StyleTransfer
+            >>> from nst.testing import tiny_extractor
+            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
+            >>> photos = [torch.rand(1, 3, 32, 48), "missing.jpg"]
+            >>> for each in transfer.map(photos, torch.rand(1, 3, 40, 40)):
+            ...     print(each.name, "done" if each.result else type(each.error).__name__)
+            contents[0] done
+            missing.jpg FileNotFoundError
+        """
+        if isinstance(contents, (str, os.PathLike)) or not isinstance(contents, Iterable):
+            raise TypeError(
+                f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
+                "sorted(Path('photos').glob('*.jpg'))."
+            )
+        followers, options = as_callbacks(callbacks), RunOptions.from_arguments("map", arguments)
+        names = [] if devices is None else _device_names(devices, executor)
+        if max_in_flight is None:
+            max_in_flight = 2 * (len(names) or os.cpu_count() or 1)
+        at_least("max_in_flight", max_in_flight, 1)
+        at_least("num_threads", num_threads, 1)
+        self.check_parts()
+        styles = as_styles(style)
+        if executor is None and not names:
+            shared = SharedStyles(self, styles, options)
+            return _one_by_one(self, contents, shared, {**arguments, "callbacks": followers})
+        if executor is not None:
+            _check_executor(executor, num_threads)
+        if followers:
+            raise ValueError(
+                "`callbacks` cannot be called in another process, where an executor or `devices` "
+                "may run pictures. Leave them out, or leave out `executor` and `devices`."
+            )
+        shared = SharedStyles(self, [_with_absolute_paths(each) for each in styles], options)
+        init, where = _absolute(options.init, INITS), _absolute(options.where, ("alpha",))
+        dispatcher = _Dispatcher(
+            self, shared, {**arguments, "init": init, "where": where}, num_threads
         )
-    followers, options = as_callbacks(callbacks), RunOptions.from_arguments("map", arguments)
-    names = None if devices is None else _device_names(devices, executor)
-    if max_in_flight is None:
-        max_in_flight = 2 * (len(names) if names else os.cpu_count() or 1)
-    at_least("max_in_flight", max_in_flight, 1)
-    at_least("num_threads", num_threads, 1)
-    transfer.check_parts()
-    styles = as_styles(style)
-    if executor is None and names is None:
-        shared = SharedStyles(transfer, styles, options)
-        return _one_by_one(transfer, contents, shared, {**arguments, "callbacks": followers})
-    if executor is not None:
-        _check_executor(executor, num_threads)
-    if followers:
-        raise ValueError(
-            "`callbacks` cannot be called in another process, where an executor or `devices` may "
-            "run pictures. Leave them out, or leave out `executor` and `devices`."
-        )
-    shared = SharedStyles(transfer, [_with_absolute_paths(each) for each in styles], options)
-    init, where = _absolute(options.init, INITS), _absolute(options.where, ("alpha",))
-    arguments = {**arguments, "init": init, "where": where}
-    rest, numbered = (transfer, shared, arguments, num_threads), enumerate(contents)
-    if executor is None:
-        return _on_devices(names or [], rest, numbered, max_in_flight)
-    return _Dispatcher(executor, *rest).dispatch(numbered, max_in_flight)
+        pool = worker.worker_pool(len(names), names) if executor is None else nullcontext(executor)
+        return dispatcher.dispatch(pool, enumerate(contents), max_in_flight)
 
 
 def _check_executor(executor: Any, num_threads: int) -> None:
@@ -126,13 +176,6 @@ def _device_names(devices: Any, executor: Executor | None) -> list[str]:
     return names
 
 
-def _on_devices(
-    devices: Sequence[str], rest: Any, contents: Any, max_in_flight: int
-) -> Generator[MapResult, None, None]:
-    with worker.worker_pool(len(devices), devices) as pool:
-        yield from _Dispatcher(pool, *rest).dispatch(contents, max_in_flight)
-
-
 def _with_absolute_paths(style: Style) -> Style:
     region, mask = (_absolute(each, ("alpha",)) for each in (style.region, style.mask))
     return replace(style, image=_absolute(style.image), region=region, mask=mask)
@@ -142,7 +185,7 @@ def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
     """Return an absolute path, or a tensor on the CPU; a worker may lack the folder or device."""
     if isinstance(source, Tensor):
         return source.cpu()
-    if isinstance(source, tuple):  # labels, and the color of one
+    if isinstance(source, tuple):  # a picture of labels, and the color of one
         return _absolute(source[0]), *source[1:]
     if not isinstance(source, (str, os.PathLike)) or source in words:
         return source
@@ -180,7 +223,7 @@ class _WorkerTraceback(Exception):
 
 @dataclass(frozen=True)
 class _Picture:
-    """A picture that the executor has."""
+    """A picture in the executor."""
 
     index: int
     content: ImageLike
@@ -198,7 +241,6 @@ class _Picture:
 class _Dispatcher:
     """Submits the pictures of a call of `map` to an executor."""
 
-    executor: Executor
     transfer: Configuration
     shared: SharedStyles
     arguments: Mapping[str, Any]
@@ -213,23 +255,28 @@ class _Dispatcher:
         self._undone = 0
 
     def dispatch(
-        self, contents: Iterator[tuple[int, ImageLike]], max_in_flight: int
+        self,
+        pool: AbstractContextManager[Executor],
+        contents: Iterator[tuple[int, ImageLike]],
+        max_in_flight: int,
     ) -> Generator[MapResult, None, None]:
         """Yield the result of each picture when it is finished."""
-        try:
-            while True:
-                while len(self._in_flight) < max_in_flight and (each := next(contents, None)):
-                    yield from self._submit(self._prepare(*each))
-                if not self._in_flight:
-                    break
-                done, _ = wait(self._in_flight, return_when=FIRST_COMPLETED)
-                for future in sorted(done, key=lambda each: self._in_flight[each].index):
-                    yield from self._receive(future, self._in_flight.pop(future))
-        finally:
-            for future in self._in_flight:
-                future.cancel()
-            for key in self._stored:
-                PARTS.discard(key)
+        with pool as executor:
+            self._executor = executor
+            try:
+                while True:
+                    while len(self._in_flight) < max_in_flight and (each := next(contents, None)):
+                        yield from self._submit(self._prepare(*each))
+                    if not self._in_flight:
+                        break
+                    done, _ = wait(self._in_flight, return_when=FIRST_COMPLETED)
+                    for future in sorted(done, key=lambda each: self._in_flight[each].index):
+                        yield from self._receive(future, self._in_flight.pop(future))
+            finally:
+                for future in self._in_flight:
+                    future.cancel()
+                for key in self._stored:
+                    PARTS.pop(key, None)
         if self._broken is not None:
             raise BrokenExecutor(
                 f"`executor` is broken ({self._broken}), and {self._undone} pictures are not "
@@ -266,7 +313,7 @@ class _Dispatcher:
         self._stored.update(picture.parts)
         if self._broken is None:
             try:
-                self._in_flight[self.executor.submit(worker.work, data)] = picture
+                self._in_flight[self._executor.submit(worker.work, data)] = picture
                 return
             except Exception as error:  # broken or shut down meanwhile
                 self._broken = error

@@ -1,4 +1,4 @@
-"""The worker of `StyleTransfer.map` on an executor: it repaints one picture at a time.
+"""A worker of `StyleTransfer.map`: it stylizes one picture at a time.
 
 A task names its network, losses and styles by key; a worker requests those that it lacks, once.
 """
@@ -8,7 +8,6 @@ import os
 import pickle
 import platform
 import sys
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -29,29 +28,23 @@ from nst.result import StyleTransferResult
 class PartCache(dict[str, Any]):
     """The parts that were stored last, by key; shared by the threads of a process."""
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self._capacity, self._lock = capacity, threading.Lock()
+    capacity = 8
 
     def store(self, key: str, part: object) -> None:
         """Store a part, and discard the oldest ones beyond the capacity."""
-        with self._lock:
-            self.pop(key, None)
-            self[key] = part
-            while len(self) > self._capacity:
-                del self[next(iter(self))]
-
-    def discard(self, key: str) -> None:
-        """Remove a part if it is there."""
-        with self._lock:
-            self.pop(key, None)
+        self.pop(key, None)
+        self[key] = part
+        for oldest in list(self)[: -self.capacity]:  # a copy, as threads store at the same time
+            self.pop(oldest, None)
 
 
+# `map` also stores its parts here, for workers that are threads or forks of this process.
+PARTS = PartCache()
 _own = dict[str, torch.device]()  # the device of this process, if it has one of its own
 
 
 def take_device(devices: Any) -> None:
-    """Make the next device of a queue that of this process."""
+    """Take the next device of a queue for this process."""
     _own["device"] = torch.device(devices.get())
     if _own["device"].type == "cuda":
         torch.cuda.set_device(_own["device"])
@@ -62,11 +55,10 @@ def worker_pool(count: int, devices: Sequence[str] = ()) -> Iterator[Executor]:
     """Yield a pool of processes that end with the block; each takes one of the devices, if any."""
     # A fork can hang where PyTorch has started threads.
     context, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
-    queue, how = context.SimpleQueue(), dict[str, Any]()
+    queue, initializer = context.SimpleQueue(), take_device if devices else None
     for device in devices:
         queue.put(device)
-        how = {"initializer": take_device, "initargs": (queue,)}
-    with ProcessPoolExecutor(count, context, **how) as pool:
+    with ProcessPoolExecutor(count, context, initializer, (queue,)) as pool:  # type: ignore[arg-type]
         try:
             yield pool
         except BaseException:  # such as Ctrl-C; the pool would finish all submitted work
@@ -75,17 +67,13 @@ def worker_pool(count: int, devices: Sequence[str] = ()) -> Iterator[Executor]:
             raise
 
 
-# `map` also stores its parts here, for workers that are threads or forks of this process.
-PARTS = PartCache(capacity=8)
-
-
 class Network(NamedTuple):
     """The network of a task."""
 
     key: str
     fingerprint: str | None
     settings: Mapping[str, Any] | None
-    """Arguments with which a worker creates it as a `FeatureExtractor`; None if it is sent."""
+    """Arguments with which a worker creates a `FeatureExtractor`; None if the network is sent."""
 
     @classmethod
     def of(cls, extractor: nn.Module, device: str | torch.device, token: str) -> Self:
@@ -107,7 +95,7 @@ class Network(NamedTuple):
 
 
 class Task(NamedTuple):
-    """A picture to repaint."""
+    """A picture to stylize."""
 
     content: ImageLike
     network: Network
@@ -115,13 +103,13 @@ class Task(NamedTuple):
     """Key of a tuple: class and options of the transfer, styles, and arguments of `run`."""
     num_threads: int
     sender: tuple[str, int]
-    """The process that called `map`, whose number of threads does not change."""
+    """The process that called `map`; its own number of threads does not change."""
     sent: Mapping[str, bytes]
     """Parts that a worker lacked, by key."""
 
 
 class Lacking(NamedTuple):
-    """The keys of the parts that a worker lacks."""
+    """Keys of the parts that a worker lacks."""
 
     parts: frozenset[str]
 
@@ -148,7 +136,7 @@ def packed(value: object) -> bytes:
 
 
 def work(data: bytes) -> bytes:
-    """Repaint one picture: turn a packed `Task` into a packed `Outcome`, which may be an error."""
+    """Stylize one picture: turn a packed `Task` into a packed `Outcome`, which may be an error."""
     try:
         return packed(_outcome(pickle.loads(data)))
     except Exception as error:  # an executor could lose its text, or break over it
@@ -167,15 +155,13 @@ def _outcome(task: Task) -> Outcome:
         return Lacking(lacking)
     network, (kind, options, styles, arguments) = parts.values()
     before, is_own = torch.get_num_threads(), task.sender == own_process()
-    if not is_own:
-        torch.set_num_threads(task.num_threads)
+    torch.set_num_threads(before if is_own else task.num_threads)
     try:
         transfer = kind(network, **(options | _own))
         outcome: Outcome = transfer.run(task.content, styles, **arguments)
         return outcome
     finally:
-        if not is_own:
-            torch.set_num_threads(before)
+        torch.set_num_threads(before)
 
 
 def _part(task: Task, key: str) -> Any:
