@@ -172,7 +172,7 @@ def test_a_capture_that_changes_its_references_is_named() -> None:
             return (features["image"] / 2 - self.goal).square().mean()
 
     check_loss(Halved(lambda f: f["image"].div(2)))
-    with pytest.warns(UserWarning, match="Halved.capture changes 'image', which it is given"):
+    with pytest.warns(UserWarning, match="Halved.capture changes 'image', which it receives"):
         check_loss(Halved(lambda f: f["image"].div_(2)))
 
 

@@ -14,7 +14,7 @@ from nst.images import save_image, to_pil
 from nst.images.metadata import MetadataChoice, carried_over
 from nst.images.write import BitDepth, encode, format_of
 
-_NOTE = "The best picture so far is kept: error.result.save('rescued.png')."
+_NOTE = "Save the best picture so far: error.result.save('rescued.png')."
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +60,9 @@ class StyleTransferResult:
         quality: int | None = None,
         bit_depth: BitDepth = 8,
     ) -> bytes:
-        r"""Return the file of a picture of the batch; arguments and errors are those of `save`.
-
-        Examples:
-            >>> from nst import StyleTransfer
-            >>> from nst.testing import tiny_extractor
-            >>> photo, painting = torch.rand(2, 1, 3, 32, 32)
-            >>> result = StyleTransfer(tiny_extractor(), num_steps=2).run(photo, painting)
-            >>> result.to_bytes("jpg", quality=80)[:2]
-            b'\xff\xd8'
-        """
-        alpha = None if self.alpha is None else self.alpha[index]
-        parts = alpha, self.settings if record else None, quality, carried_over(self.exif, metadata)
-        return encode(self.image[index], format_of(format), *parts, bit_depth)
+        """Return the file of a picture of the batch; arguments and errors are those of `save`."""
+        encoding = self._encoding(index, record, metadata, quality=quality, bit_depth=bit_depth)
+        return encode(self.image[index], format_of(format), **encoding)
 
     def save(
         self,
@@ -88,8 +78,8 @@ class StyleTransferResult:
 
         Args:
             path: The suffix selects the format: `.png`, `.jpg`, `.webp`, `.tiff` and others. The
-                content's transparency is stored if the format supports it. Or a binary file, which
-                gets one picture.
+                content's transparency is stored if the format supports it. Or a binary file, for
+                one picture.
             format: Format such as `"jpg"`, for a binary file only; None is PNG.
             record: Whether to store the settings for `StyleTransfer.rerun`, if the format supports
                 it (PNG, WebP, TIFF, AVIF, HEIC; JPEG up to 64 kB): names and hashes of pictures, no
@@ -105,15 +95,15 @@ class StyleTransferResult:
                 with a path, or a batch for one file.
             OSError: The file cannot be written; an existing one is unchanged.
         """
-        count = len(self.image)
+        count, others = len(self.image), {"quality": quality, "bit_depth": bit_depth}
         if hasattr(path, "write"):
             if count > 1:
                 raise ValueError(
                     f"`path` is a file, but the result is a batch of {count} pictures. Write each "
                     "with to_bytes(index=...)."
                 )
-            options: Any = {"record": record, "metadata": metadata, "quality": quality}
-            path.write(self.to_bytes(format or "png", bit_depth=bit_depth, **options))
+            encoding = self._encoding(0, record, metadata, **others)
+            path.write(encode(self.image[0], format_of(format or "png"), **encoding))
             return []
         if format is not None:
             raise ValueError(
@@ -121,13 +111,17 @@ class StyleTransferResult:
             )
         path = Path(os.fsdecode(path))
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
-        alphas = [None] * count if self.alpha is None else list(self.alpha)
-        encoding: Any = {"exif": carried_over(self.exif, metadata), "quality": quality}
-        encoding |= {"record": self.settings if record else None, "bit_depth": bit_depth}
         return [
-            save_image(image, target, alpha=alpha, **encoding)
-            for image, target, alpha in zip(self.image, paths, alphas, strict=True)
+            save_image(self.image[i], each, **self._encoding(i, record, metadata, **others))
+            for i, each in enumerate(paths)
         ]
+
+    def _encoding(
+        self, index: int, record: bool, metadata: MetadataChoice, **others: Any
+    ) -> dict[str, Any]:
+        alpha = None if self.alpha is None else self.alpha[index]
+        exif = carried_over(self.exif, metadata)
+        return {"alpha": alpha, "record": self.settings if record else None, "exif": exif, **others}
 
     def _repr_png_(self) -> bytes:
         return self.to_bytes(record=False, metadata="none")
@@ -141,7 +135,7 @@ def attach_result(error: BaseException, finish: Callable[[], StyleTransferResult
     try:
         attributes["result"] = finish()
     except Exception:  # the original error must not be hidden
-        logger.exception("the best picture so far could not be kept")
+        logger.exception("the best picture so far is lost")
         return
     if hasattr(error, "add_note") and _NOTE not in getattr(error, "__notes__", []):
         error.add_note(_NOTE)  # since Python 3.11

@@ -5,6 +5,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,8 +35,8 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
         (1, 8, 1, 1)
     """
     channels = (4, 6, 8, 8, 8)  # of each block; VGG19 has 64, 128, 256, 512 and 512
-    kind: Any = {"generator": torch.Generator("cpu").manual_seed(seed), "device": "cpu"}
-    kind["dtype"] = torch.float32
+    generator = torch.Generator("cpu").manual_seed(seed)
+    kind: Any = {"generator": generator, "device": "cpu", "dtype": torch.float32}
     tensors, inputs = {}, 3
     for name in CONVOLUTIONS:
         outputs = channels[int(name[4]) - 1]
@@ -49,26 +50,24 @@ def tiny_extractor(seed: int = 0) -> FeatureExtractor:
 
 @plain_arithmetic()
 def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
-    """Check that a loss fulfills the promises of its kind; call it in your own tests.
+    """Check that a loss fulfills the requirements of its kind; call it in your own tests.
 
-    For every loss: a finite scalar; a finite, nonzero gradient that agrees with finite differences;
-    no target in `state_dict()`; a batch has the mean loss of its pictures; `.to()` changes type and
-    device; it changes none of the features that it is given, and reads only its `layers`. With a
-    reference: at its own target, the loss is zero, and the gradient with respect to
-    the features at most a millionth of that for another picture. If the reference is the styles: a
-    blend of two equal ones equals that one, and one of weight 0 changes nothing. For a
-    `StatisticLoss`: **the statistic is linear in its weights**, which blending relies on.
+    Every loss must be a finite scalar, with a nonzero gradient that agrees with finite differences,
+    and the mean over the pictures of a batch; read only its `layers` and change none; support
+    `.to()`; and leave targets out of `state_dict()`. With a reference, loss and gradient must
+    vanish at its own target. With `reference = "style"`, a blend of two equal styles must equal
+    that style, and a style of weight 0 change nothing. The statistic of a `StatisticLoss` must be
+    **linear in its weights**.
 
     Args:
         loss: The loss, captured or not; it is not changed.
-        extractor: Network that computes the features; by default one with VGG19's layers.
+        extractor: Network that computes the features; by default `tiny_extractor()`.
 
     Raises:
-        AssertionError: A promise is broken, or a method fails; the message names it.
-        TypeError: It is not a loss but, for example, a class that was not instantiated.
+        AssertionError: A requirement is violated, or a method fails; the message names it.
 
     Warns:
-        UserWarning: `capture` changes the features that it is given. A run hands it copies, but
+        UserWarning: `capture` changes the features that it receives. A run passes copies, but
             other training loops may not.
 
     Examples:
@@ -112,15 +111,16 @@ class _Declared(dict[str, Tensor]):
 
     def __missing__(self, layer: str) -> Tensor:
         raise AssertionError(
-            f"it reads {layer!r}, but its `layers` are {tuple(self)}. Add what it reads."
+            f"it reads {layer!r}, but its `layers` are {tuple(self)}. Add the layer."
         )
 
 
+@dataclass(frozen=True)
 class _Check:
-    """The promises of one loss, by kind."""
+    """The requirements of one loss, by kind."""
 
-    def __init__(self, loss: Loss, extractor: nn.Module) -> None:
-        self.loss, self.extractor = loss, extractor
+    loss: Loss
+    extractor: nn.Module
 
     def all(self, pictures: Tensor, other: Tensor) -> None:
         overrides = type(self.loss).capture is not Loss.capture
@@ -157,22 +157,21 @@ class _Check:
             loss.capture(given[0])
         for each, original in zip(given, originals, strict=True):
             for layer in _changed(each, original):
-                what = f"{type(loss).__name__}.capture changes {layer!r}, which it is given."
+                what = f"{type(loss).__name__}.capture changes {layer!r}, which it receives."
                 warnings.warn(f"{what} {_COPY}", stacklevel=2)
         return loss
 
     def value(self, loss: Loss, features: Features) -> Tensor:
         """Return the loss, a scalar, of features that it must not change."""
         before = {layer: feature.detach().clone() for layer, feature in features.items()}
-        value = loss(features)
-        shape = getattr(value, "shape", None)
-        found = type(value).__name__ if shape is None else f"shape {tuple(shape)}"
+        value: Tensor = loss(features)
+        is_tensor = isinstance(value, Tensor)
+        found = f"shape {tuple(value.shape)}" if is_tensor else type(value).__name__
         rule = f"forward must return a scalar, not {found}. Reduce it by .mean()."
-        _require(isinstance(value, Tensor) and value.ndim == 0, rule)
-        scalar: Tensor = value
+        _require(is_tensor and value.ndim == 0, rule)
         for layer in _changed(features, before):
-            _require(False, f"forward changes {layer!r}, which it is given. {_COPY}")
-        return scalar
+            _require(False, f"forward changes {layer!r}, which it receives. {_COPY}")
+        return value
 
     def linear(self, statistic: Callable[..., Statistic], layer: str, feature: Tensor) -> None:
         law = "a statistic must be linear in its weights"
@@ -232,10 +231,10 @@ class _Check:
         with torch.no_grad():
             above, below = self.features(picture + step), self.features(picture - step)
             change = self.value(loss, above) - self.value(loss, below)
-        slope, promised = float(change / 2e-6), float(gradient.norm())
-        agree = abs(slope - promised) <= 1e-3 * promised
-        rule = f"the gradient promises a slope of {promised:.6g}"
-        _require(agree, f"{rule}; the loss changes by {slope:.6g}.")
+        slope, expected = float(change / 2e-6), float(gradient.norm())
+        agree = abs(slope - expected) <= 1e-3 * expected
+        rule = f"the gradient promises a slope of {expected:.6g}; the loss changes by {slope:.6g}."
+        _require(agree, rule)
         added = sorted(loss.state_dict().keys() - self.loss.state_dict().keys())
         rule = f"state_dict() must not hold targets, but capture added {added}"
         _require(not added, f"{rule}. Register them with persistent=False.")
@@ -288,16 +287,16 @@ class _Check:
         moved = self.captured(other.double()).float()
         single = _Check(self.loss, copy.deepcopy(self.extractor).float())
         available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        rule = "targets must be buffers, so that .to() moves them."
         for device in ["cpu", *(name for name, there in available.items() if there)]:
             single.extractor.to(device)
             try:
                 value = moved.to(device)(single.features(picture.to(device))).detach()
             except Exception as error:  # PyTorch's, for two dtypes or devices
-                problem = f"{_explained(error)}; targets must be buffers, so that .to() moves them."
-                raise AssertionError(problem) from error
+                raise AssertionError(f"{_explained(error)}; {rule}") from error
             found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
             right = value.device.type == device and value.dtype == torch.float32
-            _require(right, f"{found}; targets must be buffers, so that .to() moves them.")
+            _require(right, f"{found}; {rule}")
             near = torch.isclose(value.cpu().double(), exact, rtol=1e-3, atol=1e-5)
             values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
             _require(near, f"the loss in float32 on {device} is {values}.")

@@ -99,11 +99,6 @@ class StyleTransfer(BatchTransfer):
 
         Raises:
             ValueError: An unknown preset, or `motifs` with `"gatys"`.
-
-        Examples:
-            >>> from nst.testing import tiny_extractor
-            >>> StyleTransfer.from_preset("gatys", tiny_extractor(), num_steps=300).num_steps
-            300
         """
         arguments = preset(name, motifs)
         if "losses" not in changes:
@@ -115,13 +110,7 @@ class StyleTransfer(BatchTransfer):
         return transfer
 
     def replace(self, **changes: Any) -> StyleTransfer:
-        """Return a copy with other arguments, which shares the network and the losses.
-
-        Examples:
-            >>> from nst.testing import tiny_extractor
-            >>> StyleTransfer(tiny_extractor()).replace(size=1024).size
-            1024
-        """
+        """Return a copy with other arguments, which shares the network and the losses."""
         return replace(self, **changes)
 
     @plain_arithmetic()
@@ -181,15 +170,7 @@ class StyleTransfer(BatchTransfer):
 
     @plain_arithmetic()
     def check(self, content: ImageLike, style: StyleLike, **options: Any) -> None:
-        """Raise what `run` would raise before using the network; it takes no `callbacks`.
-
-        Examples:
-            >>> from nst.testing import tiny_extractor
-            >>> transfer = StyleTransfer(tiny_extractor())
-            >>> transfer.check(torch.rand(1, 3, 32, 48), torch.rand(1, 3, 40, 40), strength=-1)
-            Traceback (most recent call last):
-            ValueError: `strength` is -1; it must be finite and not negative.
-        """
+        """Raise what `run` would raise before it uses the network; without `callbacks`."""
         RunInputs.read(self, content, style, RunOptions.from_arguments("check", options))
 
     @plain_arithmetic()
@@ -206,15 +187,11 @@ class StyleTransfer(BatchTransfer):
 
         Args:
             style: As in `run`, without regions.
-            shape: Height and width in pixels; by default those of the first style at `size`.
+            shape: Height and width in pixels, required for a captured style; by default those of
+                the first style at `size`.
             init: As in `run`, except `"content"`.
             seed: Seed for random noise; another seed gives another texture.
-            callbacks: As in `run`.
-
-        Raises:
-            FileNotFoundError: There is no file at a path.
-            ValueError: As in `run`; there is no style loss; `shape` is required.
-            TypeError: A style or callback has a wrong type.
+            callbacks: As in `run`, as are the exceptions.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -236,12 +213,6 @@ class StyleTransfer(BatchTransfer):
         The time assumes the current load of the machine, without callbacks and files. The memory is
         that of tensors, without temporary memory of PyTorch's operations. Arguments and errors are
         those of `run`; the default style is the photograph itself.
-
-        Examples:
-            >>> from nst.testing import tiny_extractor
-            >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-            >>> print(transfer.estimate(torch.rand(1, 3, 32, 48)))
-            about 1 s and 1 MB
         """
         if style is None:
             style = read_picture(content, name="content").pixels[:1]
@@ -261,7 +232,6 @@ class StyleTransfer(BatchTransfer):
         Raises:
             ValueError: A style loss is not a `StatisticLoss`; `sizes` and `size` are None; the
                 painting is too small or unreadable.
-            TypeError: The style has a wrong type.
 
         Examples:
             >>> from nst.testing import tiny_extractor
@@ -273,7 +243,6 @@ class StyleTransfer(BatchTransfer):
         return capture_style(self, style if isinstance(style, Style) else Style(style), sizes)
 
     def __repr__(self) -> str:
-        """Show the configuration."""
         lines = [
             f"extractor={type(self.extractor).__name__}({self.extractor.extra_repr()})",
             *(f"{name}={loss!r}" for name, loss in self.losses.items()),

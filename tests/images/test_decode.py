@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageCms
 
 from nst.images import read_picture
+from nst.images.deep import tiff_file
 from nst.images.load import picture_shape
 from tests.encoders import Array, png_chunk, png_of
 from tests.helpers import raising
@@ -203,6 +204,7 @@ def test_16_bit_colors_that_are_read_with_8_bits_are_reported(
         ("linear.png", None, 16),
         ("a.ppm", b"P6 7 5 1023\n" + (DEEP >> 6).astype(">u2").tobytes(), 10),
         ("a.jp2", deeper, 10),
+        ("turned.tiff", tiff_file(DEEP, {274: 6}), 16),
     ):
         if content is not None:
             (tmp_path / name).write_bytes(content)
@@ -298,7 +300,7 @@ def test_the_environment_sets_another_limit(
     monkeypatch.setenv("NST_MAX_PIXELS", "35")
     assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
     monkeypatch.setenv("NST_MAX_PIXELS", "many")
-    assert "NST_MAX_PIXELS is 'many', not a count" in failure(tmp_path / "x.png")
+    assert "NST_MAX_PIXELS is 'many', not a number" in failure(tmp_path / "x.png")
 
 
 def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:

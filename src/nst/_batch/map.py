@@ -45,8 +45,8 @@ class MapResult:
     result: StyleTransferResult | None
     """Result of `run`; None if it failed."""
     error: Exception | None
-    """Error of `run` or of the executor; None if it succeeded. The cause of an error from another
-    process is its traceback there; its attribute `result` is the picture before the error."""
+    """Error of `run` or of the executor; None if it succeeded. Its cause is the traceback in the
+    other process; its attribute `result` is the picture before the error."""
 
     @property
     def name(self) -> str:
@@ -75,14 +75,13 @@ class BatchTransfer(FrameTransfer):
         """Stylize many photographs, and yield each result as soon as it is finished.
 
         A picture that fails is reported, and the others continue. Each result is bit-identical to
-        that of `run` with the same number of threads. If all style losses are `StatisticLoss`es,
-        styles are captured once for each size.
+        that of `run` with the same number of threads. Closing the generator discards the pictures
+        in progress.
 
         An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
-        of machines with the same packages and folders. A task takes 600 bytes and a path, or the
-        pixels of a picture in memory. Each worker gets losses and styles once, 5 MB with VGG19 and
-        two scales, and the network (VGG19: 80 MB) unless it has the same named weights. Closing the
-        generator discards the pictures in progress.
+        of machines with the same packages and folders. Each worker receives losses and styles once,
+        5 MB with VGG19 and two scales, and the network (VGG19: 80 MB) unless it has the same named
+        weights; then a path, or the pixels, for each picture.
 
         Args:
             contents: The photographs, as in `run`; taken one by one, when there is room.
@@ -100,7 +99,6 @@ class BatchTransfer(FrameTransfer):
             A `MapResult` for each photograph, with a result or an error.
 
         Raises:
-            FileNotFoundError: There is no file at the path of a style.
             ValueError: As in `run`, except for pictures; or callbacks or devices with an executor.
             TypeError: An argument has a wrong type, or a part of the transfer cannot be pickled.
             concurrent.futures.BrokenExecutor: A worker was killed, or the executor was shut down;

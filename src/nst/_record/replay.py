@@ -35,9 +35,8 @@ _MOST_PIXELS = 178_956_970  # Pillow refuses to open larger pictures
 
 def _extractor_type(name: str, value: Any) -> None:
     if value != FeatureExtractor.__name__:
-        raise ValueError(
-            f"its network is of type {value!r}, which cannot be found by name. Pass extractor=..."
-        )
+        what = f"its network is of type {value!r}, which cannot be found by name"
+        raise ValueError(f"{what}. Pass extractor=...")
 
 
 def _shape(name: str, value: Any) -> None:
@@ -161,7 +160,7 @@ def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | N
 def run_difference(record: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """Return the name of a setting that makes another picture; None if the runs are the same.
 
-    Weights are not compared, nor what affects only speed, rounding or the end of a run.
+    Weights are ignored, as are settings that affect only speed, rounding or the end of a run.
     """
     for name in {**record, **other}:
         one, two = record.get(name), other.get(name)
@@ -196,8 +195,8 @@ def recorded_run(
         check(plain, {"inputs": {str: {"name": (None, str), "sha256": str, "color?": str}}})
         if plain.get("task") == "frame":
             raise ValueError(
-                "`task` is 'frame': a frame of a film depends on the frame before. Use "
-                "StyleTransfer.frames on the film."
+                "`task` is 'frame': a frame of a video depends on the frame before. Use "
+                "StyleTransfer.frames on the video."
             )
     paths = [file_path("inputs", place) for place in places]
     files: dict[str, Any] = {}
@@ -212,7 +211,7 @@ def recorded_run(
         options = {field.name: plain[field.name] for field in fields(RunOptions)}
         options["init"] = files["init"] if plain["init"] == "picture" else plain["init"]
         options["where"] = files.get("where", "alpha") if plain["where"] else None
-        RunOptions(**options)  # raises for what a run would refuse
+        RunOptions(**options)  # raises for what a run refuses
         style = _styles(plain["styles"], files)
         if texture:
             check(plain, {"shape": _shape})
@@ -271,10 +270,8 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
     if done == planned:
         return []
     if reason == "interrupted":
-        logger.warning(
-            f"the run was interrupted within a step, after {done} of {planned}, so the result may "
-            "differ slightly"
-        )
+        message = "the run was interrupted within a step, after %d of %d, so the result may differ"
+        logger.warning(message, done, planned)
     # Control characters could act on a terminal.
     return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
 
@@ -285,9 +282,8 @@ class _StopAfter(Callback):
     def __init__(self, num_steps: int, reason: str) -> None:
         self.num_steps, self.reason = num_steps, reason
 
-    def on_start(self, state: RunState) -> None:
-        self.on_step(state)  # a run may have been stopped before its first step
-
     def on_step(self, state: RunState) -> None:
         if state.step >= self.num_steps:
             state.stop(self.reason)
+
+    on_start = on_step  # a run may have been stopped before its first step

@@ -11,18 +11,14 @@ from nst.callbacks.base import Callback, RunState, stored_numbers
 class EarlyStopping(Callback):
     """Stops the run when the best loss has not improved within the last `patience` steps.
 
-    Only the finest scale is stopped; a plateau on a coarse one predicts nothing.
+    Only the finest scale is stopped.
 
     Args:
         patience: Number of steps; at least 1.
-        min_improvement: Smallest drop that counts, relative to the best loss so far.
-
-    Raises:
-        ValueError: `patience` is below 1, or `min_improvement` is negative.
+        min_improvement: Smallest drop that counts, relative to the best loss so far; at least 0.
 
     Examples:
-        >>> EarlyStopping(patience=20, min_improvement=0.01).patience
-        20
+        >>> stopping = EarlyStopping(patience=20, min_improvement=0.01)
     """
 
     patience, min_improvement = Checked(at_least), Checked(non_negative)

@@ -39,9 +39,9 @@ _CURVE_WIDTH, _CURVE_HEIGHT = 100, 24
 class LivePage(Display):
     """Shows the evolving picture and the losses on a page in the browser.
 
-    By default, only this machine can see the page. To see that of a remote HOST at
-    http://127.0.0.1:8765/, run `ssh -L 8765:127.0.0.1:8765 HOST`. Browsers do not slow down the
-    run. The result stays until `close` or the end of the process. A batch is shown side by side.
+    By default, only this machine can see the page. To open the page of a remote HOST at
+    http://127.0.0.1:8765/, run `ssh -L 8765:127.0.0.1:8765 HOST`. The result stays until `close` or
+    the end of the process. A batch is shown side by side.
 
     Args:
         port: Port from 1 to 65535; 0 for any free port.
@@ -50,7 +50,6 @@ class LivePage(Display):
         every: Number of steps between pictures; at least 1. Numbers change at each step.
 
     Raises:
-        TypeError: `port` or `every` is not a whole number.
         ValueError: `port` or `every` is out of range, or `host` is empty.
         OSError: When the page opens, by the start of the run: the port is taken, or the address is
             not available.
@@ -68,7 +67,7 @@ class LivePage(Display):
         self.port, self.host, self.every = at_least("port", port, 0), host, every
         if self.port > 65535:
             raise ValueError(f"`port` is {port}; it must be at most 65535.")
-        if not host:  # an empty one would listen on all addresses
+        if not host:  # which would listen on all addresses
             raise ValueError("`host` is empty. Name an address, such as '127.0.0.1'.")
         self._server: _Server | None = None
 
@@ -81,13 +80,11 @@ class LivePage(Display):
         return self._server.url
 
     def open(self) -> Self:
-        """Start serving the page, before a run does so when it starts."""
+        """Start serving the page; a run does so when it starts."""
         if self._server is None:
             self._server = _Server(self.host, self.port)
-            self._picture = b""
-            self._shown = {"title": "nst", "html": "<p>No run has started.</p>"}
-            self._shown |= {"picture": "", "alt": "No picture yet."}
-            self._publish(self._server)
+            self._picture, self._name, self._alt = b"", "", "No picture yet."
+            self._publish(self._server, "nst", "<p>No run has started.</p>")
             logger.info("the run is shown at %s", self.url)
         return self
 
@@ -127,22 +124,19 @@ class LivePage(Display):
             picture.save(buffer, "jpeg", quality=90, subsampling=0)
             self._picture = buffer.getvalue()
             # Browsers load a picture with a new name. A counter would repeat in the next process.
-            self._shown["picture"] = str(time.time_ns())
-            self._shown["alt"] = (
-                f"The picture after {state.unit} {state.step} of {state.num_steps}."
-            )
-        self._shown["title"] = f"{state.step}/{state.num_steps} · nst"
-        self._shown["html"] = _describe(state, self._curves)
-        self._publish(self._server)
+            self._name = str(time.time_ns())
+            self._alt = f"The picture after {state.unit} {state.step} of {state.num_steps}."
+        title = f"{state.step}/{state.num_steps} · nst"
+        self._publish(self._server, title, _describe(state, self._curves))
 
-    def _publish(self, server: _Server) -> None:
+    def _publish(self, server: _Server, title: str, content: str) -> None:
+        shown = {"title": title, "html": content, "picture": self._name, "alt": self._alt}
         # Relative addresses also work behind a proxy with another path.
-        name = self._shown["picture"]
-        source = f'src="picture.jpg?{name}" data-shown="{name}"' if name else "hidden"
-        page = _template().substitute(self._shown, source=source)
+        source = f'src="picture.jpg?{self._name}" data-shown="{self._name}"'
+        page = _template().substitute(shown, source=source if self._name else "hidden")
         # Some readers take JSON for HTML. Without a "<", it has no elements.
-        as_json = json.dumps(self._shown).replace("<", "\\u003c")
-        # One assignment, so that no request sees a mixture. A reason can hold any characters.
+        as_json = json.dumps(shown).replace("<", "\\u003c")
+        # One assignment, so that no request sees parts of two states. A reason can be any text.
         server.pages = {
             "/": ("text/html; charset=utf-8", page.encode(errors="replace")),
             "/state.json": ("application/json", as_json.encode()),
@@ -155,7 +149,7 @@ def _template() -> Template:
     page = files("nst.callbacks").joinpath("page.html").read_text("utf-8")
     script = page.partition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    # The browser runs no other script and loads nothing else, whatever a loss is called.
+    # The browser runs no other script and loads nothing else, even if a loss's name has one.
     return Template(page.replace("$script_hash", digest))
 
 
@@ -196,7 +190,7 @@ def _curve(name: str, values: Sequence[float]) -> str:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Serves `pages`, content type and content by path, in threads of its own."""
+    """Serves `pages`, content type and content by path, in its own threads."""
 
     # An HTTPServer would look up the name of the host, which can take seconds.
     # On Windows, reuse would let two servers share a port.
@@ -209,18 +203,19 @@ class _Server(socketserver.ThreadingTCPServer):
         try:
             super().__init__((host, port), _Handler)
         except OSError as error:
-            taken, problem = error.errno == errno.EADDRINUSE, "which is taken"
+            problem = f"where this machine cannot listen ({error.strerror})"
+            if error.errno == errno.EADDRINUSE:
+                problem = "which is taken"
             raise OSError(
-                f"`host` is {host!r} and `port` is {port}, "
-                f"{problem if taken else f'where this machine cannot listen ({error.strerror})'}. "
-                "Use '127.0.0.1' and a port from 1024, or 0 for a free one."
+                f"`host` is {host!r} and `port` is {port}, {problem}. Use '127.0.0.1' and a port "
+                "from 1024, or 0 for a free one."
             ) from error
         address, number = self.server_address[:2]
         self.is_open = address in ("0.0.0.0", "::")
         name = socket.gethostname() if self.is_open else str(address)
         self.hosts = {host.lower(), str(address), name.lower(), "localhost", "127.0.0.1", "::1"}
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{number}/"
-        # Daemon threads let a process end that did not close its page.
+        # Daemon threads do not keep a process alive that did not close its page.
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True)
         self._thread.start()
 
@@ -271,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_for_this_page(self) -> bool:
         """Return whether the Host is one of the page's, as a site can direct its own name here."""
-        # Every browser sends one.
+        # Every browser sends a Host.
         host = re.sub(r":\d*$", "", self.headers.get("Host", "localhost")).strip("[]").lower()
         if host in self.server.hosts or not self.server.is_open:
             return host in self.server.hosts

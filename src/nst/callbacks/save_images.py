@@ -1,4 +1,4 @@
-"""Save the picture during the run, as files, an animation or a film."""
+"""Save the picture during the run, as files, an animation or a video."""
 
 import os
 from fractions import Fraction
@@ -14,18 +14,17 @@ from nst.video.write import check_video_output, is_one_file
 
 
 class SaveImages(Callback):
-    """Saves the picture every few steps, as files, an animation or a film; a batch side by side.
+    """Saves the picture every few steps, as files, an animation or a video; a batch side by side.
 
     Args:
-        path: Path of an animation (`.gif` or `.webp`), of a film (`.mp4`, `.mov`, `.mkv` or
+        path: Path of an animation (`.gif` or `.webp`), of a video (`.mp4`, `.mov`, `.mkv` or
             `.webm`; extra `video`), or of a folder for `step-0050.png` and so on, created if
             necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation or film in milliseconds; at least 1.
+        frame_ms: Duration of each frame of the animation or video in milliseconds; at least 1.
 
     Raises:
         ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another format.
-        ImportError: The path is that of a film, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
     Examples:

@@ -1,4 +1,4 @@
-"""Decode files and PIL images to arrays, upright and in sRGB; refuse what Pillow misreads."""
+"""Decode files and PIL images to upright sRGB arrays; refuse formats that Pillow misreads."""
 
 import io
 import os
@@ -49,7 +49,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Formats whose header has the bits per channel: the mark before, the offset, and what to add.
+# Formats whose header has the bits per channel: the preceding mark, the offset, and a summand.
 _PRECISION = {"AVIF": (b"pixi", 5, 0), "JPEG2000": (b"\xff\x51", 38, 1)}
 
 # Formats whose 16-bit colors are read in full; the functions return None if that is not possible.
@@ -60,7 +60,7 @@ _warnings_lock = threading.Lock()
 
 
 class _Unsupported(Exception):
-    """Second half of a message about an image: the problem and its remedy."""
+    """The second half of a message about an image: the problem and its remedy."""
 
 
 def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
@@ -93,10 +93,7 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
 
 
 def check_input(path: str | os.PathLike[str], *, name: str) -> Path:
-    """Return the path of a regular, non-empty file; raise OSError or ValueError for any other.
-
-    Error messages call it `name`.
-    """
+    """Return the path of a regular, non-empty file; raise OSError or ValueError for any other."""
     path = file_path(name, path)
     what = f"`{name}` is {str(path)!r}, which"
     try:
@@ -148,10 +145,10 @@ def decoding(what: str) -> Iterator[None]:
 
 @contextmanager
 def _limited_pixels() -> Iterator[None]:
-    """Set Pillow's limit to that of the environment, if there is one."""
+    """Set Pillow's limit from the environment, if `MAX_PIXELS` is set."""
     before, text = Image.MAX_IMAGE_PIXELS, os.environ.get(MAX_PIXELS)
     if text is not None and not (text.isdecimal() and int(text)):
-        raise _Unsupported(f"cannot be read: {MAX_PIXELS} is {text!r}, not a count. Change it.")
+        raise _Unsupported(f"cannot be read: {MAX_PIXELS} is {text!r}, not a number. Change it.")
     try:
         Image.MAX_IMAGE_PIXELS = before if text is None else int(text)
         yield
@@ -212,7 +209,7 @@ def _subfile(tags: tiff.ImageFileDirectory_v2) -> int:
 
 
 def _is_camera_raw(image: tiff.TiffImageFile) -> bool:
-    """Whether a TIFF has the sensor's data, by its suffix, its tags or Canon's mark."""
+    """Return whether a TIFF has the sensor's data, by its suffix, its tags or Canon's mark."""
     tags = image.tag_v2
     # Most cameras store a preview first, and the sensor's data in a subdirectory.
     preview = _subfile(tags) & 1 and _SUB_IFDS in tags and _MAKE in tags
@@ -221,17 +218,15 @@ def _is_camera_raw(image: tiff.TiffImageFile) -> bool:
 
 
 def _sixteen_bits(image: Image.Image, what: str) -> npt.NDArray[np.uint16] | None:
-    """Return 16-bit colors (C, H, W); of other files Pillow reads 8 bits, and the log says so."""
+    """Return 16-bit colors (C, H, W); None if Pillow reads all bits, or 8, which is logged."""
     if not isinstance(image, ImageFile) or not (image.tile or image.format == "HEIF"):
         return None  # it is decoded already
-    bits = _bits_per_channel(image)
+    bits, colors = _bits_per_channel(image), None
     if bits > 8 and image.format in _DEEP and _is_srgb(image.info.get("icc_profile"), what):
-        colors: npt.NDArray[np.uint16] | None = _DEEP[image.format](image, _content(image))
-        if colors is not None:
-            return colors
-    if bits > 8:
+        colors = _DEEP[image.format](image, _content(image))
+    if bits > 8 and colors is None:
         logger.warning("%s has %d bits per channel, of which only 8 are read", what, bits)
-    return None
+    return colors
 
 
 def _bits_per_channel(image: ImageFile) -> int:
@@ -259,7 +254,7 @@ def _content(image: ImageFile, size: int = -1) -> bytes:
 
 
 def _is_srgb(profile: bytes | None, what: str) -> bool:
-    """Whether a color profile changes no color by more than rounding, if there is one."""
+    """Return whether a color profile, if any, changes no color by more than rounding."""
     if profile is None:
         return True
     colors = np.indices((16, 16, 16)).reshape(3, 64, 64).transpose(1, 2, 0).astype(np.uint8) * 17

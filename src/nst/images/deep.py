@@ -32,8 +32,8 @@ def png_file(
     if dpi is not None:  # stored per meter
         chunks.append((b"pHYs", struct.pack(">IIB", *(round(x / 0.0254) for x in dpi), 1)))
     data = zlib.compress(np.insert(rows, 0, 2, axis=1).tobytes())
-    buffer = io.BytesIO(b"\x89PNG\r\n\x1a\n")
-    buffer.seek(0, io.SEEK_END)
+    buffer = io.BytesIO()
+    buffer.write(b"\x89PNG\r\n\x1a\n")
     for name, content in [*chunks, (b"IDAT", data), (b"IEND", b"")]:
         PngImagePlugin.putchunk(buffer, name, content)
     return buffer.getvalue()
@@ -56,8 +56,7 @@ def tiff_file(values: npt.NDArray[np.uint16], tags: Mapping[int, Any]) -> bytes:
         tiff.PLANAR_CONFIGURATION: 1,
         **({tiff.EXTRASAMPLES: 2} if channels == 4 else {}),
     }
-    for tag, value in {**tags, **layout}.items():
-        directory[tag] = value
+    directory.update({**tags, **layout})
     buffer = io.BytesIO()
     directory.save(buffer)
     return buffer.getvalue() + values.astype("<u2").tobytes()
@@ -66,11 +65,10 @@ def tiff_file(values: npt.NDArray[np.uint16], tags: Mapping[int, Any]) -> bytes:
 def png_colors(image: Image.Image, content: bytes) -> npt.NDArray[np.uint16] | None:
     """Return the colors (C, H, W) of a PNG of 16 bits; None if they cannot be read."""
     if getattr(image, "is_animated", False):
-        return None  # torchvision knows only the first frame
+        return None  # torchvision reads only the first frame
     with suppress(RuntimeError):  # of an older torchvision, or of a damaged file
         data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        colors: npt.NDArray[np.uint16] = decode_png(data, ImageReadMode.UNCHANGED).numpy()
-        return colors
+        return np.asarray(decode_png(data, ImageReadMode.UNCHANGED))
     return None
 
 
@@ -86,6 +84,5 @@ def tiff_colors(image: tiff.TiffImageFile, content: bytes) -> npt.NDArray[np.uin
     if len(data) != 2 * shape[0] * shape[1] * shape[2]:
         return None
     order = "<u2" if mode[2] == "L" else ">u2"
-    colors: npt.NDArray[np.uint16] = np.frombuffer(data, order).astype(np.uint16).reshape(shape)
-    by_channel: npt.NDArray[np.uint16] = colors.transpose(2, 0, 1)
-    return by_channel
+    colors = np.frombuffer(data, order).astype(np.uint16).reshape(shape)
+    return np.moveaxis(colors, 2, 0)

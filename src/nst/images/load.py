@@ -1,4 +1,4 @@
-"""Convert pictures to one form, (N, 3, H, W), sRGB in [0, 1], and resize them."""
+"""Convert pictures to tensors (N, 3, H, W), sRGB in [0, 1], and resize them."""
 
 import os
 from collections.abc import Sequence
@@ -24,18 +24,12 @@ STRIP = 256
 
 
 class Picture(NamedTuple):
-    """An image composed on white, (N, 3, H, W), sRGB in [0, 1], and the alpha of its source.
-
-    The alpha is (N, 1, H, W) in [0, 1], or None if the source is opaque.
-
-    Examples:
-        >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
-        >>> pixels.min().item(), alpha.max().item()
-        (1.0, 0.0)
-    """
+    """An image composed on white, and the transparency of its source."""
 
     pixels: Tensor
+    """(N, 3, H, W), sRGB in [0, 1]."""
     alpha: Tensor | None
+    """(N, 1, H, W) in [0, 1]; None if the source is opaque."""
 
 
 def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
@@ -44,10 +38,6 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
     Args:
         source: As in `read_picture`, which also lists the exceptions.
         size: Longest side in pixels, at least 1; a larger image is shrunk. None leaves the size.
-
-    Examples:
-        >>> tuple(load_image(Image.new("RGB", (40, 20)), size=10).shape)
-        (1, 3, 5, 10)
     """
     if size is not None:
         at_least("size", size, 1)
@@ -56,7 +46,7 @@ def load_image(source: ImageLike, *, size: int | None = None) -> Tensor:
 
 
 def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
-    """Copy an image from a file, PIL image, array or tensor, without a graph.
+    """Read an image from a file, PIL image, array or tensor; tensors are copied and detached.
 
     Args:
         source: A path (first frame) or PIL image (current frame), rotated upright (EXIF) and
@@ -70,15 +60,14 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
     Raises:
         OSError: The file does not exist, is a folder, or cannot be read.
-        MemoryError: The image does not fit into the free memory.
         TypeError: The type or dtype is not supported.
         ValueError: The file is not an image, damaged, or beyond `PIL.Image.MAX_IMAGE_PIXELS`; or
             the shape or the values are not as above.
 
     Examples:
-        >>> pixels, alpha = read_picture(Image.new("L", (4, 2), 255))
-        >>> tuple(pixels.shape), pixels.max().item(), alpha
-        ((1, 3, 2, 4), 1.0, None)
+        >>> pixels, alpha = read_picture(Image.new("RGBA", (4, 2), (255, 0, 0, 0)))
+        >>> tuple(pixels.shape), pixels.min().item(), alpha.max().item()
+        ((1, 3, 2, 4), 1.0, 0.0)
     """
     what = f"`{name}`"
     if isinstance(source, str | os.PathLike):
@@ -116,9 +105,7 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
 
 
 def fit(shape: Sequence[int], size: int) -> tuple[int, int]:
-    """Return height and width in pixels after reducing the longer side to `size`.
-
-    A smaller image is not enlarged. All sizes are integers of at least 1.
+    """Return height and width after reducing the longer side to `size`, if it is longer.
 
     Examples:
         >>> fit((300, 400), 200), fit((30, 40), 200)
@@ -136,10 +123,6 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
     Args:
         image: (N, C, H, W), floating in [0, 1]; returned itself if it already has the size.
         size: Longest side in pixels, as in `fit`; or exactly (height, width).
-
-    Raises:
-        TypeError: `size` is neither an integer nor a pair of integers, or `image` is not floating.
-        ValueError: `image` is not (N, C, H, W), or a side is below 1.
 
     Examples:
         >>> image = torch.rand(1, 3, 30, 40)
@@ -165,10 +148,7 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
 def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
     native = array.dtype.newbyteorder("=")
     if native not in (np.bool_, np.uint8, np.uint16, np.float16, np.float32, np.float64):
-        rule = f"has dtype {array.dtype}, but must be uint8, uint16, bool or floating in [0, 1]"
-        remedy = "Convert it, e.g. with array.astype(numpy.uint8) if it lies in 0..255"
-        remedy += ", or to a mask with array == label if it holds labels."
-        raise TypeError(f"{what} {rule}. {remedy}")
+        raise _wrong_dtype(what, array.dtype, "array.astype(numpy.uint8)")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
         hint = "Pass one picture at a time."
         if array.ndim == 3:
@@ -182,10 +162,7 @@ def _from_array(array: npt.NDArray[Any], what: str) -> Picture:
 def _from_tensor(tensor: Tensor, what: str) -> Picture:
     supported = (torch.bool, torch.uint8, torch.uint16)
     if not tensor.is_floating_point() and tensor.dtype not in supported:
-        rule = f"has dtype {tensor.dtype}, but must be floating in [0, 1], uint8, uint16 or bool"
-        remedy = "Convert it, e.g. with tensor.to(torch.uint8) if it lies in 0..255"
-        remedy += ", or to a mask with tensor == label if it holds labels."
-        raise TypeError(f"{what} {rule}. {remedy}")
+        raise _wrong_dtype(what, tensor.dtype, "tensor.to(torch.uint8)")
     shape, ndim = tuple(tensor.shape), tensor.ndim
     if ndim not in (2, 3, 4) or (ndim > 2 and shape[-3] not in (1, 2, 3, 4)):
         hint = "Add or remove axes, e.g. with tensor[None]."
@@ -200,8 +177,16 @@ def _from_tensor(tensor: Tensor, what: str) -> Picture:
     return _compose(tensor.detach()[(None,) * (4 - ndim)], what, dtype)
 
 
+def _wrong_dtype(what: str, dtype: object, convert: str) -> TypeError:
+    return TypeError(
+        f"{what} has dtype {dtype}, but must be uint8, uint16, bool or floating in [0, 1]. Convert "
+        f"it, e.g. with {convert} if it lies in 0..255, or to a mask with == label if it holds "
+        "labels."
+    )
+
+
 def _compose(values: Tensor, what: str, dtype: torch.dtype) -> Picture:
-    """Compose (N, C, H, W), C from 1 to 4, on white in memory of its own."""
+    """Return a copy of (N, C, H, W), C from 1 to 4, composed on white."""
     if values.numel() == 0:
         raise ValueError(f"{what} has no pixels. Pass a picture at least one pixel high and wide.")
     white = 1

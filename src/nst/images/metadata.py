@@ -1,4 +1,4 @@
-"""The metadata of a photograph that its picture carries over (EXIF)."""
+"""Metadata of a photograph (EXIF) that the result carries over."""
 
 import os
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from nst.images.decode import decoding, opened
 MetadataChoice = Literal["default", "all", "none"]
 
 _RESOLUTION = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
-# Tags that describe a photograph, not the layout of its file or its colors: of the main directory,
-# whose last five are Windows' title, comment, author, keywords and subject, and of EXIF's own.
+# Tags that describe a photograph, not the layout of its file or its colors. Those from XPTitle to
+# XPSubject are Windows' title, comment, author, keywords and subject.
 _DEFAULT = {Base.Artist, Base.Copyright, *_RESOLUTION}
 _ALL = {*_DEFAULT, Base.ImageDescription, Base.Make, Base.Model, Base.Software, Base.DateTime}
 _ALL |= {Base.HostComputer, Base.Rating, *range(Base.XPTitle, Base.XPSubject + 1)}
@@ -45,23 +45,22 @@ def _read(image: Image.Image) -> bytes | None:
 
 
 def carried_over(exif: bytes | None, metadata: MetadataChoice) -> bytes | None:
-    """Return the part of a photograph's EXIF data that its picture carries over."""
+    """Return the part of a photograph's EXIF data that the result carries over."""
     one_of("metadata", metadata, get_args(MetadataChoice))
     return None if exif is None or metadata == "none" else copied(exif, metadata).tobytes()
 
 
 def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") -> Image.Exif:
-    """Return a copy of EXIF data without what describes the pixels of its file."""
-    found, made, everything = Image.Exif(), Image.Exif(), metadata == "all"
-    if isinstance(source, Image.Exif):
-        found = source
-    elif source is not None:
+    """Return a copy of EXIF data without tags that describe the pixels of its file."""
+    found = source if isinstance(source, Image.Exif) else Image.Exif()
+    made, everything = Image.Exif(), metadata == "all"
+    if isinstance(source, bytes):
         found.load(source)
     wanted = (_ALL if everything else _DEFAULT) & found.keys()
     main: dict[int, Any] = {tag: found[tag] for tag in wanted}
     if resolution(main) is None:
         main = {tag: value for tag, value in main.items() if tag not in _RESOLUTION}
-    # Pillow decodes text as Latin-1, whatever it is, but encodes only ASCII.
+    # Pillow decodes text of any encoding as Latin-1, but encodes only ASCII.
     for tag, value in main.items():
         main[tag] = value.encode("latin-1", "replace") if isinstance(value, str) else value
     made.update(_encodable(main))
@@ -75,7 +74,7 @@ def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") 
 
 
 def _encodable(tags: Mapping[int, Any], directory: IFD | None = None) -> dict[int, Any]:
-    """Return the tags of a directory without those that cannot be encoded, as the log says."""
+    """Return the tags of a directory that can be encoded; others are logged."""
     kept = {}
     for tag, value in tags.items():
         alone = Image.Exif()

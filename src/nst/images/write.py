@@ -43,12 +43,8 @@ def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
     With `alpha`, the white that `image` was composed on is removed to avoid a white fringe.
 
     Args:
-        image: One picture, (3, H, W) or (1, 3, H, W), sRGB; clamped to [0, 1].
+        image: One picture, (3, H, W) or (1, 3, H, W), sRGB, floating; clamped to [0, 1].
         alpha: (1, H, W) or (1, 1, H, W); clamped to [0, 1].
-
-    Raises:
-        TypeError: The values are not floating.
-        ValueError: The shape is not as above, or a value is NaN or infinite.
 
     Examples:
         >>> to_pil(torch.full((3, 1, 1), 254.9 / 255)).getpixel((0, 0))
@@ -92,31 +88,26 @@ def save_image(
     """Save one picture atomically in the format of the suffix, and return the path.
 
     Args:
-        image: As in `to_pil`, which also lists the exceptions.
+        image: As in `to_pil`.
         path: Path of the file; an existing one is replaced.
         alpha: As in `to_pil`, saved by formats that have alpha (PNG, WebP, TIFF, ...).
         record: Settings for `read_record`. Formats with EXIF store it (PNG, WebP, TIFF, AVIF, HEIF;
             JPEG up to 64 kB). Values that JSON lacks are saved as text, absolute paths without
             their folders.
-        quality: Of JPEG, WebP, AVIF and HEIC, 1 to 100; None is 95. All but WebP have full color
-            resolution.
-        exif: EXIF data as Pillow's `Exif.tobytes` returns it, stored by the same formats. What
-            describes other pixels, such as an orientation, is left out.
+        quality: Quality of JPEG, WebP, AVIF and HEIC, 1 to 100; None is 95. All but WebP have full
+            color resolution.
+        exif: EXIF data as returned by Pillow's `Exif.tobytes`, stored by the same formats, without
+            tags that describe other pixels, such as the orientation.
         bit_depth: Bits per channel, 8 or, for PNG and TIFF, 16.
 
     Raises:
         OSError: The picture could not be encoded or written.
         ValueError: As in `check_output`, or the format lacks the quality or the bit depth.
-
-    Examples:
-        >>> save_image(torch.rand(1, 3, 8, 8), "noise.png")  # doctest: +SKIP
-        PosixPath('noise.png')
     """
     if isinstance(path, Tensor) and not isinstance(image, Tensor):
         raise TypeError(f"`image` is {image!r}, and `path` a tensor. Call save_image(image, path).")
     path = check_output(path)
-    name = _formats()[path.suffix.lower()]
-    what = f"`path` is {str(path)!r}"
+    name, what = _formats()[path.suffix.lower()], f"`path` is {str(path)!r}"
     content = encode(image, name, alpha, record, quality, exif, bit_depth, what)
     write_whole(path, memoryview(content))
     return path
@@ -132,10 +123,7 @@ def encode(
     bit_depth: BitDepth = 8,
     what: str = "`format`",
 ) -> bytes:
-    """Return the file of a picture in a format of Pillow's, as in `save_image`.
-
-    Error messages begin with `what`.
-    """
+    """Return the content of a file in a format of Pillow; errors begin with `what`."""
     check_encoding(format_name, quality, bit_depth)
     options: dict[str, Any] = {
         **_SAVE_OPTIONS.get(format_name, {}),
@@ -161,7 +149,7 @@ def encode(
 
 
 def check_encoding(format_name: str, quality: int | None = None, bit_depth: BitDepth = 8) -> None:
-    """Raise for a quality or a bit depth that a format of Pillow's does not have."""
+    """Raise for a quality or a bit depth that a format of Pillow does not have."""
     one_of("bit_depth", bit_depth, get_args(BitDepth))
     if bit_depth == 16 and format_name not in ("PNG", "TIFF"):
         raise ValueError(f"`bit_depth` is 16, but {format_name} is saved with 8. Use PNG or TIFF.")
@@ -210,17 +198,11 @@ def format_of(name: str) -> str:
 
 
 def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
-    """Return a path after checking that a picture can be saved there.
-
-    Error messages call it `name`.
+    """Return a path after checking that a picture can be saved there; `name` is for errors.
 
     Raises:
         OSError: The folder does not exist, the path is a folder, or it is not writable.
         ValueError: The suffix names no suitable format, or the path is not a valid file name.
-
-    Examples:
-        >>> check_output("result.png").name
-        'result.png'
     """
     path = check_place(path, name=name, example="result.png")
     if path.suffix.lower() not in _formats():
@@ -234,7 +216,7 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the settings of a run, which `StyleTransferResult.save` stored in an image.
+    """Return the settings of a run that `StyleTransferResult.save` stored in an image.
 
     Raises:
         OSError: The file does not exist or cannot be read.

@@ -1,4 +1,4 @@
-"""Read masks: white counts, black does not."""
+"""Read masks, in which white counts and black does not."""
 
 from typing import TypeAlias
 
@@ -95,7 +95,7 @@ def _read_gray(source: ImageLike, name: str) -> Tensor:
 
 
 def _has_labels(gray: Tensor) -> bool:
-    """Whether most of what is not black is darker than a quarter of white, in few levels."""
+    """Return whether most pixels above black are darker than a quarter of white, in few levels."""
     counts = torch.histc(gray.float().cpu(), 256, 0, 1)[1:]
     return int((counts > 0).sum()) <= _MOST_LABELS and bool(2 * counts[:63].sum() > counts.sum())
 

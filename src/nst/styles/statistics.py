@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StyleStatistics:
-    """Everything of a style that a `StatisticLoss` compares with."""
+    """The statistics of a style that its losses compare with."""
 
     network: str
     """Fingerprint of the extractor."""

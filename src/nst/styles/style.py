@@ -26,13 +26,13 @@ _LARGEST = 1e100  # its multiples are still finite
 class Style:
     """A reference picture with the style to learn.
 
-    Masks are gray pictures or boolean arrays: white (True) counts, black does not, gray counts in
-    part, and what is transparent does not. A tuple such as `("labels.png", "#ff0000")` selects the
-    pixels of one color. Masks may have any size in the proportions of their
-    picture. `"alpha"` uses the picture's own transparency.
+    Masks are gray pictures or boolean arrays: white (True) counts, black and transparent pixels do
+    not, gray counts in part. A tuple such as `("labels.png", "#ff0000")` selects the pixels of one
+    color, `"alpha"` the picture's own transparency. A mask may have any size in the proportions of
+    its picture.
 
-    `StyleTransfer.capture` replaces the picture by statistics, which can be saved, work for any
-    number of photographs, and include mask, scale and rotation.
+    `StyleTransfer.capture` replaces the picture by statistics, which can be saved, and include
+    mask, scale and rotation.
 
     Args:
         image: A path, PIL image, array or tensor (see `nst.load_image`), or captured statistics.
@@ -41,20 +41,12 @@ class Style:
             same region (of equal masks) are blended there. Where regions overlap, all of them
             apply; areas outside every region are constrained only by the content loss.
         mask: Part of the *style* to learn from; None for all of it.
-        scale: Size of the picture, and so of its strokes, relative to the result. The picture is
-            never enlarged.
+        scale: Size of the picture, and so of its strokes, relative to the result; above 0. The
+            picture is never enlarged.
         rotation: Counterclockwise rotation of the picture, and so of its strokes, in degrees.
 
-    Raises:
-        ValueError: The weight is negative, the scale not positive, a number not finite; or mask,
-            scale or rotation is given for captured statistics.
-        TypeError: A number has another type.
-
     Examples:
-        >>> from PIL import Image
-        >>> waves = Style(Image.new("RGB", (64, 64), "navy"), weight=0.7, scale=0.5)
-        >>> waves.weight
-        0.7
+        >>> style = Style("night.jpg", weight=0.7, region="sky.png", scale=0.5)
     """
 
     image: ImageLike | StyleStatistics
@@ -89,19 +81,15 @@ class Style:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the captured statistics to a file, about 1 MB for each size, and return its path.
 
-        Weight and region are not stored. The path may have any suffix, by convention `.nst`.
-
-        Raises:
-            ValueError: The style has not been captured.
-            OSError: The file cannot be written; an existing one is then unchanged.
+        Weight and region are not stored. The path may have any suffix, by convention `.nst`. A
+        style that is not captured raises `ValueError`.
 
         Examples:
             >>> from nst import StyleTransfer
             >>> from nst.testing import tiny_extractor
-            >>> transfer = StyleTransfer(tiny_extractor())
-            >>> captured = transfer.capture(torch.rand(1, 3, 40, 40))
+            >>> captured = StyleTransfer(tiny_extractor()).capture(torch.rand(1, 3, 40, 40))
             >>> path = captured.save("waves.nst")
-            >>> result = transfer.run(torch.rand(1, 3, 500, 400), Style.load("waves.nst"))
+            >>> again = Style.load(path, weight=0.7)
         """
         if not isinstance(self.image, StyleStatistics):
             raise ValueError(
@@ -114,14 +102,10 @@ class Style:
     def load(
         cls, path: str | os.PathLike[str], *, weight: float = 1.0, region: MaskLike | None = None
     ) -> Style:
-        """Read a style that `save` wrote.
+        """Read a style that `save` wrote; `weight` and `region` are as in `Style`.
 
-        It works only with the network, types of style loss and layers that it was captured with.
-        `weight` and `region` are as in `Style`.
-
-        Raises:
-            FileNotFoundError: There is no file.
-            ValueError: The file is not a style file, has another version, or is damaged.
+        It works only with the network, types of style loss and layers that it was captured with. A
+        file that is not a style file, has another version or is damaged raises `ValueError`.
         """
         return cls(StyleStatistics.load(path), weight=weight, region=region)
 
