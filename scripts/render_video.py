@@ -1,8 +1,8 @@
-"""Render the film and the stills of docs/how-to/video.md.
+"""Render the video and the stills of docs/how-to/video.md.
 
 python scripts/render_video.py [SIZE [NUM_FRAMES]]
 
-The film is a camera move over scikit-image's photograph of a cup of coffee, in the style of the
+The video is a camera move over scikit-image's photograph of a cup of coffee, in the style of the
 woodcut that comes with nst. Beside it, each frame by itself.
 """
 

@@ -289,7 +289,7 @@ def test_a_frame_cannot_be_repeated_without_the_one_before(tmp_path: Any) -> Non
     (path,) = film(pan(2))[1].save(tmp_path / "frame.png")
     record = read_record(path)
     assert record["losses"]["temporal"]["type"] == "TemporalLoss"
-    with pytest.raises(ValueError, match="frame of a film"):
+    with pytest.raises(ValueError, match="frame of a video"):
         StyleTransfer.rerun(path, extractor=tiny_extractor())
 
 

@@ -107,7 +107,7 @@ def test_backbones(same: Callable[..., None]) -> None:
     same(partial(run, losses, extractor=extractor))
 
 
-def test_films(same: Callable[..., None]) -> None:
+def test_videos(same: Callable[..., None]) -> None:
     def second(device: str) -> StyleTransferResult:
         transfer = StyleTransfer(tiny_extractor(), device=device, num_scales=1)
         frames, steps = [PHOTO, PHOTO.roll(2, -1)], {"num_steps": 2, "first_steps": 2}

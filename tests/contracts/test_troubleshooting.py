@@ -23,7 +23,7 @@ from nst import (
     Style,
     StyleTransfer,
 )
-from nst.cli.film import working_folder
+from nst.cli.segments import working_folder
 from nst.testing import tiny_extractor
 from nst.video import open_video
 

@@ -204,8 +204,8 @@ def sound_only() -> None:
     ("name", "error", "message"),
     [
         ("missing.mp4", FileNotFoundError, "does not exist"),
-        ("text.mp4", ValueError, "is not a film that PyAV can read"),
-        ("playlist.mp4", ValueError, "is not a film that PyAV can read"),
+        ("text.mp4", ValueError, "is not a video that PyAV can read"),
+        ("playlist.mp4", ValueError, "is not a video that PyAV can read"),
         ("empty.mp4", ValueError, "is empty"),
         ("sound.mp4", ValueError, "has no video stream"),
         ("no-frames.mp4", ValueError, "has no video stream"),

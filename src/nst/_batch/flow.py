@@ -1,7 +1,7 @@
-"""The motion between two frames of a film."""
+"""The motion between two frames of a video."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ FlowLike: TypeAlias = Literal["dis"] | Callable[[Tensor, Tensor], Any] | None
 
 # Largest change of a color from frame to frame, of 1, that is taken for the same thing.
 _SAME = 0.1
+# Share of reliable pixels up to which a frame begins a new scene.
+_SCENE = 0.4
 # How far away the flow of a pixel is tried for an unreliable one, in pixels.
 _REACHES = (4, 8, 16)
 
@@ -44,7 +46,7 @@ def _dis(previous: Tensor, following: Tensor) -> Any:
     """Return the flow by dense inverse search (Kroeger et al., ECCV 2016)."""
     import cv2
 
-    # On films whose flow is known, this halves the error of the preset, and finds the motion of a
+    # On videos whose flow is known, this halves the error of the preset, and finds the motion of a
     # noisy sky: half of the noise is blurred, and the flow is full-size and smoother.
     method: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     method.setFinestScale(0)
@@ -69,33 +71,30 @@ def _dis(previous: Tensor, following: Tensor) -> Any:
         cv2.setNumThreads(threads)
 
 
-class Motion(NamedTuple):
-    """What is known of the way from a frame to the next."""
-
-    previous: Previous
-    reliability: Tensor
-    """That of the flow, `(1, 1, H, W)`; its mask has the pixels that look the same as well."""
-
-
 def follow(
     flow: Callable[[Tensor, Tensor], Any] | None, before: Tensor, result: Tensor, content: Tensor
-) -> Motion:
-    """Return what a frame is compared with, given the frame before and its result."""
+) -> Previous | None:
+    """Return what a frame is compared with, given the previous frame and its result.
+
+    None after a cut, where most of the flow is unreliable.
+    """
     if flow is None:
         change = content - before
         same = _is_same(change)
-        return Motion(Previous(result, same, change), same)
+        return Previous(result, same, change) if same.mean() > _SCENE else None
     there, back = (
         _checked(flow(one.clone(), other.clone()), content)
         for one, other in ((before, content), (content, before))
     )
     reliability = functional.flow_reliability(there, back)
+    if reliability.mean() <= _SCENE:
+        return None
     explaining, error = _explaining(before, content, back)
     back = torch.where(reliability[:, 0, ..., None] > 0, back, explaining)
     moved = functional.warp(torch.cat([before, result]), back)
     change = content - moved[:1]
     mask = torch.maximum(reliability, _is_same(change) * error.isfinite())
-    return Motion(Previous(moved[1:], mask, change), reliability)
+    return Previous(moved[1:], mask, change)
 
 
 def _explaining(before: Tensor, content: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Repaint the frames of a film, each in the manner of the one before."""
+"""Stylize the frames of a video so that each follows the previous one."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nst._batch.flow import FlowLike, Motion, as_flow, follow
+from nst._batch.flow import FlowLike, as_flow, follow
 from nst._batch.styles import SharedStyles
 from nst._engine.configuration import Configuration, RunOptions
 from nst._engine.inputs import RunInputs, plan_run
@@ -25,13 +25,10 @@ from nst.losses.temporal import TemporalLoss
 from nst.result import StyleTransferResult
 from nst.styles.style import StyleLike, as_styles
 
-# From this share of unreliable pixels, a frame begins a new scene.
-_CUT = 0.6
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FrameTransfer(Repeatable):
-    """The method of `StyleTransfer` for films."""
+    """The method of `StyleTransfer` for videos."""
 
     def frames(
         self,
@@ -47,11 +44,11 @@ class FrameTransfer(Repeatable):
         previous: tuple[ImageLike, ImageLike] | None = None,
         **arguments: Any,
     ) -> Generator[StyleTransferResult, None, None]:
-        """Repaint the frames of a film so that the result follows the motion (Ruder et al. 2016).
+        """Stylize the frames of a video so that the result follows the motion (Ruder et al. 2016).
 
         A frame starts from the previous result, moved along the optical flow, and from the
         photograph where that shows something else; it has one scale and a `TemporalLoss`. The first
-        frame and one after a cut, where most of the flow is unreliable, are repainted as by `run`.
+        frame and one after a cut, where most of the flow is unreliable, are stylized as by `run`.
         `StatisticLoss`es capture the styles once. Memory does not grow with the number of frames.
 
         Args:
@@ -60,7 +57,7 @@ class FrameTransfer(Repeatable):
             flow: `"dis"` (OpenCV's dense inverse search, `pip install 'nst[video]'`); None for a
                 still camera; or a function of two frames `(1, 3, H, W)` that returns the way from
                 each pixel of the first to its point in the second, `(H, W, 2)`: x, y in pixels.
-            temporal_weight: Weight of the `TemporalLoss`, 5 by default; more makes a calmer film,
+            temporal_weight: Weight of the `TemporalLoss`, 5 by default; more makes a calmer video,
                 and 0 leaves it out. Losses of the transfer with `reference = "previous"` replace
                 it. Without a flow, it compares `differences`.
             num_steps: Number of steps for a frame that follows another.
@@ -68,11 +65,11 @@ class FrameTransfer(Repeatable):
             callbacks: As in `run`, for each frame; no `Checkpoint`.
             seed: As in `run`.
             previous: The last frame and the image of its result (float32, not rounded), to continue
-                a film bit for bit as if it had not been interrupted.
+                a video bit for bit as if it had not been interrupted.
             **arguments: Other arguments of `run`; `preserve_color` requires `color_when="before"`.
 
         Yields:
-            The result of each frame. Ctrl-C ends the film with an unfinished frame, whose
+            The result of each frame. Ctrl-C ends the video with an unfinished frame, whose
             `stop_reason` is `"interrupted"`.
 
         Raises:
@@ -85,15 +82,15 @@ class FrameTransfer(Repeatable):
             >>> from nst import StyleTransfer
             >>> from nst.testing import tiny_extractor
             >>> transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-            >>> film = [torch.rand(1, 3, 32, 48)] * 3
-            >>> results = transfer.frames(film, torch.rand(1, 3, 40, 40), num_steps=2)
+            >>> video = [torch.rand(1, 3, 32, 48)] * 3
+            >>> results = transfer.frames(video, torch.rand(1, 3, 40, 40), num_steps=2)
             >>> [result.num_steps for result in results]
             [3, 2, 2]
         """
         if isinstance(frames, (str, os.PathLike)) or not isinstance(frames, Iterable):
             raise TypeError(
                 f"`frames` is {frames!r}; several pictures are needed, such as "
-                "sorted(Path('film').glob('*.png'))."
+                "sorted(Path('video').glob('*.png'))."
             )
         self.check_parts()
         options = RunOptions.from_arguments("frames", {"seed": seed, **arguments})
@@ -115,13 +112,8 @@ class FrameTransfer(Repeatable):
         losses = _with_temporal(self, temporal_weight, flow is None)
         later = replace(self, num_steps=num_steps, num_scales=1, losses=losses)
         shared = SharedStyles(first, as_styles(style), options)
-        film = _Film(first, later, as_flow(flow), shared, options, followers)
-        return film.results(frames, None if previous is None else film.read(previous))
-
-
-def is_cut(motion: Motion) -> bool:
-    """Return whether a frame begins a new scene."""
-    return float(motion.reliability.mean()) <= 1 - _CUT
+        video = _Frames(first, later, as_flow(flow), shared, options, followers)
+        return video.results(frames, None if previous is None else video.read(previous))
 
 
 def _with_temporal(
@@ -140,7 +132,7 @@ def _with_temporal(
 
 
 @dataclass(frozen=True, eq=False)
-class _Film:
+class _Frames:
     """The parts of one call of `StyleTransfer.frames`."""
 
     first: Configuration
@@ -152,7 +144,7 @@ class _Film:
 
     @plain_arithmetic()
     def read(self, previous: tuple[ImageLike, ImageLike]) -> tuple[Tensor, Tensor]:
-        """Read the frame and the result that a film continues with."""
+        """Read the frame and the result that a video continues with."""
         if not isinstance(previous, Sequence) or len(previous) != 2:
             raise TypeError(
                 f"`previous` is a {type(previous).__name__}; pass the last frame and the image of "
@@ -194,9 +186,7 @@ class _Film:
                     f"one is {tuple(previous[1].shape[-2:])}. Resize the frames to one size."
                 )
             before, result = (each.to(content) for each in previous)
-            motion = follow(self.flow, before, result, content)
-            if not is_cut(motion):
-                seen = motion.previous
+            if (seen := follow(self.flow, before, result, content)) is not None:
                 start = content.lerp(seen.image, seen.mask)
                 size, sources = max(inputs.shape), inputs.sources[0]
                 inputs = replace(

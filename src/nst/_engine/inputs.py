@@ -64,7 +64,7 @@ class RunInputs:
     exif: bytes | None = None
     """EXIF data of the content."""
     previous: Previous | None = None
-    """The frame before, if this is a frame of a film, which has one scale; of the result's size."""
+    """The previous frame of a video, whose frames have one scale; of the size of the result."""
 
     @classmethod
     def read(

@@ -195,7 +195,7 @@ def recorded_run(
         check(plain, {"inputs": {str: {"name": (None, str), "sha256": str, "color?": str}}})
         if plain.get("task") == "frame":
             raise ValueError(
-                "`task` is 'frame': a frame of a video depends on the frame before. Use "
+                "`task` is 'frame': a frame of a video depends on the previous one. Use "
                 "StyleTransfer.frames on the video."
             )
     paths = [file_path("inputs", place) for place in places]

@@ -25,6 +25,7 @@ class SaveImages(Callback):
 
     Raises:
         ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another format.
+        ImportError: The path is that of a video, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
     Examples:

@@ -106,7 +106,8 @@ def long_term_weights(reliabilities: Sequence[Tensor]) -> list[Tensor]:
 
     $$c_k = \max\bigl(r_k - \sum_{j < k} r_j,\, 0\bigr)$$
 
-    A pixel is compared with the latest frame that shows it.
+    A pixel is compared with the latest frame that shows it. `StyleTransfer.frames` uses only the
+    previous frame; these weights are for a loop of your own.
 
     Args:
         reliabilities: \(r_k\), results of `flow_reliability` between each earlier frame and this

@@ -1,4 +1,4 @@
-"""A loss between the frames of a film."""
+"""A loss between the frames of a video."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from nst.losses.content import PointwiseLoss
 
 
 class TemporalLoss(PointwiseLoss):
-    r"""Keeps consecutive frames of a film alike: compares the picture with the previous result.
+    r"""Compares the frame of a video with the previous result, warped to it.
 
     \(\frac{1}{3P} \sum_p r_p \lVert x_p - y_p \rVert^2\) with y the previous result, warped to this
     frame, and r its reliability: `nst.functional.warp` and `flow_reliability`. Ruder et al.,

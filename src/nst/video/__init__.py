@@ -1,4 +1,4 @@
-"""Read videos one frame at a time, and write them: films, animations and numbered pictures."""
+"""Read and write videos one frame at a time: video files, animations and numbered pictures."""
 
 from nst.video.base import DamagedVideo, Frame, Video
 from nst.video.read import open_video

@@ -1,4 +1,4 @@
-"""Open a video: a film, an animation or numbered pictures."""
+"""Open a video: a video file, an animation or numbered pictures."""
 
 import os
 from bisect import bisect_left
@@ -10,7 +10,7 @@ from PIL import Image
 from nst._utils.checks import at_least, file_path, non_negative
 from nst.images import check_input
 from nst.video.base import Video
-from nst.video.films import Film
+from nst.video.files import VideoFile
 from nst.video.pictures import ANIMATED, Animation, Pictures, is_pattern
 
 
@@ -26,7 +26,7 @@ def open_video(
     """Open a video; its frames are decoded later, one at a time.
 
     Args:
-        source: Path of a film (extra `video`), a GIF, an animated WebP or PNG, or a folder of
+        source: Path of a video file (extra `video`), a GIF, an animated WebP or PNG, or a folder of
             pictures of one size, ordered by number; or a pattern of their names, such as
             `"frames/*.png"` or `"frames/%04d.png"`.
         start: Seconds to leave out at the beginning.
@@ -39,7 +39,7 @@ def open_video(
         OSError: There is no such file, or it may not be read.
         ValueError: The file is not a video, has no frames, or is HDR; a number is out of range; or
             there are no frames between `start` and `end`.
-        ImportError: The file is a film, and PyAV is not installed.
+        ImportError: PyAV is needed, and not installed.
     """
     path, step = file_path(name, source), at_least("every", every, 1)
     first, last = exact("start", start), None if end is None else exact("end", end)
@@ -51,7 +51,7 @@ def open_video(
     elif Image.registered_extensions().get(suffix, "MPEG") != "MPEG":
         raise ValueError(f"{what} is a picture. Use `nst stylize`, or StyleTransfer.run.")
     else:
-        video = Film.open(path, what)
+        video = VideoFile.open(path, what)
     until = video.end if last is None else min(last, video.end)
     chosen = range(bisect_left(video.all_times, first), bisect_left(video.all_times, until), step)
     if not chosen:

@@ -1,4 +1,4 @@
-"""Write videos: films with PyAV, animations and numbered pictures with Pillow."""
+"""Write videos: video files with PyAV, animations and numbered pictures with Pillow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nst._utils.files import check_place, write_whole
 from nst.images import check_output, load_image, save_image, to_pil
 from nst.images.write import format_of
 from nst.video.base import Frame, Video
-from nst.video.encode import FILMS, FilmEncoder, Timed
+from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
 from nst.video.read import exact
 
@@ -35,22 +35,24 @@ def write_video(
     rate: float | Fraction = 24,
     codec: str | None = None,
     crf: int | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a video, and return its path; a file is replaced atomically.
 
     Args:
         frames: Pictures of one size, `(3, H, W)` or `(1, 3, H, W)`, sRGB in [0, 1]; or `Frame`s,
             which have times.
-        path: Path of a film (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
+        path: Path of a video file (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
             (`.gif`, `.webp`; all frames are held in memory), of a folder for `frame-00001.png` and
             so on, or a pattern such as `"out/%04d.jpg"`. Apart from animations, one frame at a time
             is written. H.264 requires even sides; the last row or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied. Further
             frames follow at its rate.
         rate: Frames per second without `like`.
-        codec: Encoder of a film: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
+        codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
             is 18 for H.264, 24 for VP9.
+        overwrite: Whether pictures may be written into a folder that is not empty.
 
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
@@ -58,14 +60,15 @@ def write_video(
             `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound.
         ImportError: PyAV is not installed.
     """
-    path, speed = check_video_output(path, codec=codec, crf=crf), exact("rate", rate, positive=True)
+    path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
+    speed = exact("rate", rate, positive=True)
     timed, suffix = _timed(frames, like, speed), path.suffix.lower()
-    if suffix in FILMS:
-        write_whole(path, partial(FilmEncoder(path, like, speed, codec, crf).encode, timed))
+    if suffix in CONTAINERS:
+        write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
     elif suffix in ANIMATIONS:
         write_whole(path, partial(_write_animation, timed, suffix))
     else:
-        pattern = path if is_pattern(path) else path / "frame-%05d.png"
+        pattern = picture_pattern(path)
         pattern.parent.mkdir(exist_ok=True)
         for number, (picture, _, _) in enumerate(timed, 1):
             save_image(picture, numbered(pattern, number))
@@ -74,16 +77,21 @@ def write_video(
 
 def is_one_file(path: Path, *, name: str = "path") -> bool:
     """Return whether a video is a file, not a folder or pattern; raise for another suffix."""
-    suffix, formats = path.suffix.lower(), [*FILMS, *ANIMATIONS]
+    suffix, formats = path.suffix.lower(), [*CONTAINERS, *ANIMATIONS]
     # In older Pillows, one format has an empty suffix.
-    is_film = str(mimetypes.guess_type(path.name)[0]).startswith("video/")
-    is_other = suffix and (is_film or suffix in Image.registered_extensions())
+    is_video = str(mimetypes.guess_type(path.name)[0]).startswith("video/")
+    is_other = suffix and (is_video or suffix in Image.registered_extensions())
     if suffix not in formats and is_other and not is_pattern(path):
         raise ValueError(
             f"`{name}` is {str(path)!r}, which is neither a folder nor a video that can be "
             f"written. Use {', '.join(formats)}, or a folder."
         )
     return suffix in formats
+
+
+def picture_pattern(path: Path) -> Path:
+    """Return the pattern of the pictures of a video that is not one file."""
+    return path if is_pattern(path) else path / "frame-%05d.png"
 
 
 def check_video_output(
@@ -93,31 +101,36 @@ def check_video_output(
     codec: str | None = None,
     crf: int | None = None,
     like: Video | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Return a path if `write_video` can write there; with `like`, try its first frame."""
     path = file_path(name, path)
     is_file = is_one_file(path, name=name)
-    if is_file and path.suffix.lower() in FILMS:
+    if is_file and path.suffix.lower() in CONTAINERS:
         check_place(path, name=name, example="out.mp4")
-        film = FilmEncoder(path, like and like.part(0, 1), Fraction(24), codec, crf)
+        encoder = VideoEncoder(path, like and like.part(0, 1), Fraction(24), codec, crf)
         if like is not None:
             gray = load_image(Image.new("RGB", (64, 64), "gray"))
-            film.encode([(gray, Fraction(0), Fraction(1))], BytesIO())
+            encoder.encode([(gray, Fraction(0), Fraction(1))], BytesIO())
     elif codec is not None or crf is not None:
         given = "crf" if codec is None else "codec"
-        raise ValueError(f"`{given}` has no effect on {str(path)!r}, not a film. Leave it out.")
+        raise ValueError(
+            f"`{given}` has no effect on {str(path)!r}, not a video file. Leave it out."
+        )
     elif is_file:
         check_output(path, name=name)
     else:
-        pattern = path if is_pattern(path) else path / "frame-%05d.png"
-        what, folder = f"`{name}` is {str(path)!r}", pattern.parent
+        pattern, what = picture_pattern(path), f"`{name}` is {str(path)!r}"
+        folder = pattern.parent
         if numbered(pattern, 1) == numbered(pattern, 2):
             raise ValueError(f"{what}, in which %d does not number the frames. Use e.g. %04d.png.")
         try:
             format_of(pattern.suffix[1:])
         except ValueError as error:
             raise ValueError(f"{what}, whose suffix is unknown. Use e.g. %04d.png.") from error
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(f"{what}, but {str(folder)!r} is a file. Name a folder.")
+        if folder.exists() and not overwrite and any(folder.iterdir()):
             what += f", and {str(folder)!r} exists and is not empty"
             raise FileExistsError(f"{what}. Name a new folder.")
         check_place(folder / "frame" if folder.exists() else folder, name=name, example="frames")

@@ -1,5 +1,6 @@
 """`nst video`: the frames of a film, from the file to the file."""
 
+import itertools
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nst import StyleTransfer, load_image, save_image
+from nst.cli.segments import Segment
 from nst.testing import tiny_extractor
 from nst.video import open_video, write_video
 from tests.cli.running import nst_command, refused
@@ -185,6 +187,27 @@ def test_an_error_at_a_frame_loses_no_other(
 
 
 @pytest.mark.parametrize(
+    ("output", "place"),
+    [("out", "out"), ("out/%02d.png", "out"), ("50%.mp4", "50%.mp4"), ("%d.gif", "%d.gif")],
+)
+def test_interrupted_writing_resumes(
+    output: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, finished = f"video film.mp4 a.png -o {output} {OPTIONS} --quiet", Segment.finished
+
+    def interrupted(self: Segment) -> Any:
+        yield from itertools.islice(finished(self), 3)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "finished", interrupted)
+        assert nst_command(line) == 130
+    assert len(names(Path(f"{place}.partial"))) > 6
+    assert nst_command(line) == 0
+    assert len(open_video(output)) == 6 and names(Path()) == sorted(["a.png", "film.mp4", place])
+
+
+@pytest.mark.parametrize(
     ("change", "name"),
     [
         ("--seed 1", "seed"),
@@ -277,7 +300,7 @@ def test_cuts_are_found_in_frames_of_the_size_of_the_result(
         found.extend(tuple(each.shape[-2:]) for each in (before, after))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nst.cli.film.follow", follow)
+    monkeypatch.setattr("nst.cli.segments.follow", follow)
     assert nst_command(f"{LINE} --workers 2 {options}") == 130
     assert found == [shape, shape]
 

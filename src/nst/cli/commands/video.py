@@ -16,8 +16,15 @@ from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run, weightless
-from nst.cli.film import EmptySegment, Segment, SegmentTransfer, segments_of, working_folder
 from nst.cli.parser import Parser
+from nst.cli.segments import (
+    EmptySegment,
+    Segment,
+    SegmentTransfer,
+    folder_for,
+    segments_of,
+    working_folder,
+)
 from nst.cli.styles import identity, parse_styles
 from nst.cli.workers import complete_devices, has_workers, workers
 from nst.images import fit
@@ -28,7 +35,7 @@ from nst.video import DamagedVideo, Video, check_video_output, open_video, write
 HELP = "stylize a video"
 USAGE = "VIDEO STYLE [STYLE ...] -o OUT"
 DESCRIPTION = (
-    "Repaint VIDEO in the style of STYLE, so that the frames follow the motion. An interrupted "
+    "Stylize VIDEO in the style of STYLE, so that the frames follow the motion. An interrupted "
     "command resumes after the last finished frame when it is called again."
 )
 EXAMPLES = """\
@@ -104,6 +111,8 @@ def _open(options: Namespace) -> tuple[Video, Path]:
     inputs = [("VIDEO", options.video), *check_inputs(options)]
     video = open_video(options.video, name="VIDEO", **arguments.given(options, _PART))
     encoder = arguments.given(options, ("codec", "crf"))
+    # An interrupted command may have written some of the pictures.
+    encoder["overwrite"] = folder_for(Path(options.output)).exists()
     output = check_video_output(options.output, name="--output", like=video, **encoder)
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
@@ -130,7 +139,6 @@ def _stylize(
 ) -> DamagedVideo | None:
     """Stylize the frames that are not finished; return the error of a damaged video."""
     left: list[Any] = [each for each in segments if each.end < each.last]
-    ends = [each.end for each in left]
     done, total, damage = _count(segments), segments[-1].last, None
     if done and left and not options.quiet:
         say(f"nst: {done} of {total} frames are finished; the others follow", "stderr")
@@ -147,8 +155,7 @@ def _stylize(
                 damage = damage or each.error
             elif each.error is not None and not isinstance(each.error, EmptySegment):
                 raise each.error
-            done += left[each.index].end - ends[each.index]
-            build.report(f"{done} of {total} frames", options)
+            build.report(f"{_count(segments)} of {total} frames", options)
     return damage
 
 
@@ -189,6 +196,7 @@ def _write(
         raise damage
     frames = chain.from_iterable(each.finished() for each in segments)
     encoder, like = arguments.given(options, ("codec", "crf")), video.part(0, end)
+    encoder["overwrite"] = True
     write_video((each for each in frames if each.number < end), output, like=like, **encoder)
     if damage is not None:
         say(f"nst: error: {one_line(damage)} The {count} frames before are written.", "stderr")

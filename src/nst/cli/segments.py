@@ -15,7 +15,6 @@ from typing import Any
 from torch import Tensor
 
 from nst._batch.flow import as_flow, follow
-from nst._batch.frames import is_cut
 from nst._record.replay import run_difference
 from nst._utils.files import reserve, write_whole
 from nst._utils.tensors import FileFormat
@@ -23,7 +22,7 @@ from nst.images import load_image, resize, save_image
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
 from nst.video import DamagedVideo, Frame, Video
-from nst.video.pictures import is_pattern
+from nst.video.write import is_one_file, picture_pattern
 
 _SCHEMA = {"end": int, "content": Tensor, "image": Tensor}
 _STATE = FileFormat("video state", 1, _SCHEMA, "Delete its folder to start again.")
@@ -54,7 +53,7 @@ class Segment:
         """Read the finished frames."""
         for number in range(self.first, self.end):
             path = self.folder / f"{number:06d}.png"
-            if path.exists():  # else the film lacks the frame
+            if path.exists():  # else the video lacks the frame
                 yield Frame(load_image(path), self.video.times[number], number)
 
     def stylize(
@@ -104,14 +103,20 @@ class SegmentTransfer(StyleTransfer):
         return last[0]
 
 
+def folder_for(output: Path) -> Path:
+    """Return the folder of finished frames, which is next to the output."""
+    is_file = is_one_file(output, name="--output")
+    place = (output if is_file else picture_pattern(output).parent).absolute()
+    return place.with_name(f"{place.name}.partial")
+
+
 @contextmanager
 def working_folder(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
     """Create the folder of finished frames, or use that of the same command; delete it at the end.
 
     If an error occurs in the block, the folder stays if there are finished frames.
     """
-    place = (output.parent if is_pattern(output) else output).absolute()
-    folder = place.with_name(f"{place.name}.partial")
+    folder = folder_for(output)
     what = f"`--output` is {str(output)!r}, for which {folder.name!r}"
     try:
         release = reserve(folder)
@@ -165,7 +170,7 @@ def segments_of(
         with suppress(DamagedVideo):  # which is reported later
             for frame in video.frames() if shape else ():
                 pixels = resize(frame.pixels, shape or video.shape)
-                if before is not None and is_cut(follow(flow, before, before, pixels)):
+                if before is not None and follow(flow, before, before, pixels) is None:
                     cuts.append(frame.number)
                 before = pixels
         _write_json(path, cuts)
