@@ -191,7 +191,7 @@ def test_an_error_at_a_frame_loses_no_other(
     [("out", "out"), ("out/%02d.png", "out"), ("50%.mp4", "50%.mp4"), ("%d.gif", "%d.gif")],
 )
 def test_interrupted_writing_resumes(
-    output: str, place: str, monkeypatch: pytest.MonkeyPatch
+    output: str, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line, finished = f"video film.mp4 a.png -o {output} {OPTIONS} --quiet", Segment.finished
 
@@ -202,6 +202,7 @@ def test_interrupted_writing_resumes(
     with monkeypatch.context() as patch:
         patch.setattr(Segment, "finished", interrupted)
         assert nst_command(line) == 130
+    assert "nst: 6 of 6 frames are finished; the same command resumes" in capsys.readouterr().err
     assert len(names(Path(f"{place}.partial"))) > 6
     assert nst_command(line) == 0
     assert len(open_video(output)) == 6 and names(Path()) == sorted(["a.png", "film.mp4", place])

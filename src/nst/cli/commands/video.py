@@ -97,13 +97,12 @@ def run(options: Namespace) -> int:
     with working_folder(output, job) as folder:
         segments = segments_of(folder, video, settings, shape if has_workers(options) else None)
         try:
-            damage = _stylize(segments, styles, frame, options)
+            return _write(segments, _stylize(segments, styles, frame, options), output, options)
         except BaseException:
             if done := _count(segments):
                 text = f"{done} of {len(video)} frames are finished; the same command resumes"
                 say(f"nst: {text}", "stderr")
             raise
-        return _write(segments, damage, output, options)
 
 
 def _open(options: Namespace) -> tuple[Video, Path]:
