@@ -219,7 +219,8 @@ def add_parameters(
         if shown is not None and not isinstance(shown, bool) and "(default:" not in text:
             text = f"{text} (default: {shown})"
         flag, about = _FLAGS.get(name, f"--{name.replace('_', '-')}"), text.replace("%", "%%")
-        kind = {"choices": _CHOICES[name]} if name in _CHOICES else _kind(hints[name], default)
+        chosen: dict[str, Any] = {"choices": _CHOICES[name]} if name in _CHOICES else {}
+        kind = chosen or _kind(hints[name], default)
         if not kind.keys() & {"action", "choices", "metavar"}:
             kind["metavar"] = _METAVARS.get(name)
         parser.add_argument(flag, dest=name, default=SUPPRESS, help=about, **kind)
