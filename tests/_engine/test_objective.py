@@ -127,7 +127,8 @@ def test_some_rows_at_a_time_give_the_losses_and_the_gradient_of_all_at_once(
     name: str,
     seed: int,
 ) -> None:
-    extractor, picture = tiny(**options), noise(*shape, seed=seed)
+    (batch, height, width), extractor = shape, tiny(**options)
+    picture = noise(batch, height, width, seed)
     chosen = {"gram": GramStyleLoss(layers), name: losses(layers)[name]}
     rounding = 1e-12
     expected = prepared(AtOnce(extractor), chosen, picture, masked).evaluate(picture)
