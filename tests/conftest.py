@@ -2,7 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from torch import Tensor
 
 from nst import FeatureExtractor, save_image
 from nst._network.stage import Stage
+from nst._utils.device import resolve_device
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 from tests.helpers import PAINTING, PHOTO
+from tests.pretend import PretendedDevice
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
+
+
+DEVICE = os.environ.get("NST_TEST_DEVICE", "cpu")
+"""The device of runs that name none, such as `"cuda"`, or `"pretended-cuda"` (`tests.pretend`)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,6 +33,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("weights") is not None:
                 item.add_marker(pytest.mark.skip(reason="needs the `offline` extra"))
+
+
+@pytest.fixture(autouse=True)
+def device_of_runs(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Let `device="auto"` be that of `NST_TEST_DEVICE`, or the CPU in a test marked so."""
+    name = "cpu" if request.node.get_closest_marker("cpu") else DEVICE
+    kind = name.removeprefix("pretended-")
+
+    def resolve(device: Any) -> torch.device:
+        return resolve_device(kind.removesuffix("-old") if device == "auto" else device)
+
+    monkeypatch.setattr("nst._engine.configuration.resolve_device", resolve)
+    with ExitStack() as stack:
+        if kind != name:
+            stack.enter_context(PretendedDevice(kind))
+        yield
 
 
 @pytest.fixture

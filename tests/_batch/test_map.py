@@ -48,6 +48,7 @@ from tests import helpers
 from tests.helpers import PAINTING, MeanLoss, fail_at
 from tests.pretend import PretendedDevice
 
+pytestmark = pytest.mark.cpu  # other processes know no pretended device
 LAYERS = ["relu1_1", "relu2_1"]
 assert_same = partial(helpers.assert_same, num_threads=1)
 

@@ -32,6 +32,7 @@ from nst.images import load_image, save_image
 from nst.presets import preset
 from nst.testing import tiny_extractor
 
+pytestmark = pytest.mark.cpu  # other processes know no pretended device
 HEIGHT, WIDTH, SECONDS = 301, 48, 90
 
 

@@ -25,6 +25,7 @@ from nst.testing import tiny_extractor
 from tests import helpers
 from tests.helpers import PHOTO, picture, raising
 
+pytestmark = pytest.mark.cpu  # whose memory is limited here
 EXHAUSTED = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried "
     "to allocate 4096 bytes. Error code 12 (Cannot allocate memory)"

@@ -23,7 +23,8 @@ from nst.cli.workers import workers
 from nst.images import read_record
 from tests.cli.running import nst_command
 
-pytestmark = pytest.mark.usefixtures("loaded")
+# Other processes know no pretended device.
+pytestmark = [pytest.mark.usefixtures("loaded"), pytest.mark.cpu]
 
 LINE = "batch photos --style a.png -o out --steps 2"
 NAMES = ["one.png", "three.jpg", "two.png"]

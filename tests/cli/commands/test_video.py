@@ -23,7 +23,8 @@ from tests.cli.running import nst_command, refused
 from tests.helpers import names, picture
 from tests.video.films import lose_last_frame, make_film, seen
 
-pytestmark = pytest.mark.usefixtures("loaded")
+# Other processes know no pretended device.
+pytestmark = [pytest.mark.usefixtures("loaded"), pytest.mark.cpu]
 
 OPTIONS = "--steps 3 --frame-steps 2"
 LINE = f"video film.mp4 a.png -o out.mp4 {OPTIONS}"
