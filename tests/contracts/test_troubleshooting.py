@@ -23,7 +23,7 @@ from nst import (
     Style,
     StyleTransfer,
 )
-from nst.cli.segments import working_folder
+from nst.cli.segments import workspace
 from nst.testing import tiny_extractor
 from nst.video import open_video
 
@@ -84,7 +84,7 @@ def _hdr() -> None:
 def _other_video() -> None:
     Path("stylized.mp4.partial").mkdir()
     Path("stylized.mp4.partial/job.json").write_text("{}")
-    with working_folder(Path("stylized.mp4"), {"record": {}}):
+    with workspace(Path("stylized.mp4"), {"record": {}}):
         pass
 
 

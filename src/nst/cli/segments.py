@@ -103,7 +103,7 @@ class SegmentTransfer(StyleTransfer):
         return last[0]
 
 
-def folder_for(output: Path) -> Path:
+def folder_of(output: Path) -> Path:
     """Return the folder of finished frames, which is next to the output."""
     is_file = is_one_file(output, name="--output")
     place = (output if is_file else picture_pattern(output).parent).absolute()
@@ -111,12 +111,12 @@ def folder_for(output: Path) -> Path:
 
 
 @contextmanager
-def working_folder(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
+def workspace(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
     """Create the folder of finished frames, or use that of the same command; delete it at the end.
 
     If an error occurs in the block, the folder stays if there are finished frames.
     """
-    folder = folder_for(output)
+    folder = folder_of(output)
     what = f"`--output` is {str(output)!r}, for which {folder.name!r}"
     try:
         release = reserve(folder)
@@ -160,7 +160,7 @@ def _difference(folder: Path, job: Mapping[str, Any]) -> str | None:
         return f"file {path.name!r}"
 
 
-def segments_of(
+def divide(
     folder: Path, video: Video, arguments: Mapping[str, Any], shape: tuple[int, int] | None
 ) -> list[Segment]:
     """Return the stored segments, or new ones; `shape`, of stylized frames, divides at cuts."""

@@ -17,14 +17,7 @@ from nst.callbacks.base import RunState
 from nst.cli import arguments, build
 from nst.cli.check import check_inputs, check_run, weightless
 from nst.cli.parser import Parser
-from nst.cli.segments import (
-    EmptySegment,
-    Segment,
-    SegmentTransfer,
-    folder_for,
-    segments_of,
-    working_folder,
-)
+from nst.cli.segments import EmptySegment, Segment, SegmentTransfer, divide, folder_of, workspace
 from nst.cli.styles import identity, parse_styles
 from nst.cli.workers import complete_devices, has_workers, workers
 from nst.images import fit
@@ -94,8 +87,8 @@ def run(options: Namespace) -> int:
     part = {name: getattr(options, name, None) for name in (*_PART, "weights")}
     files = getattr(video, "files", [video.path])
     job = {"record": record, **settings, **part, "video": [hash_file(each) for each in files]}
-    with working_folder(output, job) as folder:
-        segments = segments_of(folder, video, settings, shape if has_workers(options) else None)
+    with workspace(output, job) as folder:
+        segments = divide(folder, video, settings, shape if has_workers(options) else None)
         try:
             return _write(segments, _stylize(segments, styles, frame, options), output, options)
         except BaseException:
@@ -111,7 +104,7 @@ def _open(options: Namespace) -> tuple[Video, Path]:
     video = open_video(options.video, name="VIDEO", **arguments.given(options, _PART))
     encoder = arguments.given(options, ("codec", "crf"))
     # An interrupted command may have written some of the pictures.
-    encoder["overwrite"] = folder_for(Path(options.output)).exists()
+    encoder["overwrite"] = folder_of(Path(options.output)).exists()
     output = check_video_output(options.output, name="--output", like=video, **encoder)
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
@@ -194,9 +187,9 @@ def _write(
     if count == 0 and damage is not None:
         raise damage
     frames = chain.from_iterable(each.finished() for each in segments)
-    encoder, like = arguments.given(options, ("codec", "crf")), video.part(0, end)
-    encoder["overwrite"] = True
-    write_video((each for each in frames if each.number < end), output, like=like, **encoder)
+    settings = {**arguments.given(options, ("codec", "crf")), "overwrite": True}
+    settings["like"] = video.part(0, end)
+    write_video((each for each in frames if each.number < end), output, **settings)
     if damage is not None:
         say(f"nst: error: {one_line(damage)} The {count} frames before are written.", "stderr")
     build.report(f"{count} of {len(video)} frames", options)
