@@ -83,10 +83,9 @@ class RunInputs:
         options, like = options or RunOptions(), configuration.like
         photo = None if content is None else reading.read_content(content, like)
         styles = as_styles(style)
-        if photo is None:
-            configuration = _texture_configuration(configuration, styles)
         sources = [reading.read_style(each, like, f"style[{i}]") for i, each in enumerate(styles)]
         if photo is None:
+            configuration = _texture_configuration(configuration, styles)
             photo = _blank(shape, sources[0], configuration)
         elif configuration.upscale:
             photo = _enlarged(photo, configuration)
@@ -97,21 +96,19 @@ class RunInputs:
         where = None if options.where is None else read_mask(options.where, *photo, "where")
         regions = reading.read_regions(styles, photo, where)
         scales = plan_run(configuration, given, styles, sources, size)
-        masks = [mask for mask, _ in regions]
-        _check_styles(configuration, options, sources, masks, scales)
+        _check_styles(configuration, options, sources, [mask for mask, _ in regions], scales)
         result_shape = fit(given, size)
         tile = configuration.tile_for(result_shape, photo.pixels)
         with explaining_memory(result_shape, tile, photo.pixels):
-            recolored: Sequence[Sequence[StyleSource]] = [sources]
-            if options.recolors("before"):
-                recolored = reading.recolor_styles(sources, photo.pixels, options)
-            start = reading.read_start(options, photo.pixels, recolored, fit(given, scales[0].size))
+            early = options.recolors("before")  # in the colors of each picture of the batch
+            colored = reading.recolor_styles(sources, photo.pixels, options) if early else [sources]
+            start = reading.read_start(options, photo.pixels, colored, fit(given, scales[0].size))
         return cls(
             configuration=configuration,
             options=options,
             content=photo,
             styles=styles,
-            sources=recolored,
+            sources=colored,
             regions=regions,
             where=where,
             shape=result_shape,

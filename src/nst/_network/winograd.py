@@ -33,9 +33,15 @@ _NARROWEST = 64  # channels
 def is_faster(kernel: Tensor, height: int, width: int) -> bool:
     """Return whether this was faster than PyTorch in benchmarks/winograd.py."""
     # Shapes alone decide, so that repeated runs are bit-identical.
-    if kernel.device.type != "cpu" or kernel.dtype != torch.float32 or _products_are_rounded():
+    if min(kernel.shape[:2]) < _NARROWEST or min(height, width) < 2 * TILE:
         return False
-    return min(kernel.shape[:2]) >= _NARROWEST and min(height, width) >= 2 * TILE
+    # PyTorch may be allowed to round factors to bfloat16. The sums would amplify the error.
+    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since PyTorch 2.9
+    if matmul is None:
+        rounded = torch.get_float32_matmul_precision() == "medium"
+    else:
+        rounded = matmul.fp32_precision == "bf16"
+    return kernel.device.type == "cpu" and kernel.dtype == torch.float32 and not rounded
 
 
 def transform_kernel(kernel: Tensor) -> Tensor:
@@ -121,11 +127,3 @@ def _to_result(components: Tensor, out: Tensor, rotated: bool) -> None:
     torch.sub(d, e, out=odd)
     torch.add(even, odd, alpha=2, out=x)
     torch.add(f, even, out=z).add_(odd, alpha=8)
-
-
-def _products_are_rounded() -> bool:
-    """Return whether PyTorch may round factors to bfloat16; the sums would amplify the error."""
-    matmul = getattr(torch.backends.mkldnn, "matmul", None)  # since PyTorch 2.9
-    if matmul is None:
-        return torch.get_float32_matmul_precision() == "medium"
-    return bool(matmul.fp32_precision == "bf16")

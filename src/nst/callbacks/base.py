@@ -52,7 +52,7 @@ class RunState:
     """Seconds that the run had taken before it was resumed."""
 
     def __post_init__(self) -> None:
-        self._start = self.progress  # above 0 for a resumed run
+        self._start = self.progress if self.step else 0.0  # above 0 for a resumed run
 
     @property
     def elapsed(self) -> float:
