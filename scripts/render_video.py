@@ -44,7 +44,7 @@ def camera_move(photo: Tensor, size: int, num_frames: int) -> Iterator[Tensor]:
 
 def main() -> None:
     """Render both."""
-    size, count = (int(word) for word in [*sys.argv[1:], "112", "12"][:2])
+    size, count = (int(word) for word in [*sys.argv[1:], "128", "18"][:2])
     style = Image.open(io.BytesIO(painting("woodcut")))
     # More content than by default, as the frames are small.
     transfer = StyleTransfer(content_weight=0.05)
