@@ -287,16 +287,16 @@ class _Check:
         moved = self.captured(other.double()).float()
         single = _Check(self.loss, copy.deepcopy(self.extractor).float())
         available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        rule = "targets must be buffers, so that .to() moves them."
+        remedy = "targets must be buffers, so that .to() moves them."
         for device in ["cpu", *(name for name, there in available.items() if there)]:
             single.extractor.to(device)
             try:
                 value = moved.to(device)(single.features(picture.to(device))).detach()
             except Exception as error:  # PyTorch's, for two dtypes or devices
-                raise AssertionError(f"{_explained(error)}; {rule}") from error
+                raise AssertionError(f"`loss.to()`: {_explained(error)}; {remedy}") from error
             found = f"on {device} in float32 the loss is {value.dtype} on {value.device}"
             right = value.device.type == device and value.dtype == torch.float32
-            _require(right, f"{found}; {rule}")
+            _require(right, f"{found}; {remedy}")
             near = torch.isclose(value.cpu().double(), exact, rtol=1e-3, atol=1e-5)
             values = f"{float(value):.6g}, in float64 {float(exact):.6g}"
             _require(near, f"the loss in float32 on {device} is {values}.")

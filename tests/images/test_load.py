@@ -103,11 +103,10 @@ def test_result_shares_no_memory_and_no_graph(channels: int) -> None:
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.complex64, object])
 def test_another_dtype_is_refused(dtype: Any) -> None:
     array = np.zeros((3, 2, 2), dtype=dtype)
-    with pytest.raises(TypeError, match="must be uint8, uint16, bool or floating"):
-        read_picture(array)
-    if dtype is not object:
-        with pytest.raises(TypeError, match=r"floating in \[0, 1\], uint8, uint16 or bool\. C"):
-            read_picture(torch.tensor(array))
+    pictures: list[Any] = [array] if dtype is object else [array, torch.tensor(array)]
+    for picture in pictures:
+        with pytest.raises(TypeError, match="must be uint8, uint16, bool or floating"):
+            read_picture(picture)
 
 
 @pytest.mark.parametrize(

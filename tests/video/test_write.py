@@ -189,7 +189,7 @@ def test_what_cannot_be_written_is_refused(
         ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)"),
         (
             [Frame(grays()[0], Fraction(time, 10), 0) for time in (0, 3, 2)],
-            "`frames[2]` is at 0.2 s, but follows one at 0.3 s. Sort the frames by time",
+            "`frames[2]` is at 0.2 s, but follows one at 0.3 s; times must increase",
         ),
     ],
 )

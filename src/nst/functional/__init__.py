@@ -261,7 +261,8 @@ def added(scalars: Sequence[Tensor], weights: Sequence[float] | None = None) -> 
         tensor(4.)
     """
     if len(scalars) == 1:
-        return scalars[0] if weights is None else weights[0] * scalars[0]
+        weight = 1.0 if weights is None else weights[0]
+        return scalars[0] if weight == 1 else weight * scalars[0]
     together = torch.stack(list(scalars))
     if weights is not None:
         together = together * _constants(tuple(weights), together.dtype, together.device)

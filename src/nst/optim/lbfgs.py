@@ -254,15 +254,17 @@ def favor_coarse(image: Tensor, levels: int) -> Tensor:
     \(D_k\) halves a picture k times, at most `levels` times. Structure of many pixels is multiplied
     by up to \(2^{k+1} - 1\), that of single pixels by 1. Other shapes are returned unchanged.
     """
-    if image.ndim != 4 or levels == 0 or min(image.shape[2:]) < 2:
+    if image.ndim != 4:
         return image
-    height, width = image.shape[2:]
     halve, enlarge = _kernels(image.dtype, image.device)
-    channels = image.reshape(-1, 1, height, width)
-    coarse = favor_coarse(F.conv2d(channels, halve, stride=2, padding=1), levels - 1)
-    odd = height % 2, width % 2
-    change = F.conv_transpose2d(coarse, enlarge, stride=2, padding=1, output_padding=odd)
-    return image + change.view_as(image)
+    halved = [image.reshape(-1, 1, *image.shape[2:])]
+    while len(halved) <= levels and min(halved[-1].shape[2:]) >= 2:
+        halved.append(F.conv2d(halved[-1], halve, stride=2, padding=1))
+    coarse = halved.pop()
+    for fine in reversed(halved):
+        odd = fine.shape[2] % 2, fine.shape[3] % 2
+        coarse = fine + F.conv_transpose2d(coarse, enlarge, stride=2, padding=1, output_padding=odd)
+    return coarse.view_as(image)
 
 
 @functools.cache

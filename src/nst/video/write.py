@@ -147,7 +147,7 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
         if before is not None:
             if time <= before[1]:
                 times = f"{float(time):g} s, but follows one at {float(before[1]):g} s"
-                raise ValueError(f"`frames[{i}]` is at {times}. Sort the frames by time.")
+                raise ValueError(f"`frames[{i}]` is at {times}; times must increase. Sort them.")
             yield *before, time - before[1]
             old, new = tuple(before[0].shape[-2:]), tuple(picture.shape[-2:])
             if old != new:

@@ -338,8 +338,8 @@ def test_the_page_shows_the_latest_frame(monkeypatch: pytest.MonkeyPatch) -> Non
     pages: list[str] = []
     publish = nst_page()._publish
 
-    def recorded(self: Any, server: Any) -> None:
-        publish(self, server)
+    def recorded(self: Any, server: Any, *shown: str) -> None:
+        publish(self, server, *shown)
         pages.append(server.pages["/"][1].decode())
 
     monkeypatch.setattr(nst_page(), "_publish", recorded)
