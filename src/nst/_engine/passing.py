@@ -103,9 +103,8 @@ class _Part:
     def __call__(self, x: Tensor, rows: Rows) -> tuple[Tensor, ...]:
         shares, own = list[Tensor](), x
         self.keys.clear()
-        for layer, feature in self.block(x, (rows.above, rows.above + rows.last - rows.first)):
-            place = rows if feature.shape[3] == x.shape[3] else rows.halved()
-            own = place.own(feature)
+        for layer, own in self.block(x, (rows.above, rows.above + rows.last - rows.first)):
+            place = rows if own.shape[3] == x.shape[3] else rows.halved()
             seen = at_least_single(own)
             if layer in self.layers:
                 if place.last - place.first == place.height:
@@ -148,7 +147,7 @@ def pass_through(
     edges = group.edges(image.shape[2])
     first, last = edges[group.rank : group.rank + 2]
     rows = Rows(first, last, image.shape[2])
-    own = rows._replace(above=rows.first).own(image)
+    own = image if group.size == 1 else image[:, :, first:last]
     layers = layers - {"image"}
     deep = layers.union(*(term.loss.layers for term in terms)) - {"image"}
     blocks, banded, step = list[Block](), 0, _ROWS if tile is None else -(-tile // 4) * 4

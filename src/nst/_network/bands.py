@@ -31,12 +31,6 @@ class Rows(NamedTuple):
         """Return the same rows after pooling."""
         return Rows(self.first // 2, self.last // 2, self.height // 2, self.above // 2)
 
-    def own(self, tensor: Tensor) -> Tensor:
-        """Return the own rows of a tensor `(N, C, H, W)`, which may have no others."""
-        count = self.last - self.first
-        # A slice of everything would cost a copy on the backward pass.
-        return tensor if tensor.shape[2] == count else tensor[:, :, self.above :][:, :, :count]
-
 
 Part: TypeAlias = Callable[[Tensor, Rows], tuple[Tensor, ...]]
 """Maps a band to its own rows of the result (half as many if pooled; empty if not needed), and any

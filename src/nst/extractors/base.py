@@ -28,9 +28,9 @@ class Block(Protocol):
     def __call__(
         self, x: Tensor, span: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the requested layers and the result of `(N, C, H, W)` by name.
+        """Yield the requested layers and the result of `(N, C, H, W)` by name, perhaps of a span.
 
-        The last convolution may be computed for a span of rows only.
+        The rows of the input that are not in the span are its halo.
         """
 
 

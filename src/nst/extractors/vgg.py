@@ -276,20 +276,29 @@ class _Block:
         self, x: Tensor, span: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
         is_max = self.network.pooling == "max"
-        for names in self.stages:
+        start, stop = span or (0, x.shape[2])
+        for later, names in zip(reversed(range(len(self.stages))), self.stages, strict=True):
             stage, end = self.network.get_submodule(names[0]), 0
+            # The rows of the halo that later convolutions do not reach are left out.
+            rows = max(start - _REACH * later, 0), min(stop + _REACH * later, x.shape[2])
             if isinstance(stage, Stage):
                 fused = names if is_max else names[:2]
                 # One step computes everything up to the next requested layer.
                 while names[end] not in self.wanted and end + 1 < len(fused):
                     end += 1
                 kind, stays = cast("Kind", names[end][:4]), names[end] in self.wanted
-                rows = span if names is self.stages[-1] else None
                 x = stage.compute(x, kind, output_stays=stays, span=rows)
             else:
-                x = stage(x)
-            yield names[end], x
+                x = _rows(stage(x), *rows)
+            start, stop = start - rows[0], stop - rows[0]
+            yield names[end], _rows(x, start, stop)
             for name in names[end + 1 :]:
                 pool = F.max_pool2d if is_max else F.avg_pool2d
                 x = x.relu() if name.startswith("relu") else pool(x, 2)
-                yield name, x
+                yield name, _rows(x, start, stop)
+
+
+def _rows(x: Tensor, start: int, stop: int) -> Tensor:
+    """Return some rows of features `(N, C, h, W)`, or all of fewer."""
+    # A slice of everything would cost a copy on the backward pass.
+    return x if x.shape[2] <= stop - start else x[:, :, start:stop]
