@@ -29,9 +29,6 @@ from nst.styles.mask import MaskLike
 INITS = ("content", "style", "noise", "pink-noise", "gray")
 """The names of the pictures that a run can start from."""
 
-# The default of a field that is created in `__post_init__`.
-_CREATED: Any = None
-
 ColorWhen = Literal["before", "after", "both"]
 NumScales: TypeAlias = int | Literal["auto"]
 Tile: TypeAlias = int | Literal["auto"] | None
@@ -64,8 +61,8 @@ def take_weights(losses: dict[str, Loss], arguments: dict[str, Any]) -> None:
 class Configuration:
     """The checked arguments of `StyleTransfer`."""
 
-    extractor: nn.Module = _CREATED
-    losses: Mapping[str, Loss] = _CREATED
+    extractor: nn.Module = None  # type: ignore[assignment]  # created in `__post_init__`
+    losses: Mapping[str, Loss] = None  # type: ignore[assignment]  # likewise
     _: KW_ONLY
     content_weight: float | None = None
     style_weight: float | None = None
