@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +24,11 @@ from tests.pretend import PretendedDevice
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
 torch.set_num_threads(1)  # tiny tensors: a second thread only costs
+# A shell ignores them in what it starts in the background, and `nohup` SIGHUP.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 DEVICE = os.environ.get("NST_TEST_DEVICE", "cpu")
