@@ -173,14 +173,16 @@ class Run:
 
     def result(self) -> StyleTransferResult:
         """Return the best pictures so far as a result."""
-        return self.inputs.result(
-            self.image(),
-            history=self.history.losses,
-            num_steps=self.state.step,
-            stop_reason=str(self.state.stop_reason),
-            seconds=self.state.elapsed,
-            settings=self.settings(),
-        )
+        inputs = self.inputs
+        with explaining_memory(inputs.shape, inputs.tile, inputs.content.pixels):
+            return inputs.result(
+                self.image(),
+                history=self.history.losses,
+                num_steps=self.state.step,
+                stop_reason=str(self.state.stop_reason),
+                seconds=self.state.elapsed,
+                settings=self.settings(),
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for `load_state_dict`; tensors are not copied."""
@@ -247,8 +249,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                 with suppress(MemoryError), explained():  # else callbacks see the last step's
                     state.image = persistently(run.image)
         logger.info("%s after %d steps", state.stop_reason, state.step)
-        with explained():
-            result = persistently(run.result)
+        result = persistently(run.result)
         if group.size > 1:
             share_result(inputs, group, result)
         return result
