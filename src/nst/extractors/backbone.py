@@ -192,8 +192,7 @@ class BackboneExtractor(FrozenExtractor):
         Raises:
             ValueError: An unknown layer, or one whose output is not a feature map.
         """
-        wanted = {*names_of("layers", layers)} - {"image"}
-        self.check_layers(wanted)
+        wanted = self.requested(layers)
         if not wanted:
             return {"image": images}
         found: dict[str, Tensor] = {}

@@ -28,9 +28,9 @@ class Block(Protocol):
     def __call__(
         self, x: Tensor, span: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the requested layers and the result of `(N, C, H, W)` by name, perhaps of a span.
+        """Yield the requested layers and the result by name, for some rows of `(N, C, H, W)`.
 
-        The rows of the input that are not in the span are its halo.
+        `span` is the first of them and the one after the last; the others are their halo.
         """
 
 
@@ -173,16 +173,14 @@ def _fault(feature: Any, images: tuple[int, ...]) -> tuple[type[Exception], str,
         return TypeError, f"a {type(feature).__name__}", "Choose one tensor of it."
     if not feature.is_floating_point():
         return TypeError, str(feature.dtype), "Convert it, for example with .float()."
-    shape, ratio = tuple(feature.shape), images[3] / images[2]
+    shape = tuple(feature.shape)
     if len(shape) == 3 and shape[0] == images[0]:
         remedy = "Reshape tokens (N, L, C) with tokens.mT.unflatten(2, (h, w))."
     elif len(shape) != 4 or shape[0] != images[0]:
         remedy = "Keep the batch, and choose a layer before pooling and flattening."
     elif 0 in shape:
         remedy = "Use larger pictures, or a shallower layer."
-    elif abs(shape[2] - (width := shape[1] * ratio)) <= 2 + width / 4 and (
-        abs(shape[3] - (width := shape[2] * ratio)) > 2 + width / 4
-    ):  # its first two sides are in the pictures' proportions, its last two are not
+    elif _is_in_proportion(shape[1:3], images[2:]) and not _is_in_proportion(shape[2:], images[2:]):
         remedy = "Move channels that come last, with permute(0, 3, 1, 2)."
     elif feature.isfinite().all():
         return None
@@ -190,3 +188,9 @@ def _fault(feature: Any, images: tuple[int, ...]) -> tuple[type[Exception], str,
         remedy = f"Check the weights, or use a type with a wider range than {feature.dtype}."
         return ValueError, "NaN or infinity", remedy
     return ValueError, str(shape), remedy
+
+
+def _is_in_proportion(shape: Sequence[int], picture: Sequence[int]) -> bool:
+    """Return whether height and width are about those of a reduced picture."""
+    expected = picture[1] * shape[0] / picture[0]
+    return abs(shape[1] - expected) <= 2 + expected / 4

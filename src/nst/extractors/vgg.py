@@ -77,6 +77,12 @@ class FrozenExtractor(Extractor):
             self.register_buffer(name, tensor.detach().view(1, -1, 1, 1))
         self.requires_grad_(False).eval()
 
+    def requested(self, layers: Iterable[str]) -> set[str]:
+        """Return the checked names of the layers to compute: all but `"image"`."""
+        names = {*names_of("layers", layers)} - {"image"}
+        self.check_layers(names)
+        return names
+
     def check_layers(self, layers: Iterable[str]) -> None:
         """Raise `ValueError` for a layer that the network lacks, with the nearest name."""
         for layer in layers:
@@ -191,8 +197,7 @@ class FeatureExtractor(FrozenExtractor):
             ValueError: An unknown layer, or images of another shape or too small for a layer.
             TypeError: The images are not floating.
         """
-        wanted = {*names_of("layers", layers)} - {"image"}
-        self.check_layers(wanted)
+        wanted = self.requested(layers)
         floating_image("images", images, 3)
         self.check_size(images.shape[2], images.shape[3], wanted)
         for stage in self.children():  # but not a module that has replaced one

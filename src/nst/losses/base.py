@@ -98,10 +98,7 @@ class Loss(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return the constructor's arguments by name; a subclass adds its own."""
         kind = next(k for k in type(self).__mro__ if k.__module__.split(".")[0] == "nst")
-        settings = {name: getattr(self, name) for name in inspect.signature(kind).parameters}
-        if "layers" in settings:
-            settings["layers"] = dict(vars(self)["layer_weights"])
-        return settings
+        return {name: getattr(self, name) for name in inspect.signature(kind).parameters}
 
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
@@ -140,6 +137,12 @@ class LayerLoss(Loss):
         # Layer to the prefix of its buffers, whether the target is a tuple, and the shapes of the
         # captured features or statistics.
         self._targets: dict[str, tuple[str, bool, list[torch.Size]]] = {}
+
+    def settings(self) -> dict[str, Any]:
+        settings = super().settings()
+        if "layers" in settings:  # not if the constructor leaves no choice
+            settings["layers"] = dict(self.layer_weights)
+        return settings
 
     def compare(self, sums: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted sum of the layers' errors, given the sums of their shares."""
