@@ -137,8 +137,8 @@ class Configuration:
             copied(f"losses[{name!r}]", loss)  # as a run does, but before any work
         if not self.active_losses():
             raise ValueError(
-                "`losses` has nothing to optimize; at least one loss must weigh more than 0, in "
-                "addition to those that compare with the previous frame of a film."
+                "`losses` has nothing to optimize; at least one loss must weigh more than 0, "
+                "apart from those that compare with the previous frame of a video."
             )
         network: Any = self.extractor
         if not isinstance(network, (nn.Module, type(None))):

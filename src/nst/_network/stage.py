@@ -24,7 +24,7 @@ Padding = Literal["zeros", "replicate"]
 Kind = Literal["conv", "relu", "pool"]
 Span: TypeAlias = tuple[int, int]
 
-_BAND = 2**21  # values of a band: few enough for the cache, and enough rows for wide products
+_BAND = 2**21  # values of a band: they fit into the cache, and give matrix products enough rows
 
 
 class Stage(nn.Module):
