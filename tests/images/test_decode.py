@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
-from nst.images import read_picture
+from nst.images import load_image, read_picture
 from nst.images.deep import tiff_file
 from nst.images.load import picture_shape
 from tests.encoders import Array, png_chunk, png_of
@@ -262,6 +262,14 @@ def test_shape_of_a_file_is_read_from_its_header(tmp_path: Path) -> None:
     path.write_bytes(b"no picture")
     with pytest.raises(ValueError, match="is not a picture that Pillow can read"):
         picture_shape(path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+def test_shape_of_a_turned_picture_is_that_of_its_pixels(tmp_path: Path, suffix: str) -> None:
+    exif, path = Image.Exif(), tmp_path / f"turned.{suffix}"
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(RAMP).resize((40, 30)).save(path, exif=exif)
+    assert picture_shape(path) == tuple(load_image(path).shape[-2:]) == (40, 30)
 
 
 @pytest.mark.parametrize("error", [EOFError, SyntaxError, zlib.error])

@@ -214,6 +214,7 @@ def sound_only() -> None:
         ("nothing", ValueError, "contains no pictures"),
         ("nothing/%d.png", ValueError, "contains no pictures"),
         ("sizes", ValueError, "contains pictures of several sizes, such as 'b.png'"),
+        ("turned", ValueError, "contains pictures of several sizes, such as 'b.png'"),
     ],
 )
 def test_what_is_no_video_is_refused(name: str, error: type[Exception], message: str) -> None:
@@ -227,10 +228,11 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
         out.start_encoding()
     save_image(picture(8, 8), "picture.png")
     save_image(picture(8, 8), "picture.jpg")
-    for folder in ("nothing", "sizes"):
+    for folder in ("nothing", "sizes", "turned"):
         Path(folder).mkdir()
-    save_image(picture(8, 8), "sizes/a.png")
-    save_image(picture(8, 9), "sizes/b.png")
+    for folder, width in (("sizes", 8), ("turned", 9)):
+        save_image(picture(width, 8), f"{folder}/a.png")
+        save_image(picture(8, 9), f"{folder}/b.png")
     with pytest.raises(error, match=rf"`source` is '{name}', which ({message})"):
         open_video(name)
 
@@ -241,13 +243,14 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
         ({"start": -1}, "`start` is -1"),
         ({"every": 0}, "`every` is 0; it must be at least 1"),
         ({"rate": 0}, "`rate` is 0; it must be above 0"),
+        ({"rate": 30}, "`rate` is 30, but 'film.mp4' has a rate of its own"),
         ({"start": 5}, "ends at 0.48 s and has no frames from 5 s"),
         ({"start": 0.2, "end": 0.1}, "has no frames from 0.2 s to 0.1 s"),
     ],
 )
 def test_a_part_that_cannot_be_is_refused(arguments: dict[str, float], message: str) -> None:
     path = make_film("film.mp4")
-    if "rate" in arguments:
+    if arguments == {"rate": 0}:
         Path("frames").mkdir()
         save_image(picture(8, 8), "frames/a.png")
         path = Path("frames")

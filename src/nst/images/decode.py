@@ -81,7 +81,7 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
         _check_format(image)
         deep = _sixteen_bits(image, what)
         loaded = _load(image)
-        turn = _UPRIGHT.get(_orientation(loaded, what))
+        turn = _UPRIGHT.get(orientation(loaded, what))
         if deep is not None:
             return np.dstack([np.asarray(_turned(Image.fromarray(each), turn)) for each in deep])
         upright = _turned(loaded, turn)
@@ -276,7 +276,8 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: Image.Image, what: str) -> Any:
+def orientation(image: Image.Image, what: str) -> Any:
+    """Return the EXIF orientation, normally from 1 to 8; None without one, or a readable one."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception as err:  # damaged data can raise almost any type

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
 from nst._utils.device import is_exhausted
-from nst.images.decode import check_input, decoding, image_array, opened
+from nst.images.decode import check_input, decoding, image_array, opened, orientation
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
 """Anything that can be read as an image."""
@@ -95,11 +95,16 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
 
 def picture_shape(source: ImageLike) -> tuple[int, int]:
-    """Return height and width; those of a file are from its header, before EXIF rotation."""
+    """Return height and width of a picture; those of a file are from its header."""
     if isinstance(source, str | os.PathLike):
         path = check_input(source, name="source")
-        with decoding(f"`source` is {str(path)!r}, which"), opened(path) as image:
-            return image.height, image.width
+        what = f"`source` is {str(path)!r}, which"
+        with decoding(what), opened(path) as image:
+            shape = image.height, image.width
+            # Pillow turns the size of a TIFF itself, and would decode a PNG to find late EXIF data.
+            if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+                return shape
+            return shape[::-1] if orientation(image, what) in (5, 6, 7, 8) else shape
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width
 

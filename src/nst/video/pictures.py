@@ -73,17 +73,16 @@ class Pictures(Video):
     @classmethod
     def open(cls, path: Path, name: str, rate: Fraction) -> Pictures:
         """Find the pictures of a folder or of a pattern, and check their sizes."""
-        files, sizes = pictures_in(path, name), set[frozenset[int]]()
+        files, sizes = pictures_in(path, name), set[tuple[int, int]]()
         for file in files:
-            sizes.add(frozenset(picture_shape(file)))  # the camera may have been turned
+            sizes.add(picture_shape(file))
             if len(sizes) > 1:
                 raise ValueError(
                     f"`{name}` is {str(path)!r}, which contains pictures of several sizes, such as "
                     f"{file.name!r}. Resize them to one."
                 )
         times = tuple(i / rate for i in range(len(files) + 1))
-        height, width = read_picture(files[0]).pixels.shape[-2:]
-        parts = (path, (height, width), rate, times[:-1], times[-1], 1 / rate)
+        parts = (path, sizes.pop(), rate, times[:-1], times[-1], 1 / rate)
         return cls(*parts, files=tuple(file.absolute() for file in files))
 
     def _decode(self, first: int) -> Decoded:

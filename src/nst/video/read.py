@@ -20,7 +20,7 @@ def open_video(
     start: float = 0,
     end: float | None = None,
     every: int = 1,
-    rate: float = 24,
+    rate: float | None = None,
     name: str = "source",
 ) -> Video:
     """Open a video; its frames are decoded later, one at a time.
@@ -32,20 +32,26 @@ def open_video(
         start: Seconds to leave out at the beginning.
         end: Seconds from the beginning of the video at which to end; None is its end.
         every: Takes one of this many frames.
-        rate: Frames per second of pictures; other videos have their own.
+        rate: Frames per second of pictures, 24 by default; other videos have their own.
         name: Name of the caller's argument in error messages.
 
     Raises:
         OSError: There is no such file, or it may not be read.
-        ValueError: The file is not a video, has no frames, or is HDR; a number is out of range; or
-            there are no frames between `start` and `end`.
+        ValueError: The file is not a video, has no frames, or is HDR; a number is out of range;
+            `rate` is given for a video that has its own; or there are no frames between `start` and
+            `end`.
         ImportError: PyAV is needed, and not installed.
     """
     path, step = file_path(name, source), at_least("every", every, 1)
     first, last = exact("start", start), None if end is None else exact("end", end)
+    speed = exact("rate", 24 if rate is None else rate, positive=True)
     what = f"`{name}` is {str(path)!r}, which"
     if path.is_dir() or is_pattern(path):
-        video: Video = Pictures.open(path, name, exact("rate", rate, positive=True))
+        video: Video = Pictures.open(path, name, speed)
+    elif rate is not None:
+        raise ValueError(
+            f"`rate` is {rate!r}, but {str(path)!r} has a rate of its own. Leave it out."
+        )
     elif (suffix := check_input(path, name=name).suffix.lower()) in ANIMATED:
         video = Animation.open(path, what)
     elif Image.registered_extensions().get(suffix, "MPEG") != "MPEG":
@@ -60,9 +66,11 @@ def open_video(
             f"{float(until):g} s. Choose other times."
         )
     offset = video.all_times[chosen[0]] if first else first
-    is_cut, speed = until < video.end, video.rate / step
+    is_cut = until < video.end
     video = replace(video, path=path.absolute())  # workers may be in another folder
-    return replace(video, rate=speed, end=until, start=offset, chosen=chosen, is_cut=is_cut)
+    return replace(
+        video, rate=video.rate / step, end=until, start=offset, chosen=chosen, is_cut=is_cut
+    )
 
 
 def exact(name: str, value: float | Fraction, *, positive: bool = False) -> Fraction:

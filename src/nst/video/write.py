@@ -51,7 +51,7 @@ def write_video(
         rate: Frames per second without `like`.
         codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
-            is 18 for H.264, 24 for VP9.
+            is 20 for H.264, 24 for VP9.
         overwrite: Whether pictures may be written into a folder that is not empty.
 
     Raises:
