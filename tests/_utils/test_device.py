@@ -1,7 +1,6 @@
 """While pictures are painted, memory is not taken from the system again for every step."""
 
 import platform
-import threading
 
 import pytest
 import torch
@@ -37,31 +36,13 @@ def test_large_blocks_are_kept_within_and_given_back_after() -> None:
     assert not device._users
 
 
-def test_the_last_of_several_threads_gives_back() -> None:
-    there, done = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        with blocks_kept(LARGEST):
-            there.set()
-            done.wait(10)
-
-    thread = threading.Thread(target=stay)
-    thread.start()
-    there.wait(10)
-    with blocks_kept(LARGEST):
-        pass
-    assert len(device._users) == 1
-    done.set()
-    thread.join()
-    assert not device._users
-
-
-def test_a_run_keeps_them_and_no_longer() -> None:
+def test_a_run_keeps_them_and_the_last_user_gives_back() -> None:
     seen: list[int] = []
     look = at_step(1, lambda state: seen.append(len(device._users)))
-    with pytest.raises(ZeroDivisionError):
-        paint(num_steps=3, callbacks=[look, fail_at(2, ZeroDivisionError())])
-    assert seen == [1]
+    with blocks_kept(LARGEST):
+        with pytest.raises(ZeroDivisionError):
+            paint(num_steps=3, callbacks=[look, fail_at(2, ZeroDivisionError())])
+        assert seen == [2] and len(device._users) == 1
     assert not device._users
 
 

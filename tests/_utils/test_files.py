@@ -31,13 +31,8 @@ def test_a_file_can_be_written_piece_by_piece_whole_or_not_at_all(tmp_path: Path
 
 
 def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    left: list[Path] = []
-
-    def look(file: BinaryIO) -> None:
-        left.extend(tmp_path.glob(".nst-*.tmp"))
-
-    write_whole(path, look, sole_writer=True)
+    path, left = tmp_path / "file", list[Path]()
+    write_whole(path, lambda _: left.extend(tmp_path.glob(".nst-*.tmp")), sole_writer=True)
     left[0].write_bytes(b"half of a longer file")
     write_whole(path, memoryview(b"new"), sole_writer=True)
     assert path.read_bytes() == b"new"
@@ -45,25 +40,17 @@ def test_what_a_killed_process_left_is_written_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
-def test_a_replaced_file_keeps_its_permissions(mode: int, tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions_and_owner(mode: int, tmp_path: Path) -> None:
     path, seen = tmp_path / "file", list[int]()
     path.write_bytes(b"old")
     path.chmod(mode)
-
-    def look(file: BinaryIO) -> None:
-        seen.append(os.fstat(file.fileno()).st_mode & 0o777)
-
-    write_whole(path, look)
-    assert seen == [path.stat().st_mode & 0o777] == [mode]  # also while it is written
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs an administrator")
-def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    os.chown(path, 4321, 1234)
-    write_whole(path, memoryview(b"new"))
-    assert (path.stat().st_uid, path.stat().st_gid) == (4321, 1234)
+    if os.geteuid() == 0:  # an administrator
+        os.chown(path, 4321, 1234)
+    before = path.stat()
+    write_whole(path, lambda file: seen.append(os.fstat(file.fileno()).st_mode & 0o777))
+    after = path.stat()
+    assert seen == [after.st_mode & 0o777] == [mode]  # also while it is written
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.replace"])
@@ -80,7 +67,6 @@ def test_the_old_file_stays_whichever_call_fails(
 
 
 def failing(code: int, after: int = 0) -> Callable[..., None]:
-    """Return a function that fails, perhaps not at once."""
     calls = itertools.count()
 
     def fail(*_: object) -> None:

@@ -1,5 +1,5 @@
 import signal
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,9 +36,8 @@ def test_handlers_are_left_alone_in_other_threads() -> None:
         with Group(0, 2).interrupts_deferred():
             seen.append(signal.getsignal(signal.SIGINT))
 
-    thread = threading.Thread(target=evaluate)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(evaluate).result()
     assert seen == [before]
 
 

@@ -41,11 +41,8 @@ def test_a_value_that_follows_the_schema_passes(changes: dict[str, Any]) -> None
         ({"name": 7}, "`name` is 7; it must be a string"),
         ({"size": "small"}, "`size` is 'small'; it must be a whole number"),
         ({"size": True}, "`size` is True; it must be a whole number"),
-        ({"size": 2**64}, "it must be a whole number of 64 bits"),
-        ({"size": 0}, "`size` is 0; it must be at least 1"),
         ({"weight": math.nan}, "`weight` is nan; it must be a finite number"),
         ({"weight": False}, "`weight` is False; it must be a finite number"),
-        ({"weight": "1"}, "`weight` is '1'; it must be a finite number"),
         ({"done": 1}, "`done` is 1; it must be True or False"),
         ({"layers": "relu1_1"}, "`layers` is 'relu1_1'; it must be a list"),
         ({"layers": ["relu1_1", 2]}, r"`layers\[1\]` is 2; it must be a string"),
@@ -59,8 +56,3 @@ def test_a_value_that_follows_the_schema_passes(changes: dict[str, Any]) -> None
 def test_the_part_that_breaks_the_schema_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         check({**VALID, **changes}, SCHEMA)
-
-
-def test_a_missing_part_is_named() -> None:
-    with pytest.raises(ValueError, match="it lacks 'name'"):
-        check({}, SCHEMA)
