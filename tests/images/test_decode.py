@@ -32,7 +32,6 @@ def chw(array: Array) -> torch.Tensor:
 
 
 def gamma_one_profile() -> bytes:
-    """Return the sRGB profile with linear curves."""
     profile = bytearray(SRGB_PROFILE)
     for i in range(struct.unpack(">I", profile[128:132])[0]):
         tag, offset, size = struct.unpack(">4sII", profile[132 + 12 * i : 144 + 12 * i])
@@ -42,9 +41,6 @@ def gamma_one_profile() -> bytes:
     return bytes(profile)
 
 
-# Modes
-
-
 def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"  # Pillow may map this format into memory
     Image.fromarray(RAMP).save(path)
@@ -52,6 +48,16 @@ def test_file_may_be_overwritten_and_deleted_after_reading(tmp_path: Path) -> No
     path.write_bytes(bytes(path.stat().st_size))
     path.unlink()
     assert torch.equal(pixels, chw(RAMP))
+
+
+def test_image_of_the_caller_is_not_changed() -> None:
+    image = Image.fromarray(RAMP)
+    image.info.update(icc_profile=SRGB_PROFILE, transparency=tuple(RAMP[0, 0].tolist()))
+    image.getexif()[0x0112] = 6
+    read_picture(image)
+    assert (image.mode, image.size, image.getexif()[0x0112]) == ("RGB", (7, 5), 6)
+    assert np.array_equal(np.asarray(image), RAMP)
+    assert set(image.info) == {"icc_profile", "transparency"}
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif"])
@@ -65,41 +71,27 @@ def test_transparent_palette_entry_becomes_white(tmp_path: Path, suffix: str) ->
     assert pixels[0, :, 0].T.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_image_of_the_caller_is_not_changed() -> None:
-    image = Image.fromarray(RAMP)
-    image.info.update(icc_profile=SRGB_PROFILE, transparency=tuple(RAMP[0, 0].tolist()))
-    image.getexif()[0x0112] = 6
-    read_picture(image)
-    assert (image.mode, image.size) == ("RGB", (7, 5))
-    assert np.array_equal(np.asarray(image), RAMP)
-    assert set(image.info) == {"icc_profile", "transparency"}
-    assert image.getexif()[0x0112] == 6
-
-
-# EXIF
-
-
 def test_16_bit_gray_is_turned_upright() -> None:
     image = Image.fromarray(np.array([[1, 2, 3]], dtype=np.uint16))
     image.getexif()[0x0112] = 6
     assert tuple(read_picture(image).pixels.shape) == (1, 3, 3, 1)
 
 
-@pytest.mark.parametrize(
-    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff"]
-)
-def test_picture_with_broken_exif_is_read(tmp_path: Path, exif: bytes) -> None:
-    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
-    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 5, 7)
-
-
-def test_orientation_is_applied_beside_an_invalid_tag(tmp_path: Path) -> None:
+def test_orientation_is_applied_beside_an_invalid_tag_and_broken_exif_is_ignored(
+    tmp_path: Path,
+) -> None:
     # Pillow reads this tag but cannot write it again, as ImageOps.exif_transpose would.
     entries = [(0x0112, 3, 1, b"\0\6\0\0"), (0x011A, 5, 1, b"\0\0\xff\xff")]
     body = b"".join(struct.pack(">HHI", *entry[:3]) + entry[3] for entry in entries)
-    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + body + bytes(4)
-    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
-    assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == (1, 3, 7, 5)
+    invalid = b"MM\0*\0\0\0\x08" + struct.pack(">H", len(entries)) + body + bytes(4)
+    for data, shape in (
+        (invalid, (1, 3, 7, 5)),
+        (b"", (1, 3, 5, 7)),
+        (b"garbage", (1, 3, 5, 7)),
+        (b"MM\0*\xff\xff\xff\xff", (1, 3, 5, 7)),
+    ):
+        Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + data)
+        assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == shape
 
 
 def test_exif_that_raises_is_reported_and_ignored(
@@ -108,9 +100,6 @@ def test_exif_that_raises_is_reported_and_ignored(
     monkeypatch.setattr(Image.Image, "getexif", lambda self: struct.unpack(">I", b"odd"))
     assert torch.equal(read_picture(Image.fromarray(RAMP), name="style").pixels, chw(RAMP))
     assert "`style` has unreadable EXIF data" in caplog.text
-
-
-# Color profiles
 
 
 def test_srgb_profile_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -159,16 +148,11 @@ def test_unusable_profile_is_reported_and_ignored(
     assert [(r.name, r.levelno) for r in caplog.records] == [("nst", logging.WARNING)]
     assert "`content` is " in caplog.text
     assert "has an unusable color profile: read as sRGB" in caplog.text
-
-
-def test_profile_of_16_bit_gray_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     image = Image.new("I;16", (2, 2))
     image.info["icc_profile"] = SRGB_PROFILE
     read_picture(image)
     assert "has a color profile, unused in mode I;16" in caplog.text
 
-
-# 16-bit colors
 
 DEEP = np.random.default_rng(1).integers(0, 65536, (5, 7, 3), dtype=np.uint16)
 
@@ -211,9 +195,6 @@ def test_16_bit_colors_that_are_read_with_8_bits_are_reported(
         caplog.clear()
         read_picture(tmp_path / name)
         assert f"{name}', which has {bits} bits per channel, of which only 8" in caplog.text
-
-
-# Refused files
 
 
 def failure(path: Path, error: type[Exception] = ValueError) -> str:
@@ -281,41 +262,42 @@ def test_any_error_of_a_decoder_names_the_file(
     assert f"is truncated or corrupt ({error.__name__}: odd)" in failure(tmp_path / "x.png")
 
 
-def test_limit_on_pixels_is_that_of_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Image.fromarray(RAMP).save(tmp_path / "x.png")
-    image = Image.open(tmp_path / "x.png")
+def test_limit_on_pixels_is_that_of_pillow_or_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(RAMP).save(path)
+    image = Image.open(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 34)
-    message = failure(tmp_path / "x.png")
+    message = failure(path)
     assert "is too large to be trusted" in message and "35 pixels" in message
     assert "raise PIL.Image.MAX_IMAGE_PIXELS (now 34)" in message
     with image, pytest.raises(ValueError, match=r"`source` is too large to be trusted \(7 x 5 pix"):
         read_picture(image)
-    for limit in (35, None):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
+    for pillow, own in ((35, None), (None, None), (10, "35")):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
+        if own is not None:
+            monkeypatch.setenv("NST_MAX_PIXELS", own)
+        assert tuple(read_picture(path).pixels.shape) == (1, 3, 5, 7)
+    monkeypatch.setenv("NST_MAX_PIXELS", "34")
+    for pillow in (None, 1000):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
+        assert "--max-pixels on the command line" in failure(path)
+        assert pillow == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setenv("NST_MAX_PIXELS", "many")
+    assert "NST_MAX_PIXELS is 'many', not a number" in failure(path)
 
 
-def test_the_environment_sets_another_limit(
+def test_integers_beyond_16_bits_and_unknown_modes_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Image.fromarray(RAMP).save(tmp_path / "x.png")
-    for limit, pillow in (("34", None), ("34", 1000)):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillow)
-        monkeypatch.setenv("NST_MAX_PIXELS", limit)
-        assert "--max-pixels on the command line" in failure(tmp_path / "x.png")
-        assert pillow == Image.MAX_IMAGE_PIXELS
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    monkeypatch.setenv("NST_MAX_PIXELS", "35")
-    assert tuple(read_picture(tmp_path / "x.png").pixels.shape) == (1, 3, 5, 7)
-    monkeypatch.setenv("NST_MAX_PIXELS", "many")
-    assert "NST_MAX_PIXELS is 'many', not a number" in failure(tmp_path / "x.png")
-
-
-def test_integers_beyond_16_bits_are_refused(tmp_path: Path) -> None:
     Image.new("I", (2, 2), 70000).save(tmp_path / "x.tiff")
     assert "has integers from 70000 to 70000" in failure(tmp_path / "x.tiff")
     with pytest.raises(ValueError, match=r"must lie in 0\.\.65535\. Pass an array scaled"):
         read_picture(Image.new("I", (2, 2), -1))
+    monkeypatch.setattr(Image.Image, "mode", "XYZ")
+    with pytest.raises(ValueError, match="`source` has the PIL mode 'XYZ', which is not supported"):
+        read_picture(Image.new("RGB", (2, 2)))
 
 
 @pytest.mark.parametrize("how", ["left", "closed", "verified", "handle", "loaded"])
@@ -328,16 +310,8 @@ def test_a_closed_image_is_named(tmp_path: Path, how: str) -> None:
     if how == "verified":
         image.verify()
     elif how == "left":
-        with image:
-            pass
+        image.__exit__()
     elif how != "handle":
         image.close()
     with pytest.raises(ValueError, match=r"`source` is a PIL image that is closed .* Open it"):
-        read_picture(image)
-
-
-def test_unknown_mode_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = Image.new("RGB", (2, 2))
-    monkeypatch.setattr(Image.Image, "mode", "XYZ")
-    with pytest.raises(ValueError, match="`source` has the PIL mode 'XYZ', which is not supported"):
         read_picture(image)

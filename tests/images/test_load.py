@@ -35,6 +35,15 @@ def test_array_of_each_dtype_is_read(kind: Any) -> None:
     assert pixels[0, :, 0].tolist() == [[0, 1]] * 3
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64", "uint8", "uint16"])
+def test_a_tensor_becomes_float32_unless_it_is_float64(name: str) -> None:
+    dtype: torch.dtype = getattr(torch, name)
+    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
+    pixels = read_picture(torch.full((3, 2, 2), top, dtype=dtype)).pixels
+    assert pixels.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert pixels.min() == 1
+
+
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 2), (5, 7, 3), (5, 7, 4)])
 def test_an_array_is_read_like_a_tensor(shape: tuple[int, ...]) -> None:
     array = np.random.default_rng(2).random(shape, dtype=np.float32)
@@ -71,17 +80,6 @@ def test_tensor_of_each_shape_is_read(batch: tuple[int, ...], channels: int) -> 
         assert alpha is None
     torch.testing.assert_close(pixels, expected.expand(-1, 3, 5, 7))
     assert pixels.max() <= 1
-
-
-@pytest.mark.parametrize(
-    "dtype",
-    [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.uint8, torch.uint16],
-)
-def test_a_tensor_becomes_float32_unless_it_is_float64(dtype: torch.dtype) -> None:
-    top = 1 if dtype.is_floating_point else torch.iinfo(dtype).max
-    pixels = read_picture(torch.full((3, 2, 2), top, dtype=dtype)).pixels
-    assert pixels.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-    assert pixels.min() == 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -127,19 +125,12 @@ def test_another_shape_is_refused_with_a_hint(source: Any, hint: str) -> None:
         read_picture(source)
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        np.zeros((0, 4, 3), dtype=np.uint8),
-        torch.zeros(3, 0, 4),
-        torch.zeros(0, 3, 2, 2),
-        Image.new("RGB", (0, 4)),
-        Image.new("I", (0, 4)),
-    ],
-)
-def test_picture_without_pixels_is_refused(source: Any) -> None:
-    with pytest.raises(ValueError, match="`source` has no pixels"):
-        read_picture(source)
+def test_picture_without_pixels_is_refused() -> None:
+    arrays: list[Any] = [np.zeros((0, 4, 3), np.uint8), torch.zeros(3, 0, 4)]
+    pictures = [Image.new("RGB", (0, 4)), Image.new("I", (0, 4))]
+    for source in (*arrays, torch.zeros(0, 3, 2, 2), *pictures):
+        with pytest.raises(ValueError, match="`source` has no pixels"):
+            read_picture(source)
 
 
 @pytest.mark.parametrize(
@@ -164,12 +155,9 @@ def test_values_out_of_range_are_named_with_a_remedy(
         assert words in str(caught.value)
 
 
-def test_load_image_is_read_picture_and_resize() -> None:
+def test_load_image_is_read_picture_and_resize_and_checks_the_size_first() -> None:
     assert torch.equal(load_image(RAMP), PIXELS)
     assert torch.equal(load_image(RAMP, size=4), resize(PIXELS, 4))
-
-
-def test_a_wrong_size_is_refused_before_reading() -> None:
     with pytest.raises(ValueError, match="`size` is 0; it must be at least 1"):
         load_image("missing.png", size=0)
 
@@ -193,21 +181,16 @@ def test_fit_keeps_the_proportion_and_never_enlarges(
     assert tuple(resize(torch.rand(1, 1, height, width), size).shape[-2:]) == expected
 
 
-def test_an_image_of_the_size_is_returned_itself() -> None:
+def test_resize_returns_an_image_of_the_size_itself_and_keeps_flat_pictures_and_ranges() -> None:
     image = torch.rand(1, 3, 4, 5)
-    assert resize(image, 5) is image
-    assert resize(image, (4, 5)) is image
+    assert resize(image, 5) is resize(image, (4, 5)) is image
     assert tuple(resize(image, (9, 2)).shape) == (1, 3, 9, 2)
-
-
-def test_resize_keeps_a_flat_picture_and_its_range() -> None:
     flat = torch.full((1, 3, 40, 30), 0.3)
     torch.testing.assert_close(resize(flat, 7), torch.full((1, 3, 7, 5), 0.3))
     edge = torch.zeros(1, 1, 8, 8)
     edge[..., 4:] = 1
     large = resize(edge, (32, 32))
-    assert large.min() == 0
-    assert large.max() == 1
+    assert large.min() == 0 and large.max() == 1
 
 
 def test_resize_does_not_alias() -> None:

@@ -12,14 +12,8 @@ from nst.images import Picture, check_output, read_picture, save_image, to_pil
 from tests.helpers import raising
 
 
-def test_to_pil_rounds_and_clamps() -> None:
-    values = torch.tensor([254.9, 254.4, 0.6, 0.4, -9.0, 999.0]) / 255
-    image = to_pil(values.expand(3, 1, 6))
-    assert np.asarray(image)[0, :, 0].tolist() == [255, 254, 1, 0, 0, 255]
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-def test_every_byte_comes_back(dtype: torch.dtype) -> None:
+def test_every_byte_comes_back_and_others_are_rounded_and_clamped(dtype: torch.dtype) -> None:
     gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
     pixels = read_picture(gray).pixels.to(dtype).requires_grad_()
     image = to_pil(pixels)
@@ -27,23 +21,21 @@ def test_every_byte_comes_back(dtype: torch.dtype) -> None:
     difference = np.abs(np.asarray(image).astype(int) - gray[..., None])
     assert difference.max() <= (1 if dtype == torch.bfloat16 else 0)
     assert image.getpixel((15, 15)) == (255, 255, 255)
+    values = torch.tensor([254.9, 254.4, 0.6, 0.4, -9.0, 999.0]) / 255
+    image = to_pil(values.expand(3, 1, 6))
+    assert np.asarray(image)[0, :, 0].tolist() == [255, 254, 1, 0, 0, 255]
 
 
-def test_picture_with_alpha_reads_back_the_same() -> None:
+def test_picture_with_alpha_reads_back_the_same_and_does_not_fringe() -> None:
     random = np.random.default_rng(3)
     color = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     alpha = np.arange(256, dtype=np.uint8).reshape(16, 16)
     first = read_picture(np.dstack((color, alpha)))
     image = to_pil(*first)
-    assert image.mode == "RGBA"
     again = read_picture(image)
-    assert again.alpha is not None
-    assert first.alpha is not None
+    assert image.mode == "RGBA" and again.alpha is not None and first.alpha is not None
     assert torch.equal(again.alpha, first.alpha)
     torch.testing.assert_close(again.pixels, first.pixels, rtol=0, atol=0.51 / 255)
-
-
-def test_white_under_transparent_parts_does_not_fringe() -> None:
     red = Image.new("RGBA", (2, 2), (255, 0, 0, 128))
     assert to_pil(*read_picture(red)).getpixel((0, 0)) == (255, 0, 0, 128)
 
@@ -130,12 +122,10 @@ def test_saved_file_has_normal_permissions(tmp_path: Path) -> None:
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
-    target = save_image(torch.zeros(3, 4, 4), tmp_path / "there" / "a.png")
-    link = tmp_path / "link.png"
+    target, link = save_image(torch.zeros(3, 4, 4), tmp_path / "there/a.png"), tmp_path / "link.png"
     link.symlink_to(target)
     save_image(torch.ones(3, 4, 4), link)
-    assert link.is_symlink()
-    assert read_picture(target).pixels.min() == 1
+    assert link.is_symlink() and read_picture(target).pixels.min() == 1
 
 
 def test_a_picture_too_large_for_its_format_is_refused_and_leaves_the_old_file(
@@ -189,11 +179,12 @@ def test_check_output_asks_for_permission(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_settings_of_pillow_are_not_changed(tmp_path: Path) -> None:
-    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
+    def settings() -> Any:
+        return Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters)
+
+    before = settings()
     picture = read_picture(save_image(torch.rand(3, 4, 4), tmp_path / "a.png"))
-    assert isinstance(picture, Picture)
-    after = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
-    assert after == before
+    assert isinstance(picture, Picture) and settings() == before
 
 
 def test_exchanged_arguments_are_named() -> None:
