@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision import models
 
 from nst import FeatureExtractor, save_image
 from nst._network.stage import Stage
@@ -102,6 +103,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_image(PHOTO, "photo.png")
     save_image(PAINTING, "painting.png")
     return tmp_path
+
+
+@pytest.fixture
+def squeezenet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A small network of torchvision, its weights where torchvision stores them."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = models.squeezenet1_1(weights=None)
+    name, stored = models.SqueezeNet1_1_Weights.DEFAULT.url, tmp_path / "hub" / "checkpoints"
+    stored.mkdir(parents=True)
+    for path in (stored / Path(name).name, tmp_path / "mine.pth"):
+        torch.save(network.state_dict(), path)
+    return network.eval()
 
 
 @pytest.fixture

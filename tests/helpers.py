@@ -1,6 +1,7 @@
 """Helpers that many test files share: small pictures, short runs, callbacks that record."""
 
 import copy
+import functools
 import inspect
 import io
 import math
@@ -8,19 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nst import (
-    Callback,
-    Features,
-    Loss,
-    RunState,
-    StatisticLoss,
-    StyleTransfer,
-    StyleTransferResult,
-)
+import nst
+from nst import Callback, Features, Loss, RunState, StyleTransfer, StyleTransferResult
+from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
 
 
@@ -29,8 +25,22 @@ def picture(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    """Return reproducible numbers from 0 to 1, in float64."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Return reproducible numbers of a normal distribution, in float64."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def tiny(dtype: torch.dtype = torch.float64, **options: Any) -> nst.FeatureExtractor:
+    """Return the tiny network with other options, in float64 unless a type is given."""
+    return nst.FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), **options).to(dtype)
+
+
 def names(folder: Path) -> list[str]:
-    """Return the names of the files in a folder."""
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -90,11 +100,15 @@ def paint(extractor: nn.Module | None = None, **arguments: Any) -> StyleTransfer
     return small(extractor, **arguments).run(**of_run)
 
 
-class MeanLoss(StatisticLoss):
-    """A style loss of a user's own."""
-
+class MeanLoss(nst.StatisticLoss):
     def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
         return (feature * weight).sum(-1)
+
+
+class Deep(nst.ContentLoss):
+    """Compares features with those of the previous frame."""
+
+    reference = "previous"
 
 
 class BecomesNaN(Loss):
@@ -129,13 +143,10 @@ def total(result: StyleTransferResult) -> list[float]:
 
 
 def still(parameters: Any) -> torch.optim.Optimizer:
-    """Return an optimizer that changes nothing."""
     return torch.optim.SGD(parameters, lr=0.0)
 
 
 def at_step(step: int, action: Callable[[RunState], object]) -> Callable[[RunState], None]:
-    """Return a callback that acts once."""
-
     def act(state: RunState) -> None:
         if state.step == step:
             action(state)
@@ -144,8 +155,27 @@ def at_step(step: int, action: Callable[[RunState], object]) -> Callable[[RunSta
 
 
 def stop_at(step: int, reason: str = "enough") -> Callable[[RunState], None]:
-    """Return a callback that stops the run."""
     return at_step(step, lambda state: state.stop(reason))
+
+
+def hooked(**hooks: Callable[[RunState], object]) -> Callback:
+    """Return a callback with these hooks, such as `on_start`."""
+    callback = Callback()
+    vars(callback).update(hooks)
+    return callback
+
+
+def spy(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...]]:
+    """Return a list that gets the arguments of each call of a function; options come last."""
+    calls, function = list[tuple[Any, ...]](), getattr(owner, name)
+
+    @functools.wraps(function)
+    def record(*arguments: Any, **options: Any) -> Any:
+        calls.append((*arguments, options))
+        return function(*arguments, **options)
+
+    patch.setattr(owner, name, record)
+    return calls
 
 
 def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:
@@ -158,7 +188,6 @@ def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:
 
 
 def fail_at(step: int, error: BaseException) -> Callable[[RunState], None]:
-    """Return a callback that raises an error."""
     return at_step(step, raising(error))
 
 
