@@ -11,7 +11,6 @@ from tests.helpers import fail_at
 
 
 def paint(*callbacks: object, **options: Any) -> StyleTransferResult:
-    """Run a few steps with the callbacks."""
     return helpers.paint(**{"num_steps": 4, "callbacks": callbacks, **options})
 
 

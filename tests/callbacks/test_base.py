@@ -10,19 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import (
-    Callback,
-    EarlyStopping,
-    LivePage,
-    Loss,
-    LossHistory,
-    ProgressBar,
-    RunState,
-    SaveImages,
-)
+import nst
+from nst import Callback, EarlyStopping, LivePage, Loss, LossHistory, RunState, SaveImages
 from nst.losses.base import Features
 from tests.callbacks.conftest import interrupt_at, paint, state_at
-from tests.helpers import Recorder, raising, stop_at
+from tests.helpers import PHOTO, Recorder, hooked, raising, stop_at
 
 
 class BrightnessLoss(Loss):
@@ -37,52 +29,32 @@ class BrightnessLoss(Loss):
         return (features["image"] - 0.25).square().mean()
 
 
-# Hooks
-
-
-def test_hooks_are_called_around_the_steps_and_nest() -> None:
+def test_hooks_nest_around_the_steps_and_what_a_function_returns_is_ignored() -> None:
     calls: list[str] = []
     paint(Recorder("a ", calls), Recorder("b ", calls), num_steps=2)
     steps = ["a step 1", "b step 1", "a step 2", "b step 2"]
     assert calls == ["a start", "b start", *steps, "b end", "a end"]
+    seen: dict[int, bool] = {}
+    assert paint(lambda state: seen.setdefault(state.step, True)).stop_reason == "completed"
+    assert list(seen) == [1, 2, 3, 4]
 
 
 def test_the_state_has_the_plan_the_initial_picture_and_the_result() -> None:
-    seen: dict[str, Tensor] = {}
-    scales: list[tuple[int, int]] = []
+    recorder, scales = Recorder(), list[tuple[int, int]]()
 
-    class Ends(Callback):
-        def on_start(self, state: RunState) -> None:
-            assert (state.step, state.num_steps, state.num_scales) == (0, 4, 2)
-            assert math.isnan(state.loss) and state.losses == {}
-            assert state.stop_reason is None
-            seen["start"] = state.image.clone()
+    def start(state: RunState) -> None:
+        assert (state.step, state.num_steps, state.num_scales) == (0, 4, 2)
+        assert math.isnan(state.loss) and state.losses == {}
+        assert state.stop_reason is None
 
-        def on_step(self, state: RunState) -> None:
-            scales.append((state.scale, state.image.shape[-1]))
-
-        def on_end(self, state: RunState) -> None:
-            assert state.stop_reason == "completed"
-            seen["end"] = state.image.clone()
-
-    result = paint(Ends(), num_scales=2)
-    assert seen["start"].shape == (1, 3, 16, 20)
-    assert torch.equal(seen["end"], result.image)
+    step = hooked(on_start=start, on_step=lambda s: scales.append((s.scale, s.image.shape[-1])))
+    result = paint(step, recorder, num_scales=2)
+    assert recorder.reason == "completed" and recorder.images[0].shape == (1, 3, 16, 20)
+    assert torch.equal(recorder.images[-1], result.image)
     assert set(scales) == {(0, 20), (1, 40)} and scales == sorted(scales)
 
 
-def test_a_function_is_called_each_step_and_its_return_value_ignored() -> None:
-    steps: list[int] = []
-
-    def note(state: RunState) -> bool:
-        steps.append(state.step)
-        return True
-
-    assert paint(note).stop_reason == "completed"
-    assert steps == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("wrong", [ProgressBar, LossHistory, 3, "progress", None])
+@pytest.mark.parametrize("wrong", [nst.ProgressBar, LossHistory, 3, "progress", None])
 def test_an_object_that_is_not_a_callback_is_refused_before_any_work(wrong: object) -> None:
     recorder = Recorder()
     with pytest.raises(TypeError, match=re.escape(repr(wrong))) as caught:
@@ -111,15 +83,13 @@ def test_a_wrong_argument_is_refused(
         kind(**arguments)
 
 
-def test_the_history_equals_that_of_the_result_and_its_total_the_sums() -> None:
+def test_the_history_is_that_of_the_result_and_losses_are_named_weighted_and_summed() -> None:
     history, recorder = LossHistory(), Recorder()
     result = paint(history, recorder)
     assert history.losses == result.history
     assert [*map(len, history.losses.values())] == [4, 4]
     assert history.total == pytest.approx(recorder.losses)
 
-
-def test_losses_are_named_weighted_detached_and_summed() -> None:
     def check(state: RunState) -> None:
         assert list(state.losses) == ["plain", "doubled"]
         plain, doubled = state.losses.values()
@@ -130,9 +100,6 @@ def test_losses_are_named_weighted_detached_and_summed() -> None:
     paint(check, losses={"plain": BrightnessLoss(), "doubled": BrightnessLoss(weight=2.0)})
 
 
-# The end of a run
-
-
 def test_stop_ends_the_run_after_the_step_for_the_first_reason() -> None:
     recorder = Recorder()
     result = paint(stop_at(2), stop_at(2, "late"), recorder)
@@ -141,11 +108,7 @@ def test_stop_ends_the_run_after_the_step_for_the_first_reason() -> None:
 
 
 def test_stop_before_the_first_step_returns_the_initial_picture(photo: Tensor) -> None:
-    class Refuse(Callback):
-        def on_start(self, state: RunState) -> None:
-            state.stop("not today")
-
-    result = paint(Refuse())
+    result = paint(hooked(on_start=lambda state: state.stop("not today")))
     assert (result.num_steps, result.stop_reason, result.history) == (0, "not today", {})
     assert torch.equal(result.image, photo)
 
@@ -164,24 +127,16 @@ def test_ctrl_c_returns_the_best_picture(where: str) -> None:
     assert recorder.calls[-1] == "end"
     best = recorder.losses.index(min(recorder.losses))
     assert torch.equal(result.image, recorder.images[1 + best])
-
-
-def test_ctrl_c_in_the_first_evaluation_returns_the_initial_picture(photo: Tensor) -> None:
+    # In the first evaluation, it returns the initial picture.
     result = paint(losses={"brightness": BrightnessLoss(raising(KeyboardInterrupt))})
     assert (result.num_steps, result.stop_reason) == (0, "interrupted")
-    assert torch.equal(result.image, photo)
+    assert torch.equal(result.image, PHOTO)
 
 
-# Progress
-
-
-@pytest.mark.parametrize(("step", "progress"), [(0, 0), (10, 0.25), (20, 0.5), (23, 0.8), (25, 1)])
-def test_progress_weighs_a_step_by_its_pixels(step: int, progress: float) -> None:
+def test_progress_weighs_a_step_by_its_pixels_and_counts_steps_without_a_plan() -> None:
     # 20 steps of one unit and 5 of four units: 40 units in total.
-    assert state_at(step, ((256, 20), (512, 5))).progress == progress
-
-
-def test_progress_without_a_plan_counts_steps() -> None:
+    plan = ((256, 20), (512, 5))
+    assert [state_at(step, plan).progress for step in (0, 10, 20, 23, 25)] == [0, 0.25, 0.5, 0.8, 1]
     assert [state_at(step).progress for step in (0, 2, 8)] == [0, 0.25, 1]
     assert RunState(torch.zeros(1, 3, 1, 1), num_steps=0).progress == 1
 
@@ -201,13 +156,18 @@ def test_the_time_left_assumes_the_mean_speed_since_the_start_or_the_resumption(
     assert resumed.elapsed == 1030 and resumed.eta == pytest.approx(60)
 
 
-def test_progress_goes_from_0_to_1_or_stays_where_the_run_ended() -> None:
+def test_progress_goes_from_0_to_1_or_stays_and_steps_that_are_left_out_do_not_count() -> None:
     whole = [0, 1 / 7, 2 / 7, 3 / 7, 1, 1]
     ended = [*whole[:4], 3 / 7]
     for end, expected in ((stop_at(0), whole), (interrupt_at(3), ended), (stop_at(3), ended)):
         recorder = Recorder()
         paint(recorder, end, num_scales=2)
         assert recorder.progress == expected
+    recorder = Recorder()
+    result = paint(recorder, num_steps=9, num_scales=2, optimizer=lambda p: OfTwoSteps(p, lr=0.0))
+    assert (result.num_steps, result.stop_reason) == (4, "no way down")
+    # 5 + 16 units at first; 2 + 16 when the first scale stalls; 2 + 8 when the second does.
+    assert recorder.progress == [0, 1 / 21, 2 / 18, 6 / 18, 1, 1]
 
 
 class OfTwoSteps(torch.optim.SGD):
@@ -220,11 +180,3 @@ class OfTwoSteps(torch.optim.SGD):
         self.steps += 1
         self.stop_reason = "no way down" if self.steps == 2 else None
         return closure()
-
-
-def test_steps_that_stalled_scales_leave_out_do_not_count() -> None:
-    recorder = Recorder()
-    result = paint(recorder, num_steps=9, num_scales=2, optimizer=lambda p: OfTwoSteps(p, lr=0.0))
-    assert (result.num_steps, result.stop_reason) == (4, "no way down")
-    # 5 + 16 units at first; 2 + 16 when the first scale stalls; 2 + 8 when the second does.
-    assert recorder.progress == [0, 1 / 21, 2 / 18, 6 / 18, 1, 1]

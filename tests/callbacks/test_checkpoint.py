@@ -15,23 +15,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import (
-    BoundedLBFGS,
-    Callback,
-    Checkpoint,
-    ContentLoss,
-    EarlyStopping,
-    FeatureExtractor,
-    GramStyleLoss,
-    LossHistory,
-    RunState,
-    Style,
-    StyleTransfer,
-    StyleTransferResult,
-    TotalVariationLoss,
-    load_image,
-    save_image,
-)
+import nst
+from nst import Checkpoint, GramStyleLoss, RunState, Style, StyleTransfer, StyleTransferResult
 from nst._engine.picture import OptimizedPicture
 from nst._utils.files import reserve
 from nst._utils.plain import hash_values
@@ -44,9 +29,11 @@ from tests.cli.running import nst_command
 from tests.helpers import (
     PAINTING,
     PHOTO,
+    Recorder,
     assert_same,
     at_step,
     fail_at,
+    names,
     picture,
     places_in,
     raising,
@@ -64,7 +51,7 @@ class PowerCut(BaseException):
     """The process is gone."""
 
 
-class CutLast(Callback):
+class CutLast(nst.Callback):
     """Ends the run by an error after a step, after everybody else has seen the step."""
 
     called_last = True
@@ -79,7 +66,7 @@ class CutLast(Callback):
 
 def transfer(**arguments: Any) -> StyleTransfer:
     losses = {
-        "content": ContentLoss(["relu2_1"], weight=0.1),
+        "content": nst.ContentLoss(["relu2_1"], weight=0.1),
         "style": GramStyleLoss({"relu1_1": 0.3, "relu2_1": 0.7}),
     }
     settings = {"num_steps": STEPS, "num_scales": 2, "losses": losses, **arguments}
@@ -87,7 +74,6 @@ def transfer(**arguments: Any) -> StyleTransfer:
 
 
 def repainting(**arguments: Any) -> Callable[..., StyleTransferResult]:
-    """Return the run of a new transfer on the photograph."""
     return partial(transfer(**arguments).run, PHOTO, PAINTING)
 
 
@@ -140,7 +126,7 @@ OPTIMIZERS: dict[str, OptimizerLike] = {
     "sgd": sgd,
     "plain_lbfgs": lambda params: torch.optim.LBFGS(params, max_iter=2, history_size=3),
     # Clamped after a step, it is moved by somebody else and has to begin anew.
-    "unbounded": lambda params: BoundedLBFGS(params, bounds=None, first_step=0.5),
+    "unbounded": lambda params: nst.BoundedLBFGS(params, bounds=None, first_step=0.5),
     "halting": Halting,
     "nadam": lambda params: torch.optim.NAdam(params, lr=0.02),
 }
@@ -164,7 +150,6 @@ SKY[..., :16, :] = 1
 def test_a_run_resumes_with_all_its_options(path: Path) -> None:
     photos, other = torch.cat([PHOTO, picture(32, 40, 4)]), picture(30, 30, 3)
     masked = Style(other, 0.3, SKY, other.round()[:, :1], 0.8, 30)
-    styles = [Style(PAINTING, 0.7, region=SKY), masked]
     every_options: list[dict[str, Any]] = [
         {},
         {"where": SKY, "strength": 0.7},
@@ -176,19 +161,19 @@ def test_a_run_resumes_with_all_its_options(path: Path) -> None:
         {"init": "style"},
         {"init": photos.flip(-1)},
     ]
-    every_style: list[Any] = [PAINTING, [*styles, Style(PAINTING)], [Style(PAINTING), other]]
-    for options in every_options:
-        for style in every_style:
-            run = partial(transfer(num_steps=4).run, photos, style, **options)
-            assert_same(cut_and_resume(run, path, 2), run())
+    regions = [Style(PAINTING, 0.7, region=SKY), masked, Style(PAINTING)]
+    every_style: list[Any] = [PAINTING, regions, [Style(PAINTING), other]]
+    for options, style in itertools.product(every_options, every_style):
+        run = partial(transfer(num_steps=4).run, photos, style, **options)
+        assert_same(cut_and_resume(run, path, 2), run())
 
 
 def test_a_run_resumes_without_its_input_files(path: Path) -> None:
     clear = torch.ones(1, 32, 40)
     clear[..., :20] = 0
     photo, painting = path.with_name("photo.png"), path.with_name("painting.png")
-    save_image(PHOTO, photo, alpha=clear)
-    save_image(PAINTING, painting)
+    nst.save_image(PHOTO, photo, alpha=clear)
+    nst.save_image(PAINTING, painting)
     run = partial(transfer().run, photo, painting, where="alpha")
     whole = run()
     cut(run, path, 2, fail_at(5, PowerCut()))
@@ -204,15 +189,14 @@ def test_a_run_resumes_without_its_input_files(path: Path) -> None:
 
 def test_captured_styles_and_textures_resume(path: Path) -> None:
     captured = transfer().capture(PAINTING, sizes=[20, 40])
-    captured.save(path.with_name("style.nst"))
-    for style in (captured, Style.load(path.with_name("style.nst"), region=SKY)):
+    for style in (captured, Style.load(captured.save(path.with_name("style.nst")), region=SKY)):
         repaint = partial(transfer().run, PHOTO, [style, style], init="noise")
         assert_same(cut_and_resume(repaint, path, 3), repaint())
     synthesize = partial(transfer(num_steps=4).synthesize, PAINTING, (20, 24), seed=5)
     assert_same(cut_and_resume(synthesize, path, 2), synthesize())
 
 
-class Jumpy(TotalVariationLoss):
+class Jumpy(nst.TotalVariationLoss):
     """A loss of the user's: it draws from the global generator, and counts in a buffer."""
 
     count: Tensor
@@ -229,9 +213,7 @@ class Jumpy(TotalVariationLoss):
 
 @pytest.mark.parametrize("step", [4, 5, STEPS])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_a_loss_resumes_with_its_random_numbers_and_buffers(
-    optimizer: str, step: int, path: Path
-) -> None:
+def test_a_loss_resumes_with_its_noise_and_buffers(optimizer: str, step: int, path: Path) -> None:
     losses = {"style": GramStyleLoss(["relu1_1"]), "jumpy": Jumpy()}
     run = repainting(losses=losses, optimizer=optimizer)
     torch.manual_seed(3)
@@ -244,43 +226,32 @@ def test_a_loss_resumes_with_its_random_numbers_and_buffers(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-class FailsAt(TotalVariationLoss):
+class FailsAt(Jumpy):
     """Becomes NaN for pictures that are dark, after some steps."""
-
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__(weight=1e-3)
-        self.register_buffer("count", torch.zeros(()))
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         self.count += 1
-        loss = super().forward(features)
+        loss = nst.TotalVariationLoss.forward(self, features)
         dark = features["image"].mean() < 0.3 and self.count > 2
         return loss * float("nan") if dark else loss
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 4, 6, 8])
 def test_a_batch_with_a_failed_picture_resumes(step: int, path: Path) -> None:
-    losses = {"style": GramStyleLoss(["relu1_1"], weight=0.1), "fails": FailsAt()}
+    losses = {"style": GramStyleLoss(["relu1_1"], weight=0.1), "fails": FailsAt(1e-3)}
     made = transfer(losses=losses, optimizer="adam", average=0.9, num_steps=8)
     run = partial(made.run, torch.cat([PHOTO * 0.2, PHOTO]), PAINTING)
-    seen: list[Tensor] = []
-
-    def look(state: RunState) -> None:
-        seen.append(state.image.clone())
-
-    whole = run(callbacks=look)
+    before, after = Recorder(), Recorder()
+    whole = run(callbacks=before)
     assert "diverged" in whole.stop_reason
-    shown = seen[step:]
     cut(run, path, step, CutLast(step))
-    seen.clear()
-    assert_same(resume(path, losses=losses, callbacks=look), whole)
-    assert len(seen) == len(shown)
-    assert all(torch.equal(one, other) for one, other in zip(seen, shown, strict=True))
+    assert_same(resume(path, losses=losses, callbacks=after), whole)
+    assert len(after.losses) == len(before.losses) - step
+    pairs = zip(after.images[1:], before.images[1 + step :], strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
-class Counting(Callback):
+class Counting(nst.Callback):
     """A callback of the user's that knows of every step."""
 
     def __init__(self) -> None:
@@ -300,38 +271,30 @@ class Counting(Callback):
 
 def test_callbacks_resume_with_their_state(path: Path) -> None:
     run = repainting()
-    history, counting, late = LossHistory(), Counting(), EarlyStopping(patience=1)
-    cut(run, path, 4, LossHistory(), Counting(), CutLast(6))
+    history, counting, late = nst.LossHistory(), Counting(), nst.EarlyStopping(patience=1)
+    cut(run, path, 4, nst.LossHistory(), Counting(), CutLast(6))
     resume(path, callbacks=[counting, history, late])
     assert history.losses == run().history
     assert counting.steps == list(range(1, STEPS + 1))
 
 
-def test_ctrl_c_leaves_the_last_checkpoint(path: Path) -> None:
+def steps_done(path: Path) -> int:
+    return int(read_checkpoint_record(path)["steps_done"])
+
+
+def test_ctrl_c_leaves_the_last_checkpoint_and_a_resumed_run_is_stored_in_it(path: Path) -> None:
     stopped = repainting()(callbacks=[Checkpoint(path, 2), fail_at(5, KeyboardInterrupt())])
-    assert stopped.stop_reason == "interrupted"
-    assert read_checkpoint_record(path)["steps_done"] == 4
-    resumed = resume(path)
-    assert_same(resumed, repainting()())
-    assert resumed.seconds > 0
-
-
-def test_a_resumed_run_is_stored_in_the_same_file(path: Path) -> None:
+    assert stopped.stop_reason == "interrupted" and steps_done(path) == 4
     done: list[int] = []
-
-    def note(state: RunState) -> None:
-        done.append(read_checkpoint_record(path)["steps_done"])
-
-    cut(repainting(), path, 2, fail_at(3, PowerCut()))
-    resume(path, callbacks=note)
-    assert done == [2, 2, 4, 4, 6, 6, 8]  # before it is written, in the same step
-    assert read_checkpoint_record(path)["steps_done"] == STEPS
+    resumed = resume(path, callbacks=lambda _: done.append(steps_done(path)))
+    assert done == [4, 4, 6, 6, 8]  # before it is written, in the same step
+    assert steps_done(path) == STEPS and resumed.seconds > 0
+    assert_same(resumed, repainting()())
 
 
 @pytest.mark.parametrize("steps", [STEPS, 2 * STEPS])
 def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) -> None:
-    before = kept.read_bytes()
-    counting = Counting()
+    before, counting = kept.read_bytes(), Counting()
     with pytest.raises(ValueError, match=r"holds an unfinished run\. Resume it with"):
         repainting(num_steps=steps)(callbacks=[Checkpoint(kept, 1), counting])
     cut(repainting(), kept.with_name("b"), 2, CutLast(2))
@@ -343,67 +306,55 @@ def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) ->
     assert read_checkpoint_record(kept)["num_steps"] == STEPS  # replaced by the first write
 
 
-def test_two_runs_at_once_cannot_share_a_checkpoint(path: Path) -> None:
-    refused: list[str] = []
+def test_two_runs_cannot_share_a_checkpoint(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[Checkpoint] = []
 
     def run_again(state: RunState) -> None:
         for checkpoint in (Checkpoint(path), shared):
-            with pytest.raises(BlockingIOError, match="another run is using") as caught:
+            with pytest.raises(BlockingIOError, match="another run is using"):
                 repainting()(callbacks=checkpoint)
-            refused.append(str(caught.value))
+            refused.append(checkpoint)
 
     shared = Checkpoint(path, 100)
     repainting()(callbacks=[at_step(2, run_again), shared])
     repainting()(callbacks=shared)
-    assert len(refused) == 2 and [each.name for each in path.parent.iterdir()] == ["run.ckpt"]
+    assert len(refused) == 2 and names(path.parent) == ["run.ckpt"]
+    # Where nothing can be locked, a run goes on.
+    monkeypatch.setattr("fcntl.flock", raising(OSError(errno.ENOLCK, "No locks available")))
+    repainting()(callbacks=Checkpoint(path))
+    assert names(path.parent) == ["run.ckpt"]
+
+
+def reserve_and_wait(path: Path, reserved: Any) -> None:
+    reserve(path)
+    reserved.set()
+    time.sleep(60)
 
 
 def test_what_a_killed_run_reserved_is_free(path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(target=reserve_and_wait, args=(path,))
+    context = multiprocessing.get_context("fork")
+    reserved = context.Event()
+    process = context.Process(target=reserve_and_wait, args=(path, reserved))
     process.start()
-    while not list(path.parent.glob(".nst-*.lock")):
-        time.sleep(0.01)
-    while not is_reserved(path):
-        time.sleep(0.01)
+    assert reserved.wait(60)
+    with pytest.raises(BlockingIOError):
+        reserve(path)
     process.kill()
     process.join()
     reserve(path)()
     assert list(path.parent.iterdir()) == []
 
 
-def reserve_and_wait(path: Path) -> None:
-    reserve(path)
-    time.sleep(60)
-
-
-def is_reserved(path: Path) -> bool:
-    try:
-        reserve(path)()
-    except BlockingIOError:
-        return True
-    return False
-
-
-def test_where_nothing_can_be_locked_a_run_goes_on(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fcntl.flock", raising(OSError(errno.ENOLCK, "No locks available")))
-    repainting()(callbacks=Checkpoint(path))
-    assert [each.name for each in path.parent.iterdir()] == ["run.ckpt"]
-
-
 @pytest.mark.parametrize("scales", [1, 2])
 def test_a_stalled_scale_is_stored(scales: int, path: Path) -> None:
-    run = repainting(optimizer=Halting, num_scales=scales)
-    written: list[int] = []
+    run, written = repainting(optimizer=Halting, num_scales=scales), list[int]()
 
     def look(state: RunState) -> None:
         if path.exists():
-            written.append(read_checkpoint_record(path)["steps_done"])
+            written.append(steps_done(path))
 
     whole = run(callbacks=[Checkpoint(path, 100), look])
-    assert whole.num_steps == 3 * scales and set(written) <= {3}
-    assert read_checkpoint_record(path)["steps_done"] == whole.num_steps
+    assert whole.num_steps == 3 * scales == steps_done(path) and set(written) <= {3}
     steps = Counting()
     assert_same(resume(path, callbacks=steps.on_step, optimizer=Halting), whole)
     assert steps.steps == []
@@ -439,13 +390,15 @@ def kept(path: Path) -> Path:
 
 
 def forge(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change what is in a checkpoint."""
     content = torch.load(path, weights_only=True)
     change(content["value"])
     with path.open("wb") as file:
         torch.save(content, file)
 
 
+# Ends a run where it would go on: a forged one could ask for any number of steps.
+HALT = nst.Callback()
+vars(HALT)["on_resume"] = raising(KeyboardInterrupt)
 HOSTILE: tuple[Any, ...] = (None, -1, 10**30, 1.5, True, "x", [], {}, (), float("nan"))
 HOSTILE += (torch.ones(1),)
 
@@ -460,7 +413,7 @@ def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_pa
             torch.save(content, file)
         container[key] = before
         try:
-            resume(path, extractor=network, callbacks=[Checkpoint(kept), Halt()])
+            resume(path, extractor=network, callbacks=[Checkpoint(kept), HALT])
         except ValueError as error:
             assert str(error).startswith("`"), (key, new)
         else:
@@ -468,22 +421,15 @@ def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_pa
     assert used > 10
 
 
-class Halt(Callback):
-    """Ends a run where it would go on: a forged one could ask for any number of steps."""
-
-    def on_resume(self, state: RunState, kept: Mapping[str, Any]) -> None:
-        raise KeyboardInterrupt
-
-
 def test_a_file_of_another_kind_is_neither_read_nor_replaced(tmp_path: Path) -> None:
-    save_image(picture(8, 8, 1), tmp_path / "a.png")
+    nst.save_image(picture(8, 8, 1), tmp_path / "a.png")
     transfer().capture(picture(30, 30, 1), [32]).save(tmp_path / "style.nst")
     for name in ("a.png", "style.nst"):
         with pytest.raises(ValueError, match="must be a checkpoint"):
             resume(tmp_path / name)
         with pytest.raises(ValueError, match="exists and is not a checkpoint"):
             repainting()(callbacks=Checkpoint(tmp_path / name))
-    assert load_image(tmp_path / "a.png").shape == (1, 3, 8, 8)
+    assert nst.load_image(tmp_path / "a.png").shape == (1, 3, 8, 8)
     with pytest.raises(FileNotFoundError, match="missing"):
         StyleTransfer.resume(tmp_path / "missing.ckpt")
 
@@ -503,16 +449,17 @@ def test_parts_of_another_run_are_refused(given: dict[str, Any], message: str, k
 
 
 def test_a_users_own_parts_have_to_be_given(path: Path) -> None:
-    losses = {"style": GramStyleLoss(["relu1_1"]), "own": Jumpy()}
-    repainting(losses=losses, optimizer=sgd)(callbacks=Checkpoint(path))
-    with pytest.raises(ValueError, match="'own' of type 'Jumpy', which is not nst's own"):
-        resume(path)
-    with pytest.raises(ValueError, match="`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"):
-        resume(path, losses=losses)
-    other = Jumpy()
+    losses, other = {"style": GramStyleLoss(["relu1_1"]), "own": Jumpy()}, Jumpy()
     other.count = torch.zeros(3)
-    with pytest.raises(ValueError, match="`losses` has one that cannot restore its state"):
-        resume(path, losses={**losses, "own": other}, optimizer=sgd)
+    repainting(losses=losses, optimizer=sgd)(callbacks=Checkpoint(path))
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({}, "'own' of type 'Jumpy', which is not nst's own"),
+        ({"losses": losses}, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"),
+        ({"losses": {**losses, "own": other}, "optimizer": sgd}, "`losses` has one that cannot re"),
+    ]
+    for given, message in refused:
+        with pytest.raises(ValueError, match=message):
+            resume(path, **given)
     resume(path, losses=losses, optimizer=sgd)
 
 
@@ -523,33 +470,28 @@ def test_a_disk_that_fails_leaves_the_checkpoint_before(
     break_disk = at_step(4, lambda state: monkeypatch.setattr("os.fsync", fail))
     result = repainting()(callbacks=[Checkpoint(path, 3), break_disk])
     assert result.stop_reason == "completed"
-    messages = [r.message for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(messages) == 2  # after steps 6 and 9
-    assert "could not be written after step 6 (No space left on device)" in messages[0]
-    assert [file.name for file in path.parent.iterdir()] == ["run.ckpt"]
+    first, _ = [r.message for r in caplog.records if r.levelno == logging.WARNING]  # at 6 and 9
+    assert "could not be written after step 6 (No space left on device)" in first
+    assert names(path.parent) == ["run.ckpt"]
     monkeypatch.undo()
     assert_same(resume(path), result)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
-    missing = tmp_path / "missing" / "run.ckpt"
+    steps, missing = Counting(), tmp_path / "missing" / "run.ckpt"
     for path, error in ((tmp_path, IsADirectoryError), (missing, FileNotFoundError)):
-        steps = Counting()
         with pytest.raises(error, match="`path` is"):
             repainting()(callbacks=[steps, Checkpoint(path)])
-        assert steps.steps == []
+    assert steps.steps == []
     with pytest.raises(ValueError, match="`every` is 0; it must be at least 1"):
         Checkpoint(tmp_path / "run.ckpt", every=0)
 
 
 def test_a_state_that_cannot_be_stored_is_refused_after_the_first_step(path: Path) -> None:
-    class Secretive(Counting):
-        def state_dict(self) -> dict[str, Any]:
-            return {"file": path}
-
-    steps = Counting()
+    steps, secretive = Counting(), Counting()
+    vars(secretive)["state_dict"] = lambda: {"file": path}
     with pytest.raises(TypeError, match=r"\['callbacks'\].*cannot be stored without"):
-        repainting()(callbacks=[Checkpoint(path, 5), Secretive(), steps])
+        repainting()(callbacks=[Checkpoint(path, 5), secretive, steps])
     assert steps.steps == [1] and not path.exists()
 
 
@@ -557,13 +499,10 @@ def test_other_versions_and_threads_are_logged(
     kept: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    resume(kept)
-    assert "the run had num_threads 1 before and has 7 now" in caplog.text
-
-
-def test_a_state_that_is_stored_does_not_hold_the_run() -> None:
     states: list[RunState] = []
-    repainting()(callbacks=states.append)
+    resume(kept, callbacks=states.append)
+    assert "the run had num_threads 1 before and has 7 now" in caplog.text
+    # A state that is stored does not hold the run.
     with pytest.raises(RuntimeError, match=r"no run is under way. Call it in Callback.on_step"):
         states[0].snapshot()
 
@@ -574,24 +513,22 @@ def test_the_command_line_resumes_a_run(
 ) -> None:
     stylize = "stylize photo.png painting.png --steps 5 --scales 2 --quiet --weights original"
     assert nst_command(f"{stylize} -o whole.png") == 0
-
-    step = OptimizedPicture.step
+    step, checkpoint = OptimizedPicture.step, Path("run.ckpt")
 
     def killed(self: OptimizedPicture) -> None:
-        if Path("run.ckpt").exists() and read_checkpoint_record(Path("run.ckpt"))["steps_done"] > 3:
+        if checkpoint.exists() and steps_done(checkpoint) > 3:
             raise PowerCut
         step(self)
 
-    monkeypatch.setattr(OptimizedPicture, "step", killed)
-    with pytest.raises(PowerCut):
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(OptimizedPicture, "step", killed)
         nst_command(f"{stylize} -o out.png --checkpoint run.ckpt --checkpoint-every 2")
-    monkeypatch.setattr(OptimizedPicture, "step", step)
     assert not Path("out.png").exists()
     assert nst_command("resume run.ckpt -o out.png --save-every 1") == 0
     said = capsys.readouterr()
     assert "5 steps" in said.out and "5/5 steps" in said.err
     assert Path("out.png").read_bytes() == Path("whole.png").read_bytes()  # the record, too
-    assert [file.name for file in Path("out-steps").iterdir()] == ["step-0005.png"]
+    assert names(Path("out-steps")) == ["step-0005.png"]
     assert nst_command("rerun out.png -o again.png --quiet") == 0
     assert Path("again.png").read_bytes() == Path("whole.png").read_bytes()
     for line in ("run.ckpt -o photo.png", "photo.png -o new.png", "missing.ckpt -o new.png"):
@@ -634,7 +571,7 @@ def test_the_same_command_resumes_a_run_and_another_is_refused(
 def test_the_command_line_resumes_a_batch_on_another_device_in_tiles(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made = StyleTransfer(FeatureExtractor("original"), num_steps=4, num_scales=1)
+    made = StyleTransfer(nst.FeatureExtractor("original"), num_steps=4, num_scales=1)
     made.run(torch.cat([PHOTO, PHOTO]), PAINTING, callbacks=Checkpoint("run.ckpt"))
     forge(path, lambda values: values["record"].update(device="cuda:7"))
     assert nst_command("resume run.ckpt -o out.png --quiet") == 2

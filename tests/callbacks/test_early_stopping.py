@@ -7,11 +7,8 @@ import torch
 from nst import EarlyStopping, RunState
 
 
-def stops_at(
-    patience: int, losses: Sequence[float], stopping: EarlyStopping | None = None
-) -> int | None:
+def stops_at(stopping: EarlyStopping, losses: Sequence[float]) -> int | None:
     """Return the step at which a run with these losses is stopped."""
-    stopping = stopping or EarlyStopping(patience, 0.01)
     state = RunState(torch.zeros(1, 3, 1, 1), num_steps=len(losses))
     stopping.on_start(state)
     for state.step, loss in enumerate(losses, 1):
@@ -44,7 +41,9 @@ SINKING = [-(1.1**i) for i in range(10)]
 def test_a_run_stops_when_the_best_loss_has_not_improved_within_the_patience(
     patience: int, losses: list[float], step: int | None
 ) -> None:
-    assert stops_at(patience, losses) == step
+    stopping = EarlyStopping(patience, 0.01)
+    assert stops_at(stopping, losses) == step
+    assert stops_at(stopping, losses) == step  # a new run forgets the last
 
 
 def test_only_the_finest_scale_is_stopped() -> None:
@@ -57,9 +56,3 @@ def test_only_the_finest_scale_is_stopped() -> None:
     assert state.stop_reason is None
     stopping.on_step(state)
     assert state.stop_reason == "plateau: the loss fell by less than 0.50% in 1 steps"
-
-
-def test_a_new_run_forgets_the_last() -> None:
-    stopping = EarlyStopping(patience=2)
-    assert stops_at(2, [1.0, 1.0, 1.0, 1.0], stopping) == 3
-    assert stops_at(2, [9.0, 9.0, 9.0, 9.0], stopping) == 3
