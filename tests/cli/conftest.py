@@ -9,17 +9,13 @@ from tests.cli.running import Run
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that the command line started, without rehearsals."""
-    seen: list[Run] = []
-    run = StyleTransfer.run
+    seen, run = list[Run](), StyleTransfer.run
 
-    def recorded(
-        self: StyleTransfer, content: Any, style: Any, **options: Any
-    ) -> StyleTransferResult:
-        if getattr(self.extractor, "weights", "") == "none":
-            return run(self, content, style, **options)
-        seen.append(Run(self, {"content": content, "style": style, **options}))
-        seen[-1].result = run(self, content, style, **options)
-        return seen[-1].result
+    def recorded(self: StyleTransfer, *pictures: Any, **options: Any) -> StyleTransferResult:
+        result = run(self, *pictures, **options)
+        if getattr(self.extractor, "weights", "") != "none":
+            seen.append(Run(self, result))
+        return result
 
     monkeypatch.setattr(StyleTransfer, "run", recorded)
     return seen

@@ -1,6 +1,5 @@
 import importlib.util
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,15 +12,10 @@ needs_skimage = pytest.mark.skipif(
 
 
 class Run:
-    """One call of `StyleTransfer.run`: its arguments and its result."""
+    """One call of `StyleTransfer.run`, and its result."""
 
-    def __init__(self, transfer: StyleTransfer, arguments: dict[str, Any]) -> None:
-        self.transfer, self.arguments = transfer, arguments
-        self.result: StyleTransferResult
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.result.settings
+    def __init__(self, transfer: StyleTransfer, result: StyleTransferResult) -> None:
+        self.transfer, self.result, self.settings = transfer, result, result.settings
 
 
 def nst_command(line: str) -> int:
@@ -34,7 +28,6 @@ def nst_command(line: str) -> int:
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the single line of the error."""
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("\n") and err.count("\n") == 1, err

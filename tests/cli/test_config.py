@@ -30,31 +30,23 @@ def test_what_is_written_becomes_words_of_the_command_line(path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["tomllib", "tomli"])
-def test_either_reader_of_toml_will_do(
-    name: str, path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["tomllib", "tomli", None])
+def test_either_reader_of_toml_will_do_and_without_one_the_extra_is_named(
+    name: str | None, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path.write_text("size = 64\n")
     reader = _toml_reader()
     for module in ("tomllib", "tomli"):
         monkeypatch.setitem(sys.modules, module, reader if module == name else None)
-    assert read_config(str(path), OPTIONS) == ["--size=64"]
-
-
-def test_where_there_is_no_reader_of_toml_the_extra_is_named(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path.write_text("size = 64\n")
-    for module in ("tomllib", "tomli"):
-        monkeypatch.setitem(sys.modules, module, None)
+    if name is not None:
+        assert read_config(str(path), OPTIONS) == ["--size=64"]
+        return
     with pytest.raises(ImportError, match=r"Python 3\.10. Run `pip install 'nst\[toml\]'`"):
         read_config(str(path), OPTIONS)
 
 
 def test_the_extra_that_is_named_exists() -> None:
-    project = _toml_reader().loads((Path(__file__).parents[2] / "pyproject.toml").read_text())[
-        "project"
-    ]
-    extras = project["optional-dependencies"]
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    extras = _toml_reader().loads(text)["project"]["optional-dependencies"]
     assert extras["toml"] == ["tomli>=2; python_version < '3.11'"]
     assert any("toml" in each for each in extras["dev"] if each.startswith("nst["))

@@ -3,7 +3,7 @@
 import itertools
 import signal
 import time
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -36,26 +36,19 @@ def raise_in_step(number: int, step: int, patch: pytest.MonkeyPatch, seconds: in
 
 
 @ENDING
-def test_a_signal_ends_the_run_with_its_picture(
-    number: int, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ignored", [False, True])  # as `nohup` does
+def test_a_signal_ends_the_run_with_its_picture_unless_it_is_ignored(
+    number: int, ignored: bool, runs: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raise_in_step(number, 3, monkeypatch)
-    assert nst_command(STYLIZE) == 0
-    assert runs[0].result.stop_reason == "interrupted" and Path("out.png").exists()
-    assert signal.getsignal(number) is signal.SIG_DFL
-
-
-@ENDING
-def test_a_signal_that_is_ignored_stays_ignored(
-    number: int, runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raise_in_step(number, 3, monkeypatch)
-    before = signal.signal(number, signal.SIG_IGN)  # as `nohup` does
+    before = signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:
         assert nst_command(STYLIZE) == 0
+        assert signal.getsignal(number) is (signal.SIG_IGN if ignored else signal.SIG_DFL)
     finally:
         signal.signal(number, before)
-    assert runs[0].result.stop_reason == "completed"
+    assert runs[0].result.stop_reason == ("completed" if ignored else "interrupted")
+    assert Path("out.png").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -69,18 +62,14 @@ def test_with_a_checkpoint_a_run_ends_between_two_steps(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_step_that_takes_too_long_is_interrupted(
-    runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_step_is_interrupted(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nst.cli.interrupt._PATIENCE", 0.1)
     raise_in_step(signal.SIGTERM, 3, monkeypatch, seconds=60)
     assert nst_command(f"{STYLIZE} --checkpoint run.ckpt") == 0
     assert runs[0].result.num_steps == 2
 
 
-def test_a_signal_while_the_picture_is_saved_does_not_cost_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_signal_while_the_picture_is_saved_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     save = StyleTransferResult.save
 
     @wraps(save)
@@ -93,12 +82,8 @@ def test_a_signal_while_the_picture_is_saved_does_not_cost_it(
     assert Path("out.png").exists()
 
 
-def test_before_there_is_a_picture_a_signal_ends_the_command(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def interrupt(**_: str) -> None:
-        signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr("nst.cli.build.FeatureExtractor", interrupt)
+def test_before_there_is_a_picture_a_signal_ends_it_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt = partial(signal.raise_signal, signal.SIGTERM)
+    monkeypatch.setattr("nst.cli.build.FeatureExtractor", lambda **_: interrupt())
     assert nst_command(STYLIZE) == 130
     assert not Path("out.png").exists()

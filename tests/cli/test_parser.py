@@ -18,38 +18,13 @@ COMMANDS = {
     "resume": "resume a.ckpt -o out.png",
     "demo": "demo -o out.png",
 }
-OF_A_PHOTOGRAPH = [
-    "--strength 0.5",
-    "--preserve-color pca",
-    "--color-when both",
-    "--where alpha",
-    "--content-loss laplacian",
-    "--content-weight 1",
-    "--content-layers relu1_1",
-]
-OF_A_RUN = [
-    "--init noise",
-    "--seed 1",
-    "--style-weight 1",
-    "--tv 1",
-    "--steps 1",
-    "--optimizer adam",
-    "--learning-rate 0.1",
-    "--average 0.9",
-    "--normalize-gradients",
-    "--upscale",
-]
-OF_A_NETWORK = [
-    "--size 64",
-    "--scales 1",
-    "--preset gatys",
-    "--style-loss gram",
-    "--style-layers relu1_1",
-    "--network vgg16",
-    "--pooling average",
-    "--padding replicate",
-    "--dtype bfloat16",
-]
+OF_A_PHOTOGRAPH = ["--strength 0.5", "--preserve-color pca", "--color-when both", "--where alpha"]
+OF_A_PHOTOGRAPH += ["--content-loss laplacian", "--content-weight 1", "--content-layers relu1_1"]
+OF_A_RUN = ["--init noise", "--seed 1", "--style-weight 1", "--tv 1", "--steps 1", "--upscale"]
+OF_A_RUN += ["--optimizer adam", "--learning-rate 0.1", "--average 0.9", "--normalize-gradients"]
+OF_A_NETWORK = ["--size 64", "--scales 1", "--preset gatys", "--style-loss gram"]
+OF_A_NETWORK += ["--style-layers relu1_1", "--network vgg16", "--pooling average"]
+OF_A_NETWORK += ["--padding replicate", "--dtype bfloat16"]
 OF_A_RESULT = ["--page 0", "--save-every 2"]
 OF_ALL = ["--weights auto", "--device cpu", "--tile 64"]
 OF_A_BATCH = [*OF_A_PHOTOGRAPH, *OF_A_RUN, *OF_A_NETWORK, *OF_ALL]
@@ -79,14 +54,9 @@ def test_a_command_accepts_the_options_that_it_supports_and_no_others(
 
 
 @pytest.mark.parametrize("command", ["stylize", "synthesize", "resume", "demo"])
-@pytest.mark.parametrize(
-    ("words", "port"), [("", None), ("--page", 8765), ("--page 9000", 9000), ("--page=0", 0)]
-)
-def test_a_run_can_be_shown_on_a_page(command: str, words: str, port: int | None) -> None:
-    assert parse(f"{COMMANDS[command]} {words}".split()).page == port
-
-
-def test_a_picture_after_page_is_no_port() -> None:
+def test_a_run_can_be_shown_on_a_page(command: str) -> None:
+    for words, port in (("", None), ("--page", 8765), ("--page 9000", 9000), ("--page=0", 0)):
+        assert parse(f"{COMMANDS[command]} {words}".split()).page == port
     options = parse(["stylize", "--page", "photo.png", "a.png", "-o", "out.png"])
     assert (options.page, options.content, options.styles) == (8765, "photo.png", ["a.png"])
 
@@ -106,11 +76,7 @@ def test_options_may_stand_anywhere_among_the_pictures() -> None:
     [
         ("stylize --size 9 p.png -o o.png a.png", "styles", ["a.png"]),
         ("stylize p.png --style b.png -o o.png a.png", "styles", ["a.png", "b.png"]),
-        (
-            "sheet p.png -o o.png --vary seed=1,2 a.png --vary size=8 b.png",
-            "styles",
-            ["a.png", "b.png"],
-        ),
+        ("sheet p -o o --vary seed=1,2 a.png --vary size=8 b.png", "styles", ["a.png", "b.png"]),
         ("sheet p.png -o o.png --vary seed=1,2 --vary style=a.png,b.png", "styles", []),
         ("synthesize a.png -o o.png b.png --seed 1 c.png", "styles", ["a.png", "b.png", "c.png"]),
         ("capture -o o.nst a.png --quiet", "styles", ["a.png"]),
@@ -134,7 +100,6 @@ def test_every_command_takes_options_in_any_place(line: str, name: str, expected
         ("sheet -o out.png photo.png --vary seed=1,2", "required: STYLE; see nst sheet --help"),
         ("capture -o out.nst a.png b.png", "unrecognized arguments: b.png"),
         ("capture -o out.nst", "required: STYLE"),
-        ("synthesize -o out.png", "required: STYLE"),
         ("rerun -o out.png", "required: PICTURE"),
         ("batch photos -o out", "required: --style"),
         ("batch photos --style a.png", "required: -o/--output"),
@@ -148,27 +113,15 @@ def test_every_command_takes_options_in_any_place(line: str, name: str, expected
         (f"{COMMANDS['capture']} --sizes 64,128 --size 64", "`--size`"),
         (f"{COMMANDS['capture']} --sizes 64,128 --scales 2", "`--scales`"),
         (f"{COMMANDS['capture']} --sizes many", "'many'"),
-        (f"{COMMANDS['capture']} --sizes 64,", "'64,'"),
         (f"{COMMANDS['batch']} --workers 2 --dask x", "not allowed with argument"),
         (f"{COMMANDS['batch']} --format gif", "invalid choice: 'gif'"),
         ("demo --steps many", "--steps: invalid int value: 'many'"),
-        ("demo --content-weight heavy", "--content-weight: invalid float value: 'heavy'"),
         ("demo --preset monet", "invalid choice: 'monet' (choose from"),
-        ("demo --optimizer sgd", "invalid choice: 'sgd' (choose from"),
         ("demo --tile many", "'many' is invalid; use a whole number, or auto or none"),
     ],
 )
-def test_a_mistake_is_reported_in_one_line(
-    line: str, said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_costs_one_line(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said in refused(line, capsys)
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "recipe.toml"
-    path.write_text('content = "p.png"\noutput = "o.png"\nstyle = ["a.png", "b.png"]\nsize = 64\n')
-    return path
 
 
 @pytest.mark.parametrize(
@@ -183,10 +136,12 @@ def recipe(tmp_path: Path) -> Path:
     ],
 )
 def test_styles_on_the_command_line_replace_those_of_the_file_however_they_are_given(
-    words: str, expected: list[str] | None, recipe: Path
+    words: str, expected: list[str] | None, tmp_path: Path
 ) -> None:
-    options = parse(["stylize", *words.split(), "--config", str(recipe)])
-    of_the_file = [str(recipe.parent / name) for name in ("a.png", "b.png")]
+    path = tmp_path / "recipe.toml"
+    path.write_text('content = "p.png"\noutput = "o.png"\nstyle = ["a.png", "b.png"]\nsize = 64\n')
+    options = parse(["stylize", *words.split(), "--config", str(path)])
+    of_the_file = [str(tmp_path / name) for name in ("a.png", "b.png")]
     assert options.styles == (of_the_file if expected is None else expected)
-    assert options.content == ("other.png" if "other" in words else str(recipe.parent / "p.png"))
+    assert options.content == ("other.png" if "other" in words else str(tmp_path / "p.png"))
     assert options.size == 64

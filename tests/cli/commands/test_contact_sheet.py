@@ -15,8 +15,7 @@ def picture(value: float, height: int = 40, width: int = 60) -> Tensor:
 def test_every_picture_is_there_whole_and_in_its_place(labels: bool) -> None:
     rows = [[picture(c) for c in COLORS[:3]], [picture(c) for c in COLORS[3:]]]
     names = (["one", "two"], ["a", "b", "c"]) if labels else ((), ())
-    sheet = contact_sheet(rows, *names)
-    centers = []
+    sheet, centers = contact_sheet(rows, *names), []
     for value in COLORS:
         found = (sheet[0] == value).all(0).nonzero()
         # Antialiased letters may have the same gray; a picture has its 40 x 60 pixels of it.
@@ -39,12 +38,9 @@ def test_labels_are_drawn_beside_and_above() -> None:
     assert torch.equal(labeled[..., top:, side:], plain)
 
 
-def test_pictures_of_other_sizes_are_brought_to_the_first() -> None:
+def test_pictures_of_other_sizes_are_brought_to_the_first_however_small_and_narrow() -> None:
     sheet = contact_sheet([[picture(0.5), picture(0.5, 80, 90)]])
     assert sheet.shape == contact_sheet([[picture(0.5), picture(0.5)]]).shape
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
-def test_small_and_narrow_pictures_have_room_for_nothing_but_work(size: tuple[int, int]) -> None:
-    sheet = contact_sheet([[picture(0.5, *size)]], ["a long label"], ["another long label"])
-    assert bool(((sheet >= 0) & (sheet <= 1)).all())
+    for size in ((1, 1), (3, 200), (200, 3)):
+        sheet = contact_sheet([[picture(0.5, *size)]], ["a long label"], ["another long label"])
+        assert bool(((sheet >= 0) & (sheet <= 1)).all())

@@ -1,7 +1,6 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -9,30 +8,25 @@ from PIL import Image
 
 from nst import Estimate, ProgressBar, RunState, StyleTransfer, load_image
 from tests.cli.running import Run, needs_skimage, nst_command, refused
-from tests.helpers import names
+from tests.helpers import names, raising, spy
 
 pytestmark = pytest.mark.usefixtures("loaded", "folder")
 
 
 @needs_skimage
 @pytest.mark.parametrize(("option", "name"), [("", "nst-demo.png"), ("-o cat.jpg", "cat.jpg")])
-def test_demo_needs_no_files(
+def test_demo_needs_no_files_and_says_at_the_start_what_it_takes(
     folder: Path, runs: list[Run], capsys: pytest.CaptureFixture[str], option: str, name: str
 ) -> None:
     assert nst_command(f"demo --size 48 --steps 2 {option}") == 0
     with Image.open(folder / name) as image:
         assert max(image.size) == 48
     assert runs[0].result.num_steps == 2
-    assert capsys.readouterr().out.splitlines()[-1] == str(folder / name)
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", err.splitlines()[0])
+    assert out.splitlines()[-1] == str(folder / name)
     assert names(folder) == sorted([name, "painting.png", "photo.png"])
-
-
-@needs_skimage
-def test_demo_says_at_the_start_what_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert nst_command("demo --size 48 --steps 2") == 0
-    first = capsys.readouterr().err.splitlines()[0]
-    assert re.fullmatch(r"this takes about \d+ s and \d+ MB", first)
-    assert nst_command("demo --size 48 --steps 2 --quiet") == 0
+    assert nst_command(f"demo --size 48 --steps 2 --quiet {option}") == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -57,20 +51,13 @@ def test_demo_takes_fewer_steps_of_its_own_accord_where_one_is_slow(
     steps: int,
 ) -> None:
     monkeypatch.setattr(StyleTransfer, "estimate", lambda *_: Estimate(seconds, 2_000_000))
-    painted: list[int] = []
-
-    def run(transfer: StyleTransfer, *_: Any, **__: Any) -> None:
-        painted.append(transfer.num_steps)
-        raise ValueError("enough")
-
     monkeypatch.setattr("nst.cli.commands.demo.check_run", lambda *_: None)
-    monkeypatch.setattr(StyleTransfer, "run", run)
+    monkeypatch.setattr(StyleTransfer, "run", raising(ValueError("enough")))
+    painted = spy(monkeypatch, StyleTransfer, "run")
     assert nst_command(f"demo {option}") == 2
-    assert painted == [steps]
-    told = capsys.readouterr().err
-    assert (f"with {steps} steps, as this machine is slow; use `--steps 50` for all" in told) == (
-        steps in (20, 25) and not option
-    )
+    assert [transfer.num_steps for transfer, *_ in painted] == [steps]
+    slow = f"with {steps} steps, as this machine is slow; use `--steps 50` for all"
+    assert (slow in capsys.readouterr().err) == (steps in (20, 25) and not option)
 
 
 @needs_skimage
@@ -99,9 +86,7 @@ def test_demo_without_skimage_says_what_to_install(
 
 
 @needs_skimage
-def test_samples_are_pictures_to_begin_with(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_are_pictures_to_try(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert nst_command("samples new") == 0
     made = ["mask.png", "other.jpg", "painting.jpg", "photo.jpg"]
     assert names(folder / "new") == made

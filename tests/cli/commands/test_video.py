@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import StyleTransfer, load_image, save_image
+from nst import LivePage, StyleTransfer, load_image, save_image
+from nst.cli import segments
 from nst.cli.segments import Segment
 from nst.testing import tiny_extractor
 from nst.video import open_video, write_video
 from nst.video.write import ANIMATIONS
 from tests.cli.running import nst_command, refused
-from tests.helpers import names, picture
+from tests.helpers import names, picture, raising, spy
 from tests.video.films import lose_last_frame, make_film, seen
 
 # Other processes know no pretended device.
@@ -48,15 +50,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def move(name: str = "film.mp4", count: int = 6, cut: int = 99, **options: Any) -> None:
+def move(count: int = 6, cut: int = 99) -> None:
     """Write a film of a smooth picture that moves to the left; another one from a cut on."""
-    frames = []
-    for i in range(count):
-        smooth = torch.nn.functional.interpolate(
-            picture(6, 12, seed=int(i >= cut)), (32, 64), mode="bicubic"
-        )
-        frames.append(smooth.clamp(0, 1)[..., i : i + 40])
-    write_video(frames, name, rate=10, **options)
+    scenes = [
+        torch.nn.functional.interpolate(picture(6, 12, seed=seed), (32, 64), mode="bicubic")
+        for seed in range(2)
+    ]
+    frames = [scenes[i >= cut].clamp(0, 1)[..., i : i + 40] for i in range(count)]
+    write_video(frames, "film.mp4", rate=10)
 
 
 def pixels(path: str) -> list[Tensor]:
@@ -85,27 +86,18 @@ def test_sound_rate_times_and_duration_stay() -> None:
         assert after[name] == before[name], name
 
 
-def test_options_arrive_in_the_transfer_and_in_the_encoder(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[Any] = []
-    frames = StyleTransfer.frames
-
-    @wraps(frames)
-    def recorded(self: StyleTransfer, content: Any, style: Any, **arguments: Any) -> Any:
-        asked.append((self.size, self.num_steps, arguments))
-        return frames(self, content, style, **arguments)
-
-    monkeypatch.setattr(StyleTransfer, "frames", recorded)
+def test_options_arrive_in_the_transfer_and_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = spy(monkeypatch, StyleTransfer, "frames")
     more = "--size 32 --seed 3 --strength 0.5 --temporal-weight 7 --flow none --quiet"
     line = f"{LINE} {more} --start 0.1 --end 0.5 --every 2"
     assert nst_command(f"{line} --codec libvpx-vp9 --crf 40") == 0
-    size, num_steps, arguments = asked[-1]
-    assert (size, num_steps, arguments["num_steps"], arguments["flow"]) == (32, 3, 2, None)
-    assert (arguments["temporal_weight"], arguments["seed"], arguments["strength"]) == (7, 3, 0.5)
-    found = seen("out.mp4")
-    assert (found["codec"], found["times"]) == ("vp9", [0, 0.2])
-    assert found["arrays"][0].shape == (26, 32, 3)
+    transfer, *_, arguments = asked[-1]
+    assert (transfer.size, transfer.num_steps, arguments["num_steps"]) == (32, 3, 2)
+    found = [arguments[name] for name in ("flow", "temporal_weight", "seed", "strength")]
+    assert found == [None, 7, 3, 0.5]
+    written = seen("out.mp4")
+    assert (written["codec"], written["times"]) == ("vp9", [0, 0.2])
+    assert written["arrays"][0].shape == (26, 32, 3)
 
 
 @pytest.mark.parametrize("output", ["out.gif", "out.webp", "out", "out/%02d.png"])
@@ -120,10 +112,8 @@ def test_animations_and_pictures_come_out_and_go_in(output: str) -> None:
 
 def start() -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = LINE.split()
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *words], env=environment, text=True, stderr=subprocess.PIPE
-    )
+    command = [sys.executable, "-c", SCRIPT, *LINE.split()]
+    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
 
 
 def finished_frames() -> int:
@@ -139,13 +129,11 @@ def test_a_killed_command_resumes_with_the_same_frames() -> None:
             time.sleep(0.01)
         process.send_signal(number)
         _, text = process.communicate()
-        expected = 130 if number == signal.SIGTERM else -signal.SIGKILL
-        assert process.returncode == expected
+        assert process.returncode == (130 if number == signal.SIGTERM else -signal.SIGKILL)
         if number == signal.SIGTERM:
             assert re.search(r"nst: \d of 8 frames are finished; the same command resumes", text)
         assert not Path("out.mp4").exists() and finished_frames() >= wanted
-    before = finished_frames()
-    process = start()
+    before, process = finished_frames(), start()
     _, text = process.communicate()
     assert process.returncode == 0
     found = re.search(r"(\d) of 8 frames are finished; the others follow", text)
@@ -154,32 +142,35 @@ def test_a_killed_command_resumes_with_the_same_frames() -> None:
     assert not Path("out.mp4.partial").exists()
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, frame: int, error: BaseException) -> None:
-    """Let the library fail at a frame."""
+def fail_at_frame(monkeypatch: pytest.MonkeyPatch, frame: int, error: Any) -> None:
+    """Let the library fail at a frame, or at the end."""
     frames = StyleTransfer.frames
 
     @wraps(frames)
     def failing(self: StyleTransfer, content: Any, style: Any, **arguments: Any) -> Any:
-        for i, result in enumerate(frames(self, content, style, **arguments)):
-            if i == frame:
-                raise error
-            yield result
+        yield from itertools.islice(frames(self, content, style, **arguments), frame)
+        raise error
 
     monkeypatch.setattr(StyleTransfer, "frames", failing)
 
 
-@pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt(), 130), (ValueError("`flow` returned (1,)."), 2)]
-)
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a command line that ends with an error at a frame."""
+
+    def run(frame: int, line: str = f"{LINE} --quiet", error: Any = KeyboardInterrupt) -> None:
+        with monkeypatch.context() as patch:
+            fail_at_frame(patch, frame, error)
+            assert nst_command(line) == (130 if error is KeyboardInterrupt else 2)
+
+    return run
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("`flow` returned (1,).")])
 def test_an_error_at_a_frame_loses_no_other(
-    error: BaseException,
-    status: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    error: Any, interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupted(patch, 3, error)
-        assert nst_command(f"{LINE} --quiet") == status
+    interrupt(3, error=error)
     err = capsys.readouterr().err
     assert err.startswith("nst: 3 of 6 frames are finished; the same command resumes\n")
     assert names(Path()) == ["a.png", "film.mp4", "out.mp4.partial"]
@@ -211,34 +202,27 @@ def test_interrupted_writing_resumes(
     assert len(open_video(output)) == 6 and names(Path()) == sorted(["a.png", "film.mp4", place])
 
 
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
+def test_another_command_is_refused_beside_an_unfinished_one(
+    interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(1)
+    capsys.readouterr()
+    for change, name in (
         ("--seed 1", "seed"),
         ("--style-weight 3", "losses"),
         ("--start 0.1", "inputs|start"),
         ("--frame-steps 4", "num_steps"),
         ("--temporal-weight 3", "temporal_weight"),
-    ],
-)
-def test_another_command_is_refused_beside_an_unfinished_one(
-    change: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with monkeypatch.context() as patch:
-        interrupted(patch, 1, KeyboardInterrupt())
-        assert nst_command(f"{LINE} --quiet") == 130
-    capsys.readouterr()
-    err = refused(f"{LINE} {change} --quiet", capsys)
-    assert re.search(rf"another command \(its ({name}) differs\). Run that one to finish it", err)
+    ):
+        err = refused(f"{LINE} {change} --quiet", capsys)
+        assert re.search(rf"another command \(its ({name}) differs\). Run that one to finish", err)
     assert nst_command(f"{LINE} --crf 30 --quiet") == 0, "the encoder is another matter"
 
 
 def test_another_film_and_another_folder_are_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with monkeypatch.context() as patch:
-        interrupted(patch, 1, KeyboardInterrupt())
-        assert nst_command(f"{LINE} --quiet") == 130
+    interrupt(1)
     move(count=7)
     capsys.readouterr()
     assert re.search(r"\(its (inputs|video) differs\)", refused(f"{LINE} --quiet", capsys))
@@ -268,22 +252,13 @@ def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
 
 @pytest.mark.parametrize("workers", ["", "--workers 2"])
 def test_a_film_whose_last_frame_is_not_decoded_is_written_without_it(
-    workers: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workers: str, interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_film("whole.mkv", 3, encoder={"bf": "0"})
     lose_last_frame("whole.mkv", "film.mkv")
     line = f"{LINE} --flow none".replace("film.mp4", "film.mkv")
     assert nst_command(f"{line} -o other.mp4 {workers}") == 0
-    frames = StyleTransfer.frames
-
-    @wraps(frames)
-    def failing(*args: Any, **arguments: Any) -> Any:
-        yield from frames(*args, **arguments)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StyleTransfer, "frames", failing)
-        assert nst_command(line) == 130
+    interrupt(99, line)
     assert nst_command(f"{line} {workers}") == 0, "no frame is left, but the film is not written"
     out, err = capsys.readouterr()
     assert "`film.mkv` lacks 1 of 3 frames" in err
@@ -298,21 +273,17 @@ def test_cuts_are_found_in_frames_of_the_size_of_the_result(
     options: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_film("film.mp4", 2, sizes=[(160, 640)])
-    found: list[tuple[int, ...]] = []
-
-    def follow(_: Any, before: Tensor, __: Tensor, after: Tensor) -> Any:
-        found.extend(tuple(each.shape[-2:]) for each in (before, after))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("nst.cli.segments.follow", follow)
+    monkeypatch.setattr(segments, "follow", raising(KeyboardInterrupt))
+    calls = spy(monkeypatch, segments, "follow")
     assert nst_command(f"{LINE} --workers 2 {options}") == 130
-    assert found == [shape, shape]
+    ((_, before, _, after, _),) = calls
+    assert before.shape[-2:] == after.shape[-2:] == shape
 
 
 def test_an_error_before_the_first_frame_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    interrupted(monkeypatch, 0, ValueError("`flow` returned (1,)."))
+    fail_at_frame(monkeypatch, 0, ValueError("`flow` returned (1,)."))
     assert refused(f"{LINE} --quiet", capsys) == "nst: error: `flow` returned (1,).\n"
     assert names(Path()) == ["a.png", "film.mp4"]
 
@@ -337,23 +308,16 @@ def test_an_estimate_counts_the_frames(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_page_shows_the_latest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    pages: list[str] = []
-    publish = nst_page()._publish
+    pages, publish = list[str](), LivePage._publish
 
     def recorded(self: Any, server: Any, *shown: str) -> None:
         publish(self, server, *shown)
         pages.append(server.pages["/"][1].decode())
 
-    monkeypatch.setattr(nst_page(), "_publish", recorded)
+    monkeypatch.setattr(LivePage, "_publish", recorded)
     assert nst_command(f"{LINE} --page 0 --quiet") == 0
     assert "Frame 6 of 6" in pages[-1] and "completed" in pages[-1]
     assert len({re.findall(r"picture.jpg\?(\d+)", page)[0] for page in pages[1:]}) >= 6
-
-
-def nst_page() -> Any:
-    from nst import LivePage
-
-    return LivePage
 
 
 def test_options_come_from_a_file() -> None:
@@ -374,10 +338,8 @@ def test_options_come_from_a_file() -> None:
         (f"{LINE} --crf 99", "`crf` is 99"),
         (f"{LINE} --start 9", "ends at 0.60 s and has no frames"),
         (f"{LINE} --temporal-weight -1", "`weight` is -1"),
-        (f"{LINE} --frame-steps 0", "`num_steps` is 0"),
         (f"{LINE} --page --workers 2", "`--page` cannot show the frames of workers"),
         (f"{LINE} --estimate --quiet", "`--quiet` would suppress the estimate"),
-        (f"{LINE} --style-layers relu9_1", "relu9_1"),
         (f"{LINE} --quality 90", "unrecognized arguments: --quality"),
     ],
 )
@@ -396,10 +358,8 @@ def test_a_missing_extra_is_named(
     assert "Run `pip install 'nst[video]'`" in refused(LINE, capsys)
 
 
-def test_finished_frames_are_rounded_only_in_the_film(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        interrupted(patch, 2, KeyboardInterrupt())
-        assert nst_command(f"{LINE} --quiet") == 130
+def test_finished_frames_are_rounded_only_in_the_film(interrupt: Callable[..., None]) -> None:
+    interrupt(2)
     transfer = StyleTransfer(tiny_extractor(), num_steps=3)
     results = list(transfer.frames(list(open_video("film.mp4"))[:2], "a.png", num_steps=2))
     stored = load_image("out.mp4.partial/000001.png")
