@@ -13,12 +13,10 @@ BACKGROUND = torch.nn.functional.interpolate(picture(5, 7, seed=3), (HEIGHT, WID
 
 
 def square(left: int, grow: int = 0) -> tuple[slice, slice]:
-    """Return the rows and columns of a square, perhaps larger."""
     return slice(14 - grow, 14 + SIDE + grow), slice(left - grow, left + SIDE + grow)
 
 
 def frame(left: int) -> Tensor:
-    """Return a bright, dotted square before the background."""
     image = BACKGROUND.clamp(0.1, 0.6)
     image[(..., *square(left))] = picture(SIDE, SIDE, seed=8) / 5 + 0.8
     return image

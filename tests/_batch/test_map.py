@@ -24,28 +24,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import nst
 import nst._batch.map as map_module
-from nst import (
-    BackboneExtractor,
-    ContentLoss,
-    CrossLayerGramStyleLoss,
-    FeatureExtractor,
-    GramStyleLoss,
-    Loss,
-    MapResult,
-    NearestNeighborStyleLoss,
-    StatisticLoss,
-    Style,
-    StyleTransfer,
-    StyleTransferResult,
-    save_image,
-)
+import nst._batch.styles as styles_module
+from nst import ContentLoss, GramStyleLoss, Loss, MapResult, Style, StyleTransfer, save_image
 from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
-from nst._engine.style_capture import capture_painting
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
-from tests.helpers import PAINTING, MeanLoss, fail_at
+from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, spy
 from tests.pretend import PretendedDevice
 
 pytestmark = pytest.mark.cpu  # other processes know no pretended device
@@ -78,9 +65,7 @@ class UnpicklableError(Exception):
         self.lock = threading.Lock()
 
 
-class Recorder(Executor):
-    """Notes what another executor is given."""
-
+class Noting(Executor):
     def __init__(self, executor: Executor) -> None:
         self.executor, self.sizes, self.futures = executor, list[int](), list[Future[Any]]()
 
@@ -148,7 +133,7 @@ def in_order(results: Iterator[MapResult]) -> list[MapResult]:
     return sorted(results, key=lambda each: each.index)
 
 
-def results_of(outcomes: Iterator[MapResult]) -> list[StyleTransferResult]:
+def results_of(outcomes: Iterator[MapResult]) -> list[nst.StyleTransferResult]:
     found = []
     for each in in_order(outcomes):
         assert each.error is None and each.result is not None, each.error
@@ -156,12 +141,7 @@ def results_of(outcomes: Iterator[MapResult]) -> list[StyleTransferResult]:
     return found
 
 
-# The same as `run`
-
-
-def test_each_picture_is_to_the_bit_what_run_makes_of_it(
-    executor: Executor | None, tmp_path: Path
-) -> None:
+def test_each_picture_is_bit_for_bit_that_of_run(executor: Executor | None, tmp_path: Path) -> None:
     save_image(PAINTING, tmp_path / "painting.png")
     contents: list[Any] = [*files(tmp_path, 2), picture(40, 20), np.ones((20, 30, 3), np.float32)]
     contents += [Image.new("RGBA", (30, 20), (200, 10, 10, 100))]
@@ -210,31 +190,26 @@ class Elsewhere(nn.Linear):
 def test_workers_are_sent_no_tensors_on_a_device_that_they_may_lack(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    moved: list[Any] = []
-
-    def noted(self: StyleStatistics, *target: Any) -> StyleStatistics:
-        moved.append(target)
-        return self
-
-    monkeypatch.setattr(StyleStatistics, "to", noted)
     style, cpu = transfer().capture(picture(), sizes=[32]), torch.device("cpu")
-    assert map_module._on_cpu(style, torch.float64).image is style.image
-    assert moved == [(cpu, torch.float64)]
-    assert map_module._on_cpu(Elsewhere(1, 1, device="meta")) == [cpu]
+    moved = spy(monkeypatch, StyleStatistics, "to")
+    sent: Any = map_module._on_cpu(style, torch.float64)
+    assert [arguments for _, *arguments in moved] == [[cpu, torch.float64, {}]]
+    assert sent.image.entries[0].statistics["relu1_1"].dtype == torch.float64
     here = nn.Linear(1, 1)
     assert map_module._on_cpu(here) is here
+    assert map_module._on_cpu(Elsewhere(1, 1, device="meta")) == [cpu]
     with PretendedDevice("cuda"):
         there, color = torch.ones(2, device="cuda"), "#ff0000"
         assert there.device.type == "cuda" and map_module._absolute(there).device == cpu
         labels, kept = map_module._absolute((there, color))
         assert labels.device == cpu and kept == color
-        sent: Any = map_module._with_absolute_paths(Style(there, mask=there))
+        sent = map_module._with_absolute_paths(Style(there, mask=there))
         assert sent.image.device == sent.mask.device == cpu
 
 
 def test_closing_the_generator_ends_the_processes_of_the_devices() -> None:
-    before = set(multiprocessing.active_children())
-    results = transfer().map([picture(seed=i) for i in range(4)], picture(), devices=["cpu"])
+    before, contents = set(multiprocessing.active_children()), [picture(seed=i) for i in range(4)]
+    results = transfer().map(contents, picture(), devices=["cpu"])
     assert next(results).error is None
     assert set(multiprocessing.active_children()) - before
     results.close()
@@ -250,8 +225,8 @@ CAPTURED_AND_REGIONS = [
 @pytest.mark.parametrize(
     ("loss", "arguments"),
     [
-        (NearestNeighborStyleLoss(["relu2_1"]), {}),
-        (CrossLayerGramStyleLoss(LAYERS), {}),
+        (nst.NearestNeighborStyleLoss(["relu2_1"]), {}),
+        (nst.CrossLayerGramStyleLoss(LAYERS), {}),
         (GramStyleLoss(LAYERS), {"init": "style"}),
         (GramStyleLoss(LAYERS), {"preserve_color": "pca", "color_when": "before"}),
         (GramStyleLoss(LAYERS), {"preserve_color": "luminance", "strength": 0.7, "seed": 3}),
@@ -281,9 +256,9 @@ def test_inference_mode_changes_nothing(threads: Executor) -> None:
 
 def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}
+    repaint = StyleTransfer(nst.BackboneExtractor(network), losses, num_steps=2)
     for executor in (processes, dask):
-        losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}
-        repaint = StyleTransfer(BackboneExtractor(network), losses, num_steps=2)
         (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=executor))
         assert_same(found, repaint.run(picture(), picture(seed=1)))
 
@@ -299,9 +274,6 @@ def test_a_run_in_another_process_uses_as_many_threads_as_it_is_told(
     outcomes = transfer().map([picture()], picture(), executor=executor, num_threads=told)
     assert results_of(outcomes)[0].settings["num_threads"] == used
     assert torch.get_num_threads() == 1
-
-
-# Failures
 
 
 def test_of_twelve_pictures_on_a_dask_cluster_a_corrupt_one_costs_no_other(
@@ -333,9 +305,7 @@ def test_a_failed_picture_has_the_error_of_run(executor: Executor | None, tmp_pa
             assert str(each.error) == str(expected.value)
 
 
-def test_an_error_that_cannot_be_sent_is_told_with_the_workers_traceback(
-    processes: Executor,
-) -> None:
+def test_an_error_that_cannot_be_sent_has_the_workers_traceback(processes: Executor) -> None:
     contents = [torch.ones(1, 3, 24, 32), picture()]
     repaint = transfer(BrightnessLoss("raise"))
     failed, done = in_order(repaint.map(contents, picture(seed=1), executor=processes))
@@ -360,18 +330,15 @@ def test_a_killed_worker_is_told_for_every_picture_not_done() -> None:
 
 def test_a_killed_worker_of_dask_costs_only_its_own_picture(dask: Executor) -> None:
     contents = [picture(), torch.ones(1, 3, 24, 32), picture(seed=2), picture(seed=3)]
-    outcomes = transfer(BrightnessLoss("die")).map(
-        contents, picture(seed=1), executor=dask, max_in_flight=1
-    )
+    repaint = transfer(BrightnessLoss("die"))
+    outcomes = repaint.map(contents, picture(seed=1), executor=dask, max_in_flight=1)
     failed = [each for each in outcomes if each.result is None]
     assert [(each.index, type(each.error).__name__) for each in failed] == [(1, "KilledWorker")]
 
 
 def test_an_executor_that_was_shut_down_is_told_for_every_picture_not_done() -> None:
-    pool = ThreadPoolExecutor(1)
-    outcomes = transfer().map(
-        [picture(seed=i) for i in range(4)], picture(), executor=pool, max_in_flight=1
-    )
+    pool, contents = ThreadPoolExecutor(1), [picture(seed=i) for i in range(4)]
+    outcomes = transfer().map(contents, picture(), executor=pool, max_in_flight=1)
     assert next(outcomes).result is not None
     pool.shutdown()
     assert [type(next(outcomes).error) for _ in range(3)] == [RuntimeError] * 3
@@ -391,16 +358,13 @@ def test_what_cannot_be_sent_is_refused_but_works_in_threads(
 
 
 def test_dask_is_sent_what_only_a_notebook_knows(dask: Executor) -> None:
-    class LocalLoss(StatisticLoss):
+    class LocalLoss(nst.StatisticLoss):
         def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
             return (feature**2 * weight).sum(-1)
 
     repaint = transfer(LocalLoss(LAYERS), optimizer=lambda params: torch.optim.Adam(params))
     (found,) = results_of(repaint.map([picture()], picture(seed=1), executor=dask))
     assert_same(found, repaint.run(picture(), picture(seed=1)))
-
-
-# One by one
 
 
 def test_results_come_as_they_are_finished(threads: Executor) -> None:
@@ -418,6 +382,7 @@ def test_pictures_are_taken_when_there_is_room(threads: Executor, max_in_flight:
     next(outcomes)
     assert next(taken) <= max_in_flight
     outcomes.close()
+    assert len(PARTS) == 0  # nothing is kept
 
 
 def test_alone_a_picture_is_begun_when_it_is_asked_for() -> None:
@@ -430,58 +395,33 @@ def test_alone_a_picture_is_begun_when_it_is_asked_for() -> None:
 
 def test_what_is_not_begun_when_the_generator_is_closed_never_is() -> None:
     with ThreadPoolExecutor(1) as pool:
-        recorder = Recorder(pool)
-        outcomes = transfer(BrightnessLoss("wait"), num_steps=1).map(
-            [torch.ones(1, 3, 24, 32) for _ in range(6)],
-            picture(),
-            executor=recorder,
-            max_in_flight=6,
-        )
+        recorder, contents = Noting(pool), [torch.ones(1, 3, 24, 32)] * 6
+        repaint = transfer(BrightnessLoss("wait"), num_steps=1)
+        outcomes = repaint.map(contents, picture(), executor=recorder, max_in_flight=6)
         next(outcomes)
         outcomes.close()
     assert sum(future.cancelled() for future in recorder.futures) >= 4
 
 
-def test_nothing_is_kept_afterwards(threads: Executor) -> None:
-    list(transfer().map([picture()], picture(), executor=threads))
-    assert len(PARTS) == 0
-
-
-def test_ctrl_c_ends_them_all() -> None:
-    interrupt, contents = fail_at(1, KeyboardInterrupt()), [picture(seed=i) for i in range(3)]
-    (only,) = transfer().map(contents, picture(), callbacks=interrupt)
+def test_callbacks_follow_each_run_in_this_process_and_ctrl_c_ends_them_all() -> None:
+    recorder, contents = Recorder(), [picture(seed=i) for i in range(2)]
+    list(transfer().map(contents, picture(), callbacks=recorder))
+    assert recorder.calls.count("step 1") == recorder.calls.count("step 2") == 2
+    (only,) = transfer().map(contents, picture(), callbacks=fail_at(1, KeyboardInterrupt()))
     assert only.result is not None and only.result.stop_reason == "interrupted"
-
-
-def test_callbacks_follow_each_run_in_this_process() -> None:
-    steps: list[int] = []
-    contents = [picture(seed=i) for i in range(2)]
-    list(transfer().map(contents, picture(), callbacks=lambda state: steps.append(state.step)))
-    assert steps.count(1) == steps.count(2) == 2
-
-
-# What is done once
 
 
 @pytest.mark.parametrize("executor", ["none", "processes"], indirect=True)
 def test_a_style_is_captured_once_for_each_size(
     executor: Executor | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes: list[int] = []
-
-    def counted(configuration: Any, style: Any, painting: Any, wanted: Any) -> StyleStatistics:
-        sizes.extend(wanted)
-        return capture_painting(configuration, style, painting, wanted)
-
-    monkeypatch.setattr("nst._batch.styles.capture_painting", counted)
+    calls = spy(monkeypatch, styles_module, "capture_painting")
     contents = [picture(24, 32), picture(32, 24), picture(16, 12), picture(40, 10)]
     results_of(transfer(size=32).map(contents, picture(), executor=executor))
-    assert sorted(sizes) == [8, 16, 32]
+    assert sorted(size for _, _, _, sizes, _ in calls for size in sizes) == [8, 16, 32]
 
 
-def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_pictures_share_is_sent_once_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     class Remote(Executor):
         """One worker, with a memory of its own."""
 
@@ -491,8 +431,7 @@ def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
             return future
 
     monkeypatch.setattr("nst._batch.worker.PARTS", PartCache())
-    recorder = Recorder(Remote())
-    repaint = transfer()
+    recorder, repaint = Noting(Remote()), transfer()
     contents = [picture(seed=i) for i in range(9)]
     results_of(repaint.map(contents, picture(), executor=recorder, max_in_flight=1))
     network = sum(4 * each.numel() for each in repaint.extractor.parameters())
@@ -506,8 +445,8 @@ def test_what_pictures_have_in_common_is_sent_once_to_a_worker(
 def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
     processes: Executor, tmp_path: Path
 ) -> None:
-    recorder = Recorder(processes)
-    repaint = StyleTransfer(FeatureExtractor("original"), num_steps=1)
+    recorder = Noting(processes)
+    repaint = StyleTransfer(nst.FeatureExtractor("original"), num_steps=1)
     style = save_image(picture(64, 64), tmp_path / "painting.png")
     content = files(tmp_path, 1)[0]
     (found,) = results_of(repaint.map([content], style, executor=recorder))
@@ -515,8 +454,6 @@ def test_a_network_known_by_name_is_not_sent_and_a_path_weighs_little(
     assert recorder.sizes[0] < 1000
     assert max(recorder.sizes) < 3e6  # the statistics of the style, for one size
 
-
-# What is refused
 
 OTHER = ThreadPoolExecutor(1)
 

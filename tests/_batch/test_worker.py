@@ -25,48 +25,35 @@ def network(extractor: nn.Module) -> Network:
 
 
 def task(**changes: Any) -> Task:
-    arguments = {
-        "content": torch.rand(1, 3, 16, 16),
-        "network": network(tiny_extractor()),
-        "job": "job",
-        "num_threads": 1,
-        "sender": ("elsewhere", 1),
-        "sent": {},
-        **changes,
-    }
-    return Task(**arguments)
+    content, parts = torch.rand(1, 3, 16, 16), network(tiny_extractor())
+    common = {"job": "job", "num_threads": 1, "sender": ("elsewhere", 1), "sent": {}}
+    return Task(**{"content": content, "network": parts, **common, **changes})
 
 
 def test_what_was_put_last_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PartCache, "capacity", 2)
     cache = PartCache()
-    cache.store("a", 1)
-    cache.store("b", 2)
-    cache.store("a", 3)
-    cache.store("c", 4)
+    for name, value in (("a", 1), ("b", 2), ("a", 3), ("c", 4)):
+        cache.store(name, value)
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (3, None, 4)
     assert len(cache) == 2
 
 
-def test_a_network_of_a_known_name_is_made_by_the_worker(original: FeatureExtractor) -> None:
+def test_a_network_of_a_known_name_is_made_by_the_worker_unless_it_is_another_there(
+    original: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = network(original).create()
     assert isinstance(made, FeatureExtractor)
     features = (each(torch.ones(1, 3, 16, 16), ["relu2_1"])["relu2_1"] for each in (made, original))
     assert torch.equal(*features)
-
-
-def test_one_that_is_another_there_or_has_no_name_is_not(original: FeatureExtractor) -> None:
+    fail = raising(ImportError("not installed"))
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.extractors.vgg.load_weights", fail)
+        assert network(original).create() is None
     with torch.no_grad():
         original.get_parameter("conv1_1.weight").mul_(2)
     assert network(original).create() is None
     assert network(tiny_extractor()).create() is None
-
-
-def test_one_that_is_not_installed_there_is_not(
-    original: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("nst.extractors.vgg.load_weights", raising(ImportError("not installed")))
-    assert network(original).create() is None
 
 
 def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
@@ -90,6 +77,5 @@ def test_the_number_of_threads_is_put_back() -> None:
     job: Any = StyleTransfer, {"num_steps": 1}, [torch.rand(1, 3, 16, 16)], {}
     extractor = tiny_extractor()
     sent = {network(extractor).key: packed(extractor), "job": packed(job)}
-    result = pickle.loads(work(packed(task(sent=sent, num_threads=3))))
-    assert result.settings["num_threads"] == 3
+    assert pickle.loads(work(packed(task(sent=sent, num_threads=3)))).settings["num_threads"] == 3
     assert torch.get_num_threads() == before
