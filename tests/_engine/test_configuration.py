@@ -1,6 +1,5 @@
 import itertools
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,19 +23,13 @@ def test_a_plan_uses_every_step_and_ends_at_the_size(
         assert abs(fine.size - 2 * coarse.size) <= 1
 
 
-@pytest.mark.parametrize(
-    ("size", "sizes"),
-    [
-        (511, [511]),
-        (512, [256, 512]),
-        (1000, [500, 1000]),
-        (2048, [256, 512, 1024, 2048]),
-    ],
-)
-def test_coarse_scales_stop_before_the_composition_is_lost(size: int, sizes: list[int]) -> None:
-    assert [scale.size for scale in plan_scales(size, 100)] == sizes
-
-
-def test_a_number_of_scales_can_be_asked_for() -> None:
-    assert [scale.size for scale in plan_scales(64, 10, 3)] == [16, 32, 64]
-    assert [scale.size for scale in plan_scales(1024, 10, 1)] == [1024]
+def test_coarse_scales_stop_before_the_composition_is_lost_or_at_the_number_asked_for() -> None:
+    for arguments, sizes in (
+        ((511, 100), [511]),
+        ((512, 100), [256, 512]),
+        ((1000, 100), [500, 1000]),
+        ((2048, 100), [256, 512, 1024, 2048]),
+        ((64, 10, 3), [16, 32, 64]),
+        ((1024, 10, 1), [1024]),
+    ):
+        assert [scale.size for scale in plan_scales(*arguments)] == sizes

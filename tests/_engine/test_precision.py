@@ -39,20 +39,21 @@ def evaluated(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.dtype]]:
     yield seen
 
 
-def test_the_last_steps_of_the_last_scale_are_in_full_precision(
+def test_the_last_steps_and_those_that_rounding_ends_have_full_precision(
     evaluated: list[torch.dtype],
 ) -> None:
     result = paint(network(), optimizer=one_evaluation_a_step, num_steps=14, num_scales=2)
     assert result.num_steps == 14  # 8 and 6
     assert evaluated == 8 * [HALF] + 4 * [HALF] + 2 * [FULL]
+    evaluated.clear()
+    paint(network(), optimizer=partial(Stuck, lr=0.1), num_scales=2)
+    assert evaluated == 2 * [HALF, FULL]  # as each scale ends
 
 
 def test_targets_are_those_of_full_precision() -> None:
-    statistics: Any = [
-        StyleTransfer(network(dtype)).capture(PAINTING, [32]).image for dtype in (HALF, FULL)
-    ]
-    pairs = zip(*(each.entries for each in statistics), strict=True)
-    for one, other in pairs:
+    half, full = (StyleTransfer(network(dtype)).capture(PAINTING, [32]) for dtype in (HALF, FULL))
+    statistics: Any = half.image, full.image
+    for one, other in zip(*(each.entries for each in statistics), strict=True):
         for layer, values in other.statistics.items():
             torch.testing.assert_close(one.statistics[layer], values, rtol=0, atol=0)
 
@@ -78,21 +79,16 @@ def test_the_losses_become_nearly_those_of_full_precision(optimizer: str, tile: 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("step", [2, 11, 12, 13])
-def test_a_resumed_run_continues_in_its_precision(
-    step: int, optimizer: str, tmp_path: Path
-) -> None:
+def test_a_resumed_run_keeps_its_precision(step: int, optimizer: str, tmp_path: Path) -> None:
     how: dict[str, Any] = {"optimizer": optimizer, "num_steps": 14, "num_scales": 2}
     whole = paint(network(), **how)
     callbacks = [Checkpoint(tmp_path / "run.ckpt", every=step), stop_at(step)]
     paint(network(), **how, callbacks=callbacks)
-    resumed = StyleTransfer.resume(tmp_path / "run.ckpt", extractor=network())
-    assert_same(resumed, whole)
+    assert_same(StyleTransfer.resume(tmp_path / "run.ckpt", extractor=network()), whole)
 
 
 def test_the_result_is_the_best_picture_of_full_precision() -> None:
-    def ascent(params: list[Tensor]) -> torch.optim.Optimizer:
-        return torch.optim.SGD(params, lr=1.0, maximize=True)
-
+    ascent = partial(torch.optim.SGD, lr=1.0, maximize=True)
     half, full = (paint(network(each), optimizer=ascent, num_scales=1) for each in (HALF, FULL))
     assert torch.equal(full.image, PHOTO)
     assert not torch.equal(half.image, PHOTO)
@@ -100,13 +96,6 @@ def test_the_result_is_the_best_picture_of_full_precision() -> None:
 
 class Stuck(torch.optim.SGD):
     stop_reason = "stuck"
-
-
-def test_steps_that_rounding_ends_are_repeated_in_full_precision(
-    evaluated: list[torch.dtype],
-) -> None:
-    paint(network(), optimizer=partial(Stuck, lr=0.1), num_scales=2)
-    assert evaluated == 2 * [HALF, FULL]  # as each scale ends
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nst._engine.reading import color_moments, colored_noise
+from tests.helpers import uniform
 
 
 @pytest.fixture
@@ -18,9 +19,7 @@ def colors() -> tuple[Tensor, Tensor]:
 
 
 def test_color_moments_agree_with_numpy() -> None:
-    generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, 3, 5, 7, generator=generator)
-    mask = torch.rand(1, 1, 5, 7, generator=generator)
+    image, mask = uniform(1, 3, 5, 7).float(), uniform(1, 1, 5, 7, seed=1).float()
     pixels, weights = image[0].flatten(1).double().numpy(), mask.flatten().double().numpy()
     mean, covariance = color_moments(image, mask)
     np.testing.assert_allclose(mean, np.average(pixels, axis=1, weights=weights))
@@ -35,6 +34,9 @@ def test_noise_has_the_given_colors(pink: bool, colors: tuple[Tensor, Tensor]) -
     tolerance = 6e-4 if pink else 1e-4
     torch.testing.assert_close(mean, colors[0], atol=2e-3, rtol=0)
     torch.testing.assert_close(covariance, colors[1], atol=tolerance, rtol=0)
+    for shape in ((1, 1), (1, 7), (5, 1)):  # the smallest pictures have noise as well
+        noise = colored_noise(shape, *colors, pink=pink, seed=0)
+        assert noise.shape == (1, 3, *shape) and bool(((noise >= 0) & (noise <= 1)).all())
 
 
 @pytest.mark.parametrize(("pink", "slope"), [(False, 0.0), (True, -1.0)])
@@ -44,20 +46,9 @@ def test_the_amplitude_falls_with_the_frequency_as_it_should(pink: bool, slope: 
     waves = np.abs(np.fft.fft2(noise - noise.mean()))
     axis = np.fft.fftfreq(256)
     frequency = np.hypot(axis[:, None], axis)
-    bands = np.geomspace(0.02, 0.4, 9)
-    pairs = list(itertools.pairwise(bands))
+    pairs = list(itertools.pairwise(np.geomspace(0.02, 0.4, 9)))
     power = [
         np.sqrt((waves[(frequency >= low) & (frequency < high)] ** 2).mean()) for low, high in pairs
     ]
     found = np.polyfit(np.log([np.sqrt(low * high) for low, high in pairs]), np.log(power), 1)[0]
     assert found == pytest.approx(slope, abs=0.1)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (5, 1)])
-@pytest.mark.parametrize("pink", [False, True])
-def test_the_smallest_pictures_have_noise_as_well(
-    shape: tuple[int, int], pink: bool, colors: tuple[Tensor, Tensor]
-) -> None:
-    noise = colored_noise(shape, *colors, pink=pink, seed=0)
-    assert noise.shape == (1, 3, *shape)
-    assert bool(((noise >= 0) & (noise <= 1)).all())

@@ -8,28 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import (
-    Checkpoint,
-    ContentLoss,
-    FeatureExtractor,
-    GramStyleLoss,
-    LaplacianLoss,
-    Loss,
-    MomentStyleLoss,
-    SelfSimilarityLoss,
-    Style,
-    StyleTransfer,
-    StyleTransferResult,
-    TotalVariationLoss,
-)
+import nst
+from nst import Checkpoint, ContentLoss, GramStyleLoss, Loss, Style, StyleTransfer
 from nst._engine.objective import Objective, Region
 from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
 from nst.extractors.base import as_extractor
-from nst.extractors.weights import Weights
 from nst.styles.style import Painting
-from nst.testing import tiny_extractor
-from tests.helpers import fail_at, stop_at
+from tests.helpers import Deep, Recorder, fail_at, stop_at, tiny, uniform
 
 T = TypeVar("T")
 
@@ -101,13 +87,8 @@ def together(size: int, work: Callable[[Group], T]) -> list[T]:
     return [results[rank] for rank in range(size)]
 
 
-def tiny(dtype: torch.dtype = torch.float64, **options: Any) -> FeatureExtractor:
-    return FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), **options).to(dtype)
-
-
 def noise(height: int, width: int, seed: int, channels: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(1, channels, height, width, generator=generator, dtype=torch.float64)
+    return uniform(1, channels, height, width, seed=seed)
 
 
 def objective_for(
@@ -126,9 +107,9 @@ def objective_for(
 LOSSES: dict[str, Loss] = {
     "content": ContentLoss(["relu4_2", "conv2_1", "image"]),
     "gram": GramStyleLoss(),
-    "moments": MomentStyleLoss(["relu3_2", "pool2"]),
-    "smooth": TotalVariationLoss(),
-    "lines": LaplacianLoss(),
+    "moments": nst.MomentStyleLoss(["relu3_2", "pool2"]),
+    "smooth": nst.TotalVariationLoss(),
+    "lines": nst.LaplacianLoss(),
 }
 
 
@@ -161,11 +142,13 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
 
 def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
     def refuse(group: Group) -> None:
-        objective = Objective(tiny(), {"own": SelfSimilarityLoss()}, group=group)
+        objective = Objective(tiny(), {"own": nst.SelfSimilarityLoss()}, group=group)
         with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
             objective.capture(noise(128, 32, 0))
 
     together(2, refuse)
+    # A picture with too few rows is not divided.
+    assert not Group(0, 3).divides(191) and Group(0, 3).divides(192)
 
 
 def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
@@ -182,10 +165,6 @@ def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
     wide, *_ = together(2, lambda group: count(group, 256, 64))
     assert wide["statistics"] == small["statistics"]
     assert wide["halos"] == 2 * small["halos"]
-
-
-def test_a_picture_with_too_few_rows_is_not_divided() -> None:
-    assert not Group(0, 3).divides(191) and Group(0, 3).divides(192)
 
 
 @pytest.fixture
@@ -208,7 +187,7 @@ def transfer(**changes: Any) -> StyleTransfer:
     losses: dict[str, Loss] = {
         "content": ContentLoss(weight=0.05),
         "style": GramStyleLoss(),
-        "smooth": TotalVariationLoss(weight=0.01),
+        "smooth": nst.TotalVariationLoss(weight=0.01),
     }
     return StyleTransfer(tiny(), losses, **{"num_steps": 6, "num_scales": 2, **changes})
 
@@ -217,6 +196,7 @@ HALF = torch.zeros(1, 1, 301, 64)
 HALF[..., 140:, :] = 1
 PHOTO = noise(301, 64, 0)
 STYLES = [Style(noise(80, 60, 1), 0.7), Style(noise(60, 90, 2), 0.3)]
+REGIONS = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]
 Divided = Callable[[int, Callable[[], Any]], list[Any]]
 
 
@@ -230,36 +210,28 @@ Divided = Callable[[int, Callable[[], Any]], list[Any]]
         ({"optimizer": "adam", "average": 0.9, "num_scales": 4}, {}),  # the first is left to one
         ({"optimizer": partial(torch.optim.SGD, lr=0.1), "num_scales": 1}, {}),
         ({"optimizer": "adam", "normalize_gradients": True}, {"preserve_color": "luminance"}),
+        ({"num_steps": 3}, {"content": torch.cat([PHOTO, PHOTO.flip(-1)]), "style": REGIONS}),
     ],
 )
 def test_a_run_of_several_processes_is_that_of_one(
     size: int, changes: dict[str, Any], arguments: dict[str, Any], divided: Divided
 ) -> None:
-    alone = transfer(**changes).run(PHOTO, STYLES, **arguments)
-    results: list[StyleTransferResult] = divided(
-        size, lambda: transfer(**changes).run(PHOTO, STYLES, **arguments)
-    )
-    for found in results:
+    given = {"content": PHOTO, "style": STYLES, **arguments}
+    alone = transfer(**changes).run(**given)
+    for found in divided(size, lambda: transfer(**changes).run(**given)):
         assert (found.num_steps, found.stop_reason) == (alone.num_steps, alone.stop_reason)
         torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
         for name, values in alone.history.items():
             assert found.history[name] == pytest.approx(values, rel=1e-9)
 
 
-def test_regions_and_batches_are_divided_too(divided: Divided) -> None:
-    photos = torch.cat([PHOTO, PHOTO.flip(-1)])
-    styles = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]
-    alone = transfer(num_steps=3).run(photos, styles)
-    for found in divided(2, lambda: transfer(num_steps=3).run(photos, styles)):
-        torch.testing.assert_close(found.image, alone.image, rtol=0, atol=1e-9)
-
-
 def test_callbacks_follow_in_the_first_process_and_may_stop_all(divided: Divided) -> None:
-    shapes: list[torch.Size] = []
-    both: list[Any] = [lambda state: shapes.append(state.image.shape), stop_at(4)]
+    recorder = Recorder()
+    both: list[Any] = [recorder, stop_at(4)]
     results = divided(2, lambda: transfer(num_scales=1).run(PHOTO, STYLES, callbacks=both))
     assert [(each.num_steps, each.stop_reason) for each in results] == 2 * [(4, "enough")]
-    assert shapes == 4 * [(1, 3, 301, 64)]
+    assert len(recorder.losses) == 4
+    assert {image.shape for image in recorder.images} == {(1, 3, 301, 64)}
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -278,17 +250,13 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(
         assert found.history["style"] == pytest.approx(alone.history["style"], rel=1e-9)
 
 
-def test_processes_that_are_given_different_runs_are_told(divided: Divided) -> None:
-    numbers = iter([3, 4])
+def test_processes_that_are_given_different_runs_or_networks_are_told(divided: Divided) -> None:
+    numbers, types = iter([3, 4]), iter(["auto", "bfloat16"])
     with pytest.raises(ValueError, match="of process 1 of 2 is not that of the first"):
         divided(2, lambda: transfer(num_steps=next(numbers)).run(PHOTO, STYLES))
 
-
-def test_processes_with_different_networks_are_told(divided: Divided) -> None:
-    types: Any = iter(["auto", "bfloat16"])
-
-    def run() -> StyleTransferResult:
-        network = tiny(torch.float32)
+    def run() -> nst.StyleTransferResult:
+        network: Any = tiny(torch.float32)
         network.dtype = next(types)
         return StyleTransfer(network, num_steps=2).run(PHOTO.float(), noise(80, 60, 1).float())
 
@@ -300,9 +268,6 @@ def test_a_frame_follows_the_previous_result_of_the_first_process(divided: Divid
     def flow(previous: Tensor, following: Tensor) -> Tensor:
         return previous.new_full((301, 64, 2), 0.1 * Group.current().rank)
 
-    class Deep(ContentLoss):
-        reference = "previous"
-
     def second() -> Tensor:
         losses: Any = {"style": GramStyleLoss(), "deep": Deep(["relu2_1"])}
         own = StyleTransfer(tiny(), losses, num_steps=6, num_scales=1)
@@ -313,9 +278,7 @@ def test_a_frame_follows_the_previous_result_of_the_first_process(divided: Divid
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-9)
 
 
-def test_an_error_of_the_first_process_ends_the_others_and_has_the_picture(
-    divided: Divided,
-) -> None:
+def test_an_error_of_the_first_process_ends_all_and_has_the_picture(divided: Divided) -> None:
     stop = fail_at(3, ZeroDivisionError("no more"))
 
     def run() -> Exception:

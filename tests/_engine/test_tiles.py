@@ -9,19 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nst import (
-    ContentLoss,
-    FeatureExtractor,
-    GramStyleLoss,
-    NearestNeighborStyleLoss,
-    SlicedWassersteinStyleLoss,
-    TotalVariationLoss,
-)
+import nst
+from nst import ContentLoss, FeatureExtractor, GramStyleLoss, SlicedWassersteinStyleLoss
 from nst._engine import configuration
 from nst.optim import optimizer_factory
 from nst.testing import tiny_extractor
 from tests import helpers
-from tests.helpers import picture
+from tests.helpers import picture, spy
 
 PICTURE, PAINTING = picture(70, 50), picture(64, 90, seed=1)
 LOSSES = {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
@@ -42,7 +36,7 @@ def leave_free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-@pytest.mark.parametrize("extra", [{}, {"tv": TotalVariationLoss(weight=0.1)}])
+@pytest.mark.parametrize("extra", [{}, {"tv": nst.TotalVariationLoss(weight=0.1)}])
 def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, extra: dict[str, Any]) -> None:
     how: dict[str, Any] = {"losses": {**LOSSES, **extra}, "optimizer": optimizer}
     results = [paint(extractor=tiny_extractor().double(), **how, tile=tile) for tile in (None, 12)]
@@ -61,57 +55,35 @@ def test_tiles_are_taken_where_memory_is_short_and_the_log_says_so(
     caplog.clear()
     small().capture(PAINTING, [60])
     assert "are free: in tiles of 64 rows" in caplog.text
-
-
-def test_each_picture_of_a_batch_is_reckoned_with(leave_free: Callable[[int], None]) -> None:
+    losses = {"style": SlicedWassersteinStyleLoss(["relu2_1"])}  # which must see everything
+    assert paint(losses=losses).settings["tile"] is None
     leave_free(10_000_000)
     assert paint().settings["tile"] is None
     assert paint(content=PICTURE.expand(12, -1, -1, -1), num_steps=1).settings["tile"] == 64
 
 
-def test_what_must_see_everything_is_not_tiled_by_itself(
-    leave_free: Callable[[int], None],
-) -> None:
-    leave_free(1_000_000)
-    losses = {"style": SlicedWassersteinStyleLoss(["relu2_1"])}
-    assert paint(losses=losses).settings["tile"] is None
-
-
-@pytest.mark.parametrize("loss", [NearestNeighborStyleLoss(), SlicedWassersteinStyleLoss()])
-def test_tiles_of_what_must_see_everything_are_refused_by_name(loss: Any) -> None:
-    with pytest.raises(ValueError, match=f"the loss .own. .{type(loss).__name__}. is not a sum"):
-        small(losses={"own": loss}, tile=64)
-
-
-def test_tiles_of_another_network_are_refused() -> None:
+def test_tiles_of_what_must_see_everything_are_refused_by_name() -> None:
     class Network(nn.Module):
         def forward(self, images: Tensor, layers: Any) -> dict[str, Tensor]:
             return {"image": images}
 
+    for loss in (nst.NearestNeighborStyleLoss(), SlicedWassersteinStyleLoss()):
+        message = f"the loss .own. .{type(loss).__name__}. is not a sum"
+        with pytest.raises(ValueError, match=message):
+            small(losses={"own": loss}, tile=64)
     with pytest.raises(ValueError, match="a Network, which cannot be computed in parts"):
         small(extractor=Network(), tile=64)
 
 
-def test_a_captured_style_gives_the_same_bits_in_tiles() -> None:
+def test_a_captured_style_gives_the_same_bits_in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = small(tile=12).capture(PAINTING, sizes=[35, 70])
     assert torch.equal(paint(tile=12, style=captured).image, paint(tile=12).image)
-
-
-def test_targets_are_captured_in_tiles_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    captured = small(tile=12).capture(PAINTING, sizes=[70])
-    heights, forward = [], FeatureExtractor.forward
-
-    def seen(extractor: FeatureExtractor, images: Tensor, layers: Any) -> dict[str, Tensor]:
-        heights.append(images.shape[-2])
-        return forward(extractor, images, layers)
-
-    monkeypatch.setattr(FeatureExtractor, "forward", seen)
+    calls = spy(monkeypatch, FeatureExtractor, "forward")  # targets are captured in tiles as well
     paint(tile=12, num_scales=1, style=captured)
-    assert max(heights) <= 64  # the corner on which losses are tried
+    assert max(images.shape[-2] for _, images, *_ in calls) <= 64  # on which losses are tried
 
 
 @pytest.mark.parametrize(("side", "history"), [(512, 20), (4096, 5), (16384, 4)])
 def test_the_optimizers_history_of_a_large_picture_is_short(side: int, history: int) -> None:
     whole = torch.zeros(1).expand(1, 3, side, side).requires_grad_()
-    group = optimizer_factory("lbfgs")([whole]).param_groups[0]
-    assert group["history_size"] == history
+    assert optimizer_factory("lbfgs")([whole]).param_groups[0]["history_size"] == history

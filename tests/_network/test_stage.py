@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,16 +15,12 @@ from torch import Tensor
 
 from nst import ContentLoss, FeatureExtractor, NearestNeighborStyleLoss, StyleTransfer
 from nst._network import stage
-from nst.extractors.weights import CONVOLUTIONS, Weights
+from nst.extractors.weights import CONVOLUTIONS
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO
+from tests.helpers import PAINTING, PHOTO, tiny, uniform
 
 PlainVGG: TypeAlias = Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]
 LAYERS = FeatureExtractor.layer_names[:-1]  # all that pictures of 16 pixels have
-
-
-def tiny(**options: Any) -> FeatureExtractor:
-    return FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), **options)
 
 
 def gradient(features: Sequence[Tensor], image: Tensor, seed: int) -> Tensor:
@@ -66,12 +62,9 @@ def test_features_and_gradient_are_those_of_plain_autograd(
 ) -> None:
     monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: True)
     monkeypatch.setattr(stage, "_BAND", band)
-    extractor = tiny(pooling=pooling, padding=padding, winograd=winograd).double()
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.rand(batch, 3, height, width, generator=generator, dtype=torch.float64)
-    image.requires_grad_()
-    expected = plain_vgg(extractor, image)
-    found = extractor(image, layers)
+    extractor = tiny(pooling=pooling, padding=padding, winograd=winograd)
+    image = uniform(batch, 3, height, width, seed=seed).requires_grad_()
+    expected, found = plain_vgg(extractor, image), extractor(image, layers)
     for layer in layers:
         torch.testing.assert_close(found[layer], expected[layer], rtol=1e-10, atol=1e-10)
     chosen = sorted(layers)
@@ -86,26 +79,24 @@ def test_features_and_gradient_are_those_of_plain_autograd(
 def test_of_equal_pixels_the_same_one_is_taken_as_by_pytorch() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(-1, 3, (2, 9, 11, 5), generator=generator).double()  # many are equal
-    picture = rows.permute(0, 3, 1, 2)
-    expected, index = F.max_pool2d(picture, 2, return_indices=True)
+    expected, index = F.max_pool2d(rows.permute(0, 3, 1, 2), 2, return_indices=True)
     largest, place = stage._pool(rows)
     assert torch.equal(largest.permute(0, 3, 1, 2), expected)
     assert torch.equal(place.permute(0, 3, 1, 2) - 1, index // 11 % 2 * 11 + index % 11)
 
 
-def test_features_that_nobody_uses_cost_no_gradient(photo: Tensor) -> None:
+def test_unused_features_cost_no_gradient_and_a_second_derivative_is_refused(photo: Tensor) -> None:
     image = photo.requires_grad_()
-    features = tiny()(image, ["relu1_1", "relu5_1"])
-    (slope,) = torch.autograd.grad(features["relu1_1"].sum(), image)
+    (slope,) = torch.autograd.grad(tiny()(image, ["relu1_1", "relu5_1"])["relu1_1"].sum(), image)
     assert bool(slope.any())
-
-
-def test_a_second_derivative_is_refused(photo: Tensor) -> None:
     image = photo.requires_grad_()
     value = tiny()(image, ["relu1_1"])["relu1_1"].square().sum()
     (slope,) = torch.autograd.grad(value, image, create_graph=True)
     with pytest.raises(RuntimeError, match="computes no second derivatives"):
         torch.autograd.backward(slope.sum())
+    feature = tiny()(image, ["relu1_2"])["relu1_2"]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        feature.sub_(0.5).sum().backward()
 
 
 def rewrite(extractor: FeatureExtractor, change: Callable[[Tensor], Any]) -> None:
@@ -164,22 +155,7 @@ def test_copies_and_threads_do_not_disturb_each_other(photo: Tensor) -> None:
     twin = copy.deepcopy(extractor)
     pictures = [photo.roll(i, -1) for i in range(8)]
     expected = [twin(picture, ["relu5_1"])["relu5_1"] for picture in pictures]
-    found: dict[int, bool] = {}
-
-    def work(i: int) -> None:
-        features = (extractor(pictures[i], ["relu5_1"])["relu5_1"] for _ in range(20))
-        found[i] = all(torch.equal(each, expected[i]) for each in features)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == dict.fromkeys(range(len(pictures)), True)
-
-
-def test_features_changed_in_place_are_refused_on_the_backward_pass() -> None:
-    image = torch.rand(1, 3, 16, 16, requires_grad=True)
-    feature = tiny()(image, ["relu1_2"])["relu1_2"]
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
-        feature.sub_(0.5).sum().backward()
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [picture for picture in pictures for _ in range(20)]
+        found = list(threads.map(lambda x: extractor(x, ["relu5_1"])["relu5_1"], jobs))
+    assert all(torch.equal(each, expected[i // 20]) for i, each in enumerate(found))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nst._network import winograd
 from nst._network.winograd import is_faster, transform_kernel
+from tests.helpers import normal
 
 
 def convolve(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
@@ -20,39 +21,26 @@ def convolve(image: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
     return out.permute(0, 3, 1, 2)
 
 
-def drawn(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 @settings(deadline=None)
 @given(
     st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
 )
-def test_it_is_a_convolution(n: int, height: int, width: int, inputs: int, outputs: int) -> None:
-    image, kernel = drawn(0, n, inputs, height, width), drawn(1, outputs, inputs, 3, 3)
-    bias = drawn(2, outputs)
-    expected = F.conv2d(image, kernel, bias, padding=1)
-    torch.testing.assert_close(convolve(image, kernel, bias), expected, rtol=1e-11, atol=1e-11)
-
-
-@settings(deadline=None)
-@given(
-    st.integers(1, 2), st.integers(1, 19), st.integers(1, 19), st.integers(1, 5), st.integers(1, 5)
-)
-def test_with_the_same_components_it_pulls_a_gradient_back(
+def test_it_is_a_convolution_and_pulls_a_gradient_back(
     n: int, height: int, width: int, inputs: int, outputs: int
 ) -> None:
-    gradient, kernel = drawn(0, n, outputs, height, width), drawn(1, outputs, inputs, 3, 3)
-    found = convolve(gradient, kernel, None)
+    image, kernel = normal(n, inputs, height, width), normal(outputs, inputs, 3, 3, seed=1)
+    bias, gradient = normal(outputs, seed=2), normal(n, outputs, height, width)
+    expected = F.conv2d(image, kernel, bias, padding=1)
+    torch.testing.assert_close(convolve(image, kernel, bias), expected, rtol=1e-11, atol=1e-11)
     expected = F.conv_transpose2d(gradient, kernel, padding=1)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(convolve(gradient, kernel, None), expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("channels", [64, 256, 512])
 def test_in_float32_it_is_exact_to_a_hundred_thousandth(channels: int) -> None:
     # As in the network: not negative, and with kernels that keep the size.
-    image = drawn(0, 1, channels, 24, 20).relu()
-    kernel, bias = drawn(1, channels, channels, 3, 3) / (4.5 * channels) ** 0.5, drawn(2, channels)
+    image, kernel = normal(1, channels, 24, 20).relu(), normal(channels, channels, 3, 3, seed=1)
+    kernel, bias = kernel / (4.5 * channels) ** 0.5, normal(channels, seed=2)
     expected = F.conv2d(image, kernel, bias, padding=1)
     found = convolve(image.float(), kernel.float(), bias.float())
     assert (found - expected).norm() / expected.norm() < 1e-5
@@ -69,12 +57,9 @@ def test_where_it_pays_depends_on_shapes_alone() -> None:
     assert not is_faster(wide, 4, 4)
     assert not is_faster(wide.double(), 64, 48)
     assert not is_faster(wide.to("meta"), 64, 48)
-
-
-def test_it_is_not_used_where_the_caller_accepts_rounded_products() -> None:
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    torch.set_float32_matmul_precision("medium")  # the caller accepts rounded products
     try:
-        assert not is_faster(torch.empty(512, 512, 3, 3), 64, 48)
+        assert not is_faster(wide, 64, 48)
     finally:
         torch.set_float32_matmul_precision(before)
