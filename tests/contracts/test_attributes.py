@@ -7,43 +7,30 @@ from typing import Any, NamedTuple
 import pytest
 from torch import Tensor
 
-from nst import (
-    Callback,
-    Checkpoint,
-    ContentLoss,
-    EarlyStopping,
-    GramStyleLoss,
-    LivePage,
-    SaveImages,
-    SelfSimilarityLoss,
-    SlicedWassersteinStyleLoss,
-    StyleTransfer,
-    TotalVariationLoss,
-)
+import nst
+from nst import Callback, Checkpoint, ContentLoss, EarlyStopping, GramStyleLoss, SaveImages
 from nst.callbacks.base import as_callbacks
 from nst.images import read_picture
 from nst.plotting import LiveDisplay
 from nst.styles.style import as_styles
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO, small
+from tests.helpers import PAINTING, PHOTO, raising, small
 
 
 @pytest.mark.parametrize(
     ("owner", "name", "value"),
     [
         (GramStyleLoss(), "weight", -1),
-        (GramStyleLoss(), "weight", "1"),
-        (GramStyleLoss(), "weight", float("nan")),
         (GramStyleLoss(), "units", "cosine"),
         (GramStyleLoss(), "layers", ("relu1_1",)),
         (ContentLoss(), "units", "other"),
-        (TotalVariationLoss(), "power", 3),
-        (SlicedWassersteinStyleLoss(), "num_directions", 0),
-        (SelfSimilarityLoss(), "max_positions", 1),
+        (nst.TotalVariationLoss(), "power", 3),
+        (nst.SlicedWassersteinStyleLoss(), "num_directions", 0),
+        (nst.SelfSimilarityLoss(), "max_positions", 1),
         (SaveImages(), "every", 0),
         (SaveImages(), "path", "steps.gif"),
         (LiveDisplay(), "every", 0),
-        (LivePage(), "port", 1),
+        (nst.LivePage(), "port", 1),
         (EarlyStopping(), "patience", 0.5),
         (Checkpoint(), "path", 3),
         (tiny_extractor(), "pooling", "avg"),
@@ -67,7 +54,7 @@ def test_a_right_value_takes_effect_and_is_copied() -> None:
 @pytest.mark.parametrize(("layer", "weight"), [("relu1_1", -1), ("relu2_1", 1)])
 def test_weights_of_layers_are_checked_before_each_run(layer: str, weight: float) -> None:
     loss = GramStyleLoss(["relu1_1"])
-    transfer = StyleTransfer(tiny_extractor(), {"style": loss}, num_steps=1)
+    transfer = nst.StyleTransfer(tiny_extractor(), {"style": loss}, num_steps=1)
     loss.layer_weights[layer] = weight
     with pytest.raises(ValueError, match=r"`losses\['style'\]\.layer_weights"):
         transfer.run(PHOTO, PAINTING)
@@ -86,8 +73,7 @@ def test_a_tuple_with_named_fields_is_not_a_list_of_styles() -> None:
 
 def test_a_callback_that_can_be_iterated_is_one_callback() -> None:
     class Frames(Callback):
-        def __iter__(self) -> Any:
-            return iter([1, 2])
+        __iter__ = raising(AssertionError)
 
     frames = Frames()
     assert as_callbacks(frames) == [frames]

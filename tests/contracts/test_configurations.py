@@ -84,10 +84,8 @@ def losses(draw: st.DrawFn) -> Any:
 
 @st.composite
 def pictures(draw: st.DrawFn, *, batches: bool = False) -> Any:
-    """Return a picture of any kind and look."""
-    height, width = draw(
-        st.sampled_from([(24, 24), (16, 16), (40, 40), (17, 17), (24, 24), (40, 24)])
-    )
+    sizes = [(24, 24), (16, 16), (40, 40), (17, 17), (24, 24), (40, 24)]
+    height, width = draw(st.sampled_from(sizes))
     look = draw(st.sampled_from(["noise", "noise", "noise", "black", "white", "red", "faint"]))
     noise = np.random.default_rng(draw(st.integers(0, 3))).random((height, width, 3))
     values = {
@@ -115,18 +113,15 @@ def pictures(draw: st.DrawFn, *, batches: bool = False) -> Any:
 
 @st.composite
 def styles(draw: st.DrawFn, *, regions: bool) -> Any:
+    weights = [1.0, 0.3, 1.0, 0.3, 1e-300, 1e308, 1.0, 0.3, 1.0, 0.0]
     made = []
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        made.append(
-            Style(
-                draw(pictures()),
-                draw(st.sampled_from([1.0, 0.3, 1.0, 0.3, 1e-300, 1e308, 1.0, 0.3, 1.0, 0.0])),
-                region=draw(st.sampled_from([None] * 7 + ["alpha", LEFT] * regions)),
-                mask=draw(st.sampled_from([None] * 7 + ["alpha", LEFT])),
-                scale=draw(st.sampled_from([1] * 9 + [1.5, 1e99, 1e-9])),
-                rotation=draw(st.sampled_from([0, 0, 0, 90, 33, -1e9])),
-            )
-        )
+        image, weight = draw(pictures()), draw(st.sampled_from(weights))
+        region = draw(st.sampled_from([None] * 7 + ["alpha", LEFT] * regions))
+        mask = draw(st.sampled_from([None] * 7 + ["alpha", LEFT]))
+        scale = draw(st.sampled_from([1] * 9 + [1.5, 1e99, 1e-9]))
+        rotation = draw(st.sampled_from([0, 0, 0, 90, 33, -1e9]))
+        made.append(Style(image, weight, region, mask, scale, rotation))
     return made
 
 
@@ -134,20 +129,14 @@ def choose(data: st.DataObject, table: dict[str, Values]) -> dict[str, Any]:
     """Draw a few of the arguments, at most one of them odd; the others stay as they are."""
     names = data.draw(st.sets(st.sampled_from(sorted(table)), max_size=4))
     odd = data.draw(st.sampled_from([None] * 19 + sorted(names)))
-    return {
-        name: data.draw(
-            st.sampled_from((name == odd and table[name][1]) or table[name][0]), label=name
-        )
-        for name in sorted(names)
-    }
+    values = {name: (name == odd and table[name][1]) or table[name][0] for name in sorted(names)}
+    return {name: data.draw(st.sampled_from(values[name]), label=name) for name in values}
 
 
 def attempt(data: st.DataObject, recorder: Recorder) -> Any:
-    """Make a picture or a texture in some way, and return the result."""
     network = NETWORKS[data.draw(st.integers(0, 1))]
-    transfer = StyleTransfer(
-        network, data.draw(losses()), **{"num_steps": 2, **choose(data, TRANSFER)}
-    )
+    chosen = {"losses": data.draw(losses()), "num_steps": 2, **choose(data, TRANSFER)}
+    transfer = StyleTransfer(network, **chosen)
     texture = data.draw(st.sampled_from([False, False, False, True]))
     style = data.draw(styles(regions=not texture))
     init = data.draw(st.sampled_from(INITS[1:] if texture else INITS))
@@ -170,9 +159,7 @@ def attempt(data: st.DataObject, recorder: Recorder) -> Any:
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_any_configuration_gives_a_picture_or_is_refused_before_any_work(
-    data: st.DataObject,
-) -> None:
+def test_any_configuration_gives_a_picture_or_is_refused_before_work(data: st.DataObject) -> None:
     recorder = Recorder()
     try:
         result = attempt(data, recorder)

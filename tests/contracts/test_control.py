@@ -7,18 +7,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import (
-    ContentLoss,
-    GramStyleLoss,
-    Loss,
-    MomentStyleLoss,
-    NearestNeighborStyleLoss,
-    RunState,
-    Style,
-    StyleTransfer,
-    StyleTransferResult,
-    TotalVariationLoss,
-)
+from nst import ContentLoss, GramStyleLoss, Loss, MomentStyleLoss, NearestNeighborStyleLoss, Style
 from nst.color import COLOR_METHODS, preserve_color
 from nst.testing import tiny_extractor
 from tests import helpers
@@ -30,15 +19,12 @@ LOSSES = {"content": ContentLoss(["relu2_1"], weight=0.1), "style": GramStyleLos
 MILD = 0.4 + 0.2 * PHOTO
 
 
-def small(**arguments: Any) -> StyleTransfer:
+def small(**arguments: Any) -> nst.StyleTransfer:
     return helpers.small(**{"losses": LOSSES, "num_scales": 2, **arguments})
 
 
-def paint(**arguments: Any) -> StyleTransferResult:
+def paint(**arguments: Any) -> nst.StyleTransferResult:
     return helpers.paint(**{"losses": LOSSES, "num_scales": 2, **arguments})
-
-
-# Strength
 
 
 @pytest.mark.parametrize("num_scales", [1, 2, 3])
@@ -58,7 +44,7 @@ def test_the_picture_leaves_the_photograph_as_strength_grows() -> None:
 
 
 def test_strength_weighs_every_loss_that_does_not_refer_to_the_content() -> None:
-    losses = {**LOSSES, "smooth": TotalVariationLoss()}
+    losses = {**LOSSES, "smooth": nst.TotalVariationLoss()}
     histories = [
         paint(losses=losses, num_scales=1, optimizer=still, init=PAINTING, **strength).history
         for strength in ({}, {"strength": 1}, {"strength": 2})
@@ -69,9 +55,6 @@ def test_strength_weighs_every_loss_that_does_not_refer_to_the_content() -> None
     assert factors["content"] == pytest.approx(1)
     assert factors["style"] == pytest.approx(factors["smooth"])
     assert factors["style"] > 2
-
-
-# Color
 
 
 @pytest.mark.parametrize("when", ["before", "after", "both"])
@@ -88,20 +71,16 @@ def test_colors_are_preserved_as_by_hand(method: str, when: str) -> None:
 
 @pytest.mark.parametrize("style", [{"rotation": 45}, {"mask": torch.eye(36, 28)}])
 @pytest.mark.parametrize("method", ["symmetric", "histogram"])
-def test_masked_parts_of_a_style_do_not_influence_the_colors(
-    method: str, style: dict[str, Any]
-) -> None:
+def test_masked_parts_of_a_style_do_not_change_colors(method: str, style: dict[str, Any]) -> None:
     seen = style.get("mask", torch.ones(36, 28)) > 0
     painting = Style(torch.where(seen, 0.3 * PAINTING, 1.0), **style)
     colors = {"colors": MomentStyleLoss(["image"], units="mean")}
 
     def difference(**arguments: Any) -> float:
-        """Return how much the colors of the style and of the photograph differ."""
         options: Any = {"optimizer": still, "num_scales": 1, "num_steps": 1, **arguments}
         return paint(content=MILD, style=painting, losses=colors, **options).history["colors"][0]
 
-    recolored = difference(preserve_color=method, color_when="before")
-    assert recolored < 0.001 * difference()
+    assert difference(preserve_color=method, color_when="before") < 0.001 * difference()
 
 
 @pytest.mark.parametrize("when", ["before", "after", "both"])
@@ -115,9 +94,6 @@ def test_each_picture_of_a_batch_keeps_its_own_colors(method: str, when: str) ->
     assert torch.equal(together, torch.cat(alone))
 
 
-# Where
-
-
 @pytest.mark.parametrize("init", ["content", "noise", "style"])
 def test_the_black_part_is_left_exactly_as_it_is(init: str) -> None:
     image = paint(where=LEFT, init=init).image
@@ -129,10 +105,7 @@ def test_a_transparent_part_can_be_left_alone() -> None:
     result = paint(content=nst.images.to_pil(PHOTO, LEFT), where="alpha")
     assert torch.equal(result.image[..., 20:], result.content[..., 20:])
     assert not torch.equal(result.image[..., :20], result.content[..., :20])
-
-
-def test_gray_parts_are_repainted_in_part() -> None:
-    part = paint(where=torch.full((32, 40), 0.25)).image
+    part = paint(where=torch.full((32, 40), 0.25)).image  # gray: repainted in part
     torch.testing.assert_close(part, PHOTO + 0.25 * (paint().image - PHOTO))
 
 
@@ -143,13 +116,9 @@ def test_a_region_counts_only_where_the_photograph_may_change() -> None:
         paint(style=Style(PAINTING, region=1 - LEFT), where=LEFT)
 
 
-# The start
-
-
 @pytest.mark.parametrize("init", ["noise", "pink-noise", "gray", "style"])
 def test_every_start_is_repainted_and_the_same_for_each_picture_of_a_batch(init: str) -> None:
-    recorder = Recorder()
-    photos = torch.cat([PHOTO, PHOTO.flip(1)])
+    recorder, photos = Recorder(), torch.cat([PHOTO, PHOTO.flip(1)])
     result = paint(content=photos, init=init, callbacks=recorder)
     start = recorder.images[0]
     assert torch.equal(start[0], start[1])
@@ -165,14 +134,11 @@ def test_each_picture_of_a_batch_may_have_its_own_start() -> None:
     assert torch.equal(together[1:], paint(content=photos[1:], init=init[1:], **how).image)
 
 
-# Averaging and normalizing
-
-
 @pytest.mark.parametrize("decay", [0.5, 0.9])
 def test_the_average_is_that_of_the_steps_of_the_last_scale(decay: float) -> None:
     steps: list[Tensor] = []
 
-    def watch(state: RunState) -> None:
+    def watch(state: nst.RunState) -> None:
         if state.scale == state.num_scales - 1:
             steps.append(state.image.clone())
 
@@ -182,12 +148,6 @@ def test_the_average_is_that_of_the_steps_of_the_last_scale(decay: float) -> Non
     expected = sum(w * step.double() for w, step in zip(weights, steps, strict=True))
     assert len(steps) > 1
     torch.testing.assert_close(image.double(), expected, atol=1e-6, rtol=0)
-
-
-def test_an_average_leaves_out_steps_that_diverge() -> None:
-    result = paint(losses={"fails": BecomesNaN(3)}, average=0.9, optimizer="adam", num_scales=1)
-    assert "diverged" in result.stop_reason
-    assert bool(result.image.isfinite().all())
 
 
 def test_each_gradient_gets_the_size_of_its_weight() -> None:
@@ -209,16 +169,15 @@ def test_each_gradient_gets_the_size_of_its_weight() -> None:
     alone = [gradient(losses) for losses in (content, style)]
     expected = sum(w * g / g.abs().mean() for w, g in zip((0.3, 2.0), alone, strict=True))
     torch.testing.assert_close(gradient({**content, **style}, normalize=True), expected)
-
-
-def test_a_loss_at_its_target_has_no_gradient_to_normalize() -> None:
-    # The content loss starts at its target.
+    # The content loss starts at its target, where it has no gradient to normalize.
     result = paint(optimizer="adam", normalize_gradients=True)
-    assert result.stop_reason == "completed"
+    assert result.stop_reason == "completed" and bool(result.image.isfinite().all())
+
+
+def test_an_average_leaves_out_steps_that_diverge() -> None:
+    result = paint(losses={"fails": BecomesNaN(3)}, average=0.9, optimizer="adam", num_scales=1)
+    assert "diverged" in result.stop_reason
     assert bool(result.image.isfinite().all())
-
-
-# Textures
 
 
 def test_a_texture_comes_near_the_style() -> None:
@@ -228,34 +187,23 @@ def test_a_texture_comes_near_the_style() -> None:
     assert result.history["style"][-1] < 0.2 * result.history["style"][0]
 
 
-def test_a_texture_has_the_proportions_of_its_style_by_default() -> None:
-    assert small(size=18).synthesize(PAINTING).image.shape == (1, 3, 18, 14)
-    assert small(size=None).synthesize(PAINTING).image.shape == (1, 3, 36, 28)
-
-
-def test_the_seed_makes_the_texture() -> None:
-    images = [small().synthesize(PAINTING, seed=seed).image for seed in (0, 0, 1)]
-    assert torch.equal(images[0], images[1])
-    assert not torch.equal(images[0], images[2])
-
-
-def test_a_texture_can_come_from_a_captured_style() -> None:
+def test_a_texture_can_come_from_a_captured_style_and_has_its_proportions_and_a_seed() -> None:
     transfer = small()
     captured = transfer.capture(PAINTING, sizes=[16, 32])
     with pytest.raises(ValueError, match="`shape` is needed"):
         transfer.synthesize(captured)
     expected = transfer.synthesize(PAINTING, (32, 20)).image
     assert torch.equal(transfer.synthesize(captured, (32, 20)).image, expected)
+    assert small(size=18).synthesize(PAINTING).image.shape == (1, 3, 18, 14)
+    images = [small(size=None).synthesize(PAINTING, seed=seed).image for seed in (0, 0, 1)]
+    assert images[0].shape == (1, 3, 36, 28)
+    assert torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
 
 
-# Combinations
-
-
-def captured() -> Style:
-    return small().capture(PAINTING, sizes=[20, 40])
-
-
-def texture(style: Any = PAINTING, losses: Any = LOSSES, **arguments: Any) -> StyleTransferResult:
+def texture(
+    style: Any = PAINTING, losses: Any = LOSSES, **arguments: Any
+) -> nst.StyleTransferResult:
     return small(losses=losses).synthesize(style, **arguments)
 
 
@@ -266,11 +214,8 @@ BEFORE: Any = {"preserve_color": "pca", "color_when": "before"}
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (
-            lambda: paint(losses={"a": GRAM}, strength=0),
-            "`strength` is 0, which leaves only losses",
-        ),
-        (lambda: paint(style=captured(), **BEFORE), "no picture left to recolor"),
+        (lambda: paint(losses={"a": GRAM}, strength=0), "`strength` is 0, which leaves only loss"),
+        (lambda: paint(style=small().capture(PAINTING, [20, 40]), **BEFORE), "no picture left"),
         (lambda: paint(losses={"a": MATCH}, where=LEFT), "`where` is given, but the loss 'a'"),
         (lambda: texture(Style(PAINTING, region=LEFT)), "`style` has a region, but a texture has"),
         (lambda: texture(init="content"), "`init` is 'content', but a texture has none"),

@@ -13,7 +13,7 @@ import torch
 import nst
 from nst import Callback, Checkpoint, RunState, StyleTransfer, plotting
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO, Recorder, at_step, fail_at, paint, small
+from tests.helpers import PAINTING, PHOTO, Recorder, at_step, fail_at, hooked, paint, raising, small
 
 CALLBACKS = sorted(
     {
@@ -42,10 +42,6 @@ def made(kind: type[Callback]) -> Iterator[Callback]:
 @pytest.fixture(autouse=True)
 def _callbacks_write_to_a_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_there_are_callbacks() -> None:
-    assert len(CALLBACKS) >= 7
 
 
 @every_callback
@@ -103,53 +99,34 @@ def test_every_callback_is_resumed_as_if_the_run_had_never_stopped(kind: type[Ca
 
 
 @every_callback
-def test_the_state_of_every_callback_is_made_of_plain_values(kind: type[Callback]) -> None:
+def test_every_callback_has_a_plain_state_and_refuses_a_forged_one(kind: type[Callback]) -> None:
+    assert len(CALLBACKS) >= 7 and ">>>" in (kind.__doc__ or "")  # an example
     with made(kind) as callback:
         paint(callbacks=callback)
         state = callback.state_dict()
         assert json.loads(json.dumps(state)) == state
-
-
-@every_callback
-def test_every_callback_refuses_a_forged_state(kind: type[Callback]) -> None:
-    with made(kind) as callback:
-        forged = {name: {"a": ["text"]} for name in callback.state_dict()}
-        if forged:
-            with pytest.raises(
-                ValueError, match=f"`callbacks` has a {kind.__name__}, whose values"
-            ):
+        if forged := {name: {"a": ["text"]} for name in state}:
+            message = f"`callbacks` has a {kind.__name__}, whose values"
+            with pytest.raises(ValueError, match=message):
                 callback.on_resume(RunState(image=PHOTO, num_steps=2), forged)
 
 
-@every_callback
-def test_every_callback_is_a_public_name_with_an_example(kind: type[Callback]) -> None:
-    assert ">>>" in (kind.__doc__ or "")
-
-
-def test_an_error_at_the_end_of_a_callback_does_not_lose_the_picture(
+def test_an_error_at_a_callbacks_end_costs_no_picture_and_its_changes_are_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    class DiskFull(Callback):
-        def on_end(self, state: RunState) -> None:
-            raise OSError("no space left on device")
-
-    recorder = Recorder()
-    result = paint(callbacks=[recorder, DiskFull()])
+    recorder, full = Recorder(), hooked(on_end=raising(OSError("no space left on device")))
+    result = paint(callbacks=[recorder, full])
     assert (result.stop_reason, recorder.calls[-1]) == ("completed", "end")
-    assert "DiskFull failed at the end of the run" in caplog.text
+    assert "Callback failed at the end of the run" in caplog.text
 
+    def destroy(state: RunState) -> None:
+        state.image.numpy()[...] = 0
+        for loss in state.losses.values():
+            loss.zero_()
 
-def test_what_a_callback_does_to_the_state_no_other_sees() -> None:
-    class Vandal(Callback):
-        def on_start(self, state: RunState) -> None:
-            state.image.numpy()[...] = 0
-            for loss in state.losses.values():
-                loss.zero_()
-
-        on_step = on_end = on_start
-
+    vandal = hooked(on_start=destroy, on_step=destroy, on_end=destroy)
     expected, seen = Recorder(), Recorder()
     plain = small(num_steps=3).run(PHOTO, PAINTING, callbacks=expected)
-    result = small(num_steps=3).run(PHOTO, PAINTING, callbacks=[Vandal(), seen])
+    result = small(num_steps=3).run(PHOTO, PAINTING, callbacks=[vandal, seen])
     assert torch.equal(result.image, plain.image) and result.history == plain.history
     assert all(torch.equal(a, b) for a, b in zip(seen.images, expected.images, strict=True))

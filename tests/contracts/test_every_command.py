@@ -11,6 +11,7 @@ import pytest
 
 from nst.cli.main import main, parse
 from tests.cli.running import refused
+from tests.helpers import names
 
 DOCS = Path(__file__).parents[2] / "docs"
 # A command, an argument or an option, and its description; perhaps on the next line.
@@ -102,10 +103,12 @@ def test_the_shell_completes_commands_options_and_files() -> None:
     assert "_shtab_nst_stylize_pos_0_COMPGEN=_shtab_compgen_files" in script
 
 
-def test_the_first_steps_are_valid() -> None:
+def test_first_steps_are_valid_and_unknown_commands_not(capsys: pytest.CaptureFixture[str]) -> None:
     (steps,) = (text for title, text in _GROUP.findall(HELP[""]) if title == "first steps")
     lines = [line.rsplit("  ", 1)[0].split() for line in steps.splitlines()]
     assert [parse(words[1:]).command for words in lines] == ["demo", "stylize", "batch"]
+    assert "required: COMMAND; see nst --help" in refused("", capsys)
+    assert "'paint'" in refused("paint", capsys)
 
 
 @every_command
@@ -131,13 +134,10 @@ def test_every_command_refuses_options_that_it_does_not_have_in_one_line(
 
 @every_command
 def test_every_command_refuses_bad_input_in_one_line_and_writes_nothing(
-    command: str,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    command: str, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     Path("file").touch()
+    before = names(folder)
     inputs = [name for name in ENTRIES[command] if re.fullmatch("[A-Z]+", name)]
     line = f"{command} {'file/a.png ' * len(inputs)}"
     lines = [line]
@@ -146,9 +146,4 @@ def test_every_command_refuses_bad_input_in_one_line_and_writes_nothing(
         lines = [f"{line} {output}", f"{line} {output} --vary seed=1,2"]
     for line in lines:
         assert re.search("`.+'file/|see nst|pip install", refused(line, capsys))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_no_command_and_an_unknown_one_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "required: COMMAND; see nst --help" in refused("", capsys)
-    assert "'paint'" in refused("paint", capsys)
+    assert names(folder) == before

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,17 @@ MASK = (torch.arange(51)[:, None] < 30).float().expand(51, 43).clone()
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def device(kind: str) -> Iterator[str]:
-    with ExitStack() as stack:
-        if PRETENDS:
-            stack.enter_context(PretendedDevice(kind))
-        yield kind.removesuffix("-old")
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    with PretendedDevice(request.param) if PRETENDS else nullcontext():
+        yield request.param.removesuffix("-old")
 
 
 def run(losses: Any = None, device: str = "cpu", **given: Any) -> StyleTransferResult:
-    options = {name: given.pop(name) for name in ("style", "photo", "callbacks") if name in given}
-    settings = {"num_steps": 3, "num_scales": 1, "extractor": tiny_extractor()}
-    names = ("init", "where", "preserve_color", "color_when", "strength")
+    pictures = given.pop("photo", PHOTO), given.pop("style", PAINTING)
+    names = ("init", "where", "preserve_color", "color_when", "strength", "callbacks")
     arguments = {name: given.pop(name) for name in names if name in given}
-    transfer = StyleTransfer(losses=losses, device=device, **{**settings, **given})
-    photo, style = options.get("photo", PHOTO), options.get("style", PAINTING)
-    return transfer.run(photo, style, callbacks=options.get("callbacks"), **arguments)
+    settings = {"num_steps": 3, "num_scales": 1, "extractor": tiny_extractor(), **given}
+    return StyleTransfer(losses=losses, device=device, **settings).run(*pictures, **arguments)
 
 
 @pytest.fixture
@@ -124,8 +115,7 @@ def test_callbacks_and_checkpoints(device: str, tmp_path: Path) -> None:
     shown = [nst.SaveImages(tmp_path / "steps", 1), history, nst.EarlyStopping()]
     run(device=device, num_steps=4, callbacks=[nst.Checkpoint(path), *shown, stop_at(2)])
     resumed = StyleTransfer.resume(path, extractor=tiny_extractor())
-    whole = run(device=device, num_steps=4)
-    assert torch.equal(resumed.image, whole.image)
+    assert torch.equal(resumed.image, run(device=device, num_steps=4).image)
     assert len(history.losses["style"]) == 2
 
 
@@ -138,28 +128,23 @@ def test_a_captured_style_is_resumed(device: str, tmp_path: Path) -> None:
 
 def test_losses_are_checked_on_every_device(device: str) -> None:
     check_loss(nst.GramStyleLoss(["relu1_1"]))
-
-
-def test_float64_is_refused_where_the_device_lacks_it(device: str) -> None:
-    if device != "mps":
-        pytest.skip("this device supports float64")
-    with pytest.raises(TypeError, match=r"`extractor` is in float64, which MPS .* \.float\(\)"):
-        run(device=device, extractor=tiny_extractor().double())
+    if device == "mps":  # which lacks float64
+        with pytest.raises(TypeError, match=r"`extractor` is in float64, which MPS .* \.float\(\)"):
+            run(device=device, extractor=tiny_extractor().double())
 
 
 @pytest.mark.skipif(not PRETENDS, reason="only a pretended device counts")
 @pytest.mark.parametrize("name", ["cuda", "mps"])
 def test_a_step_waits_for_the_device_three_times_and_copies_nothing(name: str) -> None:
-    waits, copies, operations = [], [], []
+    counts = []
     for steps in (10, 30):
         with PretendedDevice(name) as device:
             run(device=name, num_steps=steps, photo=PHOTO[..., :48, :40])
-        waits.append(device.waits.total())
-        copies.append(device.copies.total())
-        operations.append(device.operations.total())
-    assert waits[1] - waits[0] <= 3 * 20
-    assert copies[1] <= copies[0]  # constants are copied once
-    assert operations[1] - operations[0] <= 450 * 20
+        counts.append([x.total() for x in (device.waits, device.copies, device.operations)])
+    (waits, copies, operations), later = counts
+    assert later[0] - waits <= 3 * 20
+    assert later[1] <= copies  # constants are copied once
+    assert later[2] - operations <= 450 * 20
 
 
 def test_a_pretended_device_refuses_what_a_real_one_would() -> None:

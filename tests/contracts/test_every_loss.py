@@ -74,7 +74,7 @@ def test_every_exported_loss_is_tested_here() -> None:
 
 
 @every_variant
-def test_every_gradient_agrees_with_finite_differences(make: partial[Loss]) -> None:
+def test_every_gradient_agrees_with_finite_differences_and_nan_is_nan(make: partial[Loss]) -> None:
     loss = make()
     loss.capture(features(loss, 1))
     found = features(loss, 0)
@@ -82,6 +82,12 @@ def test_every_gradient_agrees_with_finite_differences(make: partial[Loss]) -> N
         lambda *values: loss(dict(zip(found, values, strict=True))),
         tuple(feature.requires_grad_() for feature in found.values()),
     )
+    loss = make()
+    loss.capture(features(loss, 1))
+    found = features(loss, 0)
+    for feature in found.values():
+        feature[..., 2, :] = torch.nan
+    assert math.isnan(loss(found))
 
 
 def dull(found: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
@@ -161,13 +167,3 @@ def test_every_picture_of_a_batch_is_compared_as_if_alone(make: partial[Loss]) -
         alone.append(float(loss({layer: value[i : i + 1] for layer, value in pictures.items()})))
     loss.capture(targets)
     assert float(loss(pictures)) == pytest.approx(sum(alone) / 2, rel=1e-12)
-
-
-@every_variant
-def test_the_loss_of_nan_features_is_nan(make: partial[Loss]) -> None:
-    loss = make()
-    loss.capture(features(loss, 1))
-    found = features(loss, 0)
-    for feature in found.values():
-        feature[..., 2, :] = torch.nan
-    assert math.isnan(loss(found))

@@ -9,14 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nst import (
-    ContentLoss,
-    GramStyleLoss,
-    Loss,
-    Style,
-    StyleTransfer,
-    StyleTransferResult,
-)
+from nst import ContentLoss, GramStyleLoss, Loss, Style, StyleTransfer, StyleTransferResult
 from nst.testing import tiny_extractor
 from tests import helpers
 from tests.contracts.test_every_loss import variants
@@ -86,17 +79,12 @@ def test_a_diverging_optimizer_does_not_cost_the_best_picture(power: int) -> Non
         (partial(Style, OTHER, scale=1e308), r"`scale` is 1e\+308; it must be at most 1e\+100"),
     ],
 )
-def test_numbers_too_large_to_compute_with_are_refused(
-    make: Callable[[], object], message: str
-) -> None:
+def test_numbers_too_large_to_use_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_a_scale_of_any_size_that_is_allowed_can_be_computed_with() -> None:
+def test_scales_of_any_size_and_style_weights_as_large_as_floats_can_be_computed_with() -> None:
     assert torch.equal(paint(style=Style(OTHER, scale=1e99)).image, paint().image)
-
-
-def test_style_weights_may_be_as_large_as_floats_are() -> None:
     huge, equal = (paint(style=[Style(x, w) for x in (OTHER, NOISE)]) for w in (1e308, 1.0))
     assert torch.equal(huge.image, equal.image)

@@ -30,9 +30,6 @@ def transfer(*, centered: bool = False) -> StyleTransfer:
     return StyleTransfer(tiny_extractor(), losses, num_steps=1, num_scales=1)
 
 
-# Style files
-
-
 @pytest.fixture
 def content(tmp_path: Path) -> dict[str, Any]:
     """What a style file holds."""
@@ -53,8 +50,7 @@ def forged(content: dict[str, Any], path: Path) -> Path:
 def test_a_style_whose_statistics_fit_no_loss_is_refused_by_the_run(
     shape: tuple[int, ...], centered: bool, several: bool, content: dict[str, Any], tmp_path: Path
 ) -> None:
-    part = torch.zeros(shape)
-    entry = content["value"]["entries"][0]
+    part, entry = torch.zeros(shape), content["value"]["entries"][0]
     entry["loss"]["centered"] = centered
     entry["statistics"]["relu1_1"] = (part,) if several else part
     path = forged(content, tmp_path / "forged.nst")
@@ -79,8 +75,6 @@ def test_every_style_file_can_be_used_or_is_refused(
     else:
         assert bool(result.image.isfinite().all())
 
-
-# What they must not do
 
 _watchers: list[list[tuple[str, tuple[Any, ...]]]] = []
 _AUDITED = ("open", "pickle.find_class", "os.system", "subprocess.Popen", "socket.connect", "exec")
@@ -131,9 +125,7 @@ def test_no_path_in_a_file_is_followed_and_nothing_in_it_is_executed(
     assert {event for event, _ in seen} == {"open"}
 
 
-def test_no_file_tells_whose_machine_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_tells_whose_machine_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("USER", "LOGNAME", "USERNAME"):
         monkeypatch.setenv(variable, "alice-the-painter")
     monkeypatch.setattr(socket, "gethostname", lambda: "alice-the-host")
@@ -142,8 +134,7 @@ def test_no_file_tells_whose_machine_it_was(
     monkeypatch.chdir(home)
     assert getpass.getuser() == "alice-the-painter"
     save_image(PHOTO, home / "photo.png")
-    losses = {"style": GramStyleLoss(["relu1_1"])}
-    own = StyleTransfer(tiny_extractor(), losses, num_steps=1)
+    own = StyleTransfer(tiny_extractor(), {"style": GramStyleLoss(["relu1_1"])}, num_steps=1)
     save_image(PHOTO[:, :1].expand(-1, 3, -1, -1), home / "mask.png")
     result = own.run(home / "photo.png", Style(home / "photo.png", mask=home / "mask.png"))
     written = [own.capture(home / "photo.png", sizes=[32]).save(home / "style.nst")]

@@ -70,8 +70,7 @@ def settings_of_the_process() -> dict[str, Any]:
 
 
 def test_a_run_does_not_change_the_settings_of_the_process(tmp_path: Path) -> None:
-    transfer = small(num_steps=2)
-    before = settings_of_the_process()
+    transfer, before = small(num_steps=2), settings_of_the_process()
     transfer.run(PHOTO, PAINTING, init="noise", preserve_color="pca").save(tmp_path / "made.png")
     transfer.synthesize(PAINTING, (24, 24))
     transfer.capture(PAINTING, sizes=[32])
@@ -91,11 +90,10 @@ def changed(change: Callable[[Any], None], value: Any, usual: Any) -> Iterator[N
         change(usual)
 
 
+FULL = torch.float32
 SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
-    "another default type": lambda: changed(torch.set_default_dtype, torch.float64, torch.float32),
-    "a default type of half precision": lambda: changed(
-        torch.set_default_dtype, torch.bfloat16, torch.float32
-    ),
+    "another default type": lambda: changed(torch.set_default_dtype, torch.float64, FULL),
+    "default half precision": lambda: changed(torch.set_default_dtype, torch.bfloat16, FULL),
     "another default device": lambda: changed(torch.set_default_device, "meta", None),
     "deterministic algorithms": lambda: changed(torch.use_deterministic_algorithms, True, False),
     "no gradients": torch.no_grad,
@@ -126,9 +124,7 @@ def test_settings_of_the_process_do_not_change_the_picture(setting: str) -> None
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", LOSSES)
-def test_settings_of_the_process_do_not_change_a_loss_in_a_loop_of_ones_own(
-    setting: str, name: str
-) -> None:
+def test_settings_of_the_process_do_not_change_a_loss_in_own_loops(setting: str, name: str) -> None:
     extractor, loss = tiny_extractor(), LOSSES[name]()
     photo, painting = (torch.nn.functional.interpolate(x, 64) for x in (PHOTO, PAINTING))
     layers = [layer for layer in loss.layers if layer != "image"]

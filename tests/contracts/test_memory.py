@@ -10,16 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import (
-    Checkpoint,
-    ContentLoss,
-    GramStyleLoss,
-    NearestNeighborStyleLoss,
-    StyleTransfer,
-    StyleTransferResult,
-    load_image,
-    save_image,
-)
+import nst
+from nst import Checkpoint, ContentLoss, GramStyleLoss, StyleTransfer, StyleTransferResult
 from nst._utils.device import free_memory
 from nst.testing import tiny_extractor
 from tests import helpers
@@ -69,7 +61,7 @@ def fail_whole(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     [
         {"tile": None},
         {"tile": "auto"},  # which is decided before the run
-        {"tile": "auto", "losses": {"n": NearestNeighborStyleLoss(), "style": GramStyleLoss()}},
+        {"tile": "auto", "losses": {"n": nst.NearestNeighborStyleLoss(), "style": GramStyleLoss()}},
     ],
 )
 def test_an_error_of_memory_names_the_need_and_carries_the_picture(
@@ -81,28 +73,22 @@ def test_an_error_of_memory_names_the_need_and_carries_the_picture(
     assert error.value.result.num_steps > 0  # type: ignore[attr-defined]
 
 
-def test_an_error_of_memory_before_the_first_step_names_the_need(
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_error_of_memory_before_the_first_step_names_the_need_or_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nst.color.preserve_color", raising(EXHAUSTED))
     with pytest.raises(MemoryError, match=NEEDED):
         paint(tile=None, preserve_color="cholesky", color_when="before")
-
-
-def test_a_picture_that_does_not_fit_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = save_image(PHOTO, tmp_path / "photo.png")
-
+    file = nst.save_image(PHOTO, tmp_path / "photo.png")
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", raising(MemoryError))
     with pytest.raises(MemoryError, match=r"`content` .*does not fit into the memory that is free"):
         paint(content=file)
     with pytest.raises(MemoryError, match=r"`source` is '.*photo.png', which does not fit"):
-        load_image(file)
+        nst.load_image(file)
 
 
 def test_a_run_can_be_resumed_in_tiles_when_memory_is_exhausted(
-    fail_whole: Callable[[int], None], tmp_path: Path
+    fail_whole: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = tmp_path / "run.ckpt"
     fail_whole(3)
@@ -112,14 +98,7 @@ def test_a_run_can_be_resumed_in_tiles_when_memory_is_exhausted(
         resume(kept)
     result = resume(kept, tile=64)
     assert result.num_steps == 6 and result.settings["tile"] == 64
-
-
-def test_a_checkpoint_that_does_not_fit_is_not_called_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = tmp_path / "run.ckpt"
-    paint(num_steps=1, callbacks=Checkpoint(kept))
-    monkeypatch.setattr("torch.load", raising(EXHAUSTED))
+    monkeypatch.setattr("torch.load", raising(EXHAUSTED))  # it is not called damaged
     with pytest.raises(MemoryError, match=r"run.ckpt', which needs more memory than is free"):
         resume(kept)
 
@@ -135,11 +114,8 @@ def test_the_limits_of_all_control_groups_around_the_process_count(
     outer = tmp_path / "memory" if version == 1 else tmp_path
     inner = outer / "a" / "b"
     inner.mkdir(parents=True)
-    for group, most in (
-        (outer, 9000),
-        (outer / "a", 5000),
-        (inner, 2**62 if version == 1 else "max"),
-    ):
+    unlimited = 2**62 if version == 1 else "max"
+    for group, most in ((outer, 9000), (outer / "a", 5000), (inner, unlimited)):
         (group / limit).write_text(f"{most}\n")
         (group / used).write_text("3000\n")
         (group / "memory.stat").write_text(f"anon 7\n{cached} 500\n")

@@ -99,17 +99,17 @@ MESSAGES = [each for each in messages() if not each[2].startswith(OTHERWISE)]
 @pytest.mark.parametrize(
     ("module", "line", "text"), MESSAGES, ids=[f"{each[0]}-{each[1]}" for each in MESSAGES]
 )
-def test_a_message_names_the_argument_its_rule_and_what_to_do(
-    module: str, line: int, text: str
-) -> None:
+def test_a_message_names_argument_rule_and_what_to_do(module: str, line: int, text: str) -> None:
     assert NAMED.search(text), f"names nothing: {text}"
     assert DIRECTION.search(text), f"has no rule, and does not say what to do: {text}"
     assert text[-1] in ".?}", f"does not end: {text}"
     assert "  " not in text and not re.search(r"\bplease\b|!(?!r)", text, re.IGNORECASE)
 
 
-def test_most_error_messages_are_examined() -> None:
+def test_most_error_messages_are_examined_and_spelling_is_american() -> None:
     assert len(MESSAGES) > 150
+    for _, _, text in messages():
+        assert not BRITISH.search(text), text
 
 
 def test_no_error_is_raised_without_a_message() -> None:
@@ -119,8 +119,3 @@ def test_no_error_is_raised_without_a_message() -> None:
                 name = ast.unparse(node.exc).split("(")[0]
                 if name in dir(__builtins__) and name.endswith("Error"):
                     assert isinstance(node.exc, ast.Call) and node.exc.args, f"{path}:{node.lineno}"
-
-
-def test_spelling_is_american() -> None:
-    for _, _, text in messages():
-        assert not BRITISH.search(text), text
