@@ -1,5 +1,6 @@
 """Warping and reliability of a flow: naive loops in float64, and motions with a known answer."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,12 +11,9 @@ from scipy.ndimage import map_coordinates
 from torch import Tensor
 
 from nst import functional
+from tests.helpers import normal as random
 
 HEIGHT, WIDTH = 24, 30
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def constant(x: float, y: float) -> Tensor:
@@ -34,6 +32,10 @@ def rotation(degrees: float) -> Tensor:
 def test_warping_agrees_with_the_interpolation_of_scipy() -> None:
     image, flow = random(2, 3, HEIGHT, WIDTH), 4 * random(2, HEIGHT, WIDTH, 2, seed=1)
     found = functional.warp(image, flow)
+    # One flow serves a batch, in the dtype of the pictures.
+    shared = functional.warp(image.float(), flow[:1])
+    torch.testing.assert_close(shared[:1], found[:1].float())
+    torch.testing.assert_close(shared[1:], functional.warp(image[1:].float(), flow[:1]))
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     for n in range(2):
         points = [y + flow[n, ..., 1].numpy(), x + flow[n, ..., 0].numpy()]
@@ -61,32 +63,20 @@ def test_a_smooth_picture_that_is_turned_there_and_back_is_the_same() -> None:
     assert float((found - image)[..., 1:-1, 1:-1].abs().max()) < 0.01
 
 
-def test_one_flow_serves_a_batch_in_the_dtype_of_the_pictures() -> None:
-    image, flow = random(2, 3, HEIGHT, WIDTH).float(), constant(0.5, 0.25)
-    found = functional.warp(image, flow)
-    assert found.dtype == torch.float32
-    torch.testing.assert_close(found[1:], functional.warp(image[1:], flow))
-
-
 def naive_reliability(forward: Tensor, backward: Tensor) -> Tensor:
-    """Compute the paper's conditions pixel by pixel."""
     w, found = backward[0].numpy(), torch.zeros(1, 1, HEIGHT, WIDTH, dtype=torch.float64)
-    for i in range(HEIGHT):
-        for j in range(WIDTH):
-            u, v = w[i, j]
-            point = [[i + v], [j + u]]
-            there = [
-                map_coordinates(forward[0, ..., k], point, order=1, mode="nearest")[0]
-                for k in range(2)
-            ]
-            apart = (there[0] + u) ** 2 + (there[1] + v) ** 2
-            size = there[0] ** 2 + there[1] ** 2 + u**2 + v**2
-            beside = w[i, min(j + 1, WIDTH - 1)] - w[i, max(j - 1, 0)]
-            below = w[min(i + 1, HEIGHT - 1), j] - w[max(i - 1, 0), j]
-            slope = ((beside / 2) ** 2).sum() + ((below / 2) ** 2).sum()
-            inside = -0.5 <= i + v <= HEIGHT - 0.5 and -0.5 <= j + u <= WIDTH - 0.5
-            good = apart <= 0.01 * size + 0.5 and slope <= 0.01 * (u**2 + v**2) + 0.002
-            found[0, 0, i, j] = float(good and inside)
+    for i, j in itertools.product(range(HEIGHT), range(WIDTH)):
+        u, v = w[i, j]
+        axes, point = forward[0].movedim(-1, 0), [[i + v], [j + u]]
+        there = [map_coordinates(axis, point, order=1, mode="nearest")[0] for axis in axes]
+        apart = (there[0] + u) ** 2 + (there[1] + v) ** 2
+        size = there[0] ** 2 + there[1] ** 2 + u**2 + v**2
+        beside = w[i, min(j + 1, WIDTH - 1)] - w[i, max(j - 1, 0)]
+        below = w[min(i + 1, HEIGHT - 1), j] - w[max(i - 1, 0), j]
+        slope = ((beside / 2) ** 2).sum() + ((below / 2) ** 2).sum()
+        inside = -0.5 <= i + v <= HEIGHT - 0.5 and -0.5 <= j + u <= WIDTH - 0.5
+        good = apart <= 0.01 * size + 0.5 and slope <= 0.01 * (u**2 + v**2) + 0.002
+        found[0, 0, i, j] = float(good and inside)
     return found
 
 
@@ -103,13 +93,7 @@ def test_reliability_agrees_with_naive_loops() -> None:
     assert torch.equal(found, expected)
 
 
-def test_only_what_comes_from_outside_is_unreliable_in_a_pan() -> None:
-    found = functional.flow_reliability(constant(4, 0), constant(-4, 0))
-    assert not found[..., :4].any()
-    assert found[..., 4:].all()
-
-
-def test_what_a_moving_square_uncovers_and_its_outline_are_unreliable() -> None:
+def test_what_a_moving_square_uncovers_its_outline_and_points_from_outside_are_unreliable() -> None:
     forward, backward = constant(0, 0).clone(), constant(0, 0).clone()
     forward[:, 8:16, 8:16, 0] = 5  # the square moves 5 pixels to the right
     backward[:, 8:16, 13:21, 0] = -5
@@ -120,6 +104,9 @@ def test_what_a_moving_square_uncovers_and_its_outline_are_unreliable() -> None:
     still = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
     still[7:17, 7:22] = False
     assert found[still].all(), "the background"
+    found = functional.flow_reliability(constant(4, 0), constant(-4, 0))
+    assert not found[..., :4].any()
+    assert found[..., 4:].all()
 
 
 def test_long_term_weights_take_the_latest_frame_that_shows_a_pixel() -> None:

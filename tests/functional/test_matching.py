@@ -7,10 +7,7 @@ from torch.overrides import TorchFunctionMode
 
 from nst import functional
 from nst.functional import matching
-
-
-def random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+from tests.helpers import normal as random
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -28,23 +25,18 @@ def test_a_sample_is_seeded_without_repetition_and_complete_for_few_positions() 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_sorted_error_compares_different_numbers_of_values_by_rank() -> None:
+def test_the_sorted_error_is_the_change_of_matching_histograms() -> None:
     ramp = torch.linspace(0, 1, 10001, dtype=torch.float64).expand(1, 1, -1)
     # Means of a uniform distribution over 100 equal ranks, in any order.
     value = ((torch.arange(100, dtype=torch.float64) + 0.5) / 100).flip(0).expand(1, 1, -1)
     assert float(functional.sorted_error(value, ramp)) == pytest.approx(0, abs=1e-9)
     assert float(functional.sorted_error(value + 2, ramp)) == pytest.approx(4, rel=1e-4)
-
-
-def test_the_sorted_error_is_the_change_of_matching_histograms() -> None:
     value, target = random(2, 3, 8).requires_grad_(), random(1, 3, 8, seed=1).sort(-1).values
-    ranks = value.detach().argsort(-1).argsort(-1)
-    matched = target.expand(2, -1, -1).gather(2, ranks)
+    matched = target.expand(2, -1, -1).gather(2, value.detach().argsort(-1).argsort(-1))
     expected = (value - matched).square().mean((1, 2))
     found = functional.sorted_error(value, target)
     torch.testing.assert_close(found, expected)
-    gradients = [torch.autograd.grad(x.sum(), value)[0] for x in (found, expected)]
-    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(*[torch.autograd.grad(x.sum(), value)[0] for x in (found, expected)])
 
 
 def test_the_sliced_distance_of_a_shift_is_its_length_along_the_directions() -> None:
@@ -55,12 +47,17 @@ def test_the_sliced_distance_of_a_shift_is_its_length_along_the_directions() -> 
     assert float(found) == pytest.approx(25 / 3)
 
 
-def test_the_nearest_neighbor_error_agrees_with_naive_loops() -> None:
+def test_the_nearest_neighbor_error_agrees_with_naive_loops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     feature, target = random(2, 4, 7), random(1, 4, 9, seed=1)
     a, b = (x - x.mean(-1, keepdim=True) for x in (feature, target))
-    for n, found in enumerate(functional.nearest_neighbor_error(feature, target).tolist()):
+    at_once = functional.nearest_neighbor_error(feature, target)
+    for n, found in enumerate(at_once.tolist()):
         best = [min(1 - cosine(a[n, :, p], b[0, :, q]) for q in range(9)) for p in range(7)]
         assert found == pytest.approx(sum(best) / 7)
+    monkeypatch.setattr(matching, "_PAIRS", 20)  # two positions at a time
+    assert torch.equal(functional.nearest_neighbor_error(feature, target), at_once)
 
 
 def test_relaxed_transport_agrees_with_naive_loops() -> None:
@@ -90,9 +87,7 @@ def test_unit_features_have_the_direction_of_the_features_and_length_one(scale: 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("dead", [slice(2), slice(None)], ids=["some positions", "all"])
-def test_dead_positions_stay_zero_and_their_gradient_bounded(
-    dtype: torch.dtype, dead: slice
-) -> None:
+def test_dead_positions_stay_zero_with_a_bounded_gradient(dtype: torch.dtype, dead: slice) -> None:
     feature = random(1, 4, 7).to(dtype)
     feature[..., dead] = 0
     feature.requires_grad_()
@@ -102,17 +97,8 @@ def test_dead_positions_stay_zero_and_their_gradient_bounded(
     assert float(gradient.abs().max()) < 1e5
 
 
-def test_a_search_in_parts_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    feature, target = random(2, 4, 50), random(1, 4, 30, seed=1)
-    at_once = functional.nearest_neighbor_error(feature, target)
-    monkeypatch.setattr(matching, "_PAIRS", 70)  # two positions at a time
-    assert torch.equal(functional.nearest_neighbor_error(feature, target), at_once)
-
-
 @pytest.mark.parametrize("formula", ["nearest_neighbor_error", "relaxed_transport"])
-def test_the_number_of_pairs_compared_at_once_is_limited(
-    formula: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pairs_compared_at_once_are_few(formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
     largest = 0
 
     class Watch(TorchFunctionMode):

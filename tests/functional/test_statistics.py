@@ -11,19 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nst import functional
+from tests.helpers import normal, uniform
 from tests.pretend import PretendedDevice
 
 
 @pytest.fixture
 def feature() -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(2, 3, 7, generator=generator, dtype=torch.float64)
+    return normal(2, 3, 7, seed=1)
 
 
 @pytest.fixture
 def weight() -> Tensor:
-    generator = torch.Generator().manual_seed(2)
-    weight = torch.rand(2, 1, 7, generator=generator, dtype=torch.float64)
+    weight = uniform(2, 1, 7, seed=2)
     return weight / weight.sum(-1, keepdim=True)
 
 
@@ -60,16 +59,11 @@ def test_errors_are_mean_squares_and_relative_ones_ignore_the_scale(feature: Ten
 
 @pytest.mark.parametrize("power", [1, 2])
 def test_total_variation_agrees_with_numpy(power: Literal[1, 2]) -> None:
-    image = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    pixels = image.numpy()
-    down = np.abs(pixels[:, :, 1:] - pixels[:, :, :-1]) ** power
-    right = np.abs(pixels[..., 1:] - pixels[..., :-1]) ** power
+    image = uniform(2, 3, 4, 5)
+    down, right = (np.abs(np.diff(image.numpy(), axis=axis)) ** power for axis in (2, 3))
     expected = down.mean((1, 2, 3)) + right.mean((1, 2, 3))
     np.testing.assert_allclose(functional.total_variation(image, power=power), expected, rtol=1e-12)
-
-
-def test_total_variation_of_a_single_row_or_pixel_is_defined() -> None:
-    row = torch.tensor([[[[0.0, 1.0, 1.0]]]])
+    row = torch.tensor([[[[0.0, 1.0, 1.0]]]])  # a single row, and a single pixel
     assert functional.total_variation(row).tolist() == [0.5]
     assert functional.total_variation(row[..., :1]).tolist() == [0.0]
 
@@ -77,26 +71,16 @@ def test_total_variation_of_a_single_row_or_pixel_is_defined() -> None:
 def test_covariance_and_deviation_agree_with_numpy(feature: Tensor, weight: Tensor) -> None:
     mean, gram = functional.mean(feature, weight), functional.gram_matrix(feature, weight)
     found = functional.covariance(gram, mean)
-    second = functional.second_moment(feature, weight)
-    deviation = functional.standard_deviation(mean, second, 0.0)
+    deviation = functional.standard_deviation(mean, functional.second_moment(feature, weight), 0.0)
     for n in range(2):
         expected = np.cov(feature[n].numpy(), aweights=weight[n, 0].numpy(), ddof=0)
         np.testing.assert_allclose(found[n], expected, rtol=1e-10)
         np.testing.assert_allclose(deviation[n], np.sqrt(np.diag(expected)), rtol=1e-10)
 
 
-@pytest.fixture
-def covariances() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    factors = torch.randn(2, 2, 4, 6, generator=generator, dtype=torch.float64)
-    one, other = factors @ factors.mT
-    return one, other
-
-
-def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]) -> None:
-    one, other = covariances
-    floor = torch.tensor([1e-4, 2e-4], dtype=torch.float64)
-    one, other = (functional.regularized(matrix, floor) for matrix in (one, other))
+def test_the_bures_distance_agrees_with_scipy() -> None:
+    factors, floor = normal(2, 2, 4, 6, seed=3), torch.tensor([1e-4, 2e-4], dtype=torch.float64)
+    one, other = (functional.regularized(matrix, floor) for matrix in factors @ factors.mT)
     found = functional.squared_bures(one, functional.square_root(other), floor)
     for n in range(2):
         s, a = one[n].numpy(), other[n].numpy()
@@ -105,7 +89,7 @@ def test_the_bures_distance_agrees_with_scipy(covariances: tuple[Tensor, Tensor]
         assert float(found[n]) == pytest.approx(expected, rel=1e-8)
 
 
-def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() -> None:
+def test_variances_below_zero_by_rounding_and_small_targets_are_raised_to_the_floor() -> None:
     floor, goal = torch.tensor([1e-4]).double(), torch.diag(torch.tensor([4.0, 9.0]).double())[None]
     found, slopes = [], []
     for least in (0.0, -1e-3):  # of a variance
@@ -117,9 +101,6 @@ def test_variances_that_rounding_left_below_zero_are_raised_towards_the_floor() 
         slopes.append(float(gradient.norm()))
     assert found[1] == pytest.approx(found[0], rel=1e-2)
     assert slopes[1] == pytest.approx(2 * slopes[0], rel=1e-2)  # to a quarter of it
-
-
-def test_the_size_of_a_target_is_at_least_the_floor() -> None:
     target = torch.tensor([[1e-9, 1e-9], [3.0, 4.0], [0.0, 0.0]])
     floor = torch.tensor([0.5, 0.5, 0.0])
     assert functional.square_size(target, floor).tolist() == [0.5, 25.0, 1.0]
@@ -127,18 +108,13 @@ def test_the_size_of_a_target_is_at_least_the_floor() -> None:
 
 @pytest.mark.parametrize("pool", [1, 2, 3])
 def test_the_laplacian_agrees_with_scipy(pool: int) -> None:
-    generator = torch.Generator().manual_seed(5)
-    image = torch.rand(1, 1, 13, 11, generator=generator, dtype=torch.float64)
-    rows, columns = 13 // pool, 11 // pool
+    image, rows, columns = uniform(1, 1, 13, 11), 13 // pool, 11 // pool
     cells = image[0, 0, : rows * pool, : columns * pool].numpy()
     cells = cells.reshape(rows, pool, columns, pool).mean((1, 3))
     expected = scipy.ndimage.laplace(cells)[1:-1, 1:-1]
     np.testing.assert_allclose(functional.laplacian(image, pool)[0, 0].numpy(), expected)
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (4, 3)])
-def test_a_picture_of_too_few_cells_has_an_empty_laplacian(shape: tuple[int, int]) -> None:
-    assert functional.laplacian(torch.rand(1, 3, *shape), 4).numel() == 0
+    for shape in ((1, 1), (2, 9), (4, 3)):  # too few cells
+        assert functional.laplacian(torch.rand(1, 3, *shape), 4).numel() == 0
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (7, 9), (4, 12), (10, 11)])
