@@ -3,7 +3,7 @@
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +11,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 # Left, top, and steps to the right and down of each pass of an interlaced PNG.
-_PASSES = (
-    (0, 0, 8, 8),
-    (4, 0, 8, 8),
-    (0, 4, 4, 8),
-    (2, 0, 4, 4),
-    (0, 2, 2, 4),
-    (1, 0, 2, 2),
-    (0, 1, 1, 2),
-)
+_PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
+_PASSES += [(0, 1, 1, 2)]
 
 
 def png_chunk(kind: bytes, data: bytes) -> bytes:
-    crc = struct.pack(">I", zlib.crc32(kind + data))
-    return struct.pack(">I", len(data)) + kind + data + crc
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_of(
@@ -32,7 +24,7 @@ def png_of(
 ) -> bytes:
     """Encode whole numbers (H, W, C) of so many bits."""
     height, width = values.shape[:2]
-    passes = _PASSES if interlaced else ((0, 0, 1, 1),)
+    passes = _PASSES if interlaced else [(0, 0, 1, 1)]
     rows = b"".join(
         row
         for left, top, right, down in passes
@@ -50,12 +42,7 @@ def _png_rows(values: Array, depth: int) -> Iterator[bytes]:
 
 
 def tiff_of(
-    values: Array,
-    photometric: int,
-    *,
-    order: Literal["<", ">"] = "<",
-    planar: bool = False,
-    bits: int = 0,
+    values: Array, photometric: int, *, order: Any = "<", planar: bool = False, bits: int = 0
 ) -> bytes:
     """Encode (H, W) or (H, W, C) as an uncompressed TIFF of the array's own type of number."""
     stacked = values if values.ndim == 3 else values[..., None]

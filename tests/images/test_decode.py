@@ -71,15 +71,7 @@ def test_transparent_palette_entry_becomes_white(tmp_path: Path, suffix: str) ->
     assert pixels[0, :, 0].T.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_16_bit_gray_is_turned_upright() -> None:
-    image = Image.fromarray(np.array([[1, 2, 3]], dtype=np.uint16))
-    image.getexif()[0x0112] = 6
-    assert tuple(read_picture(image).pixels.shape) == (1, 3, 3, 1)
-
-
-def test_orientation_is_applied_beside_an_invalid_tag_and_broken_exif_is_ignored(
-    tmp_path: Path,
-) -> None:
+def test_orientation_is_applied_beside_an_invalid_tag_and_to_16_bits(tmp_path: Path) -> None:
     # Pillow reads this tag but cannot write it again, as ImageOps.exif_transpose would.
     entries = [(0x0112, 3, 1, b"\0\6\0\0"), (0x011A, 5, 1, b"\0\0\xff\xff")]
     body = b"".join(struct.pack(">HHI", *entry[:3]) + entry[3] for entry in entries)
@@ -92,6 +84,9 @@ def test_orientation_is_applied_beside_an_invalid_tag_and_broken_exif_is_ignored
     ):
         Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + data)
         assert tuple(read_picture(tmp_path / "a.jpg").pixels.shape) == shape
+    image = Image.fromarray(np.array([[1, 2, 3]], dtype=np.uint16))
+    image.getexif()[0x0112] = 6
+    assert tuple(read_picture(image).pixels.shape) == (1, 3, 3, 1)
 
 
 def test_exif_that_raises_is_reported_and_ignored(

@@ -52,9 +52,7 @@ def test_transparency_is_kept(tmp_path: Path, suffix: str) -> None:
         ("a.png", 12, "`bit_depth` is 12; it must be one of 8, 16"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused(
-    tmp_path: Path, name: str, depth: Any, message: str
-) -> None:
+def test_other_depths_are_refused(tmp_path: Path, name: str, depth: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         save_image(COLORS, tmp_path / name, bit_depth=depth)
 

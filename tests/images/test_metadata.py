@@ -54,9 +54,7 @@ def tags(path: str | Path) -> dict[Any, Any]:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_artist_copyright_date_and_resolution_are_carried_over(
-    photograph: str, suffix: str
-) -> None:
+def test_artist_copyright_date_and_resolution_are_carried(photograph: str, suffix: str) -> None:
     result = paint(photograph)
     (path,) = result.save(f"out.{suffix}")
     found = tags(path)
@@ -69,7 +67,9 @@ def test_artist_copyright_date_and_resolution_are_carried_over(
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_all_of_exif_is_carried_over_only_if_asked_for(photograph: str, suffix: str) -> None:
+def test_all_of_exif_is_carried_over_only_if_asked_for_and_nothing_with_none(
+    photograph: str, suffix: str
+) -> None:
     (path,) = paint(photograph).save(f"out.{suffix}", metadata="all", record=False)
     found = tags(path)
     assert found[GPS.GPSLatitude] == PLACE[GPS.GPSLatitude]
@@ -77,37 +77,28 @@ def test_all_of_exif_is_carried_over_only_if_asked_for(photograph: str, suffix: 
     assert found[Base.ImageDescription] == "a cup"
     assert found.get(Base.Orientation, 1) == 1 and found["size"] == (48, 32)  # it is upright
     assert Base.ExifImageWidth not in found
+    result = paint(photograph)
+    (path,) = result.save(f"out.{suffix}", metadata="none", record=False)
+    assert tags(path).keys() == tags(save_image(PHOTO, f"plain.{suffix}")).keys()
+    with pytest.raises(ValueError, match="`metadata` is 'gps'; it must be one of 'default'"):
+        result.save("out.png", metadata="gps")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_nothing_is_carried_over_with_none(photograph: str, suffix: str) -> None:
-    (path,) = paint(photograph).save(f"out.{suffix}", metadata="none", record=False)
-    expected = save_image(PHOTO, f"plain.{suffix}")
-    assert tags(path).keys() == tags(expected).keys()
-
-
-def test_a_pil_image_has_metadata_and_an_array_has_none(photograph: str) -> None:
+def test_a_pil_image_has_metadata_a_resolution_is_carried_over_alone_and_a_profile_is_not(
+    photograph: str,
+) -> None:
     with Image.open(photograph) as image:
         assert paint(image).exif is not None
     assert paint(PHOTO).exif is None
-
-
-def test_the_resolution_of_a_png_is_carried_over_without_exif(photograph: str) -> None:
     Image.new("RGB", (32, 32)).save("scan.png", dpi=(600, 600))
-    data = paint("scan.png").to_bytes("jpg")
-    assert Image.open(io.BytesIO(data)).info["dpi"] == (600, 600)
-
-
-def test_a_color_profile_is_not_carried_over_as_colors_are_converted(photograph: str) -> None:
+    assert Image.open(io.BytesIO(paint("scan.png").to_bytes("jpg"))).info["dpi"] == (600, 600)
     with Image.open(photograph) as image:
         image.save("wide.tiff", icc_profile=b"profile")
     (path,) = paint("wide.tiff").save("out.tiff", metadata="all")
-    assert tags(path)["icc"] is None
+    assert tags(path)["icc"] is None  # colors are converted
 
 
-def test_unreadable_metadata_costs_a_warning(
-    photograph: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_broken_metadata_costs_a_warning(photograph: str, caplog: pytest.LogCaptureFixture) -> None:
     broken = Image.Exif()
     broken[IFD.Exif] = {Base.DateTimeOriginal: DATE}
     data = bytearray(broken.tobytes())
@@ -137,24 +128,15 @@ def test_a_damaged_tag_is_left_out_and_costs_neither_picture_nor_the_others(
         assert not {Base.Model, *RESOLUTION} & found.keys()
 
 
-def test_metadata_that_a_jpeg_cannot_hold_is_left_out(
-    photograph: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_metadata_too_long_is_left_out(photograph: str, caplog: pytest.LogCaptureFixture) -> None:
     large = exif()
     large[Base.Artist] = "x" * 70_000
     path = save_image(PHOTO, "out.jpg", exif=large.tobytes(), record={"seed": 7})
     assert "metadata is left out" in caplog.text and Base.Artist not in tags(path)
 
 
-def test_metadata_is_chosen_by_a_word(photograph: str) -> None:
-    with pytest.raises(ValueError, match="`metadata` is 'gps'; it must be one of 'default'"):
-        paint(photograph).save("out.png", metadata="gps")
-
-
 @pytest.mark.parametrize("metadata", ["default", "all", "none"])
-def test_a_checkpoint_holds_the_metadata_that_the_result_carries_over(
-    photograph: str, metadata: Any
-) -> None:
+def test_a_checkpoint_has_the_metadata_that_the_result_has(photograph: str, metadata: Any) -> None:
     checkpoint = Checkpoint("run.ckpt", every=1, metadata=metadata)
     result = paint(photograph, callbacks=[checkpoint, stop_at(1)])
     Path(photograph).unlink()

@@ -21,9 +21,7 @@ needs_avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow has n
 @pytest.mark.parametrize(
     "suffix", [pytest.param("heic", marks=needs_heif), pytest.param("avif", marks=needs_avif)]
 )
-def test_a_picture_is_written_and_read_with_its_record_and_metadata(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_a_picture_is_written_and_read_with_all_its_metadata(tmp_path: Path, suffix: str) -> None:
     smooth = torch.nn.functional.interpolate(picture(4, 6), (64, 96), mode="bilinear")
     alpha = torch.ones(1, 64, 96)
     alpha[..., :48] = 0.5

@@ -15,8 +15,7 @@ from tests.helpers import raising
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 def test_every_byte_comes_back_and_others_are_rounded_and_clamped(dtype: torch.dtype) -> None:
     gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    pixels = read_picture(gray).pixels.to(dtype).requires_grad_()
-    image = to_pil(pixels)
+    image = to_pil(read_picture(gray).pixels.to(dtype).requires_grad_())
     assert image.mode == "RGB"
     difference = np.abs(np.asarray(image).astype(int) - gray[..., None])
     assert difference.max() <= (1 if dtype == torch.bfloat16 else 0)
@@ -27,10 +26,8 @@ def test_every_byte_comes_back_and_others_are_rounded_and_clamped(dtype: torch.d
 
 
 def test_picture_with_alpha_reads_back_the_same_and_does_not_fringe() -> None:
-    random = np.random.default_rng(3)
-    color = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    alpha = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    first = read_picture(np.dstack((color, alpha)))
+    color = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    first = read_picture(np.dstack((color, np.arange(256, dtype=np.uint8).reshape(16, 16))))
     image = to_pil(*first)
     again = read_picture(image)
     assert image.mode == "RGBA" and again.alpha is not None and first.alpha is not None
@@ -128,9 +125,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     assert link.is_symlink() and read_picture(target).pixels.min() == 1
 
 
-def test_a_picture_too_large_for_its_format_is_refused_and_leaves_the_old_file(
-    tmp_path: Path,
-) -> None:
+def test_a_picture_too_large_for_its_format_is_refused_and_costs_no_file(tmp_path: Path) -> None:
     path = save_image(torch.zeros(3, 4, 4), tmp_path / "a.jpg")
     before = path.read_bytes()
     with pytest.raises(OSError, match="could not encode 70000 x 1 pixels as JPEG"):

@@ -26,21 +26,18 @@ def grays(count: int = 6, height: int = 32, width: int = 48) -> list[Tensor]:
 
 
 def near(found: list[int], expected: list[int]) -> bool:
-    pairs = zip(found, expected, strict=True)
-    return all(abs(one - other) <= 2 for one, other in pairs)
+    return all(abs(one - other) <= 2 for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [("a.mp4", "h264"), ("a.mov", "h264"), ("a.mkv", "h264"), ("a.webm", "vp9")],
-)
-def test_an_independent_reader_finds_the_frames_of_a_film(name: str, codec: str) -> None:
-    write_video(iter(grays()), name, rate=10)
-    found = seen(name)
-    assert near(found["levels"], gray_levels(6)) and found["codec"] == codec
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+def test_an_independent_reader_finds_the_frames_of_a_film(suffix: str) -> None:
+    write_video(iter(grays()), f"a.{suffix}", rate=10)
+    found = seen(f"a.{suffix}")
+    assert near(found["levels"], gray_levels(6))
+    assert found["codec"] == ("vp9" if suffix == "webm" else "h264")
     assert found["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
     assert found["duration"] == pytest.approx(0.6, abs=0.002)
-    assert names(Path()) == [name]
+    assert names(Path()) == [f"a.{suffix}"]
 
 
 def test_colors_are_those_of_the_picture() -> None:
@@ -51,13 +48,8 @@ def test_colors_are_those_of_the_picture() -> None:
     assert found["colors"] == (1, 1), "BT.709 in the limited range"
     middle = found["arrays"][0].astype(int)[4::8, 4::8]
     assert np.abs(middle - np.asarray(to_pil(blocks)).astype(int)[4::8, 4::8]).max() <= 4
-    assert (
-        np.abs(
-            middle
-            - (next(iter(open_video("a.mp4"))) * 255)[0, :, 4::8, 4::8].movedim(0, -1).numpy()
-        ).max()
-        <= 1
-    )
+    read = (next(iter(open_video("a.mp4"))) * 255)[0, :, 4::8, 4::8].movedim(0, -1).numpy()
+    assert np.abs(middle - read).max() <= 1
 
 
 def test_sound_rate_times_and_duration_are_those_of_the_source() -> None:
@@ -83,24 +75,20 @@ def test_a_part_has_the_sound_of_its_time(name: str) -> None:
     assert after["times"] == [round(0.08 * i, 3) for i in range(10)]
 
 
-def test_a_variable_frame_rate_stays() -> None:
+def test_a_variable_frame_rate_stays_and_further_frames_follow_at_the_mean_rate() -> None:
     video = open_video(make_film("film.mp4", 5, stamps=[0, 512, 2048, 2560, 6400]))
     write_video(video, "out.mp4", like=video)
     assert seen("out.mp4")["times"] == seen("film.mp4")["times"]
     times = [Fraction(0), Fraction(1, 10), Fraction(1, 2)]
     write_video((Frame(*each, 0) for each in zip(grays(3), times, strict=True)), "b.mp4", rate=10)
     assert seen("b.mp4")["times"] == [0, 0.1, 0.5]
-
-
-def test_further_frames_than_those_of_the_source_follow_at_its_rate() -> None:
     write_video(grays(3), "a.mp4", rate=10)
     write_video(grays(6), "b.mp4", like=open_video("a.mp4"))
     assert seen("b.mp4")["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
 def test_wide_pixels_stay_wide() -> None:
-    source = make_film("film.mp4", 2)
-    wide = open_video(source)
+    wide = open_video(make_film("film.mp4", 2))
     object.__setattr__(wide, "aspect", Fraction(4, 3))
     write_video(wide, "out.mp4", like=wide)
     assert seen("out.mp4")["aspect"] == Fraction(4, 3)
@@ -119,8 +107,7 @@ def test_odd_sizes_are_written(name: str, shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("suffix", "unit"), [("gif", 10), ("webp", 1)])
 def test_rounded_durations_of_an_animation_do_not_add_up(suffix: str, unit: int) -> None:
-    path = write_video(grays(24), f"a.{suffix}", rate=24)
-    durations = []
+    path, durations = write_video(grays(24), f"a.{suffix}", rate=24), []
     with Image.open(path) as animation:
         assert animation.info["loop"] == 0
         for i in range(24):
@@ -132,8 +119,7 @@ def test_rounded_durations_of_an_animation_do_not_add_up(suffix: str, unit: int)
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
-    [("out", "out/frame-00002.png"), ("out/%03d.jpg", "out/002.jpg")],
+    ("path", "expected"), [("out", "out/frame-00002.png"), ("out/%03d.jpg", "out/002.jpg")]
 )
 def test_pictures_are_numbered_from_one(path: str, expected: str) -> None:
     write_video(grays(3), path)
@@ -172,9 +158,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("new/%04d.xyz", {}, "whose suffix is unknown"),
     ],
 )
-def test_what_cannot_be_written_is_refused(
-    path: str, arguments: dict[str, Any], message: str
-) -> None:
+def test_an_impossible_video_is_refused(path: str, arguments: dict[str, Any], message: str) -> None:
     Path("full").mkdir()
     Path("full/mine.png").touch()
     with pytest.raises((ValueError, OSError), match=re.escape(message)):
