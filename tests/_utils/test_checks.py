@@ -66,9 +66,7 @@ def test_a_path_that_another_program_would_have_resolved_is_refused(path: Any, w
         file_path("path", path)
 
 
-def test_names_that_only_look_like_it_are_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_look_like_it_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("~", "http:"):
         Path(name).mkdir()

@@ -41,7 +41,6 @@ class Stubborn:
     [
         (np.int64(7), 7),
         (np.float32(0.5), 0.5),
-        (np.bool_(True), True),
         (np.str_("max"), "max"),
         (torch.tensor(2.0), 2.0),
         (torch.tensor([[1, 2]]), [[1, 2]]),
@@ -64,13 +63,10 @@ def test_a_value_becomes_what_json_can_hold(value: Any, expected: Any) -> None:
     assert type(json_ready(value)) is type(expected)
 
 
-def test_a_repr_holds_no_address() -> None:
+def test_a_repr_holds_no_address_and_what_holds_itself_comes_to_an_end() -> None:
     assert json_ready(object()) == "<object object>"
     assert json_ready(len) == "<built-in function len>"
     assert " at 0x" not in json_ready(lambda: 0)
-
-
-def test_what_holds_itself_comes_to_an_end() -> None:
     endless: list[Any] = []
     endless.append(endless)
     assert len(json.dumps(json_ready(endless))) < 100
@@ -84,13 +80,11 @@ def test_what_holds_itself_comes_to_an_end() -> None:
     ("text", "expected"),
     [
         (Path("/home/me/x.png"), "x.png"),
-        (Path("me/x.png"), "x.png"),
         (PureWindowsPath("C:/Users/me/x.png"), "x.png"),
         ("/home/My Name/x y.png", "x y.png"),
         (r"C:\Users\My Name\x.png", "x.png"),
         (r"\\server\me\x.png", "x.png"),
         ("file:///home/me/x.png", "x.png"),
-        ("//home/me/x.png", "x.png"),
         ("brush=/home/me/x.png, size=2", "brush=x.png, size=2"),
         ("brush:'/home/my name/x.png', size=1/2", "brush:'x.png', size=1/2"),
         ({"/home/me/x.png": 1}, {"x.png": 1}),
@@ -133,16 +127,15 @@ def test_the_result_is_json_and_stays_the_same(value: Any) -> None:
     assert json_ready(ready) == ready
 
 
-def test_tensors_differ_by_type_shape_and_value_but_not_by_their_layout_in_memory() -> None:
+def test_a_file_is_hashed_by_its_bytes_and_a_tensor_by_type_shape_and_value_but_not_its_layout(
+    tmp_path: Path,
+) -> None:
     tensors = [torch.zeros(4), torch.zeros(2, 2), torch.zeros(4).double(), torch.zeros(2).double()]
     tensors += [torch.tensor([0.0, 0, 0, 1]), torch.tensor(0.0), torch.zeros(0)]
     tensors += [torch.zeros(4).bfloat16()]
     assert len({hash_values(tensor) for tensor in tensors}) == len(tensors)
     image = torch.rand(1, 3, 4, 5)
     assert hash_values(image) == hash_values(image.to(memory_format=torch.channels_last))
-
-
-def test_a_file_has_the_hash_of_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     assert hash_file(path) == hashlib.sha256(b"abc").hexdigest()

@@ -27,30 +27,22 @@ VALID = {
 }
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"name": "a", "size": 7, "weight": 0.5, "layers": []}, {"target": torch.ones(1), "x": 1}],
-)
-def test_a_value_that_follows_the_schema_passes(changes: dict[str, Any]) -> None:
-    check({**VALID, **changes}, SCHEMA)
+def test_a_value_that_follows_the_schema_passes() -> None:
+    others = {"name": "a", "size": 7, "weight": 0.5, "layers": []}
+    for changes in ({}, others, {"target": torch.ones(1), "x": 1}):
+        check({**VALID, **changes}, SCHEMA)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": 7}, "`name` is 7; it must be a string"),
-        ({"size": "small"}, "`size` is 'small'; it must be a whole number"),
         ({"size": True}, "`size` is True; it must be a whole number"),
         ({"weight": math.nan}, "`weight` is nan; it must be a finite number"),
         ({"weight": False}, "`weight` is False; it must be a finite number"),
-        ({"done": 1}, "`done` is 1; it must be True or False"),
-        ({"layers": "relu1_1"}, "`layers` is 'relu1_1'; it must be a list"),
         ({"layers": ["relu1_1", 2]}, r"`layers\[1\]` is 2; it must be a string"),
         ({"losses": []}, r"`losses` is \[\]; it must be a mapping"),
         ({"losses": {1: {}}}, "`a name in losses` is 1; it must be a string"),
         ({"losses": {"a": {"type": None}}}, r"`losses\['a'\].type` is None; it must be a string"),
-        ({"losses": {"a": {}}}, r"`losses\['a'\]` lacks 'type'"),
-        ({"target": 1}, "`target` is 1; it must be a tensor"),
     ],
 )
 def test_the_part_that_breaks_the_schema_is_named(changes: dict[str, Any], message: str) -> None:
