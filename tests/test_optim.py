@@ -11,6 +11,7 @@ from torch import Tensor
 from nst import BoundedLBFGS
 from nst.optim import optimizer_factory, restore_optimizer
 from nst.optim.lbfgs import favor_coarse
+from tests.helpers import uniform
 
 Function = Callable[[Tensor], Tensor]
 
@@ -18,12 +19,15 @@ Function = Callable[[Tensor], Tensor]
 def quadratic(x: Tensor) -> Tensor:
     """Badly conditioned, with its minimum partly outside the box."""
     scales = torch.logspace(0, 3, x.numel(), dtype=x.dtype)
-    goal = torch.linspace(-0.5, 1.5, x.numel(), dtype=x.dtype)
-    return (scales * (x - goal).square()).sum()
+    return (scales * (x - torch.linspace(-0.5, 1.5, x.numel(), dtype=x.dtype)).square()).sum()
 
 
 def rosenbrock(x: Tensor) -> Tensor:
     return (100 * (x[1:] - x[:-1].square()).square() + (1 - x[:-1]).square()).sum()
+
+
+def half(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.full(shape, 0.5, dtype=dtype, requires_grad=True)
 
 
 def closure_of(function: Function, x: Tensor) -> Callable[[], Any]:
@@ -58,42 +62,37 @@ def minimized(
 
 @pytest.mark.parametrize("function", [quadratic, rosenbrock])
 def test_the_minimum_within_bounds_is_that_of_scipy(function: Function) -> None:
-    start = np.full(20, 0.5)
-
     def value_and_gradient(array: np.ndarray) -> tuple[float, np.ndarray]:
         x = torch.tensor(array, requires_grad=True)
-        loss = function(x)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = closure_of(function, x)()
         assert x.grad is not None
         return float(loss.detach()), x.grad.numpy()
 
-    expected = minimize(
-        value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=[(0, 0.9)] * 20
-    )
-    x = torch.tensor(start)
+    how: Any = {"method": "L-BFGS-B", "bounds": [(0, 0.9)] * 20}
+    expected, x = minimize(value_and_gradient, np.full(20, 0.5), jac=True, **how), half(20)
     loss, _, _ = minimized(function, x, 200, bounds=(0.0, 0.9))
     assert loss == pytest.approx(expected.fun, rel=1e-6)
     np.testing.assert_allclose(x.detach().numpy(), expected.x, atol=2e-3)
 
 
 def test_without_bounds_it_is_plain_lbfgs() -> None:
-    x = torch.full((6,), 0.5, dtype=torch.float64)
+    x = half(6)
     loss, _, _ = minimized(rosenbrock, x, 200, bounds=None)
     assert loss < 1e-10
     torch.testing.assert_close(x.detach(), torch.ones(6, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
-def test_most_steps_cost_one_evaluation() -> None:
-    x = torch.full((50,), 0.5, dtype=torch.float64)
-    _, evaluations, _ = minimized(quadratic, x, 40)
+def test_most_steps_cost_one_evaluation_and_the_search_steps_back_from_infinite_losses() -> None:
+    _, evaluations, _ = minimized(quadratic, half(50), 40)
     assert evaluations <= 1.3 * 40 + 1
+    x = torch.full((4,), 0.1, dtype=torch.float64)
+    loss, *_ = minimized(lambda x: torch.where(x < 0.6, (x - 0.59) ** 2, torch.inf).sum(), x, 30)
+    assert loss < 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [2.0**-100, 2.0**-20, 2.0**30, 2.0**100])
-def test_the_path_does_not_depend_on_the_scale_of_the_loss(
-    scale: float, dtype: torch.dtype
-) -> None:
+def test_the_path_does_not_depend_on_the_losss_scale(scale: float, dtype: torch.dtype) -> None:
     plain, scaled = (torch.full((20,), 0.5, dtype=dtype) for _ in range(2))
     minimized(quadratic, plain, 10)
     _, _, optimizer = minimized(lambda x: scale * quadratic(x), scaled, 10)
@@ -132,25 +131,11 @@ def test_at_the_minimum_it_stalls_until_the_parameters_are_changed() -> None:
     torch.testing.assert_close(x.detach(), torch.tensor([0.25, 1.0]), atol=1e-3, rtol=0)
 
 
-def test_the_search_steps_back_from_infinite_losses() -> None:
-    def walled(x: Tensor) -> Tensor:
-        return torch.where(x < 0.6, (x - 0.59).square(), torch.inf).sum()
-
-    x = torch.full((4,), 0.1, dtype=torch.float64)
-    loss, _, _ = minimized(walled, x, 30)
-    assert loss < 1e-6
-
-
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (2, 1, 9, 7), (1, 2, 2, 3), (1, 1, 1, 5)])
 @pytest.mark.parametrize("levels", [1, 3])
-def test_the_metric_is_symmetric_and_favors_coarse_structure(
-    shape: tuple[int, ...], levels: int
-) -> None:
-    size = torch.Size(shape).numel()
-    columns = [
-        favor_coarse(each.view(shape), levels).flatten() for each in torch.eye(size).double()
-    ]
-    matrix = torch.stack(columns)
+def test_the_metric_is_symmetric_and_favors_coarseness(shape: tuple[int, ...], levels: int) -> None:
+    unit = torch.eye(torch.Size(shape).numel()).double()
+    matrix = torch.stack([favor_coarse(each.view(shape), levels).flatten() for each in unit])
     torch.testing.assert_close(matrix, matrix.mT)
     values = torch.linalg.eigvalsh(matrix)
     assert float(values.min()) > 1 - 1e-9
@@ -158,13 +143,10 @@ def test_the_metric_is_symmetric_and_favors_coarse_structure(
 
 
 def test_coarse_changes_come_first_with_levels() -> None:
-    generator = torch.Generator().manual_seed(0)
-    goal = torch.rand(1, 1, 32, 32, generator=generator, dtype=torch.float64)
-    roughness = []
+    goal, roughness = uniform(1, 1, 32, 32), []
     for levels in (0, 3):
         x = torch.full_like(goal, 0.5, requires_grad=True)
-        optimizer = BoundedLBFGS([x], levels=levels)
-        optimizer.step(closure_of(lambda x: (x - goal).square().sum(), x))
+        BoundedLBFGS([x], levels=levels).step(closure_of(lambda x: (x - goal).square().sum(), x))
         change = (x - 0.5).detach()
         roughness.append(float(change.diff().norm() / change.norm()))
     assert roughness[1] < 0.8 * roughness[0]
@@ -172,11 +154,10 @@ def test_coarse_changes_come_first_with_levels() -> None:
 
 @pytest.mark.parametrize("levels", [0, 3])
 def test_values_without_a_gradient_stay(levels: int) -> None:
-    x = torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64, requires_grad=True)
+    x = half(1, 1, 16, 16)
     optimizer = BoundedLBFGS([x], levels=levels)
-    closure = closure_of(lambda x: (x[..., :8] - 0.75).square().sum(), x)
     for _ in range(20):
-        optimizer.step(closure)
+        optimizer.step(closure_of(lambda x: (x[..., :8] - 0.75).square().sum(), x))
     assert bool((x[..., 8:] == 0.5).all())
     assert float((x[..., :8] - 0.75).detach().abs().max()) < 1e-4
 
@@ -195,7 +176,7 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
         BoundedLBFGS([torch.zeros(1)], **arguments)  # type: ignore[arg-type]
 
 
-def test_parameters_changed_by_other_code_are_evaluated_again_and_marked_in_the_state() -> None:
+def test_parameters_or_functions_that_have_changed_are_evaluated_again() -> None:
     x = torch.full((4,), 0.5, dtype=torch.float64, requires_grad=True)
     optimizer, closure = BoundedLBFGS([x]), closure_of(lambda x: x.square().sum(), x)
     optimizer.step(closure)
@@ -205,9 +186,6 @@ def test_parameters_changed_by_other_code_are_evaluated_again_and_marked_in_the_
     assert optimizer.state_dict()["state"][0]["moved"]
     assert float(optimizer.step(closure)) < 4 * 0.9**2
     assert "moved" not in optimizer.state_dict()["state"][0]
-
-
-def test_a_function_that_has_changed_is_evaluated_again_and_the_history_stays() -> None:
     x = torch.tensor([0.9, 0.6], dtype=torch.float64, requires_grad=True)
     scale = torch.tensor([1.0, 30.0], dtype=torch.float64)
     optimizer = BoundedLBFGS([x])
@@ -229,22 +207,15 @@ def test_a_function_that_has_changed_is_evaluated_again_and_the_history_stays() 
     assert float(changed(x.detach())) < float(changed(point))
 
 
-def test_optimizers_are_chosen_by_name_or_factory() -> None:
+def test_optimizers_are_chosen_by_name_or_factory_and_only_adam_has_a_learning_rate() -> None:
     params = [torch.zeros(1, requires_grad=True)]
     assert isinstance(optimizer_factory("lbfgs")(params), BoundedLBFGS)
-    assert isinstance(optimizer_factory("adam")(params), torch.optim.Adam)
-    levels = [
-        optimizer_factory("lbfgs", fine=fine)(params).param_groups[0]["levels"]
-        for fine in (False, True)
-    ]
-    assert levels == [3, 0]  # coarser scales have made the broad changes
+    for fine, levels in ((False, 3), (True, 0)):  # coarser scales have made the broad changes
+        assert optimizer_factory("lbfgs", fine=fine)(params).param_groups[0]["levels"] == levels
+    adam = optimizer_factory("adam", 0.5)(params)
+    assert isinstance(adam, torch.optim.Adam) and adam.param_groups[0]["lr"] == 0.5
     sgd = optimizer_factory(lambda params: torch.optim.SGD(params, lr=0.1))(params)
     assert isinstance(sgd, torch.optim.SGD)
-
-
-def test_only_adam_by_name_has_a_learning_rate() -> None:
-    params = [torch.zeros(1, requires_grad=True)]
-    assert optimizer_factory("adam", 0.5)(params).param_groups[0]["lr"] == 0.5
     with pytest.raises(ValueError, match=r"'lbfgs'; only 'adam' has one. Use optimizer="):
         optimizer_factory("lbfgs", 0.5)
     with pytest.raises(ValueError, match="or set it in a callable"):
@@ -259,10 +230,9 @@ def test_an_optimizer_that_cannot_restore_a_state_is_refused() -> None:
 
 
 def test_a_newest_pair_without_curvature_is_passed_over() -> None:
-    x, y = (torch.full((20,), 0.5, dtype=torch.float64) for _ in range(2))
+    x, y = half(20), half(20)
     (_, _, plain), (_, _, disturbed) = (minimized(quadratic, each, 5) for each in (x, y))
-    state = disturbed.state[y]
-    change = torch.ones_like(x).detach()
+    state, change = disturbed.state[y], torch.ones_like(x).detach()
     state["pairs"] = [*state["pairs"], (change, -change, torch.zeros((), dtype=torch.float64))]
     plain.step(closure_of(quadratic, x))
     disturbed.step(closure_of(quadratic, y))

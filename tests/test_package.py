@@ -48,15 +48,12 @@ def test_importing_has_no_side_effects(tmp_path: Path) -> None:
     )
 
 
-def test_changelog_and_citation_have_the_version_and_its_date() -> None:
+def test_changelog_and_citation_have_the_version_and_the_readme_the_command_that_checks() -> None:
     changelog, citation = ((ROOT / name).read_text() for name in ("CHANGELOG.md", "CITATION.cff"))
     release = re.search(r"^## \[(.+)\] - (.+)$", changelog, re.MULTILINE)
     assert release is not None and release[1] == nst.__version__
     assert f"version: {release[1]}\n" in citation
     assert f'date-released: "{release[2]}"\n' in citation
-
-
-def test_the_readme_names_the_command_that_checks_everything() -> None:
     command = (ROOT / ".ci" / "run").read_text().splitlines()[-1]
     assert command in (ROOT / "README.md").read_text().splitlines()
 

@@ -42,26 +42,22 @@ def shown(axes: Any) -> Tensor:
     return torch.tensor(image.get_array() / 255, dtype=torch.float32).permute(2, 0, 1)
 
 
-def test_show_transfer_puts_content_styles_and_result_side_by_side(
+def test_show_transfer_puts_content_styles_and_result_side_by_side_for_one_of_a_batch(
     result: StyleTransferResult, tmp_path: Path
 ) -> None:
     figure = show_transfer(result)
     assert isinstance(figure, Figure)
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["content", "style", "style", "result"]
+    assert [axes.get_title() for axes in figure.axes] == ["content", "style", "style", "result"]
     pictures = [result.content, *result.styles, result.image]
     for axes, picture in zip(figure.axes, pictures, strict=True):
         assert torch.allclose(shown(axes), picture[0], atol=0.51 / 255)
         assert not axes.axison
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 0
-
-
-def test_show_transfer_chooses_from_a_batch() -> None:
     result = paint(content=torch.cat([PHOTO, 1 - PHOTO]))
-    content, _, picture = show_transfer(result, index=1).axes
+    content, _, last = show_transfer(result, index=1).axes
     assert torch.allclose(shown(content), result.content[1], atol=0.51 / 255)
-    assert torch.allclose(shown(picture), result.image[1], atol=0.51 / 255)
+    assert torch.allclose(shown(last), result.image[1], atol=0.51 / 255)
 
 
 def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult) -> None:
@@ -75,11 +71,7 @@ def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult)
     legend = axes.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == list(curves)
-
-
-def test_plot_losses_needs_no_sum_of_one_no_logarithm_of_zero_and_no_step(
-    result: StyleTransferResult,
-) -> None:
+    # It needs no sum of one loss, no logarithm of zero, and no step.
     result.history.clear()
     assert len(plot_losses(result).axes[0].lines) == 0
     result.history["style"] = [0.0, 0.0]
@@ -106,25 +98,20 @@ def test_live_display_shows_every_few_steps_and_the_result() -> None:
 
 
 def test_live_display_follows_the_scales_and_shows_a_batch_side_by_side() -> None:
-    shapes: list[tuple[int, ...]] = []
-    display = LiveDisplay(every=1)
+    shapes, display = list[tuple[int, ...]](), LiveDisplay(every=1)
 
     def note(state: RunState) -> None:
         assert display.figure is not None
         shapes.append(tuple(shown(display.figure.axes[0]).shape))
 
-    batch = torch.cat([PHOTO, PHOTO])
-    paint(content=batch, num_steps=2, num_scales=2, callbacks=[display, note])
+    paint(content=torch.cat([PHOTO, PHOTO]), num_steps=2, num_scales=2, callbacks=[display, note])
     assert shapes == [(3, 16, 40), (3, 32, 80)]
-
-
-def test_live_display_closes_its_figure_when_the_run_fails() -> None:
-    with pytest.raises(ArithmeticError):
+    with pytest.raises(ArithmeticError):  # which closes the figure
         paint(callbacks=[LiveDisplay(), fail_at(2, ArithmeticError())])
 
 
-def test_live_display_opens_a_window_once_and_leaves_it_open(
-    monkeypatch: pytest.MonkeyPatch,
+def test_live_display_opens_one_window_which_may_be_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     calls: list[object] = []
     monkeypatch.setattr(nst.plotting, "_has_window", lambda figure: True)
@@ -139,11 +126,6 @@ def test_live_display_opens_a_window_once_and_leaves_it_open(
     (number,) = plt.get_fignums()
     assert plt.figure(number) is display.figure
     plt.close(number)
-
-
-def test_a_closed_window_does_not_end_the_run(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
     closed = raising(RuntimeError("the application has been destroyed"))
     monkeypatch.setattr(nst.plotting, "_has_window", lambda figure: True)
     monkeypatch.setattr(plt, "show", lambda *, block: None)
@@ -154,27 +136,22 @@ def test_a_closed_window_does_not_end_the_run(
     plt.close("all")
 
 
-def test_live_display_replaces_one_output_of_a_notebook_in_each_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shown: list[object] = []
-    updates: list[list[object]] = []
+def test_live_display_replaces_one_notebook_output_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    updates: list[tuple[object, list[object]]] = []
 
     def ipython_display(figure: object, *, display_id: bool) -> SimpleNamespace:
         assert display_id
-        shown.append(figure)
-        updates.append([])
-        return SimpleNamespace(update=updates[-1].append)
+        updates.append((figure, []))
+        return SimpleNamespace(update=updates[-1][1].append)
 
-    module = SimpleNamespace(display=ipython_display)
-    monkeypatch.setitem(sys.modules, "IPython.display", module)
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=ipython_display))
     monkeypatch.setattr(nst.plotting, "_in_notebook", lambda: True)
     display = LiveDisplay(every=2)
     for _ in range(2):
         paint(callbacks=[display])
-    first, second = shown
+    (first, of_first), (second, of_second) = updates
     assert first is not second and second is display.figure
-    assert updates == [[first] * 3, [second] * 3]  # steps 2 and 4, result
+    assert (of_first, of_second) == ([first] * 3, [second] * 3)  # steps 2 and 4, result
 
 
 def test_a_notebook_is_an_ipython_with_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,29 +163,19 @@ def test_a_notebook_is_an_ipython_with_a_kernel(monkeypatch: pytest.MonkeyPatch)
         assert nst.plotting._in_notebook() == hasattr(shell, "kernel")
 
 
-def test_without_matplotlib_the_message_says_what_to_install(
+def test_matplotlib_is_imported_only_when_something_is_drawn_and_else_named_as_missing(
     monkeypatch: pytest.MonkeyPatch, result: StyleTransferResult
 ) -> None:
     recorder = Recorder()
-    calls: list[Callable[[], object]] = [
-        lambda: show_transfer(result),
-        lambda: plot_losses(result),
-        lambda: paint(callbacks=[LiveDisplay(), recorder]),
-    ]
+    calls: list[Callable[[], object]] = [lambda: show_transfer(result), lambda: plot_losses(result)]
+    calls.append(lambda: paint(callbacks=[LiveDisplay(), recorder]))
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib.pyplot", None)
         for call in calls:
             with pytest.raises(ImportError, match=r"pip install 'nst\[plot\]'"):
                 call()
-    assert recorder.calls == []  # refused before any step
-
-
-def test_matplotlib_is_imported_only_when_something_is_drawn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "matplotlib", None)
-        patch.setitem(sys.modules, "matplotlib.pyplot", None)
         patch.delitem(sys.modules, "nst.plotting")
         patch.setattr(nst, "plotting", nst.plotting)  # the import sets it; put it back
         importlib.import_module("nst.plotting")
+    assert recorder.calls == []  # refused before any step

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,20 +31,23 @@ def cutout() -> StyleTransferResult:
 
 
 def same(found: Image.Image | Path, expected: Tensor) -> bool:
-    """Whether a picture is the expected one in 8 bits."""
     return torch.allclose(load_image(found)[0], expected, atol=0.51 / 255)
 
 
-def test_the_result_holds_picture_content_and_styles_at_their_sizes() -> None:
-    result = paint(style=[PAINTING, PHOTO], size=30)
-    assert result.image.shape == result.content.shape == (1, 3, 24, 30)
-    assert [tuple(style.shape) for style in result.styles] == [(1, 3, 30, 23), (1, 3, 24, 30)]
-    assert result.image.device.type == "cpu" and not result.image.requires_grad
-    assert 0 <= float(result.image.min()) <= float(result.image.max()) <= 1
-    assert result.alpha is None and result.seconds > 0
+def test_the_result_holds_picture_content_and_styles_and_its_repr_fits_on_a_line(
+    result: StyleTransferResult,
+) -> None:
+    both = paint(style=[PAINTING, PHOTO], size=30)
+    assert both.image.shape == both.content.shape == (1, 3, 24, 30)
+    assert [tuple(style.shape) for style in both.styles] == [(1, 3, 30, 23), (1, 3, 24, 30)]
+    assert both.image.device.type == "cpu" and not both.image.requires_grad
+    assert 0 <= float(both.image.min()) <= float(both.image.max()) <= 1
+    assert both.alpha is None and both.seconds > 0
+    expected = "StyleTransferResult(num_steps=2, stop_reason='completed', seconds="
+    assert repr(result).startswith(expected) and len(repr(result)) < 100
 
 
-def test_to_pil_returns_one_picture_in_8_bits(
+def test_to_pil_returns_one_picture_in_8_bits_and_a_notebook_shows_it_as_png(
     result: StyleTransferResult, batch: StyleTransferResult
 ) -> None:
     image = result.to_pil()
@@ -51,24 +55,26 @@ def test_to_pil_returns_one_picture_in_8_bits(
     assert same(image, result.image[0]) and same(batch.to_pil(2), batch.image[2])
     with pytest.raises(IndexError):
         batch.to_pil(3)
+    with Image.open(io.BytesIO(result._repr_png_())) as shown:
+        assert shown.format == "PNG"
+        assert np.array_equal(np.asarray(shown), np.asarray(image))
 
 
-def test_a_notebook_shows_the_picture_as_png(result: StyleTransferResult) -> None:
-    with Image.open(io.BytesIO(result._repr_png_())) as image:
-        assert image.format == "PNG"
-        assert np.array_equal(np.asarray(image), np.asarray(result.to_pil()))
-
-
-def test_save_numbers_the_pictures_of_a_batch(batch: StyleTransferResult, tmp_path: Path) -> None:
+def test_save_numbers_the_pictures_of_a_batch_and_a_file_takes_one(
+    batch: StyleTransferResult, tmp_path: Path
+) -> None:
     paths = batch.save(tmp_path / "out.v2.png")
     assert [path.name for path in paths] == ["out.v2-0.png", "out.v2-1.png", "out.v2-2.png"]
     assert names(tmp_path) == [path.name for path in paths]
     assert all(same(*pair) for pair in zip(paths, batch.image, strict=True))
+    buffer = io.BytesIO()
+    with pytest.raises(ValueError, match="a batch of 3 pictures"):
+        batch.save(buffer)
+    assert buffer.getvalue() == b""
+    assert batch.to_bytes(index=1) != batch.to_bytes(index=0)
 
 
-def test_the_transparency_of_the_content_is_restored(
-    cutout: StyleTransferResult, tmp_path: Path
-) -> None:
+def test_the_transparency_of_the_content_stays(cutout: StyleTransferResult, tmp_path: Path) -> None:
     assert cutout.alpha is not None and cutout.alpha.shape == (1, 1, 16, 20)
     image = cutout.to_pil()
     assert (image.mode, image.size) == ("RGBA", (20, 16))
@@ -78,13 +84,6 @@ def test_the_transparency_of_the_content_is_restored(
     with Image.open(tmp_path / "out.png") as saved:
         assert saved.mode == "RGBA"
         assert np.array_equal(np.asarray(saved), np.asarray(image))
-
-
-def test_the_repr_fits_on_a_line(result: StyleTransferResult) -> None:
-    assert repr(result).startswith(
-        "StyleTransferResult(num_steps=2, stop_reason='completed', seconds="
-    )
-    assert len(repr(result)) < 100
 
 
 @pytest.mark.parametrize(("name", "kind"), [("png", "PNG"), ("jpg", "JPEG"), ("TIFF", "TIFF")])
@@ -117,29 +116,15 @@ def test_a_lower_quality_makes_a_smaller_file(result: StyleTransferResult, tmp_p
     ],
 )
 def test_formats_and_qualities_that_there_are_not_are_refused(
-    result: StyleTransferResult,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: dict[str, object],
-    message: str,
+    result: StyleTransferResult, folder: Path, arguments: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    before = names(folder)
     with pytest.raises(ValueError, match=message):
-        result.save(**{"path": "out.png", **arguments})  # type: ignore[arg-type]
-    assert names(tmp_path) == []
+        result.save(**{"path": "out.png", **arguments})
+    assert names(folder) == before
 
 
-def test_a_file_takes_one_picture_of_a_batch(batch: StyleTransferResult) -> None:
-    buffer = io.BytesIO()
-    with pytest.raises(ValueError, match="a batch of 3 pictures"):
-        batch.save(buffer)
-    assert buffer.getvalue() == b""
-    assert batch.to_bytes(index=1) != batch.to_bytes(index=0)
-
-
-def test_show_opens_the_chosen_picture(
-    batch: StyleTransferResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_show_opens_a_picture(batch: StyleTransferResult, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Image.Image] = []
     monkeypatch.setattr(Image.Image, "show", lambda picture: shown.append(picture))
     batch.show(2)

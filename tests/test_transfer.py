@@ -1,5 +1,6 @@
 """`StyleTransfer`: what a run does, what it leaves alone, and what it refuses."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,18 +13,7 @@ import torch
 from torch import Tensor
 
 import nst
-from nst import (
-    ContentLoss,
-    Features,
-    GramStyleLoss,
-    Loss,
-    RunState,
-    Style,
-    StyleTransfer,
-    TotalVariationLoss,
-    WassersteinStyleLoss,
-    style_layers,
-)
+from nst import ContentLoss, Features, GramStyleLoss, Loss, Style, StyleTransfer, TotalVariationLoss
 from nst.images import resize
 from nst.presets import PRESETS
 from nst.testing import tiny_extractor
@@ -54,29 +44,17 @@ def test_the_loss_falls_and_the_picture_can_be_saved(optimizer: Any) -> None:
     assert total(result)[-1] < total(result)[0]
     assert (result.num_steps, result.stop_reason) == (6, "completed")
     assert [len(values) for values in result.history.values()] == [6, 6]
-
-
-@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
-def test_a_single_step_already_changes_the_picture(optimizer: str) -> None:
+    # A single step already changes the picture.
     assert not torch.equal(paint(optimizer=optimizer, num_steps=1).image, PHOTO)
 
 
 def test_the_best_picture_is_returned_not_the_last() -> None:
-    seen: list[tuple[float, Tensor]] = []
-    before = [PHOTO]
-
-    def remember(state: RunState) -> None:
-        # Adam's losses are those of the picture before the step.
-        seen.append((state.loss, before[-1]))
-        before.append(state.image.clone())
-
-    def fast(parameters: Any) -> torch.optim.Optimizer:
-        return torch.optim.Adam(parameters, lr=0.5)
-
-    result = paint(num_steps=12, num_scales=1, optimizer=fast, callbacks=remember)
-    losses = [loss for loss, _ in seen]
-    assert losses[-1] > min(losses)
-    assert torch.equal(result.image, min(seen, key=lambda pair: pair[0])[1])
+    recorder, fast = Recorder(), partial(torch.optim.Adam, lr=0.5)
+    result = paint(num_steps=12, num_scales=1, optimizer=fast, callbacks=recorder)
+    # Adam's losses are those of the picture before the step.
+    best = min(range(12), key=recorder.losses.__getitem__)
+    assert best < 11
+    assert torch.equal(result.image, recorder.images[best])
 
 
 def test_a_run_is_reproducible_bit_for_bit() -> None:
@@ -103,8 +81,7 @@ def test_each_picture_of_a_batch_is_stylized_as_if_alone(optimizer: str) -> None
     together = paint(content=batch, optimizer=optimizer, callbacks=recorder)
     assert {tuple(image.shape) for image in recorder.images} == {tuple(batch.shape)}
     for i in range(2):
-        alone = paint(content=batch[i], optimizer=optimizer)
-        assert torch.equal(together.image[i], alone.image[0])
+        assert torch.equal(together.image[i], paint(content=batch[i], optimizer=optimizer).image[0])
 
 
 def test_only_the_ratio_of_style_weights_matters() -> None:
@@ -116,13 +93,9 @@ def test_only_the_ratio_of_style_weights_matters() -> None:
     assert torch.equal(blend(1), blend(1, 0))
 
 
-# Scales
-
-
 def test_a_run_goes_through_its_scales() -> None:
     recorder = Recorder()
-    losses = {"style": GramStyleLoss(["relu1_1"])}
-    result = paint(num_scales=2, losses=losses, callbacks=recorder)
+    result = paint(num_scales=2, losses={"style": GramStyleLoss(["relu1_1"])}, callbacks=recorder)
     steps = [
         (scale, tuple(image.shape[2:]))
         for scale, image in zip(recorder.scales[1:-1], recorder.images[1:-1], strict=True)
@@ -140,18 +113,13 @@ def test_scales_too_small_for_the_network_are_left_out() -> None:
 def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for() -> None:
     seen: list[Tensor] = []
 
-    class Shade(torch.optim.Optimizer):
-        """Makes everything a little darker."""
-
-        def __init__(self, params: list[Tensor]) -> None:
-            super().__init__(params, {})
-            self.params = params
-
+    class Shade(torch.optim.SGD):
         @torch.no_grad()
         def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
-            seen.append(self.params[0].clone())
+            (pixels,) = self.param_groups[0]["params"]
+            seen.append(pixels.clone())
             loss = closure()
-            self.params[0].mul_(0.9)
+            pixels.mul_(0.9)
             return loss
 
     dark = {"tv": TotalVariationLoss()}  # the darker, the better
@@ -169,7 +137,7 @@ def test_content_counts_three_times_as_much_at_all_scales_but_the_last() -> None
     def seen(size: int, num_scales: int) -> dict[int, dict[str, Tensor]]:
         found: dict[int, dict[str, Tensor]] = {}
 
-        def note(state: RunState) -> None:
+        def note(state: nst.RunState) -> None:
             found[state.scale] = dict(state.losses)
 
         still_run: Any = {"optimizer": still, "num_steps": num_scales, "num_scales": num_scales}
@@ -181,9 +149,6 @@ def test_content_counts_three_times_as_much_at_all_scales_but_the_last() -> None
         alone = seen(size, 1)[0]
         torch.testing.assert_close(of_three[scale]["content"], factor * alone["content"])
         torch.testing.assert_close(of_three[scale]["style"], alone["style"])
-
-
-# Starts and pictures
 
 
 def first_picture(**arguments: Any) -> Tensor:
@@ -200,42 +165,29 @@ def test_a_smaller_photograph_is_enlarged_first(where: Tensor | None) -> None:
     assert torch.equal(found.image, paint(content=enlarged, num_scales=2, where=where).image)
     assert found.settings["upscale"] and found.settings["shape"] == [64, 80]
     assert paint(size=20, upscale=True, num_steps=1).image.shape[-2:] == (16, 20)
-
-
-def test_a_smaller_painting_is_enlarged_for_a_texture() -> None:
-    shapes = [
-        small(size=72, upscale=upscale, num_steps=1).synthesize(PAINTING).image.shape[-2:]
-        for upscale in (True, False)
-    ]
-    assert shapes == [(72, 56), (36, 28)]
+    for upscale, shape in ((True, (72, 56)), (False, (36, 28))):  # so is the painting of a texture
+        texture = small(size=72, upscale=upscale, num_steps=1).synthesize(PAINTING)
+        assert texture.image.shape[-2:] == shape
 
 
 @pytest.mark.parametrize(("size", "level"), [(1024, "WARNING"), (512, "INFO"), (40, "")])
-def test_a_result_that_stays_small_is_logged(
-    size: int, level: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_small_result_is_logged(size: int, level: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "nst")
     paint(size=size, num_steps=1)
     levels = [each.levelname for each in caplog.records if "has 40x32 pixels" in each.message]
     assert levels == [level] * bool(level)
 
 
-def test_a_run_can_start_from_the_content_the_style_or_any_picture() -> None:
+def test_a_run_can_start_from_the_content_the_style_any_picture_or_noise() -> None:
     assert torch.equal(first_picture(), PHOTO)
     assert torch.equal(first_picture(init="style"), resize(PAINTING, (32, 40)))
     given = first_picture(init=torch.full((3, 10, 10), 0.25))
     torch.testing.assert_close(given, torch.full_like(PHOTO, 0.25))
-
-
-def test_noise_is_noise_however_large_the_photograph() -> None:
     for factor in (1, 8):
         content = torch.nn.functional.interpolate(PHOTO, scale_factor=factor)
         noise = first_picture(content=content, size=40, init="noise")
         assert noise.shape == PHOTO.shape
         assert 0.45 < float(noise.mean()) < 0.55 and float(noise.std()) > 0.25
-
-
-# Ends
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
@@ -269,9 +221,7 @@ def test_a_gradient_that_is_not_finite_at_the_target_ends_the_run(optimizer: str
     assert torch.equal(result.image, PHOTO)
 
 
-def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
-    tmp_path: Path,
-) -> None:
+def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_others(tmp_path: Path) -> None:
     class Fragile(Loss):
         def forward(self, features: Features) -> Tensor:
             mean = features["image"].mean()
@@ -279,8 +229,7 @@ def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
 
     transfer = small(losses={"a": Fragile()}, optimizer="adam", num_scales=2)
     batch = torch.cat([PHOTO, torch.ones_like(PHOTO)])
-    save = nst.SaveImages(tmp_path / "steps", every=1)
-    result = transfer.run(batch, PAINTING, callbacks=[save])
+    result = transfer.run(batch, PAINTING, callbacks=nst.SaveImages(tmp_path / "steps", every=1))
     assert result.stop_reason == "picture 0: completed; picture 1: diverged: loss 'a' became nan"
     torch.testing.assert_close(result.image[1], batch[1])
     assert torch.equal(result.image[0], transfer.run(PHOTO, PAINTING).image[0])
@@ -289,11 +238,7 @@ def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_the_others(
 def test_an_optimizer_that_cannot_lower_the_loss_ends_the_run() -> None:
     result = paint(style=PHOTO, num_steps=50)
     assert result.stop_reason == "the loss cannot be lowered any further"
-    assert result.num_steps == 1
-    assert torch.equal(result.image, PHOTO)
-
-
-# Losses
+    assert result.num_steps == 1 and torch.equal(result.image, PHOTO)
 
 
 def test_losses_are_weighted_once_by_the_loop() -> None:
@@ -304,7 +249,7 @@ def test_losses_are_weighted_once_by_the_loop() -> None:
     assert heavy["style"][0] == pytest.approx(1000 * light["style"][0], rel=1e-5)
 
 
-def test_a_loss_that_is_not_a_scalar_is_named() -> None:
+def test_a_loss_that_is_not_a_scalar_is_named_and_buffers_are_moved_to_the_network() -> None:
     class Unreduced(Loss):
         def forward(self, features: Features) -> Tensor:
             return features["image"].mean((-2, -1))
@@ -312,8 +257,6 @@ def test_a_loss_that_is_not_a_scalar_is_named() -> None:
     with pytest.raises(ValueError, match=r"`losses\['raw'\]` .* returned \(1, 3\); a scalar"):
         paint(losses={"raw": Unreduced()})
 
-
-def test_the_buffers_of_a_loss_are_moved_to_the_network() -> None:
     class Projected(nst.StatisticLoss):
         def __init__(self, layers: list[str]) -> None:
             super().__init__(layers)
@@ -327,9 +270,6 @@ def test_the_buffers_of_a_loss_are_moved_to_the_network() -> None:
     assert result.image.dtype == torch.float64
 
 
-# Settings
-
-
 def test_presets_can_be_changed() -> None:
     extractor = tiny_extractor()
     gatys = StyleTransfer.from_preset("gatys", extractor)
@@ -339,31 +279,23 @@ def test_presets_can_be_changed() -> None:
     default = StyleTransfer.from_preset("default", extractor, num_steps=7)
     assert default.num_steps == 7
     assert repr(StyleTransfer(extractor, num_steps=7)) == repr(default)
+    for part in ("pooling='max'", "content=ContentLoss(", "units='relative'", "num_steps=7"):
+        assert part in repr(default)
     with pytest.raises(ValueError, match="`preset` is 'gaty'; it must be one of 'default'"):
         StyleTransfer.from_preset("gaty", extractor)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "gatys"])
 def test_the_motifs_of_a_preset_weigh_its_deepest_style_layer(name: str) -> None:
-    extractor = tiny_extractor()
     for motifs in (0, 0.3, 1):
-        style = StyleTransfer.from_preset(name, extractor, motifs=motifs).losses["style"]
-        assert style.settings()["layers"] == style_layers(motifs)
-    with pytest.raises(ValueError, match="`motifs` is 2; it must be at most 1"):
-        StyleTransfer.from_preset(name, extractor, motifs=2)
-
-
-def test_the_motifs_of_a_papers_preset_are_the_papers() -> None:
-    with pytest.raises(
-        ValueError, match=r"`motifs` is 0\.3, but the preset 'gatys' has the weights"
+        preset = StyleTransfer.from_preset(name, tiny_extractor(), motifs=motifs)
+        assert preset.losses["style"].settings()["layers"] == nst.style_layers(motifs)
+    for wrong, preset_name, message in (
+        (2, name, "`motifs` is 2; it must be at most 1"),
+        (0.3, "gatys", r"`motifs` is 0\.3, but the preset 'gatys' has the weights"),
     ):
-        StyleTransfer.from_preset("gatys", tiny_extractor(), motifs=0.3)
-
-
-def test_the_repr_documents_the_transfer() -> None:
-    text = repr(small())
-    for part in ("pooling='max'", "content=ContentLoss(", "units='relative'", "num_steps=6"):
-        assert part in text
+        with pytest.raises(ValueError, match=message):
+            StyleTransfer.from_preset(preset_name, tiny_extractor(), motifs=wrong)
 
 
 def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
@@ -392,18 +324,6 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam'"),
         ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
         ({"normalize_gradients": True}, ValueError, "L-BFGS requires .* Use optimizer='adam'"),
-    ],
-)
-def test_bad_arguments_are_named_before_any_work(
-    arguments: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        small(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
         ({"content": "missing.jpg"}, FileNotFoundError, "`content` is 'missing.jpg'"),
         ({"content": torch.full((1, 3, 32, 32), torch.nan)}, ValueError, "`content` has NaN"),
         ({"content": torch.zeros(1, 3, 8, 32)}, ValueError, "`content` is 8x32 .* at least 16x16"),
@@ -421,12 +341,13 @@ def test_bad_arguments_are_named_before_any_work(
         ({"where": torch.ones(32, 32)}, ValueError, "`where` is 32x32 pixels, .* is 32x40"),
     ],
 )
-def test_bad_input_to_a_run_is_named_before_any_step(
+def test_bad_arguments_are_named_before_any_work(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
+    of_a_run = arguments.keys() <= inspect.signature(StyleTransfer.run).parameters.keys()
     recorder = Recorder()
     with pytest.raises(error, match=message):
-        paint(**arguments, callbacks=recorder)
+        paint(**arguments, callbacks=recorder) if of_a_run else small(**arguments)
     assert recorder.calls == []
 
 
@@ -437,27 +358,25 @@ def test_the_real_network_repaints_a_real_photograph() -> None:
     result = transfer.run(data.chelsea(), data.coffee())
     assert result.settings["extractor"]["weights"] == "original"
     assert total(result)[-1] < 0.5 * total(result)[0]
-    again = transfer.run(data.chelsea(), data.coffee())
-    assert torch.equal(result.image, again.image)
+    assert torch.equal(result.image, transfer.run(data.chelsea(), data.coffee()).image)
 
 
 def test_weights_of_the_default_losses_are_arguments() -> None:
     own = small(content_weight=0.5, style_weight=2)
     assert {name: loss.weight for name, loss in own.losses.items()} == {"content": 0.5, "style": 2}
-    losses = {"content": ContentLoss(weight=0.5), "style": GramStyleLoss(style_layers(), weight=2)}
+    losses = {
+        "content": ContentLoss(weight=0.5),
+        "style": GramStyleLoss(nst.style_layers(), weight=2),
+    }
     expected = small(losses=losses).run(PHOTO, PAINTING)
     found = own.replace(size=512).run(PHOTO, PAINTING)
     assert torch.equal(found.image, expected.image) and found.settings == expected.settings
     preset = StyleTransfer.from_preset("strokes", tiny_extractor(), content_weight=0.5)
     assert preset.losses["content"].weight == 0.5
-    assert isinstance(preset.losses["style"], WassersteinStyleLoss)
+    assert isinstance(preset.losses["style"], nst.WassersteinStyleLoss)
     assert small().losses["content"].weight == 0.01
-
-
-@pytest.mark.parametrize("make", [small, partial(StyleTransfer.from_preset, "default")])
-def test_weights_beside_losses_are_refused(make: Any) -> None:
-    losses = {"style": GramStyleLoss()}
-    with pytest.raises(ValueError, match=r"`content_weight` is 0.1, but only .* Set the weight th"):
-        make(extractor=tiny_extractor(), losses=losses, content_weight=0.1)
-    with pytest.raises(ValueError, match="`style_weight` is -1; it must be finite"):
-        make(extractor=tiny_extractor(), style_weight=-1)
+    for make in (StyleTransfer, partial(StyleTransfer.from_preset, "default")):
+        with pytest.raises(ValueError, match=r"`content_weight` is 0.1, but only .* Set the w"):
+            make(extractor=tiny_extractor(), losses=losses, content_weight=0.1)
+        with pytest.raises(ValueError, match="`style_weight` is -1; it must be finite"):
+            make(extractor=tiny_extractor(), style_weight=-1)
