@@ -215,7 +215,7 @@ class Recorder(Callback):
 
     def _record(self, call: str, state: RunState) -> None:
         self.calls.append(self.name + call)
-        self.images.append(state.image.clone())
+        self.images.append(state.image.clone().cpu())
         self.scales.append(state.scale)
         self.progress.append(state.progress)
 

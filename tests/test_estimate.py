@@ -121,6 +121,7 @@ def test_the_memory_of_any_extractor_counts_features_and_their_gradients() -> No
     assert pictures + 2 * features <= memory <= pictures + 6 * features
 
 
+@pytest.mark.cpu  # only there are transformed kernels stored
 def test_memory_grows_with_pixels_batch_and_the_optimizers_memory_but_buffers_count_once() -> None:
     extractor, images = tiny_extractor(), 3 * 64 * 64 * 4
 

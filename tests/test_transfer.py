@@ -117,7 +117,7 @@ def test_a_finer_scale_has_the_detail_that_coarser_ones_were_too_small_for() -> 
         @torch.no_grad()
         def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
             (pixels,) = self.param_groups[0]["params"]
-            seen.append(pixels.clone())
+            seen.append(pixels.clone().cpu())
             loss = closure()
             pixels.mul_(0.9)
             return loss

@@ -78,7 +78,9 @@ def test_frames_are_read_one_by_one_and_no_earlier_than_needed() -> None:
 
 def test_a_frame_starts_from_the_moved_result_and_from_the_photograph_where_that_is_new() -> None:
     starts, frames = list[Tensor](), pan(2)
-    results = film(frames, callbacks=hooked(on_start=lambda state: starts.append(state.image)))
+    results = film(
+        frames, callbacks=hooked(on_start=lambda state: starts.append(state.image.cpu()))
+    )
     torch.testing.assert_close(starts[1][..., :-3], results[0].image[..., 2:-1], rtol=0, atol=1e-5)
     torch.testing.assert_close(starts[1][..., -2:], frames[1][..., -2:])
 
@@ -88,7 +90,7 @@ def test_the_target_is_the_moved_result_and_reliability(monkeypatch: pytest.Monk
     first, _ = film(frames)
     ((_, image, _, others),) = [call for call in calls if "previous" in call[2:-1]]
     flow = exact(frames[1], frames[0])[None]
-    torch.testing.assert_close(image, nst.functional.warp(first.image, flow))
+    torch.testing.assert_close(image.cpu(), nst.functional.warp(first.image, flow))
     assert others["mask"][..., :-2].all() and not others["mask"][..., -2:].any()
     assert float(others["change"][..., :-2].abs().max()) < 1e-5
 
@@ -98,7 +100,7 @@ def test_losses_see_a_change_to_darker_in_a_reduced_film(monkeypatch: pytest.Mon
     film([frame, frame - 0.05], flow=None, transfer=small(size=32, num_scales=2))
     ((_, features, _),) = calls
     expected = torch.full((1, 3, 26, 32), -0.05)
-    torch.testing.assert_close(features["change"], expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(features["change"].cpu(), expected, rtol=0, atol=1e-3)
 
 
 def test_a_heavier_temporal_loss_makes_a_calmer_film() -> None:

@@ -18,6 +18,7 @@ from nst.styles.style import Painting
 from tests.helpers import Deep, Recorder, fail_at, stop_at, tiny, uniform
 
 T = TypeVar("T")
+pytestmark = pytest.mark.cpu  # the pretended device is that of one thread
 
 
 class Threads(Group):

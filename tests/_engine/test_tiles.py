@@ -44,6 +44,7 @@ def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, extra: dict[str,
     assert [result.settings["tile"] for result in results] == [None, 12]
 
 
+@pytest.mark.cpu  # a step takes more elsewhere
 def test_tiles_are_taken_where_memory_is_short_and_the_log_says_so(
     leave_free: Callable[[int], None], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,7 @@ def test_kernels_are_made_anew_however_the_weights_change(
         torch.testing.assert_close(*slopes, rtol=1e-2, atol=1e-3)
 
 
+@pytest.mark.cpu  # NumPy cannot write to another device
 def test_a_run_sees_weights_that_changed_since_the_last() -> None:
     losses = {"content": ContentLoss(["relu4_2"]), "style": NearestNeighborStyleLoss(["relu3_1"])}
     transfer = StyleTransfer(tiny(), losses, num_steps=2)

@@ -49,6 +49,7 @@ def test_in_float32_it_is_exact_to_a_hundred_thousandth(channels: int) -> None:
     assert (found - expected).norm() / expected.norm() < 1e-5
 
 
+@pytest.mark.cpu
 def test_where_it_pays_depends_on_shapes_alone() -> None:
     narrow, wide = torch.empty(32, 64, 3, 3), torch.empty(512, 512, 3, 3)
     assert not is_faster(narrow, 512, 384)

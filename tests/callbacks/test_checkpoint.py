@@ -403,6 +403,7 @@ HOSTILE: tuple[Any, ...] = (None, -1, 10**30, 1.5, True, "x", [], {}, (), float(
 HOSTILE += (torch.ones(1),)
 
 
+@pytest.mark.cpu  # a forged device is refused for another reason
 def test_a_forged_checkpoint_is_refused_with_a_reason_or_used(kept: Path, tmp_path: Path) -> None:
     content, network, path = torch.load(kept, weights_only=True), tiny_extractor(), tmp_path / "a"
     rng, used = random.Random(0), 0
@@ -536,6 +537,7 @@ def test_the_command_line_resumes_a_run(
     assert "which 'run.ckpt' was made from and which would be" in capsys.readouterr().err
 
 
+@pytest.mark.cpu  # it resumes there
 @pytest.mark.usefixtures("folder", "networks")
 @pytest.mark.parametrize(
     ("command", "options"),
@@ -568,6 +570,7 @@ def test_the_same_command_resumes_a_run_and_another_is_refused(
 
 
 @pytest.mark.usefixtures("folder", "networks")
+@pytest.mark.cpu  # the record has the device
 def test_the_command_line_resumes_a_batch_on_another_device_in_tiles(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -596,6 +599,7 @@ def paint(path: Path, log: Path, result: Path) -> None:
     result.write_text(hash_values(run(callbacks=callbacks).image))
 
 
+@pytest.mark.cpu  # other processes know no pretended device
 def test_a_process_killed_at_random_moments_loses_few_steps_and_no_bit(tmp_path: Path) -> None:
     path, log, result = (tmp_path / name for name in ("run.ckpt", "log", "result"))
     processes = multiprocessing.get_context("forkserver")

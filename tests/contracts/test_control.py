@@ -140,7 +140,7 @@ def test_the_average_is_that_of_the_steps_of_the_last_scale(decay: float) -> Non
 
     def watch(state: nst.RunState) -> None:
         if state.scale == state.num_scales - 1:
-            steps.append(state.image.clone())
+            steps.append(state.image.clone().cpu())
 
     image = paint(average=decay, optimizer="adam", callbacks=watch).image
     weights = torch.tensor([decay**i for i in reversed(range(len(steps)))], dtype=torch.float64)

@@ -120,7 +120,7 @@ def test_an_error_at_a_callbacks_end_costs_no_picture_and_its_changes_are_its_ow
     assert "Callback failed at the end of the run" in caplog.text
 
     def destroy(state: RunState) -> None:
-        state.image.numpy()[...] = 0
+        state.image.zero_()
         for loss in state.losses.values():
             loss.zero_()
 

@@ -32,6 +32,7 @@ def test_many_runs_leak_nothing() -> None:
     assert runpy.run_path(str(LONG_USE))["main"](runs=40) == 0
 
 
+@pytest.mark.cpu  # the pretended device is that of one thread
 def test_runs_in_threads_do_not_disturb_each_other(tmp_path: Path) -> None:
     transfer, path = small(num_steps=4, num_scales=2), save_image(PHOTO, tmp_path / "photo.png")
     jobs: list[Callable[[], Tensor]] = [
@@ -105,6 +106,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 }
 
 
+@pytest.mark.cpu  # the pretended device has no inference mode
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_settings_of_the_process_do_not_change_the_picture(setting: str) -> None:
     transfer = small(num_steps=3, num_scales=2)
