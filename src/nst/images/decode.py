@@ -277,7 +277,7 @@ def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
 
 
 def orientation(image: Image.Image, what: str) -> Any:
-    """Return the EXIF orientation, normally from 1 to 8; None without one, or a readable one."""
+    """Return the EXIF orientation, from 1 to 8 if valid; None if it is missing or unreadable."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception as err:  # damaged data can raise almost any type
