@@ -276,6 +276,9 @@ def test_estimate_prints_time_and_memory_and_paints_nothing(
     ((transfer, content, (style,), _),) = asked
     assert (transfer.num_steps, transfer.size, content) == (7, 24, "photo.png")
     assert style.image == "painting.png"
+    monkeypatch.setattr(StyleTransfer, "estimate", lambda *_: nst.Estimate(48, 260_000_000))
+    assert stylize("--estimate") == 0
+    assert capsys.readouterr() == ("about 48 s and 260 MB\n", "")
     assert runs == [] and names(folder) == ["painting.png", "photo.png"]
 
 
