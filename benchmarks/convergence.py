@@ -87,7 +87,7 @@ class Comparison:
         self.extractor = FeatureExtractor()
         self.content, self.style = load_pair(photo, painting, size)
         self.size = size
-        objective = Objective(self.extractor, preset("gatys")["losses"])
+        objective = Objective(self.extractor, preset("gatys")["losses"], self.content)
         objective.capture(self.content)
         objective.capture_styles([Region(None, [Painting(self.style, None)], [1.0])])
         self._objective = objective

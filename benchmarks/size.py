@@ -44,7 +44,7 @@ def picture(height: int, width: int, seed: int) -> Tensor:
 
 def prepared(extractor: FeatureExtractor, image: Tensor, tile: int | None) -> Objective:
     """Return the default losses with their targets; the style is of at most 1024 pixels."""
-    objective = Objective(extractor, preset("default")["losses"], tile=tile)
+    objective = Objective(extractor, preset("default")["losses"], image, tile=tile)
     objective.capture(image)
     side = min(1024, *image.shape[-2:])
     objective.capture_styles([Region(None, [Painting(picture(side, side, 1), None)], [1.0])])

@@ -55,6 +55,7 @@ def estimate_run(inputs: RunInputs) -> Estimate:
     objective = Objective(
         configuration.network,
         configuration.losses,
+        photo,
         normalize_gradients=configuration.normalize_gradients,
         tile=inputs.tile,
     )

@@ -63,7 +63,7 @@ def losses(layers: list[str]) -> dict[str, Loss]:
 def prepared(
     extractor: Any, chosen: Mapping[str, Loss], picture: Tensor, masked: bool, **how: Any
 ) -> Objective:
-    objective = Objective(as_extractor(extractor), chosen, **how)
+    objective = Objective(as_extractor(extractor), chosen, picture, **how)
     height, width = picture.shape[-2:]
     objective.capture(noise(1, height, width, 1).to(picture))
     sizes = ((24, 19), (33, 47))

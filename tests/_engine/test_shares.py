@@ -96,8 +96,8 @@ def objective_for(
     extractor: torch.nn.Module, losses: Mapping[str, Loss], shape: tuple[int, int], **how: Any
 ) -> Objective:
     """Return an objective with two styles in two regions; its content is not captured yet."""
-    objective = Objective(as_extractor(extractor), losses, **how)
-    dtype = next(extractor.parameters()).dtype
+    like = next(extractor.parameters())
+    dtype, objective = like.dtype, Objective(as_extractor(extractor), losses, like, **how)
     mask = (noise(*shape, 4, channels=1) + 0.1).to(dtype)
     styles = [Painting(noise(33, 47, seed).to(dtype), None) for seed in (2, 3)]
     regions = [Region(mask, styles[:1], [1.0]), Region(1.1 - mask, styles, [1.0, 2.0])]
@@ -143,9 +143,10 @@ def test_several_bands_give_the_losses_and_the_gradient_of_the_whole(
 
 def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
     def refuse(group: Group) -> None:
-        objective = Objective(tiny(), {"own": nst.SelfSimilarityLoss()}, group=group)
+        content = noise(128, 32, 0)
+        objective = Objective(tiny(), {"own": nst.SelfSimilarityLoss()}, content, group=group)
         with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
-            objective.capture(noise(128, 32, 0))
+            objective.capture(content)
 
     together(2, refuse)
     # A picture with too few rows is not divided.

@@ -78,6 +78,37 @@ def test_pictures_with_masks(given: dict[str, Any], same: Callable[..., None]) -
     same(partial(run, **given))
 
 
+class Projected(nst.StatisticLoss):
+    """Has a buffer of its own, which it needs when it captures."""
+
+    def __init__(self) -> None:
+        super().__init__(["relu1_1"])
+        self.register_buffer("direction", torch.linspace(-1, 1, 4)[:, None])
+
+    def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
+        return (feature * weight).sum(-1)
+
+    def prepare(self, statistic: Any) -> Any:
+        return statistic @ self.direction
+
+    def distance(self, statistic: Any, target: Any) -> Any:
+        return (statistic @ self.direction - target).square().mean()
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_buffers_of_a_loss_are_on_the_device_before_it_captures(
+    captured: bool, same: Callable[..., None]
+) -> None:
+    def painted(device: str) -> StyleTransferResult:
+        styles = [nst.Style(PAINTING, region=MASK), nst.Style(PAINTING.mT, region=1 - MASK)]
+        if captured:
+            transfer = StyleTransfer(tiny_extractor(), {"own": Projected()}, device=device)
+            styles = [transfer.capture(each, sizes=[51]) for each in styles]
+        return run({"own": Projected()}, device, style=styles, size=51)
+
+    same(painted)
+
+
 @pytest.mark.parametrize(
     "optimizer",
     ["lbfgs", "adam", partial(torch.optim.SGD, lr=0.1), partial(torch.optim.LBFGS, max_iter=2)],

@@ -152,6 +152,7 @@ class RunInputs:
                 objective = Objective(
                     configuration.network,
                     configuration.losses,
+                    self.content.pixels,
                     strength=self.options.strength,
                     emphasis=1.0 if index == len(self.scales) - 1 else _COARSE_EMPHASIS,
                     normalize_gradients=configuration.normalize_gradients,

@@ -56,6 +56,7 @@ class Objective:
     Args:
         extractor: The network.
         losses: Name to loss.
+        like: A tensor with the device and the type of the pictures, to which all losses move.
         strength: Style strength; its third power multiplies all but the content losses.
         emphasis: Factor of the content losses.
         normalize_gradients: Whether `evaluate` scales each loss's gradient to its weight.
@@ -70,6 +71,7 @@ class Objective:
         self,
         extractor: Extractor,
         losses: Mapping[str, Loss],
+        like: Tensor,
         *,
         strength: float = 1.0,
         emphasis: float = 1.0,
@@ -87,22 +89,21 @@ class Objective:
         for name, loss in losses.items():
             share = emphasis if loss.reference == "content" else strength**_STRENGTH_POWER
             if loss.weight * share > 0:
-                factor = float(share * loss.weight)
-                self._terms[name] = [Term(copied(f"losses[{name!r}]", loss), factor=factor)]
+                own = copied(f"losses[{name!r}]", loss).to(like)
+                self._terms[name] = [Term(own, factor=float(share * loss.weight))]
         self._styles = {n: t for n, (t,) in self._terms.items() if t.loss.reference == "style"}
 
     @torch.no_grad()
     def capture(self, image: Tensor, reference: Reference = "content", **others: Tensor) -> None:
         """Store the targets of the losses with a reference, from its picture.
 
-        All losses move to the picture's device. `others` are features besides those of the layers.
+        `others` are features besides those of the layers.
         """
         self._divided_names(image)
-        for loss in self._copies():
-            loss.to(image)  # before capture, which may use a loss's buffers
-        chosen, group = self._copies(reference), Group()
-        layers = layers_of(chosen)
-        _, features = pass_through(self._full, image, [], layers, group, self._tile, self._checked)
+        losses = [term.loss for terms in self._terms.values() for term in terms]
+        chosen = [loss for loss in losses if loss.reference == reference]
+        how = layers_of(chosen), Group(), self._tile, self._checked
+        _, features = pass_through(self._full, image, [], *how)
         for loss in chosen:
             loss.capture(lent(loss, {**features, **others}))
 
@@ -192,7 +193,8 @@ class Objective:
 
     def target_bytes(self) -> int:
         """Return the number of bytes of all targets."""
-        return sum(each.nbytes for loss in self._copies() for each in loss.buffers())
+        losses = [term.loss for terms in self._terms.values() for term in terms]
+        return sum(each.nbytes for loss in losses for each in loss.buffers())
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite."""
@@ -277,8 +279,6 @@ class Objective:
         Raise for others in tiles and in several processes.
         """
         if self._divided is None:
-            for each in self._copies():
-                each.to(image)
             losses = {name: terms[0].loss for name, terms in self._terms.items()}
             deep = {name: loss for name, loss in losses.items() if {*loss.layers} - {"image"}}
             divided = set()
@@ -301,11 +301,6 @@ class Objective:
                     raise indivisible(name, deep[name], reason, "a single one")
             self._divided = divided
         return self._divided
-
-    def _copies(self, reference: Reference = None) -> list[Loss]:
-        """Return all losses, or those with a reference."""
-        losses = [term.loss for terms in self._terms.values() for term in terms]
-        return [loss for loss in losses if reference in (None, loss.reference)]
 
 
 def _gradient_unit(value: Tensor, image: Tensor) -> float:

@@ -64,7 +64,7 @@ def capture_painting(
     largest = scaled[sizes[-1]].pixels
     shape = largest.shape[-2], largest.shape[-1]
     tile = configuration.tile_for(shape, largest, losses)
-    objective, entries = Objective(network, losses, tile=tile), []
+    objective, entries = Objective(network, losses, largest, tile=tile), []
     with explaining_memory(shape, tile, largest), evaluation_mode(configuration.extractor):
         for size, each in scaled.items():
             for name, summary in objective.summarize(each).items():

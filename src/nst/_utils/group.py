@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -27,12 +28,14 @@ class ProcessLost(RuntimeError):
     """Another process has failed or does not answer."""
 
 
+@dataclass
 class Group:
     """The processes of torch's default group; rank 0 runs the optimizer and the callbacks."""
 
-    def __init__(self, rank: int = 0, size: int = 1) -> None:
-        self.rank, self.size = rank, size
-        self.sent: dict[str, int] = {}  # bytes by kind
+    rank: int = 0
+    size: int = 1
+    sent: dict[str, int] = field(default_factory=dict)
+    """Number of bytes sent, by kind."""
 
     @classmethod
     def current(cls) -> Group:

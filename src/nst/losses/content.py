@@ -74,9 +74,8 @@ class PointwiseLoss(LayerLoss):
                 weight = (F.interpolate(mask, feature.shape[2:], mode="area"),)
             self._store(layer, (target, self.scale(flat), *weight), [feature.shape])
 
-    def _compared(self, layer: str, features: Features) -> Tensor:
-        """Return the features of the reference that a layer's are compared with."""
-        return self._feature(layer, features)
+    # Returns the features of the reference that a layer's are compared with.
+    _compared = LayerLoss._feature
 
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
