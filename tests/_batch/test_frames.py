@@ -1,4 +1,4 @@
-"""Films: frames that follow one another."""
+"""Videos: frames that follow one another."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exact(one: Tensor, other: Tensor) -> Tensor:
     return flow
 
 
-def film(frames: Any, **arguments: Any) -> list[StyleTransferResult]:
+def stylized(frames: Any, **arguments: Any) -> list[StyleTransferResult]:
     arguments = {"flow": exact, "num_steps": 2, "first_steps": 3, **arguments}
     transfer = arguments.pop("transfer", None) or small()
     return list(transfer.frames(frames, arguments.pop("style", PAINTING), **arguments))
@@ -54,7 +54,7 @@ def steps(results: list[StyleTransferResult]) -> list[int]:
 
 
 def test_the_first_frame_is_that_of_run_and_the_others_follow_it() -> None:
-    results = film(pan(3))
+    results = stylized(pan(3))
     assert torch.equal(results[0].image, small(num_steps=3).run(pan(1)[0], PAINTING).image)
     assert steps(results) == [3, 2, 2]
     assert [result.settings["task"] for result in results] == ["run", "frame", "frame"]
@@ -78,7 +78,7 @@ def test_frames_are_read_one_by_one_and_no_earlier_than_needed() -> None:
 
 def test_a_frame_starts_from_the_moved_result_and_from_the_photograph_where_that_is_new() -> None:
     starts, frames = list[Tensor](), pan(2)
-    results = film(
+    results = stylized(
         frames, callbacks=hooked(on_start=lambda state: starts.append(state.image.cpu()))
     )
     torch.testing.assert_close(starts[1][..., :-3], results[0].image[..., 2:-1], rtol=0, atol=1e-5)
@@ -87,7 +87,7 @@ def test_a_frame_starts_from_the_moved_result_and_from_the_photograph_where_that
 
 def test_the_target_is_the_moved_result_and_reliability(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, frames = spy(monkeypatch, Objective, "capture"), pan(2)
-    first, _ = film(frames)
+    first, _ = stylized(frames)
     ((_, image, _, others),) = [call for call in calls if "previous" in call[2:-1]]
     flow = exact(frames[1], frames[0])[None]
     torch.testing.assert_close(image.cpu(), nst.functional.warp(first.image, flow))
@@ -95,25 +95,25 @@ def test_the_target_is_the_moved_result_and_reliability(monkeypatch: pytest.Monk
     assert float(others["change"][..., :-2].abs().max()) < 1e-5
 
 
-def test_losses_see_a_change_to_darker_in_a_reduced_film(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_losses_see_a_change_to_darker_in_a_reduced_video(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, frame = spy(monkeypatch, TemporalLoss, "capture"), pan(1)[0].clamp(0.2, 0.8)
-    film([frame, frame - 0.05], flow=None, transfer=small(size=32, num_scales=2))
+    stylized([frame, frame - 0.05], flow=None, transfer=small(size=32, num_scales=2))
     ((_, features, _),) = calls
     expected = torch.full((1, 3, 26, 32), -0.05)
     torch.testing.assert_close(features["change"].cpu(), expected, rtol=0, atol=1e-3)
 
 
-def test_a_heavier_temporal_loss_makes_a_calmer_film() -> None:
+def test_a_heavier_temporal_loss_makes_a_calmer_video() -> None:
     apart = []
     for weight in (0, 1, 1000):
-        first, second = film(pan(2), temporal_weight=weight, num_steps=8)
+        first, second = stylized(pan(2), temporal_weight=weight, num_steps=8)
         apart.append(float((second.image[..., :-2] - first.image[..., 2:]).square().mean()))
     assert apart[0] > apart[1] > 4 * apart[2]
 
 
 def test_a_cut_begins_a_new_scene() -> None:
     scene = [picture(HEIGHT, WIDTH, seed=9).sqrt()]
-    results = film([*pan(2), *scene, *scene])
+    results = stylized([*pan(2), *scene, *scene])
     assert steps(results) == [3, 2, 3, 3]  # `exact` finds no motion between equal frames
     assert torch.equal(results[2].image, small(num_steps=3).run(scene[0], PAINTING).image)
 
@@ -122,21 +122,21 @@ def test_a_still_camera_needs_no_flow_and_what_changes_much_is_released() -> Non
     still, lit = pan(1)[0].clamp(0.2, 0.8), 0.05
     passing = still.clone()
     passing[..., 10:20, 10:20] = 1 - passing[..., 10:20, 10:20].round()
-    results = film([still, still + lit, passing, 1 - still.round()], flow=None, num_steps=30)
+    results = stylized([still, still + lit, passing, 1 - still.round()], flow=None, num_steps=30)
     assert steps(results) == [3, 30, 30, 3]
     change = results[1].image - results[0].image
     assert float(change.mean()) == pytest.approx(lit, abs=0.02), "light passes over the picture"
 
 
 def continued(count: int, at: int, **arguments: Any) -> tuple[list[Tensor], list[Tensor]]:
-    whole = film(pan(count), **arguments)
+    whole = stylized(pan(count), **arguments)
     previous = pan(count)[at - 1], whole[at - 1].image
-    rest = film(pan(count)[at:], previous=previous, **arguments)
+    rest = stylized(pan(count)[at:], previous=previous, **arguments)
     return [each.image for each in whole[at:]], [each.image for each in rest]
 
 
 @pytest.mark.parametrize("flow", [exact, "dis", None, "none, smaller"])
-def test_a_continued_film_is_bit_identical_to_an_uninterrupted_one(flow: Any) -> None:
+def test_a_continued_video_is_bit_identical_to_an_uninterrupted_one(flow: Any) -> None:
     if flow == "dis":
         pytest.importorskip("cv2")
     if flow == "none, smaller":  # from the original frames
@@ -148,9 +148,9 @@ def test_a_continued_film_is_bit_identical_to_an_uninterrupted_one(flow: Any) ->
     assert all(itertools.starmap(torch.equal, zip(whole, rest, strict=True)))
 
 
-def test_the_same_film_is_repainted_bit_for_bit() -> None:
+def test_the_same_video_is_repainted_bit_for_bit() -> None:
     pytest.importorskip("cv2")
-    one, two = (film(pan(3), flow="dis", init="noise", seed=4) for _ in range(2))
+    one, two = (stylized(pan(3), flow="dis", init="noise", seed=4) for _ in range(2))
     assert all(torch.equal(a.image, b.image) for a, b in zip(one, two, strict=True))
 
 
@@ -175,7 +175,7 @@ def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alo
 
 def test_styles_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = spy(monkeypatch, Objective, "summarize")
-    results = film(pan(4), style=[Style(PAINTING, 0.7), Style(picture(30, 30), 0.3)])
+    results = stylized(pan(4), style=[Style(PAINTING, 0.7), Style(picture(30, 30), 0.3)])
     assert len(captured) == 2
     assert len(results[3].styles) == 2
 
@@ -191,14 +191,14 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
 
 
 @pytest.mark.parametrize("extra", [{}, {"deep": True}])
-def test_a_film_in_tiles_is_the_same(extra: dict[str, bool]) -> None:
+def test_a_video_in_tiles_is_the_same(extra: dict[str, bool]) -> None:
     losses: Any = {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}
     if extra:
         losses["deep"] = Deep(["relu2_1"], weight=0.5)
     wanted = []
     for tile in (None, 8):
         transfer = StyleTransfer(tiny_extractor().double(), losses, num_scales=1, tile=tile)
-        wanted.append(film(pan(3), transfer=transfer))
+        wanted.append(stylized(pan(3), transfer=transfer))
     assert list(wanted[0][1].history)[-1] == ("deep" if extra else "temporal")
     for whole, tiled in zip(*wanted, strict=True):
         torch.testing.assert_close(tiled.image, whole.image, rtol=0, atol=1e-9)
@@ -206,7 +206,7 @@ def test_a_film_in_tiles_is_the_same(extra: dict[str, bool]) -> None:
 
 def test_what_where_leaves_alone_stays_in_every_frame() -> None:
     frames = pan(3)
-    for frame, result in zip(frames, film(frames, where=LEFT), strict=True):
+    for frame, result in zip(frames, stylized(frames, where=LEFT), strict=True):
         assert torch.equal(result.image[..., 20:], frame[..., 20:])
         assert not torch.equal(result.image[..., :20], frame[..., :20])
 
@@ -214,10 +214,10 @@ def test_what_where_leaves_alone_stays_in_every_frame() -> None:
 def test_losses_of_the_transfer_take_the_place_of_the_default_one() -> None:
     losses: Any = {"style": GramStyleLoss(), "calm": TemporalLoss(weight=3)}
     transfer = small(losses=losses, num_steps=3)
-    first, second = film(pan(2), transfer=transfer)
+    first, second = stylized(pan(2), transfer=transfer)
     assert list(second.history) == ["style", "calm"]
     with pytest.raises(ValueError, match=r"`temporal_weight` is 2, .* already: 'calm'"):
-        film(pan(2), transfer=transfer, temporal_weight=2)
+        stylized(pan(2), transfer=transfer, temporal_weight=2)
     alone = transfer.run(pan(1)[0], PAINTING)  # has no previous frame, as the first
     assert list(alone.history) == ["style"]
     assert torch.equal(alone.image, first.image)
@@ -225,19 +225,19 @@ def test_losses_of_the_transfer_take_the_place_of_the_default_one() -> None:
         small(losses={"calm": TemporalLoss()}).run(pan(1)[0], PAINTING)
 
 
-def test_ctrl_c_ends_the_film_with_the_frame_as_it_is() -> None:
+def test_ctrl_c_ends_the_video_with_the_frame_as_it_is() -> None:
     calls = itertools.count()
 
     def interrupt(state: nst.RunState) -> None:
         if next(calls) == 3:
             raise KeyboardInterrupt
 
-    results = film(pan(4), callbacks=interrupt)
+    results = stylized(pan(4), callbacks=interrupt)
     assert [result.stop_reason for result in results] == ["completed", "interrupted"]
 
 
 def test_a_frame_cannot_be_repeated_without_the_one_before(tmp_path: Any) -> None:
-    (path,) = film(pan(2))[1].save(tmp_path / "frame.png")
+    (path,) = stylized(pan(2))[1].save(tmp_path / "frame.png")
     assert read_record(path)["losses"]["temporal"]["type"] == "TemporalLoss"
     with pytest.raises(ValueError, match="frame of a video"):
         StyleTransfer.rerun(path, extractor=tiny_extractor())
@@ -246,7 +246,7 @@ def test_a_frame_cannot_be_repeated_without_the_one_before(tmp_path: Any) -> Non
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"frames": "film.mp4"}, TypeError, "`frames` is 'film.mp4'"),
+        ({"frames": "video.mp4"}, TypeError, "`frames` is 'video.mp4'"),
         ({"flow": "raft"}, ValueError, "`flow` is 'raft'; it must be 'dis', None"),
         ({"num_steps": 0}, ValueError, "`num_steps` is 0"),
         ({"first_steps": 0}, ValueError, "`first_steps` is 0"),
@@ -287,4 +287,4 @@ def test_a_missing_opencv_is_answered_by_the_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(ImportError, match=r"pip install 'nst\[video\]'"):
         small().frames(pan(2), PAINTING)
-    assert steps(film([*pan(1), *pan(1)], flow=None)) == [3, 2]
+    assert steps(stylized([*pan(1), *pan(1)], flow=None)) == [3, 2]

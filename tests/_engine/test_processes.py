@@ -54,11 +54,11 @@ def runs(dtype: torch.dtype) -> dict[str, Tensor]:
 
     size, frames = (HEIGHT, WIDTH), [photo, photo.roll(3, -2)]
     deep = [Deep(["relu2_1"], weight=0.1), nst.TemporalLoss(weight=3)]
-    film = transfer(num_scales=1).replace(losses={**losses, "deep": deep[0], "temporal": deep[1]})
+    video = transfer(num_scales=1).replace(losses={**losses, "deep": deep[0], "temporal": deep[1]})
     coarse = FeatureExtractor(Weights(tiny_extractor().state_dict(), "tiny"), dtype="bfloat16")
     return {
         "bfloat16": transfer(num_scales=1).replace(extractor=coarse).run(photo, blend).image,
-        "film": [each.image for each in film.frames(frames, blend, flow=down, num_steps=4)][1],
+        "video": [each.image for each in video.frames(frames, blend, flow=down, num_steps=4)][1],
         "lbfgs": transfer(num_scales=2).run(photo, blend).image,
         "single scale": transfer(num_scales=1).run(photo, blend, where=below).image,
         "adam": transfer(optimizer="adam", num_scales=3).run(photo, regions).image,

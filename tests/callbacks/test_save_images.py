@@ -10,7 +10,7 @@ import nst
 from nst import SaveImages
 from tests.callbacks.conftest import interrupt_at, paint
 from tests.helpers import Recorder, names
-from tests.video.films import seen
+from tests.video.videos import seen
 
 
 def size_of(path: Path) -> tuple[int, int]:
@@ -89,7 +89,7 @@ def test_a_path_that_cannot_be_written_is_refused_before_any_step(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_film_shows_the_start_every_few_steps_and_the_result(
+def test_a_video_shows_the_start_every_few_steps_and_the_result(
     photo: Tensor, tmp_path: Path, suffix: str
 ) -> None:
     path = tmp_path / f"run{suffix}"
@@ -105,7 +105,7 @@ def test_a_film_shows_the_start_every_few_steps_and_the_result(
     assert names(tmp_path) == [path.name]
 
 
-def test_another_film_is_not_taken_for_a_folder() -> None:
+def test_another_video_is_not_taken_for_a_folder() -> None:
     with pytest.raises(ValueError, match=r"`path` is 'steps.mpg', which is neither a folder nor"):
         SaveImages("steps.mpg")
     assert SaveImages("steps.v2").path == Path("steps.v2")

@@ -19,7 +19,7 @@ EXTRACTOR = tiny_extractor()
 NOISE, OTHER = helpers.picture(24, 32, seed=3), helpers.picture(24, 32, seed=5)
 RED = torch.tensor([1.0, 0, 0]).view(1, 3, 1, 1).expand(1, 3, 24, 32).clone()
 FLAT = [0 * NOISE, RED, 0.5 + 1e-6 * NOISE, torch.full_like(NOISE, 1e-42)]
-# A loss with the previous frame as its reference needs a film.
+# A loss with the previous frame as its reference needs a video.
 OF_A_RUN = [make for make in variants() if make.values[0]().reference != "previous"]
 
 

@@ -68,16 +68,16 @@ def _without_offline() -> None:
 
 
 def _without(module: str) -> None:
-    Path("film.mp4").write_bytes(b"film")
+    Path("video.mp4").write_bytes(b"video")
     with patch.dict(sys.modules, {module: None}):
         _transfer().frames([], "painting.jpg")
-        open_video("film.mp4")
+        open_video("video.mp4")
 
 
 def _hdr() -> None:
-    from tests.video.films import make_film
+    from tests.video.videos import make_video
 
-    path = make_film("film.mkv", 2, pixels="yuv420p10le", transfer=18)
+    path = make_video("video.mkv", 2, pixels="yuv420p10le", transfer=18)
     open_video(path, name="VIDEO")
 
 
@@ -167,7 +167,7 @@ MISTAKES: list[Callable[[], object]] = [
 def test_every_quoted_message_is_one_of_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("av", reason="a film is needed")
+    pytest.importorskip("av", reason="a video is needed")
     messages = []
     for number, mistake in enumerate(MISTAKES):
         folder = tmp_path / str(number)

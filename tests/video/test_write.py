@@ -13,7 +13,7 @@ from nst import load_image
 from nst.images import to_pil
 from nst.video import Frame, check_video_output, open_video, write_video
 from tests.helpers import names, picture
-from tests.video.films import gray_levels, make_film, seen
+from tests.video.videos import gray_levels, make_video, seen
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def near(found: list[int], expected: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
-def test_an_independent_reader_finds_the_frames_of_a_film(suffix: str) -> None:
+def test_an_independent_reader_finds_the_frames_of_a_video(suffix: str) -> None:
     write_video(iter(grays()), f"a.{suffix}", rate=10)
     found = seen(f"a.{suffix}")
     assert near(found["levels"], gray_levels(6))
@@ -53,7 +53,7 @@ def test_colors_are_those_of_the_picture() -> None:
 
 
 def test_sound_rate_times_and_duration_are_those_of_the_source() -> None:
-    source = make_film("film.mp4", 30, sound=True)
+    source = make_video("video.mp4", 30, sound=True)
     video = open_video(source)
     write_video(video, "out.mp4", like=video)
     before, after = seen(source), seen("out.mp4")
@@ -64,7 +64,7 @@ def test_sound_rate_times_and_duration_are_those_of_the_source() -> None:
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 def test_a_part_has_the_sound_of_its_time(name: str) -> None:
-    source = make_film("film.mp4", 60, sound=True)
+    source = make_video("video.mp4", 60, sound=True)
     part = open_video(source, start=0.8, end=1.6, every=2)
     write_video(part, name, like=part)
     before, after = seen(source), seen(name)
@@ -76,9 +76,9 @@ def test_a_part_has_the_sound_of_its_time(name: str) -> None:
 
 
 def test_a_variable_frame_rate_stays_and_further_frames_follow_at_the_mean_rate() -> None:
-    video = open_video(make_film("film.mp4", 5, stamps=[0, 512, 2048, 2560, 6400]))
+    video = open_video(make_video("video.mp4", 5, stamps=[0, 512, 2048, 2560, 6400]))
     write_video(video, "out.mp4", like=video)
-    assert seen("out.mp4")["times"] == seen("film.mp4")["times"]
+    assert seen("out.mp4")["times"] == seen("video.mp4")["times"]
     times = [Fraction(0), Fraction(1, 10), Fraction(1, 2)]
     write_video((Frame(*each, 0) for each in zip(grays(3), times, strict=True)), "b.mp4", rate=10)
     assert seen("b.mp4")["times"] == [0, 0.1, 0.5]
@@ -88,7 +88,7 @@ def test_a_variable_frame_rate_stays_and_further_frames_follow_at_the_mean_rate(
 
 
 def test_wide_pixels_stay_wide() -> None:
-    wide = open_video(make_film("film.mp4", 2))
+    wide = open_video(make_video("video.mp4", 2))
     object.__setattr__(wide, "aspect", Fraction(4, 3))
     write_video(wide, "out.mp4", like=wide)
     assert seen("out.mp4")["aspect"] == Fraction(4, 3)
@@ -183,8 +183,8 @@ def test_frames_that_make_no_video_are_refused(frames: list[Tensor | Frame], mes
 
 
 def test_sound_that_does_not_fit_is_found_before_the_work() -> None:
-    video = open_video(make_film("film.mp4", sound=True))
-    with pytest.raises(ValueError, match=r"cannot hold the sound of 'film.mp4'.*Choose .mkv"):
+    video = open_video(make_video("video.mp4", sound=True))
+    with pytest.raises(ValueError, match=r"cannot hold the sound of 'video.mp4'.*Choose .mkv"):
         check_video_output("out.webm", like=video)
     assert check_video_output("out.mkv", like=video) == Path("out.mkv")
-    assert names(Path()) == ["film.mp4"]
+    assert names(Path()) == ["video.mp4"]

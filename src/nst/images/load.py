@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
@@ -101,9 +101,11 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
         what = f"`source` is {str(path)!r}, which"
         with decoding(what), opened(path) as image:
             shape = image.height, image.width
-            # Pillow turns the size of a TIFF itself, and would decode a PNG to find late EXIF data.
-            if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
-                return shape
+            if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow 11.2 and later turn it
+                tags = image.tag_v2
+                shape = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
+            if image.format == "PNG" and "exif" not in image.info:
+                return shape  # Pillow would decode it to find EXIF data behind the pixels
             return shape[::-1] if orientation(image, what) in (5, 6, 7, 8) else shape
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width

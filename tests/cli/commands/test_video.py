@@ -1,4 +1,4 @@
-"""`nst video`: the frames of a film, from the file to the file."""
+"""`nst video`: the frames of a video, from the file to the file."""
 
 import itertools
 import os
@@ -24,13 +24,13 @@ from nst.video import open_video, write_video
 from nst.video.write import ANIMATIONS
 from tests.cli.running import nst_command, refused
 from tests.helpers import names, picture, raising, spy
-from tests.video.films import lose_last_frame, make_film, seen
+from tests.video.videos import lose_last_frame, make_video, seen
 
 # Other processes know no pretended device.
 pytestmark = [pytest.mark.usefixtures("loaded"), pytest.mark.cpu]
 
 OPTIONS = "--steps 3 --frame-steps 2"
-LINE = f"video film.mp4 a.png -o out.mp4 {OPTIONS}"
+LINE = f"video video.mp4 a.png -o out.mp4 {OPTIONS}"
 # The same in another process, whose network has no weights to load.
 SCRIPT = """
 import sys, nst.cli.build
@@ -43,7 +43,7 @@ sys.exit(main())
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder, with a painting and a film of a picture that moves."""
+    """The working folder, with a painting and a video of a picture that moves."""
     monkeypatch.chdir(tmp_path)
     save_image(picture(24, 32, seed=2), "a.png")
     move()
@@ -51,37 +51,37 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def move(count: int = 6, cut: int = 99) -> None:
-    """Write a film of a smooth picture that moves to the left; another one from a cut on."""
+    """Write a video of a smooth picture that moves to the left; another one from a cut on."""
     scenes = [
         torch.nn.functional.interpolate(picture(6, 12, seed=seed), (32, 64), mode="bicubic")
         for seed in range(2)
     ]
     frames = [scenes[i >= cut].clamp(0, 1)[..., i : i + 40] for i in range(count)]
-    write_video(frames, "film.mp4", rate=10)
+    write_video(frames, "video.mp4", rate=10)
 
 
 def pixels(path: str) -> list[Tensor]:
     return list(open_video(path))
 
 
-def test_the_film_has_the_frames_of_the_library_and_nothing_else_stays(
+def test_the_video_has_the_frames_of_the_library_and_nothing_else_stays(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     assert nst_command(LINE) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == ["6 of 6 frames", str(folder / "out.mp4")]
     assert "6/6 frames" in err and "left" in err
-    assert names(folder) == ["a.png", "film.mp4", "out.mp4"]
+    assert names(folder) == ["a.png", "out.mp4", "video.mp4"]
     transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-    results = transfer.frames(open_video("film.mp4"), "a.png", num_steps=2)
-    write_video((result.image for result in results), "own.mp4", like=open_video("film.mp4"))
+    results = transfer.frames(open_video("video.mp4"), "a.png", num_steps=2)
+    write_video((result.image for result in results), "own.mp4", like=open_video("video.mp4"))
     assert all(map(torch.equal, pixels("out.mp4"), pixels("own.mp4")))
 
 
 def test_sound_rate_times_and_duration_stay() -> None:
-    make_film("film.mp4", 10, sound=True)
+    make_video("video.mp4", 10, sound=True)
     assert nst_command(f"{LINE} --flow none --quiet") == 0
-    before, after = seen("film.mp4"), seen("out.mp4")
+    before, after = seen("video.mp4"), seen("out.mp4")
     for name in ("sound", "sound_times", "times", "rate", "duration"):
         assert after[name] == before[name], name
 
@@ -102,7 +102,7 @@ def test_options_arrive_in_the_transfer_and_the_encoder(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("output", ["out.gif", "out.webp", "out", "out/%02d.png"])
 def test_animations_and_pictures_come_out_and_go_in(output: str) -> None:
-    assert nst_command(f"video film.mp4 a.png -o {output} {OPTIONS} --quiet") == 0
+    assert nst_command(f"video video.mp4 a.png -o {output} {OPTIONS} --quiet") == 0
     rate = "" if Path(output).suffix in ANIMATIONS else "--rate 10"
     found = open_video(output, rate=10 if rate else None)
     assert len(found) == 6 and [float(t) for t in found.times] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
@@ -173,7 +173,7 @@ def test_an_error_at_a_frame_loses_no_other(
     interrupt(3, error=error)
     err = capsys.readouterr().err
     assert err.startswith("nst: 3 of 6 frames are finished; the same command resumes\n")
-    assert names(Path()) == ["a.png", "film.mp4", "out.mp4.partial"]
+    assert names(Path()) == ["a.png", "out.mp4.partial", "video.mp4"]
     assert nst_command(LINE) == 0
     assert "nst: 3 of 6 frames are finished; the others follow" in capsys.readouterr().err
     assert nst_command(f"{LINE} --quiet".replace("out.mp4", "whole.mp4")) == 0
@@ -187,7 +187,7 @@ def test_an_error_at_a_frame_loses_no_other(
 def test_interrupted_writing_resumes(
     output: str, place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line, finished = f"video film.mp4 a.png -o {output} {OPTIONS} --quiet", Segment.finished
+    line, finished = f"video video.mp4 a.png -o {output} {OPTIONS} --quiet", Segment.finished
 
     def interrupted(self: Segment) -> Any:
         yield from itertools.islice(finished(self), 3)
@@ -199,7 +199,7 @@ def test_interrupted_writing_resumes(
     assert "nst: 6 of 6 frames are finished; the same command resumes" in capsys.readouterr().err
     assert len(names(Path(f"{place}.partial"))) > 6
     assert nst_command(line) == 0
-    assert len(open_video(output)) == 6 and names(Path()) == sorted(["a.png", "film.mp4", place])
+    assert len(open_video(output)) == 6 and names(Path()) == sorted(["a.png", "video.mp4", place])
 
 
 def test_another_command_is_refused_beside_an_unfinished_one(
@@ -219,7 +219,7 @@ def test_another_command_is_refused_beside_an_unfinished_one(
     assert nst_command(f"{LINE} --crf 30 --quiet") == 0, "the encoder is another matter"
 
 
-def test_another_film_and_another_folder_are_refused(
+def test_another_video_and_another_folder_are_refused(
     interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupt(1)
@@ -234,12 +234,12 @@ def test_another_film_and_another_folder_are_refused(
 
 
 @pytest.mark.parametrize("workers", ["", "--workers 2"])
-def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
+def test_a_video_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
     workers: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_film("film.mp4", 60, noise=True, options={"movflags": "faststart"})
-    data = Path("film.mp4").read_bytes()
-    Path("film.mp4").write_bytes(data[: len(data) // 2])
+    make_video("video.mp4", 60, noise=True, options={"movflags": "faststart"})
+    data = Path("video.mp4").read_bytes()
+    Path("video.mp4").write_bytes(data[: len(data) // 2])
     assert nst_command(f"{LINE} --every 8 {workers}") == 1
     out, err = capsys.readouterr()
     found = re.search(r"damaged after (\d+) frames.*The (\d) frames before are written", err)
@@ -247,21 +247,21 @@ def test_a_film_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
     done = int(found[2])
     assert done == -(-int(found[1]) // 8) and f"{done} of {done} frames" in out
     assert len(pixels("out.mp4")) == done
-    assert names(Path()) == ["a.png", "film.mp4", "out.mp4"]
+    assert names(Path()) == ["a.png", "out.mp4", "video.mp4"]
 
 
 @pytest.mark.parametrize("workers", ["", "--workers 2"])
-def test_a_film_whose_last_frame_is_not_decoded_is_written_without_it(
+def test_a_video_whose_last_frame_is_not_decoded_is_written_without_it(
     workers: str, interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_film("whole.mkv", 3, encoder={"bf": "0"})
-    lose_last_frame("whole.mkv", "film.mkv")
-    line = f"{LINE} --flow none".replace("film.mp4", "film.mkv")
+    make_video("whole.mkv", 3, encoder={"bf": "0"})
+    lose_last_frame("whole.mkv", "video.mkv")
+    line = f"{LINE} --flow none".replace("video.mp4", "video.mkv")
     assert nst_command(f"{line} -o other.mp4 {workers}") == 0
     interrupt(99, line)
-    assert nst_command(f"{line} {workers}") == 0, "no frame is left, but the film is not written"
+    assert nst_command(f"{line} {workers}") == 0, "no frame is left, but the video is not written"
     out, err = capsys.readouterr()
-    assert "`film.mkv` lacks 1 of 3 frames" in err
+    assert "`video.mkv` lacks 1 of 3 frames" in err
     for name in ("other.mp4", "out.mp4"):
         assert f"2 of 3 frames\n{Path(name).resolve()}\n" in out and len(pixels(name)) == 2
 
@@ -272,7 +272,7 @@ def test_a_film_whose_last_frame_is_not_decoded_is_written_without_it(
 def test_cuts_are_found_in_frames_of_the_size_of_the_result(
     options: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_film("film.mp4", 2, sizes=[(160, 640)])
+    make_video("video.mp4", 2, sizes=[(160, 640)])
     monkeypatch.setattr(segments, "follow", raising(KeyboardInterrupt))
     calls = spy(monkeypatch, segments, "follow")
     assert nst_command(f"{LINE} --workers 2 {options}") == 130
@@ -285,11 +285,11 @@ def test_an_error_before_the_first_frame_leaves_nothing(
 ) -> None:
     fail_at_frame(monkeypatch, 0, ValueError("`flow` returned (1,)."))
     assert refused(f"{LINE} --quiet", capsys) == "nst: error: `flow` returned (1,).\n"
-    assert names(Path()) == ["a.png", "film.mp4"]
+    assert names(Path()) == ["a.png", "video.mp4"]
 
 
 @pytest.mark.parametrize("end", ["", "--end 0.4"])
-def test_workers_make_the_same_film_from_the_parts_between_its_cuts(
+def test_workers_make_the_same_video_from_the_parts_between_its_cuts(
     end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     move(count=6, cut=3)
@@ -304,7 +304,7 @@ def test_workers_make_the_same_film_from_the_parts_between_its_cuts(
 def test_an_estimate_counts_the_frames(capsys: pytest.CaptureFixture[str]) -> None:
     assert nst_command(f"{LINE} --estimate") == 0
     assert re.fullmatch(r"6 frames: about \d+ s and \d+ MB\n", capsys.readouterr().out)
-    assert names(Path()) == ["a.png", "film.mp4"]
+    assert names(Path()) == ["a.png", "video.mp4"]
 
 
 def test_the_page_shows_the_latest_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,18 +322,18 @@ def test_the_page_shows_the_latest_frame(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_options_come_from_a_file() -> None:
     Path("options.toml").write_text('style = "a.png"\noutput = "out.gif"\nsteps = 2\nend = 0.3\n')
-    assert nst_command("video film.mp4 --config options.toml --frame-steps 1 --quiet") == 0
+    assert nst_command("video video.mp4 --config options.toml --frame-steps 1 --quiet") == 0
     assert len(open_video("out.gif")) == 3
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("video film.mp4 a.png -o film.mp4", "`--output` is 'film.mp4', which is also `VIDEO`"),
-        ("video film.mp4 a.png -o a.png", "neither a folder nor a video that can be written"),
+        ("video video.mp4 a.png -o video.mp4", "`--output` is 'video.mp4', which is also `VIDEO`"),
+        ("video video.mp4 a.png -o a.png", "neither a folder nor a video that can be written"),
         ("video a.png a.png -o out.mp4", "`VIDEO` is 'a.png', which is one picture"),
         ("video none.mp4 a.png -o out.mp4", "`VIDEO` is 'none.mp4', which does not exist"),
-        ("video film.mp4 -o out.mp4", "arguments are required: STYLE"),
+        ("video video.mp4 -o out.mp4", "arguments are required: STYLE"),
         (f"{LINE} --preserve-color histogram", "`color_when`"),
         (f"{LINE} --crf 99", "`crf` is 99"),
         (f"{LINE} --start 9", "ends at 0.60 s and has no frames"),
@@ -347,7 +347,7 @@ def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
     line: str, message: str, capsys: pytest.CaptureFixture[str], loaded: list[str]
 ) -> None:
     assert message in refused(line, capsys)
-    assert loaded == [] and names(Path()) == ["a.png", "film.mp4"]
+    assert loaded == [] and names(Path()) == ["a.png", "video.mp4"]
 
 
 @pytest.mark.parametrize("module", ["av", "cv2"])
@@ -358,9 +358,9 @@ def test_a_missing_extra_is_named(
     assert "Run `pip install 'nst[video]'`" in refused(LINE, capsys)
 
 
-def test_finished_frames_are_rounded_only_in_the_film(interrupt: Callable[..., None]) -> None:
+def test_finished_frames_are_rounded_only_in_the_video(interrupt: Callable[..., None]) -> None:
     interrupt(2)
     transfer = StyleTransfer(tiny_extractor(), num_steps=3)
-    results = list(transfer.frames(list(open_video("film.mp4"))[:2], "a.png", num_steps=2))
+    results = list(transfer.frames(list(open_video("video.mp4"))[:2], "a.png", num_steps=2))
     stored = load_image("out.mp4.partial/000001.png")
     assert torch.equal(stored, (results[1].image * 255).round() / 255)

@@ -1,4 +1,4 @@
-"""Films for tests, written and read by PyAV alone."""
+"""Videos for tests, written and read by PyAV alone."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -19,7 +19,7 @@ def gray_levels(count: int) -> list[int]:
     return [20 + 200 * i // max(1, count - 1) for i in range(count)]
 
 
-def make_film(
+def make_video(
     path: str | Path,
     count: int = 12,
     *,
@@ -33,7 +33,7 @@ def make_film(
     encoder: dict[str, str] | None = None,
     base: Fraction = BASE,
 ) -> Path:
-    """Write a film of even grays or of noise, perhaps with a tone; `base` is the unit of stamps."""
+    """Write a video of even grays or noise, perhaps with a tone; `base` is the unit of stamps."""
     generator, codec = np.random.default_rng(0), "mpeg4" if len(sizes) > 1 else "libx264"
     with av.open(str(path), "w", options=options or {}) as out:
         (height, width), *_ = sizes
@@ -62,10 +62,10 @@ def make_film(
 
 
 def lose_last_frame(path: str | Path, to: str) -> Path:
-    """Copy a film; in place of the last frame is a packet that FFmpeg decodes to none."""
-    with av.open(str(path)) as film, av.open(to, "w") as out:
-        copy: Any = out.add_stream_from_template(film.streams.video[0])
-        *packets, last = [packet for packet in film.demux(video=0) if packet.size]
+    """Copy a video; in place of the last frame is a packet that FFmpeg decodes to none."""
+    with av.open(str(path)) as video, av.open(to, "w") as out:
+        copy: Any = out.add_stream_from_template(video.streams.video[0])
+        *packets, last = [packet for packet in video.demux(video=0) if packet.size]
         empty = av.Packet(bytes([0, 0, 0, 1, 10]))  # the end of a sequence of H.264
         empty.pts, empty.dts, empty.time_base = last.pts, last.dts, last.time_base
         empty.duration = last.duration
@@ -75,7 +75,7 @@ def lose_last_frame(path: str | Path, to: str) -> Path:
     return Path(to)
 
 
-def turn_film(path: Path) -> None:
+def turn_video(path: Path) -> None:
     """Set the display matrix of an MP4 to a quarter turn clockwise, as telephones do."""
     data = path.read_bytes()
     place = data.index(b"tkhd") + 4 + 4 + 36  # version and flags, then times, layer and volume
@@ -85,10 +85,10 @@ def turn_film(path: Path) -> None:
 
 def seen(path: str | Path) -> dict[str, Any]:
     """Return what an independent reader finds: times, levels, sizes, rate, and the sound."""
-    with av.open(str(path)) as film:
-        frames = list(film.decode(video=0))
+    with av.open(str(path)) as video:
+        frames = list(video.decode(video=0))
         arrays = [frame.to_ndarray(format="rgb24") for frame in frames]
-        stream = film.streams.video[0]
+        stream = video.streams.video[0]
         found: dict[str, Any] = {
             "times": [round(float(frame.time or 0), 3) for frame in frames],
             "levels": [round(float(array.mean())) for array in arrays],
@@ -97,10 +97,10 @@ def seen(path: str | Path) -> dict[str, Any]:
             "codec": stream.codec_context.name,
             "aspect": stream.sample_aspect_ratio,
             "colors": (stream.codec_context.colorspace, stream.codec_context.color_range),
-            "duration": float(film.duration or 0) / 1e6,
+            "duration": float(video.duration or 0) / 1e6,
         }
-    with av.open(str(path)) as film:
-        sound = [packet for packet in film.demux() if packet.stream.type == "audio"]
+    with av.open(str(path)) as video:
+        sound = [packet for packet in video.demux() if packet.stream.type == "audio"]
         found["sound"] = [bytes(packet) for packet in sound if packet.size]
         found["sound_times"] = [float(p.pts * p.time_base) for p in sound if p.size]
     return found
