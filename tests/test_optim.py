@@ -174,6 +174,14 @@ def test_values_without_a_gradient_stay(levels: int) -> None:
 def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BoundedLBFGS([torch.zeros(1)], **arguments)  # type: ignore[arg-type]
+    groups: Any = [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(2)]}]
+    with pytest.raises(ValueError, match="`params` has several groups"):
+        BoundedLBFGS(groups)
+
+
+def test_only_pictures_have_coarse_changes() -> None:
+    values = torch.rand(3, 4)
+    assert favor_coarse(values, 2) is values
 
 
 def test_parameters_or_functions_that_have_changed_are_evaluated_again() -> None:

@@ -207,6 +207,13 @@ def test_a_loss_that_becomes_nan_ends_the_run_with_the_best_picture(
         assert float(result.image.mean()) < float(PHOTO.mean())
 
 
+def test_a_run_whose_last_update_diverges_says_so() -> None:
+    losses = {"dark": BecomesNaN(6), "tv": TotalVariationLoss()}  # the seventh is after the end
+    result = paint(losses=losses, optimizer="adam")
+    assert result.num_steps == 6 and result.stop_reason == "diverged: loss 'dark' became nan"
+    assert float(result.image.mean()) < float(PHOTO.mean())
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_a_gradient_that_is_not_finite_at_the_target_ends_the_run(optimizer: str) -> None:
     class Root(nst.PointwiseLoss):
@@ -233,6 +240,11 @@ def test_a_picture_that_diverges_at_a_coarse_scale_does_not_disturb_others(tmp_p
     assert result.stop_reason == "picture 0: completed; picture 1: diverged: loss 'a' became nan"
     torch.testing.assert_close(result.image[1], batch[1])
     assert torch.equal(result.image[0], transfer.run(PHOTO, PAINTING).image[0])
+
+
+def test_a_factory_of_something_else_is_named() -> None:
+    with pytest.raises(TypeError, match="`optimizer` made 3; it must return"):
+        paint(optimizer=lambda _: 3)
 
 
 def test_an_optimizer_that_cannot_lower_the_loss_ends_the_run() -> None:
@@ -285,6 +297,15 @@ def test_presets_can_be_changed() -> None:
         StyleTransfer.from_preset("gaty", extractor)
 
 
+def test_the_paper_s_preset_warns_of_other_weights(
+    networks: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    for weights in networks:
+        StyleTransfer.from_preset("gatys", nst.FeatureExtractor(weights))
+    (message,) = caplog.messages
+    assert message.endswith("are for the original VGG19, not torchvision")
+
+
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "gatys"])
 def test_the_motifs_of_a_preset_weigh_its_deepest_style_layer(name: str) -> None:
     for motifs in (0, 0.3, 1):
@@ -304,9 +325,14 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
     assert torch.equal(result.image, paint(optimizer="adam").image)
 
 
+class Numbered(BecomesNaN):
+    layers = (1,)  # type: ignore[assignment]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
+        ({"losses": {"a": Numbered(1)}}, ValueError, r"with layers \(1,\); they must be names"),
         ({"losses": [ContentLoss()]}, TypeError, "`losses` is a list; give each loss a name"),
         ({"losses": {"a": ContentLoss}}, TypeError, r"`losses\['a'\]` is .*must be an nst.Loss"),
         ({"losses": {}}, ValueError, "`losses` has nothing to optimize"),
@@ -320,7 +346,9 @@ def test_a_changed_copy_uses_and_records_the_changed_option() -> None:
         ({"device": None}, TypeError, "`device` is None; pass 'auto'"),
         ({"device": "meta"}, ValueError, "`device` is 'meta', which cannot be used here"),
         ({"tile": "some"}, ValueError, "`tile` is 'some'"),
+        ({"extractor": 3}, TypeError, "`extractor` is 3; it must be a FeatureExtractor"),
         ({"optimizer": 3}, TypeError, "`optimizer` is a int"),
+        ({"optimizer": "adam", "learning_rate": 0}, ValueError, "`learning_rate` is 0; it must"),
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam'"),
         ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
         ({"normalize_gradients": True}, ValueError, "L-BFGS requires .* Use optimizer='adam'"),

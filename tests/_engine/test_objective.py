@@ -229,3 +229,20 @@ def test_a_loss_that_changes_features_while_others_read_them_is_named(loss: Loss
     losses = {"own": loss, "content": ContentLoss(["relu2_1"])}
     with pytest.raises(ValueError, match=r"`losses\['own'\]` \(InPlace.* changes the features"):
         prepared(tiny(), losses, picture, False).evaluate(1 - picture)
+
+
+class Detached(GramStyleLoss):
+    def distance(self, statistic: Any, target: Any) -> Tensor:
+        return super().distance(statistic, target).detach()
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_losses_without_a_gradient_are_named_unless_another_has_one(normalize: bool) -> None:
+    picture, how = noise(1, 24, 24, 0), {"normalize_gradients": normalize}
+    with pytest.raises(RuntimeError, match=r"has none that depends on .*, of 'own'"):
+        prepared(tiny(), {"own": Detached()}, picture, False, **how).evaluate(1 - picture)
+    alone, both = (
+        prepared(tiny(), {"style": GramStyleLoss(), **others}, picture, False, **how)
+        for others in ({}, {"own": Detached()})
+    )
+    assert torch.equal(alone.evaluate(1 - picture)[1], both.evaluate(1 - picture)[1])

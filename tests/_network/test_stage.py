@@ -76,6 +76,14 @@ def test_features_and_gradient_are_those_of_plain_autograd(
     )
 
 
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+def test_a_network_with_trainable_weights_computes_the_same(photo: Tensor, padding: str) -> None:
+    frozen, trainable = tiny(padding=padding), tiny(padding=padding).requires_grad_()
+    found, expected = (each(photo, ["relu3_1"])["relu3_1"] for each in (trainable, frozen))
+    assert found.requires_grad and not expected.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
 def test_of_equal_pixels_the_same_one_is_taken_as_by_pytorch() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(-1, 3, (2, 9, 11, 5), generator=generator).double()  # many are equal

@@ -220,6 +220,13 @@ BEFORE: Any = {"preserve_color": "pca", "color_when": "before"}
         (lambda: texture(Style(PAINTING, region=LEFT)), "`style` has a region, but a texture has"),
         (lambda: texture(init="content"), "`init` is 'content', but a texture has none"),
         (lambda: texture(shape=(0, 5)), "`shape` is 0"),
+        (lambda: texture(shape=(9,)), r"`shape` is \(9,\); height and width are needed"),
+        (lambda: texture(shape=(2**16, 2**16)), "it must have at most 2147483648 pixels"),
+        (lambda: paint(size=2**17, upscale=True), "`size` is 131072, to which upscale=True"),
+        (
+            lambda: paint(style=[Style(PAINTING, weight=0, region=LEFT), PAINTING]),
+            "of 0 in a region",
+        ),
         (lambda: texture(losses={"a": ContentLoss()}), "no style loss of positive weight"),
     ],
 )

@@ -151,6 +151,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("a.mp4", {"rate": 0}, "`rate` is 0; it must be above 0"),
         ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
         ("full", {}, "'full' exists and is not empty. Name a new folder"),
+        ("full/mine.png/%d.png", {}, "'full/mine.png' is a file. Name a folder"),
         ("nowhere/a.mp4", {}, "whose folder does not exist"),
         ("new/*.png", {}, "'new/*.png', in which %d does not number the frames"),
         ("new/100%.png", {}, "in which %d does not number the frames. Use e.g. %04d.png"),
