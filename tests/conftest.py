@@ -48,7 +48,8 @@ def device_of_runs(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Let `device="auto"` be that of `NST_TEST_DEVICE`, or the CPU in a test marked so."""
-    name = "cpu" if request.node.get_closest_marker("cpu") else DEVICE
+    stays = ["cpu", "float64"] if "mps" in DEVICE else ["cpu"]
+    name = "cpu" if any(map(request.node.get_closest_marker, stays)) else DEVICE
     kind = name.removeprefix("pretended-")
 
     def resolve(device: Any) -> torch.device:

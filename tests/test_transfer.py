@@ -261,6 +261,7 @@ def test_losses_are_weighted_once_by_the_loop() -> None:
     assert heavy["style"][0] == pytest.approx(1000 * light["style"][0], rel=1e-5)
 
 
+@pytest.mark.float64
 def test_a_loss_that_is_not_a_scalar_is_named_and_buffers_are_moved_to_the_network() -> None:
     class Unreduced(Loss):
         def forward(self, features: Features) -> Tensor:

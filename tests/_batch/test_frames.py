@@ -190,6 +190,7 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     assert not any(each() for each in alive)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("extra", [{}, {"deep": True}])
 def test_a_video_in_tiles_is_the_same(extra: dict[str, bool]) -> None:
     losses: Any = {"content": ContentLoss(weight=0.01), "style": GramStyleLoss()}

@@ -46,6 +46,7 @@ def same(own: nst.StyleTransfer, style: Any, other: Any, **arguments: Any) -> bo
     return torch.equal(*[own.run(PHOTO, each, **arguments).image for each in (style, other)])
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     "loss",
     [

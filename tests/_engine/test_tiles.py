@@ -35,6 +35,7 @@ def leave_free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return leave
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 @pytest.mark.parametrize("extra", [{}, {"tv": nst.TotalVariationLoss(weight=0.1)}])
 def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, extra: dict[str, Any]) -> None:

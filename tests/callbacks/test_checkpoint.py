@@ -211,6 +211,7 @@ class Jumpy(nst.TotalVariationLoss):
         return super().forward(features).double() * (2 + noise)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("step", [4, 5, STEPS])
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_a_loss_resumes_with_its_noise_and_buffers(optimizer: str, step: int, path: Path) -> None:
@@ -449,6 +450,7 @@ def test_parts_of_another_run_are_refused(given: dict[str, Any], message: str, k
         resume(kept, **given)
 
 
+@pytest.mark.float64
 def test_a_users_own_parts_have_to_be_given(path: Path) -> None:
     losses, other = {"style": GramStyleLoss(["relu1_1"]), "own": Jumpy()}, Jumpy()
     other.count = torch.zeros(3)

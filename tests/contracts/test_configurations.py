@@ -25,7 +25,9 @@ from tests.helpers import Recorder
 
 LOSSES = [variant.values[0] for variant in variants()]
 LAYERS = ["image", "conv1_1", "relu1_1", "relu2_1", "pool2", "relu3_2", "relu4_2", "relu5_1"]
-NETWORKS = [tiny_extractor().to(kind) for kind in (torch.float32, torch.float64)]
+# MPS lacks float64.
+OTHER_TYPE = torch.float32 if "mps" in os.environ.get("NST_TEST_DEVICE", "") else torch.float64
+NETWORKS = [tiny_extractor().to(kind) for kind in (torch.float32, OTHER_TYPE)]
 RANDOM = "NST_CONFIGURATIONS" in os.environ
 COUNT = int(os.environ.get("NST_CONFIGURATIONS", "800"))
 SEEN: Counter[str] = Counter()

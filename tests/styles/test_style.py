@@ -51,6 +51,7 @@ def test_a_small_region_of_one_color_has_the_statistic_of_a_large_one(share: flo
     assert float(loss({"image": image, "mask": mask})) == pytest.approx(0, abs=1e-20)
 
 
+@pytest.mark.float64
 def test_a_region_of_the_whole_picture_is_none_and_areas_outside_are_left_to_other_losses() -> None:
     whole = run(Style(PAINTING, region=torch.ones(1, 1, 32, 40), mask=torch.ones(36, 28)))
     assert torch.equal(run(PAINTING).image, whole.image)
@@ -68,6 +69,7 @@ def test_each_region_gets_its_own_style() -> None:
     assert right[2] > 0.7 > 0.2 > right[0]
 
 
+@pytest.mark.float64
 def test_a_masked_style_is_learned_from_its_part_alone_and_transparency_can_be_the_mask() -> None:
     style = picture(32, 40, seed=5)
     masked, cropped = run(Style(style, mask=LEFT), "image"), run(style[..., :20], "image")
@@ -77,6 +79,7 @@ def test_a_masked_style_is_learned_from_its_part_alone_and_transparency_can_be_t
     assert torch.equal(by_alpha.image, by_mask.image)
 
 
+@pytest.mark.float64
 def test_a_style_can_be_used_at_another_scale_and_quarter_turns_are_exact() -> None:
     style = picture(40, 40, seed=5)
     scaled, shrunk = run(Style(style, scale=0.5)), run(resize(style.double(), 20))
@@ -101,6 +104,7 @@ def test_the_corners_of_a_rotated_style_are_masked(degrees: float) -> None:
     assert 0.25 < float(turned.mask.mean()) < 0.95
 
 
+@pytest.mark.float64
 def test_the_record_numbers_the_regions_of_equal_masks_and_has_what_differs(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -148,6 +152,7 @@ def test_a_pointwise_loss_may_compare_with_the_style() -> None:
     assert history[-1] < 0.1 * history[0]
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
