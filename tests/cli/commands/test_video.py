@@ -233,6 +233,12 @@ def test_another_video_and_another_folder_are_refused(
     assert Path("b.mp4.partial/mine.txt").read_text() == "mine"
 
 
+def test_a_folder_of_frames_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with segments.workspace(Path("out.mp4"), {"record": {}}):
+        err = refused(f"{LINE} --quiet", capsys)
+    assert "'out.mp4.partial' is used by another nst. Wait until it ends" in err
+
+
 @pytest.mark.parametrize("workers", ["", "--workers 2"])
 def test_a_video_that_is_broken_in_the_middle_is_written_as_far_as_it_goes(
     workers: str, capsys: pytest.CaptureFixture[str]
