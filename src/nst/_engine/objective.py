@@ -99,7 +99,7 @@ class Objective:
 
         `others` are features besides those of the layers.
         """
-        self._divided_names(image)
+        self._divided_names(image)  # raises before any work
         losses = [term.loss for terms in self._terms.values() for term in terms]
         chosen = [loss for loss in losses if loss.reference == reference]
         how = layers_of(chosen), Group(), self._tile, self._checked
