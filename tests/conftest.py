@@ -20,7 +20,7 @@ from nst._network.stage import Stage
 from nst._utils.device import resolve_device
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO
+from tests.helpers import DEVICE, HAS_FLOAT64, PAINTING, PHOTO
 from tests.pretend import PretendedDevice
 
 os.environ["MPLBACKEND"] = "Agg"  # no windows
@@ -30,10 +30,6 @@ if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-DEVICE = os.environ.get("NST_TEST_DEVICE", "cpu")
-"""The device of runs that name none, such as `"cuda"`, or `"pretended-cuda"` (`tests.pretend`)."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,7 +44,7 @@ def device_of_runs(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Let `device="auto"` be that of `NST_TEST_DEVICE`, or the CPU in a test marked so."""
-    stays = ["cpu", "float64"] if "mps" in DEVICE else ["cpu"]
+    stays = ["cpu"] if HAS_FLOAT64 else ["cpu", "float64"]
     name = "cpu" if any(map(request.node.get_closest_marker, stays)) else DEVICE
     kind = name.removeprefix("pretended-")
 

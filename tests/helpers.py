@@ -5,6 +5,7 @@ import functools
 import inspect
 import io
 import math
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ import nst
 from nst import Callback, Features, Loss, RunState, StyleTransfer, StyleTransferResult
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
+
+DEVICE = os.environ.get("NST_TEST_DEVICE", "cpu")
+"""The device of runs that name none, such as `"cuda"`, or `"pretended-cuda"` (`tests.pretend`)."""
+HAS_FLOAT64 = "mps" not in DEVICE
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:

@@ -21,12 +21,11 @@ from nst import Style, StyleTransfer
 from nst.color import COLOR_METHODS
 from nst.testing import tiny_extractor
 from tests.contracts.test_every_loss import variants
-from tests.helpers import Recorder
+from tests.helpers import HAS_FLOAT64, Recorder
 
 LOSSES = [variant.values[0] for variant in variants()]
 LAYERS = ["image", "conv1_1", "relu1_1", "relu2_1", "pool2", "relu3_2", "relu4_2", "relu5_1"]
-# MPS lacks float64.
-OTHER_TYPE = torch.float32 if "mps" in os.environ.get("NST_TEST_DEVICE", "") else torch.float64
+OTHER_TYPE = torch.float64 if HAS_FLOAT64 else torch.float32
 NETWORKS = [tiny_extractor().to(kind) for kind in (torch.float32, OTHER_TYPE)]
 RANDOM = "NST_CONFIGURATIONS" in os.environ
 COUNT = int(os.environ.get("NST_CONFIGURATIONS", "800"))

@@ -6,6 +6,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -100,8 +101,8 @@ class Objective:
         `others` are features besides those of the layers.
         """
         self._divided_names(image)  # raises before any work
-        losses = [term.loss for terms in self._terms.values() for term in terms]
-        chosen = [loss for loss in losses if loss.reference == reference]
+        terms = chain.from_iterable(self._terms.values())
+        chosen = [term.loss for term in terms if term.loss.reference == reference]
         how = layers_of(chosen), Group(), self._tile, self._checked
         _, features = pass_through(self._full, image, [], *how)
         for loss in chosen:
@@ -193,8 +194,8 @@ class Objective:
 
     def target_bytes(self) -> int:
         """Return the number of bytes of all targets."""
-        losses = [term.loss for terms in self._terms.values() for term in terms]
-        return sum(each.nbytes for loss in losses for each in loss.buffers())
+        terms = chain.from_iterable(self._terms.values())
+        return sum(each.nbytes for term in terms for each in term.loss.buffers())
 
     def blame(self, image: Tensor) -> str:
         """Return the name of the first loss whose gradient is not finite."""

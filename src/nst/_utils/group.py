@@ -34,7 +34,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    sent: dict[str, int] = field(default_factory=dict)
+    sent: dict[str, int] = field(default_factory=dict, init=False)
     """Number of bytes sent, by kind."""
 
     @classmethod

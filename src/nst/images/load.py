@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, TiffImagePlugin
+from PIL import Image
+from PIL import TiffImagePlugin as tiff
 from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
@@ -101,9 +102,8 @@ def picture_shape(source: ImageLike) -> tuple[int, int]:
         what = f"`source` is {str(path)!r}, which"
         with decoding(what), opened(path) as image:
             shape = image.height, image.width
-            if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow 11.2 and later turn it
-                tags = image.tag_v2
-                shape = tags[ExifTags.Base.ImageLength], tags[ExifTags.Base.ImageWidth]
+            if isinstance(image, tiff.TiffImageFile):  # whose size Pillow turns since 11.2
+                shape = image.tag_v2[tiff.IMAGELENGTH], image.tag_v2[tiff.IMAGEWIDTH]
             if image.format == "PNG" and "exif" not in image.info:
                 return shape  # Pillow would decode it to find EXIF data behind the pixels
             return shape[::-1] if orientation(image, what) in (5, 6, 7, 8) else shape
