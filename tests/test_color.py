@@ -308,6 +308,7 @@ SHAPE = r"has shape \(.*\), but must be \(N, [13], H, W\), none of them 0\. Add 
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
+        (lambda x: x.numpy(), TypeError, "is of type ndarray, but must be a tensor"),
         (lambda x: x.to(torch.uint8), TypeError, "has dtype torch.uint8, .* Divide by 255\\?"),
         (lambda x: x[0], ValueError, SHAPE),
         (lambda x: x.movedim(1, 3), ValueError, SHAPE),

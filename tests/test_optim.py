@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -168,6 +169,7 @@ def test_values_without_a_gradient_stay(levels: int) -> None:
         ({"bounds": (1.0, 0.0)}, "`bounds` is"),
         ({"history_size": 0}, "`history_size` is 0"),
         ({"first_step": 0.0}, "`first_step` is 0.0"),
+        ({"first_step": math.inf}, "`first_step` is inf"),
         ({"levels": -1}, "`levels` is -1"),
     ],
 )
@@ -177,6 +179,8 @@ def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> 
     groups: Any = [{"params": [torch.zeros(1)]}, {"params": [torch.zeros(2)]}]
     with pytest.raises(ValueError, match="`params` has several groups"):
         BoundedLBFGS(groups)
+    with pytest.raises(ValueError, match="`params` has several groups"):
+        BoundedLBFGS([torch.zeros(1)]).add_param_group({"params": [torch.zeros(2)]})
 
 
 def test_only_pictures_have_coarse_changes() -> None:

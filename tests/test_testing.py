@@ -10,7 +10,7 @@ from torch import Tensor
 
 import nst
 from nst import ContentLoss, GramStyleLoss, HistogramStyleLoss, Loss, PointwiseLoss, StatisticLoss
-from nst.testing import check_loss
+from nst.testing import check_loss, tiny_extractor
 
 LAYERS = ["relu1_1", "relu2_1"]
 Function = Callable[..., Any]
@@ -117,6 +117,10 @@ class Bare(Loss):
             "the loss of a batch must be the mean",
         ),
         (of_error(lambda f, t: (f - t + 0.1).square()), "the loss must be zero at its own target"),
+        (
+            of_error(lambda f, t: (f - f.mean(-1, True) - t + t.mean(-1, True)).square()),
+            "error must compare each position by itself",
+        ),
         (of_error(lambda f, t: f - t), "the gradient must be zero at its own target; it is"),
         (of_error(lambda f, t: (f - t).square().sum(1).sqrt()), "the gradient .* must be finite"),
         (of_forward(lambda f: f["image"].mean((-2, -1))), r"forward must .*, not shape \(1, 3\)"),
@@ -160,5 +164,10 @@ def test_an_unusual_loss_that_keeps_its_promises_passes_and_does_not_change() ->
     for loss in (of_error(absolute), of_statistic(single), GramStyleLoss(LAYERS)):
         check_loss(loss)
         assert list(loss.buffers()) == []
+    mixed = tiny_extractor()
+    mixed.dtype = "bfloat16"
+    check_loss(GramStyleLoss(LAYERS), mixed)
+    with pytest.raises(TypeError, match="`extractor` is 'vgg'; it must be a network"):
+        check_loss(GramStyleLoss(LAYERS), "vgg")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"`loss` is <class .* must be an nst\.Loss"):
         check_loss(GramStyleLoss)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from nst.estimate import Estimate
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.images import ImageLike, load_image, save_image
-from nst.losses.base import Features, Loss, Statistic, StatisticLoss
+from nst.losses.base import Features, Loss, Statistic
 from nst.losses.content import (
     CONTENT_LAYERS,
     ContentLoss,
@@ -39,6 +39,7 @@ from nst.losses.statistics import (
     WassersteinStyleLoss,
     style_layers,
 )
+from nst.losses.storable import StatisticLoss
 from nst.losses.temporal import TemporalLoss
 from nst.optim.lbfgs import BoundedLBFGS
 from nst.result import StyleTransferResult

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nst._engine.passing import check_definition, copied
+from nst._engine.passing import check_definition, copied, keeps_promise
 from nst._utils.device import plain_arithmetic
 from nst._utils.text import one_line
+from nst.extractors.base import Extractor, as_extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
-from nst.losses.base import Features, Loss, Statistic, StatisticLoss, StorableLoss, parts_of
+from nst.losses.base import Features, Loss, Statistic, parts_of
+from nst.losses.content import PointwiseLoss
+from nst.losses.storable import StatisticLoss, StorableLoss
 
 __all__ = ["check_loss", "tiny_extractor"]
 
@@ -57,7 +60,7 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     `.to()`; and leave targets out of `state_dict()`. With a reference, loss and gradient must
     vanish at its own target. With `reference = "style"`, a blend of two equal styles must equal
     that style, and a style of weight 0 change nothing. The statistic of a `StatisticLoss` must be
-    **linear in its weights**.
+    **linear in its weights**, and a `PointwiseLoss` must compare each position by itself.
 
     Args:
         loss: The loss, captured or not; it is not changed.
@@ -76,13 +79,15 @@ def check_loss(loss: Loss, extractor: nn.Module | None = None) -> None:
     """
     if not isinstance(loss, Loss):
         raise TypeError(f"`loss` is {loss!r}; it must be an nst.Loss (an instance).")
-    extractor = tiny_extractor() if extractor is None else copy.deepcopy(extractor)
-    extractor = extractor.double().eval()
+    if not isinstance(extractor, nn.Module | None):
+        raise TypeError(f"`extractor` is {extractor!r}; it must be a network (an nn.Module).")
+    network = as_extractor(tiny_extractor() if extractor is None else copy.deepcopy(extractor))
+    network = network.in_full_precision().double().eval()  # rounding is none of the loss's faults
     generator, kind = torch.Generator("cpu").manual_seed(0), torch.float64
     pictures, other = torch.rand(2, 2, 3, 32, 32, generator=generator, dtype=kind, device="cpu")
     try:
         check_definition("loss", loss)
-        _Check(copied("loss", loss).double(), extractor).all(pictures, other)
+        _Check(copied("loss", loss).double(), network).all(pictures, other)
     except Exception as error:  # a user's methods may raise anything
         promise = _explained(error)
         raise AssertionError(f"{type(loss).__name__}: {promise}") from error
@@ -120,7 +125,7 @@ class _Check:
     """The requirements of one loss, by kind."""
 
     loss: Loss
-    extractor: nn.Module
+    extractor: Extractor
 
     def all(self, pictures: Tensor, other: Tensor) -> None:
         overrides = type(self.loss).capture is not Loss.capture
@@ -136,6 +141,12 @@ class _Check:
             self.halves(self.loss, pictures)
         self.value_and_gradient(pictures[:1], other[:1])
         self.batch(pictures, other)
+        if isinstance(self.loss, PointwiseLoss):
+            _require(
+                keeps_promise(self.captured(other), self.features(pictures)),
+                "error must compare each position by itself: of half of the positions, it must "
+                "return half of the values.",
+            )
         if self.loss.reference == "style":
             self.blend(pictures[:1], other[:1], other[1:])
         if self.loss.reference is not None:

@@ -149,7 +149,31 @@ class OwnForward(GramStyleLoss):
         return 2 * super().forward(features)
 
 
-@pytest.mark.parametrize("loss", [Deviation(["relu2_1"]), OwnForward(["relu2_1"])])
+class OwnCapture(GramStyleLoss):
+    """Stores something besides the target when it is captured."""
+
+    def capture(self, references: Any, blend: Any = None) -> None:
+        super().capture(references, blend)
+        self.factor = torch.tensor(2.0)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        return self.factor * super().forward(features)
+
+
+class NeedsTarget(nst.PointwiseLoss):
+    """Its error has a part for each position of the whole picture."""
+
+    def scale(self, target: Tensor) -> Tensor:
+        self.size = target.abs().mean(1, keepdim=True)
+        return super().scale(target)
+
+    def error(self, feature: Tensor, target: Tensor) -> Tensor:
+        return (feature - target).square() / self.size
+
+
+@pytest.mark.parametrize(
+    "loss", [kind(["relu2_1"]) for kind in (Deviation, OwnForward, OwnCapture, NeedsTarget)]
+)
 def test_a_loss_that_is_no_sum_is_shown_everything_at_once(loss: Loss) -> None:
     extractor, picture = tiny(), noise(1, 40, 24, 0)
     expected = prepared(AtOnce(extractor), {"own": loss}, picture, False).evaluate(picture)

@@ -26,9 +26,6 @@ class MeanLoss(nst.StatisticLoss):
     def statistic(self, feature: Tensor, weight: Tensor) -> Tensor:
         return (feature**self.power * weight).sum(-1)
 
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "power": self.power}
-
 
 def transfer(
     loss: Loss | None = None, extractor: nn.Module | None = None, **arguments: Any
@@ -159,6 +156,18 @@ def test_what_cannot_be_captured_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         transfer(**changes).capture(style, sizes)
+
+
+def test_losses_that_cannot_be_told_apart_are_refused_and_mapped_by_the_painting() -> None:
+    both: Any = {"one": MeanLoss(), "three": MeanLoss()}
+    for power, loss in zip((1, 3), both.values(), strict=True):
+        loss.power = torch.tensor(power)  # no number, so it is not among the settings
+    both = small(losses=both, num_steps=2)
+    with pytest.raises(ValueError, match=r"`losses\['three'\]` has the type and the settings of"):
+        both.capture(PAINTING, sizes=[32])
+    (mapped,) = both.map([PHOTO], PAINTING)
+    assert mapped.result is not None
+    assert torch.equal(mapped.result.image, both.run(PHOTO, PAINTING).image)
 
 
 @pytest.mark.parametrize("init", ["noise", "pink-noise"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nst import StyleTransfer
 from nst.cli.losses import LOSSES_BY_REFERENCE
-from nst.losses.base import StorableLoss
+from nst.losses.storable import StorableLoss
 from nst.testing import tiny_extractor
 from tests.cli.running import nst_command, refused
 from tests.helpers import raising

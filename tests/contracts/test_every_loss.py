@@ -74,6 +74,17 @@ def test_every_exported_loss_is_tested_here() -> None:
 
 
 @every_variant
+def test_every_target_is_the_losss_own_and_stays_in_single_precision(make: partial[Loss]) -> None:
+    loss = make()
+    given, found = (features(loss, seed, torch.float32) for seed in (1, 0))
+    loss.capture(given)
+    before = loss(found)
+    for feature in given.values():
+        feature.zero_()
+    torch.testing.assert_close(loss.half()(found), before)
+
+
+@every_variant
 def test_every_gradient_agrees_with_finite_differences_and_nan_is_nan(make: partial[Loss]) -> None:
     loss = make()
     loss.capture(features(loss, 1))

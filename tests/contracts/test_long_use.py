@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nst import save_image
+from nst import Style, save_image
 from nst.images import load_image
 from nst.losses import LOSSES
 from nst.testing import check_loss, tiny_extractor
@@ -108,18 +108,22 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 @pytest.mark.cpu  # the pretended device has no inference mode
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_the_process_do_not_change_the_picture(setting: str) -> None:
+def test_settings_of_the_process_do_not_change_the_picture(setting: str, tmp_path: Path) -> None:
     transfer = small(num_steps=3, num_scales=2)
     expected = transfer.run(PHOTO, PAINTING).image
     with SETTINGS[setting]():
         image = transfer.run(PHOTO, PAINTING).image
         captured = transfer.capture(PAINTING, sizes=[20, 40])
+        loaded = Style.load(captured.save(tmp_path / "style.nst"))
+        rotated = transfer.run(PHOTO, Style(PAINTING, rotation=30)).image
         transfer.estimate(PHOTO)
         small(optimizer="adam", num_steps=1).run(PHOTO, PAINTING, init="pink-noise")
         within, copied = small(num_steps=3, num_scales=2), copy.deepcopy(transfer)
     assert image.dtype == torch.float32
     assert torch.equal(image, expected)
     assert torch.equal(transfer.run(PHOTO, captured).image, expected)
+    assert torch.equal(transfer.run(PHOTO, loaded).image, expected)
+    assert torch.equal(transfer.run(PHOTO, Style(PAINTING, rotation=30)).image, rotated)
     assert torch.equal(within.run(PHOTO, PAINTING).image, expected)
     assert torch.equal(copied.run(PHOTO, PAINTING).image, expected)
 

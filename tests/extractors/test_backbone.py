@@ -134,6 +134,12 @@ def test_bad_arguments_are_named(network: InPlace, image: Tensor) -> None:
         BackboneExtractor(InPlace)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`network` is a InPlace, which has no `features`"):
         BackboneExtractor.from_vgg(network)
+    with pytest.raises(ValueError, match="`layers` has 'image', which"):
+        BackboneExtractor(network, {"image": "conv1"})
+    with pytest.raises(ValueError, match=r"`mean` is .* three numbers for red, green and blue"):
+        BackboneExtractor(network, mean=(123.68, 116.78, 103.94))
+    with pytest.raises(TypeError, match=r"`images` has dtype torch\.uint8"):
+        BackboneExtractor(network)(image.byte(), ["conv1"])
 
 
 def test_threads_do_not_see_each_others_features(network: InPlace) -> None:

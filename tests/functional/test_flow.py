@@ -123,3 +123,11 @@ def test_flows_of_another_form_are_refused(shape: tuple[int, ...]) -> None:
         functional.warp(random(1, 3, HEIGHT, WIDTH), torch.zeros(shape))
     with pytest.raises(ValueError, match="`forward` is"):
         functional.flow_reliability(torch.zeros(shape), constant(0, 0))
+
+
+def test_a_flow_is_of_one_picture_or_of_each_and_half_precision_stays_in_place() -> None:
+    picture = random(2, 3, 1, 400).half()
+    moved = functional.warp(picture, torch.zeros(1, 1, 400, 2))
+    torch.testing.assert_close(moved, picture, atol=2e-3, rtol=0)
+    with pytest.raises(ValueError, match=r"`flow` is \(3, 1, 400, 2\); it must be"):
+        functional.warp(picture, torch.zeros(3, 1, 400, 2))

@@ -89,6 +89,18 @@ def test_the_bures_distance_agrees_with_scipy() -> None:
         assert float(found[n]) == pytest.approx(expected, rel=1e-8)
 
 
+def test_functional_gradients_are_those_of_autograd() -> None:
+    def distance(feature: Tensor) -> Tensor:
+        gram = functional.gram_matrix(feature)
+        return functional.squared_bures(gram, functional.square_root(gram.detach()), floor).sum()
+
+    feature, floor = normal(1, 3, 9, seed=4), torch.tensor([1e-4], dtype=torch.float64)
+    leaf = feature.clone().requires_grad_()
+    for function in (distance, lambda x: functional.gram_matrix(x).square().sum()):
+        (expected,) = torch.autograd.grad(function(leaf), leaf)
+        assert torch.equal(torch.func.grad(function)(feature), expected)
+
+
 def test_variances_below_zero_by_rounding_and_small_targets_are_raised_to_the_floor() -> None:
     floor, goal = torch.tensor([1e-4]).double(), torch.diag(torch.tensor([4.0, 9.0]).double())[None]
     found, slopes = [], []

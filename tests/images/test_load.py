@@ -190,6 +190,11 @@ def test_resize_returns_an_image_of_the_size_itself_and_keeps_flat_pictures_and_
     assert large.min() == 0 and large.max() == 1
 
 
+def test_half_precision_is_resized_as_single() -> None:
+    image = torch.rand(1, 3, 8, 8).half()
+    assert torch.equal(resize(image, 4), resize(image.float(), 4).half())
+
+
 def test_resize_does_not_alias() -> None:
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     # Taking every fourth pixel would give all black or all white.

@@ -184,6 +184,9 @@ def test_references_that_cannot_be_blended_are_refused(
         (ContentLoss, {"layers": 0.05}, "`layers` is 0.05; it must be a name or several"),
         (ContentLoss, {"layers": {"a": -1.0}}, r"`layers\['a'\]` is -1.0; it must be finite"),
         (ContentLoss, {"layers": {"a": 0.0}}, "at least one weight must be positive"),
+        (GramStyleLoss, {"layers": ["a", "a"]}, "names in an order, each of them once"),
+        (CrossLayerGramStyleLoss, {"layers": ["a", "b", "a"]}, "names in an order, each of them"),
+        (CrossLayerGramStyleLoss, {"layers": {"a", "b"}}, "names in an order, each of them once"),
         (ContentLoss, {"weight": "3"}, "`weight` is '3'; a number is needed"),
         (TotalVariationLoss, {"weight": -1}, "`weight` is -1"),
         (GramStyleLoss, {"units": "percent"}, "`units` is 'percent'; it must be one of 'relative'"),
@@ -268,6 +271,75 @@ def test_results_of_the_wrong_shape_and_missing_layers_are_refused() -> None:
             loss(features(1))
         with pytest.raises(ValueError, match=r"`features` has no 'a', which .* reads; it has 'b'"):
             loss({"b": features(0)["b"]})
+
+
+@pytest.mark.parametrize(
+    "feature", [torch.ones(1, 3, 4, 4).byte(), torch.rand(3, 4, 4), [1.0], None]
+)
+@pytest.mark.parametrize("kind", [GramStyleLoss, ContentLoss, nst.HistogramStyleLoss])
+def test_only_floating_feature_maps_are_features(kind: Any, feature: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"`features\['image'\]` is .* floating tensor \(N, C, H, W"
+    ):
+        kind(["image"]).capture({"image": feature})
+    with pytest.raises(ValueError, match=r"`features\['image'\]` is"):
+        TotalVariationLoss()({"image": feature})
+
+
+@pytest.mark.parametrize("kind", [MeanLoss, ContentLoss])
+def test_a_mask_may_be_of_any_type_and_must_be_one_of_the_pixels(kind: Any) -> None:
+    found, mask, values = features(0), torch.zeros(1, 1, 8, 8), []
+    mask[..., :4] = 1
+    for own in (mask, mask.double(), mask.bool(), mask.byte()):
+        loss = kind(["a"])
+        loss.capture({**found, "mask": own})
+        values.append(float(loss(features(1))))
+    assert values == [values[0]] * 4
+    for wrong in (mask[0], mask.expand(1, 2, 8, 8), mask.expand(3, 1, 8, 8)):
+        with pytest.raises(ValueError, match=r"`features\['mask'\]` has shape"):
+            kind(["a"]).capture({**found, "mask": wrong})
+
+
+def test_a_refused_capture_keeps_the_target() -> None:
+    other, wide = features(3), {"a": features(4)["a"], "b": torch.rand(1, 5, 4, 4)}
+    cases: list[tuple[Loss, Any]] = [(GramStyleLoss(["a", "b"]), [other, wide])]
+    for kind in (ContentLoss, nst.HistogramStyleLoss):
+        cases.append((kind(["a", "b"]), {"a": other["a"]}))
+    for loss, refused in cases:
+        loss.capture(features(0))
+        before = float(loss(features(1)))
+        with pytest.raises(ValueError):
+            loss.capture(refused)
+        assert float(loss(features(1))) == before
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "value"),
+    [
+        (GramStyleLoss(["a"]), "units", "gatys"),
+        (ContentLoss(["a"]), "units", "cosine"),
+        (nst.SelfSimilarityLoss(["a"]), "max_positions", 8),
+        (nst.NearestNeighborStyleLoss(["a"]), "seed", 1),
+    ],
+)
+def test_a_changed_setting_asks_for_a_new_target(loss: Any, name: str, value: Any) -> None:
+    loss.capture(features(0))
+    before = loss(features(1))
+    loss.weight = 3.0
+    assert torch.equal(loss(features(1)), before)
+    setattr(loss, name, value)
+    with pytest.raises(RuntimeError, match="has no target for 'a': call"):
+        loss(features(1))
+
+
+def test_own_arguments_are_settings_if_they_are_numbers_or_text() -> None:
+    class Own(MeanLoss):
+        def __init__(self, power: float, *, seen: Any = None, lost: int = 0) -> None:
+            super().__init__(["a"])
+            self.power, self.seen = power, seen
+
+    settings = Own(2.0, seen=torch.ones(3)).settings()
+    assert settings == {"layers": {"a": 1.0}, "weight": 1.0, "power": 2.0}
 
 
 @pytest.mark.parametrize("method", ["capture", "forward"])

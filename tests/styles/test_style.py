@@ -102,6 +102,8 @@ def test_the_corners_of_a_rotated_style_are_masked(degrees: float) -> None:
     assert counted.shape[1] > 400
     torch.testing.assert_close(counted, color.view(3, 1).expand_as(counted), atol=1e-3, rtol=0)
     assert 0.25 < float(turned.mask.mean()) < 0.95
+    with pytest.raises(ValueError, match="leaves no whole pixel of the style"):
+        Painting(torch.rand(1, 3, 1, 30), None).rotated(degrees)
 
 
 @pytest.mark.float64

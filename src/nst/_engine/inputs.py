@@ -26,7 +26,8 @@ from nst._utils.plain import hash_network
 from nst._utils.text import logger
 from nst.images import ImageLike, Picture, fit, resize
 from nst.images.metadata import read_exif
-from nst.losses.base import StorableLoss, layers_of
+from nst.losses.base import layers_of
+from nst.losses.storable import is_storable
 from nst.result import StyleTransferResult
 from nst.styles.mask import read_mask
 from nst.styles.statistics import StyleStatistics
@@ -290,7 +291,7 @@ def _check_styles(
             "none. Add a ContentLoss, or use a strength above 0."
         )
     losses = configuration.active_losses("style")
-    whole = {name: loss for name, loss in losses.items() if not isinstance(loss, StorableLoss)}
+    whole = {name: loss for name, loss in losses.items() if not is_storable(loss)}
     masks = [*regions, *(each.mask for each in sources if isinstance(each, Painting))]
     captured = [each for each in sources if isinstance(each, StyleStatistics)]
     network = hash_network(configuration.extractor) if captured else ""

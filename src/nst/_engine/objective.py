@@ -17,7 +17,8 @@ from nst._utils.device import at_least_single
 from nst._utils.group import Group
 from nst.extractors.base import Extractor, check_features
 from nst.functional import added
-from nst.losses.base import Loss, Reference, Statistic, StorableLoss, layers_of
+from nst.losses.base import Loss, Reference, Statistic, layers_of
+from nst.losses.storable import is_storable
 from nst.styles.style import Painting
 
 # With this power, equal steps of strength change the picture about equally.
@@ -125,7 +126,8 @@ class Objective:
             for name, term in self._styles.items():
                 loss = copies[name][number]
                 targets: Any = [each(loss) if callable(each) else each[name] for each in seen]
-                getattr(loss, "capture_summaries", loss.capture)(targets, region.blend)
+                capture = loss.capture_summaries if is_storable(loss) else loss.capture
+                capture(targets, region.blend)
                 captured[name].append(Term(loss, region.mask, term.factor * area))
         self._terms.update(captured)
 
@@ -134,7 +136,7 @@ class Objective:
         """Return each style loss's statistics by layer, or features if it compares with those."""
         losses = {name: term.loss for name, term in self._styles.items()}
         image, mask = painting
-        storable = {name for name, loss in losses.items() if isinstance(loss, StorableLoss)}
+        storable = {name for name, loss in losses.items() if is_storable(loss)}
         divided = self._divided_names(image) & storable
         terms = [Term(loss, mask) for name, loss in losses.items() if name in divided]
         layers = layers_of(loss for name, loss in losses.items() if name not in divided)

@@ -24,8 +24,9 @@ from nst._utils.group import Group
 from nst._utils.plain import hooks_of
 from nst._utils.text import one_line
 from nst.extractors.base import Block, Extractor, as_extractor, check_features
-from nst.losses.base import Features, Loss, Statistic, StatisticLoss, parts_of
+from nst.losses.base import Features, Loss, Statistic, parts_of
 from nst.losses.content import PointwiseLoss
+from nst.losses.storable import StatisticLoss
 
 # Number of positions on which a loss is tested.
 _TRIED = 64
@@ -233,9 +234,16 @@ def indivisible(name: str, loss: Loss, reason: str, remedy: str) -> ValueError:
     )
 
 
-@torch.no_grad()
 def keeps_promise(loss: Loss, features: Features) -> bool:
     """Test on a few positions whether a loss adds up, and changes nothing that it is given."""
+    try:
+        return _adds_up(loss, features)
+    except Exception:  # it may need its target, or all positions; its own errors come later
+        return False
+
+
+@torch.no_grad()
+def _adds_up(loss: Loss, features: Features) -> bool:
     for layer in loss.layers:
         flat = features[layer].flatten(2)[..., :_TRIED]
         middle = flat.shape[-1] // 2

@@ -10,22 +10,23 @@ from nst._engine.reading import color_moments, read_style
 from nst._utils.checks import at_least
 from nst._utils.plain import hash_network
 from nst.extractors.base import evaluation_mode
-from nst.losses.base import StorableLoss, layers_of
-from nst.styles.statistics import Entry, StyleStatistics, loss_identity
+from nst.losses.base import layers_of
+from nst.losses.storable import is_storable
+from nst.styles.statistics import Entry, StyleStatistics, contradict, loss_identity
 from nst.styles.style import Painting, Style
 
 
 def can_capture(configuration: Configuration) -> bool:
     """Return whether there are style losses, and statistics are all that they compare with."""
     losses = configuration.active_losses("style").values()
-    return bool(losses) and all(isinstance(loss, StorableLoss) for loss in losses)
+    return bool(losses) and all(is_storable(loss) for loss in losses)
 
 
 def capture_style(configuration: Configuration, style: Style, sizes: Sequence[int] | None) -> Style:
     """Capture a style; see `StyleTransfer.capture`."""
     losses = configuration.active_losses("style")
     for name, loss in losses.items():
-        if not isinstance(loss, StorableLoss):
+        if not is_storable(loss):
             raise ValueError(
                 f"`losses[{name!r}]` ({type(loss).__name__}) compares with the painting itself, "
                 "so it has no statistics to capture. Use a StatisticLoss, or the painting."
@@ -64,10 +65,16 @@ def capture_painting(
     largest = scaled[sizes[-1]].pixels
     shape = largest.shape[-2], largest.shape[-1]
     tile = configuration.tile_for(shape, largest, losses)
-    objective, entries = Objective(network, losses, largest, tile=tile), []
+    objective, entries = Objective(network, losses, largest, tile=tile), list[Entry]()
     with explaining_memory(shape, tile, largest), evaluation_mode(configuration.extractor):
         for size, each in scaled.items():
             for name, summary in objective.summarize(each).items():
-                entries.append(Entry(loss_identity(losses[name]), size, summary))
+                entry = Entry(loss_identity(losses[name]), size, summary)
+                if any(contradict(entry, other) for other in entries):
+                    raise ValueError(
+                        f"`losses[{name!r}]` has the type and the settings of another loss, but "
+                        "other statistics. Add what distinguishes them to its `settings`."
+                    )
+                entries.append(entry)
     colors = color_moments(painting.pixels, painting.mask)
     return StyleStatistics(hash_network(configuration.extractor), entries, *colors)

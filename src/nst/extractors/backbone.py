@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from nst._utils.checks import file_path, known, names_of
+from nst._utils.checks import file_path, floating_image, known, names_of
 from nst._utils.device import plain_arithmetic
 from nst.extractors.vgg import Dtype, FrozenExtractor, check_dtype
 from nst.extractors.weights import read_tensors
@@ -78,6 +78,8 @@ class BackboneExtractor(FrozenExtractor):
             layers = {name: name for name in names_of("layers", layers)}
         for name, path in layers.items():
             known(f"`layers[{name!r}]` is", path, modules, self.network_name)
+            if name in ("image", "mask"):
+                raise ValueError(f"`layers` has {name!r}, which are pixels. Use another name.")
         self._paths = dict(layers)
         self.layer_names = tuple(self._paths)
         for module in modules.values():
@@ -193,6 +195,7 @@ class BackboneExtractor(FrozenExtractor):
             ValueError: An unknown layer, or one whose output is not a feature map.
         """
         wanted = self.requested(layers)
+        floating_image("images", images)
         if not wanted:
             return {"image": images}
         found: dict[str, Tensor] = {}

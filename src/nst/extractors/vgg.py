@@ -73,7 +73,7 @@ class FrozenExtractor(Extractor):
         """Freeze all parameters, and set the normalization of images."""
         # Stored in the state dict, as they belong to the weights.
         for name, values in (("mean", mean), ("std", std)):
-            tensor = parameter_of(self).new_tensor([float(value) for value in values])
+            tensor = parameter_of(self).new_tensor(check_rgb(name, values))
             self.register_buffer(name, tensor.detach().view(1, -1, 1, 1))
         self.requires_grad_(False).eval()
 

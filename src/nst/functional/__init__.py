@@ -135,9 +135,12 @@ class _OwnProduct(torch.autograd.Function):
     """`feature @ feature.mT`, whose gradient takes one product where autograd would take two."""
 
     @staticmethod
-    def forward(ctx: Any, feature: Tensor) -> Tensor:
-        ctx.save_for_backward(feature)
+    def forward(feature: Tensor) -> Tensor:
         return torch.bmm(feature, feature.mT)  # `@` takes several steps
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

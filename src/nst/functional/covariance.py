@@ -68,7 +68,7 @@ def squared_bures(covariance: Tensor, root: Tensor, floor: Tensor) -> Tensor:
     """
     a, sigma = _double(root), _double(covariance)
     traces = sigma.diagonal(dim1=-2, dim2=-1).sum(-1) + a.square().flatten(1).sum(1)
-    product: Tensor = _TraceOfRoot.apply(sigma, a, _double(floor))
+    product, _ = _TraceOfRoot.apply(sigma, a, _double(floor))
     distance: Tensor = traces - 2 * product
     return distance.to(covariance)
 
@@ -77,19 +77,23 @@ class _TraceOfRoot(torch.autograd.Function):
     """The trace of the square root of A S A, whose gradient for S is A (A S A)^(-1/2) A / 2."""
 
     @staticmethod
-    def forward(ctx: Any, sigma: Tensor, a: Tensor, floor: Tensor) -> Tensor:
+    def forward(sigma: Tensor, a: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
         values, vectors = _eigen(a @ (sigma + sigma.mT) @ a / 2)
         moved = a @ vectors
         # Without rounding, v'ASAv is at least the floor times |Av|^2. A quarter of that as limit
         # does not act at the target.
         least = floor[:, None] / 4 * moved.square().sum(1)
         roots = values.maximum(least).clamp_min(1e-300).sqrt()
-        ctx.save_for_backward((moved / roots[:, None]) @ moved.mT)
-        return roots.sum(-1)
+        return roots.sum(-1), (moved / roots[:, None]) @ moved.mT
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: object, output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(output[1])
+        ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient[:, None, None] * slope / 2, None, None
 

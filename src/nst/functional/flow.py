@@ -16,9 +16,11 @@ from torch import Tensor
 __all__ = ["flow_reliability", "long_term_weights", "warp"]
 
 
-def _sources(argument: str, flow: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def _sources(
+    argument: str, flow: Tensor, height: int, width: int, count: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Return x and y of the points that a flow leads to, `(N, H, W)` each; check its shape."""
-    if flow.shape[1:] != (height, width, 2):
+    if flow.shape[1:] != (height, width, 2) or len(flow) not in (1, count or len(flow)):
         raise ValueError(
             f"`{argument}` is {tuple(flow.shape)}; it must be (N, {height}, {width}, 2): x and y "
             "for each pixel."
@@ -54,13 +56,14 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
         [[[[2.0, 3.0, 3.0]]]]
     """
     height, width = image.shape[-2:]
-    x, y = _sources("flow", flow.to(image), height, width)
+    kind = torch.promote_types(image.dtype, torch.float32)  # half precision rounds to whole pixels
+    x, y = _sources("flow", flow.to(image.device, kind), height, width, len(image))
     # Clamped to the centers of the border pixels, as MPS had no padding_mode="border" for long.
     x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
     # The coordinates of `grid_sample`: the borders of the image are at -1 and 1.
     grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     grid = grid.expand(len(image), -1, -1, -1)
-    return F.grid_sample(image, grid, align_corners=False)
+    return F.grid_sample(image.to(kind), grid, align_corners=False).to(image)
 
 
 def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
@@ -88,7 +91,7 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
         [[[[0.0, 1.0, 1.0]]]]
     """
     outside = leads_outside(backward, "backward")
-    _sources("forward", forward, *backward.shape[1:3])  # for its check
+    _sources("forward", forward, backward.shape[1], backward.shape[2], len(backward))  # checks it
     there, back = warp(forward.movedim(-1, 1), backward), backward.movedim(-1, 1)
     length = back.square().sum(1, keepdim=True)
     apart = (there + back).square().sum(1, keepdim=True)

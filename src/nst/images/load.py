@@ -14,7 +14,7 @@ from PIL import TiffImagePlugin as tiff
 from torch import Tensor
 
 from nst._utils.checks import at_least, floating_image, within_0_and_1
-from nst._utils.device import is_exhausted
+from nst._utils.device import at_least_single, is_exhausted
 from nst.images.decode import check_input, decoding, image_array, opened, orientation
 
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor
@@ -148,8 +148,9 @@ def resize(image: Tensor, size: int | tuple[int, int]) -> Tensor:
         return image
     if image.device.type == "mps":  # which lacks the antialiased filter
         return resize(image.cpu(), target).to(image)
-    resized = F.interpolate(image, target, mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(0, 1)  # bicubic overshoots at edges
+    how: Any = {"mode": "bicubic", "antialias": True, "align_corners": False}
+    resized = F.interpolate(at_least_single(image), target, **how)
+    return resized.clamp(0, 1).to(image)  # bicubic overshoots at edges
 
 
 def _from_array(array: npt.NDArray[Any], what: str) -> Picture:

@@ -2,15 +2,16 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from nst import functional
 from nst._utils.checks import Checked, names_of, non_negative, normalized_blend
-from nst._utils.device import at_least_single, plain_arithmetic, replace_inference_tensors
+from nst._utils.device import at_least_single, replace_inference_tensors
 from nst._utils.plain import hooks_of
 
 Features: TypeAlias = Mapping[str, Tensor]
@@ -96,13 +97,39 @@ class Loss(nn.Module, ABC):
         return bool(self._summing) and own and not hooks_of(self)
 
     def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name; a subclass adds its own."""
+        """Return the constructor's arguments by name; a subclass adds those that are no attribute.
+
+        Of a subclass's own arguments, those are included that are numbers or text.
+        """
         kind = next(k for k in type(self).__mro__ if k.__module__.split(".")[0] == "nst")
-        return {name: getattr(self, name) for name in inspect.signature(kind).parameters}
+        settings = {name: getattr(self, name) for name in inspect.signature(kind).parameters}
+        for name in inspect.signature(type(self)).parameters:
+            value = getattr(self, name, None)
+            if isinstance(value, (bool, int, float, str)):
+                settings.setdefault(name, value)
+        return settings
 
     def extra_repr(self) -> str:
         """Show the settings in `print(loss)`."""
         return ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+
+    def _feature(self, layer: str, features: Features) -> Tensor:
+        """Return the features of a layer, at least in single precision; raise if there are none."""
+        check_by_layer("features", features)
+        if layer not in features:
+            raise ValueError(
+                f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "
+                f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
+            )
+        feature = features[layer]
+        if not (isinstance(feature, Tensor) and feature.ndim == 4 and feature.is_floating_point()):
+            kind = getattr(feature, "dtype", type(feature).__name__)
+            shape = getattr(feature, "shape", ())
+            raise ValueError(
+                f"`features[{layer!r}]` is {kind} of shape {tuple(shape)}; a floating tensor "
+                "(N, C, H, W) is needed."
+            )
+        return at_least_single(feature)
 
 
 def check_by_layer(argument: str, value: object) -> None:
@@ -123,6 +150,11 @@ class LayerLoss(Loss):
         super().__init__(weight=weight)
         if not isinstance(layers, Mapping):
             names = names_of("layers", layers)
+            if isinstance(layers, (set, frozenset)) or len(names) > len({*names}):
+                raise ValueError(
+                    f"`layers` is {layers!r}; it must be names in an order, each of them once. "
+                    "Pass a list, or a mapping from layer to weight."
+                )
             layers = {name: 1 / len(names) for name in names}
         if not layers:
             raise ValueError("`layers` is empty; name at least one, such as {'relu4_2': 1.0}.")
@@ -163,15 +195,33 @@ class LayerLoss(Loss):
             )
         return list(zip(found, weights, strict=True))
 
-    def _store(self, layer: str, target: Statistic, shapes: list[torch.Size]) -> None:
-        """Store a target as buffers, which follow `.to()` and stay out of `state_dict()`."""
-        # By number: a layer may be called "features.3", which a buffer may not.
-        prefix = f"_target_{self.layers.index(layer)}_"
-        for name in [name for name in self._buffers if name.startswith(prefix)]:
-            delattr(self, name)  # an earlier capture may have had more parts
-        for i, part in enumerate(parts_of(target)):
-            self.register_buffer(f"{prefix}{i}", part.detach(), persistent=False)
-        self._targets[layer] = prefix, isinstance(target, tuple), shapes
+    def _store(self, targets: Mapping[str, tuple[Statistic, list[torch.Size]]]) -> None:
+        """Store targets as buffers, which follow `.to()` and stay out of `state_dict()`."""
+        for layer, (target, shapes) in targets.items():
+            # By number: a layer may be called "features.3", which a buffer may not.
+            prefix = f"_target_{self.layers.index(layer)}_"
+            for name in [name for name in self._buffers if name.startswith(prefix)]:
+                delattr(self, name)  # an earlier capture may have had more parts
+            for i, part in enumerate(parts_of(target)):
+                self.register_buffer(f"{prefix}{i}", part.detach(), persistent=False)
+            self._targets[layer] = prefix, isinstance(target, tuple), shapes
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; targets that depend on it have to be captured again."""
+        super().__setattr__(name, value)
+        is_setting = isinstance(getattr(type(self), name, None), Checked) and name != "weight"
+        if is_setting and vars(self).get("_targets"):
+            self._targets = {}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move and convert all tensors, but no target to half precision, in which it overflows."""
+        wide = {name: part for name, part in self._buffers.items() if name.startswith("_target_")}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, part in wide.items():
+            found = self._buffers[name]
+            if part is not None and found is not None and at_least_single(found) is not found:
+                self._buffers[name] = at_least_single(part).to(found.device)
+        return self
 
     def _target(self, layer: str) -> Any:
         """Return the stored target, a tensor or a tuple of tensors."""
@@ -183,14 +233,17 @@ class LayerLoss(Loss):
         parts = tuple(part for name, part in self._buffers.items() if name.startswith(prefix))
         return parts if is_tuple else parts[0]
 
-    def _feature(self, layer: str, features: Features) -> Tensor:
-        check_by_layer("features", features)
-        if layer not in features:
+    def _mask(self, features: Features, like: Tensor) -> Tensor | None:
+        """Return the mask of the pixels, `(N, 1, H, W)`, in the type of features, if any."""
+        if "mask" not in features:
+            return None
+        mask = features["mask"].to(like)
+        if mask.ndim != 4 or mask.shape[1] != 1 or len(mask) not in (1, len(like)):
             raise ValueError(
-                f"`features` has no {layer!r}, which {type(self).__name__} reads; it has "
-                f"{', '.join(map(repr, features))}. Ask the extractor for `loss.layers`."
+                f"`features['mask']` has shape {tuple(mask.shape)}; it must be (1, 1, H, W) or "
+                f"({len(like)}, 1, H, W)."
             )
-        return at_least_single(features[layer])
+        return mask
 
     def _check_fit(self, layer: str, given: Sequence[torch.Size], dims: int | None = None) -> None:
         """Raise unless shapes agree with the captured ones in their first `dims`."""
@@ -205,138 +258,6 @@ class LayerLoss(Loss):
                 f"{type(self).__name__} captured {shapes[0]} at {layer!r} and is given "
                 f"{shapes[1]}. Capture again from references that fit."
             )
-
-
-class StorableLoss(LayerLoss):
-    """Compares with a blend of summaries of the styles, which a style file can store.
-
-    Summaries are linear in the weights of positions.
-    """
-
-    reference = "style"
-
-    @abstractmethod
-    def summarize(self, features: Features) -> dict[str, Statistic]:
-        """Return the statistic of each layer, weighted by `features["mask"]` if there is one."""
-
-    def prepare(self, statistic: Statistic) -> Statistic:
-        """Return the target that `distance` reuses, of any shapes; by default the statistic."""
-        return statistic
-
-    def distance(self, statistic: Statistic, target: Statistic) -> Tensor:
-        """Compare a statistic with the result of `prepare`: a scalar, 0 where they agree.
-
-        By default the mean square error, averaged over the parts of a tuple.
-        """
-        pairs = zip(parts_of(statistic), parts_of(target), strict=True)
-        errors = [functional.mean_square_error(value, goal).mean() for value, goal in pairs]
-        return torch.stack(errors).mean()
-
-    @plain_arithmetic(gradients=False)
-    def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
-        pairs = self._references(references, blend)
-        self.capture_summaries([self.summarize(features) for features, _ in pairs], blend)
-
-    @plain_arithmetic(gradients=False)
-    def capture_summaries(
-        self, summaries: Sequence[Mapping[str, Statistic]], blend: Sequence[float] | None = None
-    ) -> None:
-        """Store the blend of the references' summaries, as `capture` does."""
-        weights = normalized_blend(blend, len(summaries))
-        for layer, first in summaries[0].items():
-            if layer not in self.layers:  # captured for another loss as well
-                continue
-            columns = zip(*(parts_of(summary[layer]) for summary in summaries), strict=True)
-            try:
-                blended = tuple(
-                    torch.stack([w * part for w, part in zip(weights, parts, strict=True)]).sum(0)
-                    for parts in columns
-                )
-                target = self.prepare(blended if isinstance(first, tuple) else blended[0])
-            except (RuntimeError, TypeError, ValueError) as error:  # such as of a forged file
-                raise ValueError(
-                    f"{type(self).__name__} cannot use the statistics captured at {layer!r} "
-                    f"({error}). Capture again from references that fit."
-                ) from error
-            self._store(layer, target, [part.shape for part in blended])
-
-    @plain_arithmetic(gradients=None)
-    def forward(self, features: Features) -> Tensor:
-        self._target(self.layers[-1])  # raises before anything is computed
-        return self.compare(self.summarize(features))
-
-    def compare(self, summary: Mapping[str, Statistic]) -> Tensor:
-        """Return the loss, a scalar, of a result of `summarize` or of sums of shares by layer."""
-        errors = {}
-        for layer, statistic in summary.items():
-            target = self._target(layer)
-            self._check_fit(layer, [part.shape for part in parts_of(statistic)])
-            error = errors[layer] = self.distance(statistic, target)
-            if error.ndim != 0:
-                raise ValueError(
-                    f"`{type(self).__name__}.distance` returned shape {tuple(error.shape)}; "
-                    "a scalar is needed. Reduce it, for example with .mean()."
-                )
-        return super().compare(errors)
-
-
-class StatisticLoss(StorableLoss):
-    """Compares one statistic of each layer with the styles' statistic.
-
-    A subclass defines the statistic; blending of styles, regions, batches and tiles then work.
-    **The statistic must be linear in its weights**, which `nst.testing.check_loss` verifies. A mean
-    is linear; a standard deviation is not and belongs in `distance`, computed from blended moments.
-
-    Args:
-        layers: Layer to weight, or names of layers to be weighted equally (summing to one).
-        weight: Non-negative factor that the loop applies to the loss.
-
-    Raises:
-        ValueError: No layers, or weights that are negative, not finite or all zero.
-
-    Examples:
-        >>> class MeanLoss(StatisticLoss):
-        ...     def statistic(self, feature, weight):
-        ...         return (feature * weight).sum(-1)
-        >>> loss = MeanLoss({"relu1_1": 1.0})
-        >>> loss.capture({"relu1_1": torch.zeros(1, 2, 4, 4)})
-        >>> float(loss({"relu1_1": torch.ones(1, 2, 3, 3)}))
-        1.0
-    """
-
-    @abstractmethod
-    def statistic(self, feature: Tensor, weight: Tensor) -> Statistic:
-        """Summarize features `(N, C, P)` linearly in the weights of their P positions.
-
-        The weights are non-negative and sum to one over the picture: `(N, 1, P)`, or `(N, 1, 1)`
-        where all are equal. Return a tensor or a tuple of tensors, with the batch first.
-        """
-
-    def summarize(self, features: Features) -> dict[str, Statistic]:
-        summary = {}
-        for layer in self.layers:
-            feature, weight = self._feature(layer, features), None
-            if "mask" in features:
-                weight = functional.mask_weight(self._feature("mask", features), feature.shape[-2:])
-            summary[layer] = self.share(layer, feature, 0, feature.shape[-2], weight)
-        return summary
-
-    def share(
-        self, layer: str, feature: Tensor, first: int, height: int, weight: Tensor | None = None
-    ) -> Statistic:
-        """Return the share of rows `(N, C, h, W)` in a layer's statistic.
-
-        They begin at row `first` of the layer's `height` rows. The weights of all its positions sum
-        to one, `(N, 1, height * W)` or `(1, 1, height * W)`; equal by default.
-        """
-        n, _, rows, width = feature.shape
-        if weight is None:
-            weight = feature.new_full((n, 1, 1), 1 / (height * width))
-        else:
-            weight = weight[..., first * width : (first + rows) * width]
-        return self.statistic(feature.flatten(2), weight)
-
-    _summing = (StorableLoss.capture, StorableLoss.forward, StorableLoss.compare, summarize, share)
 
 
 def layers_of(losses: Iterable[Loss]) -> frozenset[str]:

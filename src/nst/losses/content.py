@@ -19,7 +19,7 @@ from nst.losses.base import (
     Loss,
     Reference,
     References,
-    check_by_layer,
+    Statistic,
 )
 from nst.losses.matching import FeatureLoss, SamplingLoss
 
@@ -65,14 +65,16 @@ class PointwiseLoss(LayerLoss):
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         ((features, _),) = self._references(references, blend, single=True)
+        targets = dict[str, tuple[Statistic, list[torch.Size]]]()
         for layer in self.layers:
             feature, weight = self._compared(layer, features), tuple[Tensor, ...]()
             flat = feature.flatten(2)  # (N, C, P)
             target = torch.unflatten(self.prepare(flat), 2, feature.shape[2:]).clone()
-            if "mask" in features:
-                mask = self._feature("mask", features).to(feature)
+            mask = self._mask(features, feature)
+            if mask is not None:
                 weight = (F.interpolate(mask, feature.shape[2:], mode="area"),)
-            self._store(layer, (target, self.scale(flat), *weight), [feature.shape])
+            targets[layer] = (target, self.scale(flat), *weight), [feature.shape]
+        self._store(targets)
 
     # Returns the features of the reference that a layer's are compared with.
     _compared = LayerLoss._feature
@@ -254,5 +256,5 @@ class TotalVariationLoss(Loss):
         self.power = power
 
     def forward(self, features: Features) -> Tensor:
-        check_by_layer("features", features)
-        return functional.total_variation(features["image"], power=self.power).mean()
+        image = self._feature("image", features)
+        return functional.total_variation(image, power=self.power).mean()

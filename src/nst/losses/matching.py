@@ -28,10 +28,15 @@ class FeatureLoss(LayerLoss):
             )
         pairs = [(features, weight) for features, weight in pairs if weight > 0]
         found = {layer: [self._feature(layer, each) for each, _ in pairs] for layer in self.layers}
+        targets = {
+            layer: (
+                tuple(part for feature in some for part in self._prepare(feature)),
+                [feature.shape for feature in some],
+            )
+            for layer, some in found.items()
+        }
+        self._store(targets)
         self._blend = [weight for _, weight in pairs]
-        for layer, some in found.items():
-            target = tuple(part for feature in some for part in self._prepare(feature))
-            self._store(layer, target, [feature.shape for feature in some])
 
     @plain_arithmetic(gradients=None)
     def forward(self, features: Features) -> Tensor:
@@ -151,7 +156,7 @@ class SamplingLoss(FeatureLoss):
         return functional.sample_positions(feature.flatten(2), self.max_positions, self.seed)
 
     def _prepare(self, feature: Tensor) -> tuple[Tensor, ...]:
-        return (self._sampled(feature).contiguous(),)
+        return (self._sampled(feature).clone(memory_format=torch.contiguous_format),)
 
 
 class NearestNeighborStyleLoss(SamplingLoss):

@@ -14,10 +14,9 @@ from nst.losses.base import (
     LayerLoss,
     Layers,
     Statistic,
-    StatisticLoss,
-    StorableLoss,
     parts_of,
 )
+from nst.losses.storable import StatisticLoss, StorableLoss
 
 STYLE_LAYERS: Mapping[str, float] = {f"relu{block}_1": 0.2 for block in range(1, 6)}
 """The style layers of Gatys et al. (2016), weighted equally."""
@@ -149,9 +148,9 @@ class CrossLayerGramStyleLoss(StorableLoss):
     """
 
     def __init__(self, layers: Layers = tuple(STYLE_LAYERS), *, weight: float = 1.0) -> None:
-        if not isinstance(layers, (str, Mapping)):
+        if not isinstance(layers, (str, Mapping, set, frozenset)):
             layers = list(layers)
-            if len(layers) > 1:  # otherwise refused below
+            if len({*layers}) == len(layers) > 1:  # otherwise refused below
                 pair_weight = 1 / (len(layers) - 1)
                 layers = {name: pair_weight if i else 0.0 for i, name in enumerate(layers)}
         super().__init__(layers, weight=weight)
@@ -170,11 +169,11 @@ class CrossLayerGramStyleLoss(StorableLoss):
     def summarize(self, features: Features) -> dict[str, Statistic]:
         summary: dict[str, Statistic] = {}
         for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
-            feature, weight = self._feature(deep, features), None
+            feature = self._feature(deep, features)
             shape = (feature.shape[-2], feature.shape[-1])
             averaged = functional.area_average(self._feature(shallow, features), shape).flatten(2)
-            if "mask" in features:
-                weight = functional.mask_weight(self._feature("mask", features), shape)
+            mask = self._mask(features, feature)
+            weight = None if mask is None else functional.mask_weight(mask, shape)
             summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
         return summary
 

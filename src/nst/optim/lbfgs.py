@@ -31,7 +31,9 @@ class BoundedLBFGS(torch.optim.Optimizer):
     """L-BFGS within bounds, one iteration for each `step`.
 
     Most steps evaluate the closure once, at the new parameters. The scale of the loss has no
-    effect. If no direction lowers the loss, the parameters stay and `stop_reason` is set.
+    effect. If no direction lowers the loss, the parameters stay and `stop_reason` is set. Changes
+    of the parameters between steps are noticed; after one through `.data` or NumPy, which PyTorch
+    does not count, call `reevaluate`.
 
     Args:
         params: Tensors to optimize; they share one history. Groups are not supported.
@@ -70,15 +72,19 @@ class BoundedLBFGS(torch.optim.Optimizer):
         lower, upper = bounds if bounds is not None else (-math.inf, math.inf)
         if not lower < upper:
             raise ValueError(f"`bounds` is {bounds}; the first must be below the second.")
-        if not first_step > 0:
-            raise ValueError(f"`first_step` is {first_step}; it must be positive.")
+        if not 0 < first_step < math.inf:
+            raise ValueError(f"`first_step` is {first_step}; it must be positive and finite.")
         options = {"lower": lower, "upper": upper, "first_step": first_step}
         options["history_size"] = at_least("history_size", history_size, 1)
         options["levels"] = at_least("levels", levels, 0)
         super().__init__(params, options)
-        if len(self.param_groups) != 1:
-            raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
         self._versions: list[int] | None = None
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add the only group; raise `ValueError` for a second one."""
+        if self.param_groups:
+            raise ValueError("`params` has several groups; BoundedLBFGS takes a single one.")
+        super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state that belongs to the current parameters."""

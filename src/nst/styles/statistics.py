@@ -18,7 +18,8 @@ from nst._utils.checks import file_path
 from nst._utils.plain import hash_file
 from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
-from nst.losses.base import Loss, Statistic, StatisticLoss
+from nst.losses.base import Loss, Statistic, parts_of
+from nst.losses.storable import StatisticLoss
 
 # Statistics are used for pictures that are larger or smaller by at most this factor.
 _REACH = math.sqrt(2) * 1.001
@@ -116,6 +117,17 @@ def loss_identity(loss: Loss) -> dict[str, Any]:
     return {"type": type(loss).__name__, **json.loads(json.dumps(settings, default=repr))}
 
 
+def contradict(one: Entry, other: Entry) -> bool:
+    """Return whether two entries of the same identity have different statistics of a layer."""
+    pairs = (
+        (parts_of(one.statistics[layer]), parts_of(other.statistics[layer]))
+        for layer in one.statistics.keys() & other.statistics.keys()
+    )
+    return one[:2] == other[:2] and not all(
+        len(some) == len(others) and all(map(torch.equal, some, others)) for some, others in pairs
+    )
+
+
 def _converted(entry: Entry, convert: Callable[[Any], Any]) -> Entry:
     """Return an entry with each part of each statistic converted."""
     converted = {
@@ -128,7 +140,7 @@ def _converted(entry: Entry, convert: Callable[[Any], Any]) -> Entry:
 def _half(part: Tensor) -> Tensor | list[Tensor]:
     """Return the upper triangle of a symmetric matrix in a list; other tensors unchanged."""
     if part.ndim == 3 and part.shape[1] == part.shape[2] and torch.equal(part, part.mT):
-        rows, columns = torch.triu_indices(*part.shape[1:])
+        rows, columns = torch.triu_indices(*part.shape[1:], device=part.device)
         return [part[:, rows, columns]]
     return part
 
@@ -139,7 +151,7 @@ def _whole(part: Tensor | list[Tensor]) -> Tensor:
         return part
     (triangle,) = part
     side = math.isqrt(2 * triangle.shape[1])
-    rows, columns = torch.triu_indices(side, side)
+    rows, columns = torch.triu_indices(side, side, device=triangle.device)
     whole = triangle.new_empty(1, side, side)
     whole[:, rows, columns] = whole[:, columns, rows] = triangle
     return whole

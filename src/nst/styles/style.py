@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-import torchvision.transforms.functional as TF
+import torch.nn.functional as F
 from torch import Tensor
 
 from nst._utils.checks import non_negative, number
@@ -127,18 +127,37 @@ class Painting(NamedTuple):
             mask = None if self.mask is None else torch.rot90(self.mask, turns, (-2, -1))
             return Painting(torch.rot90(self.pixels, turns, (-2, -1)), mask)
         mask = torch.ones_like(self.pixels[:, :1]) if self.mask is None else self.mask
-        bilinear = TF.InterpolationMode.BILINEAR
-        both = torch.cat([self.pixels, mask], dim=1)
-        with both.device:  # torchvision uses the default device
-            rotated = TF.rotate(both, degrees, interpolation=bilinear, expand=True).clamp(0, 1)
-            # Only whole pixels: edge pixels are mixed with the color of the empty corners.
-            inside = TF.rotate(torch.ones_like(mask), degrees, interpolation=bilinear, expand=True)
-        return Painting(rotated[:, :3], rotated[:, 3:] * (inside > 0.999))
+        both = torch.cat([self.pixels, mask, torch.ones_like(mask)], dim=1)
+        rotated = _rotated(both, math.radians(degrees)).clamp(0, 1)
+        # Only whole pixels: edge pixels are mixed with the color of the empty corners.
+        mask = rotated[:, 3:4] * (rotated[:, 4:] > 0.999)
+        if not bool(mask.any()):
+            raise ValueError(
+                f"`rotation` is {degrees!r}, which leaves no whole pixel of the style or its mask. "
+                "Use a larger picture or mask, or a multiple of 90."
+            )
+        return Painting(rotated[:, :3], mask)
 
     def resized(self, size: int) -> Painting:
         """Return the painting with its longer side at most `size` pixels."""
         mask = None if self.mask is None else resize(self.mask, size)
         return Painting(resize(self.pixels, size), mask)
+
+
+def _rotated(image: Tensor, angle: float) -> Tensor:
+    """Return an image `(1, C, H, W)` rotated counterclockwise by radians, with empty corners."""
+    cos, sin, sides = math.cos(angle), math.sin(angle), image.shape[:1:-1]
+    spans = abs(cos) * sides[0] + abs(sin) * sides[1], abs(sin) * sides[0] + abs(cos) * sides[1]
+    positions = []
+    for side, span in zip(sides, spans, strict=True):
+        ends = (side - span) / 2, (side + span) / 2
+        count = math.ceil(round(ends[1], 4)) - math.floor(round(ends[0], 4))
+        steps = torch.arange(count, dtype=image.dtype, device=image.device)
+        positions.append(steps - (count - 1) / 2)  # from the center
+    x, y = positions[0], positions[1][:, None]
+    # The coordinates of `grid_sample`: the borders of the image are at -1 and 1.
+    grid = torch.stack([(cos * x - sin * y) * 2 / sides[0], (sin * x + cos * y) * 2 / sides[1]], -1)
+    return F.grid_sample(image, grid[None], align_corners=False)
 
 
 ONLY_ZEROS = "`style` has only weights of 0 in a region; at least one must be positive."
