@@ -353,6 +353,11 @@ class Numbered(BecomesNaN):
         ({"optimizer": "sgd"}, ValueError, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam'"),
         ({"average": 1}, ValueError, "`average` is 1; it must be below 1"),
         ({"normalize_gradients": True}, ValueError, "L-BFGS requires .* Use optimizer='adam'"),
+        (
+            {"normalize_gradients": True, "optimizer": nst.BoundedLBFGS},
+            ValueError,
+            "L-BFGS requires .* Use optimizer='adam'",
+        ),
         ({"content": "missing.jpg"}, FileNotFoundError, "`content` is 'missing.jpg'"),
         ({"content": torch.full((1, 3, 32, 32), torch.nan)}, ValueError, "`content` has NaN"),
         ({"content": torch.zeros(1, 3, 8, 32)}, ValueError, "`content` is 8x32 .* at least 16x16"),

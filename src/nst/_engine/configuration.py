@@ -24,6 +24,7 @@ from nst.images import ImageLike
 from nst.losses import default_losses
 from nst.losses.base import Loss
 from nst.optim import OptimizerFactory, OptimizerLike, optimizer_factory
+from nst.optim.lbfgs import BoundedLBFGS
 from nst.styles.mask import MaskLike
 
 INITS = ("content", "style", "noise", "pink-noise", "gray")
@@ -92,7 +93,8 @@ class Configuration:
             raise ValueError(f"`average` is {self.average!r}; it must be below 1. 0.99 is usual.")
         self._set("average", float(self.average))
         self._set("normalize_gradients", bool(self.normalize_gradients))
-        if self.normalize_gradients and self.optimizer == "lbfgs":
+        line_searching = ("lbfgs", BoundedLBFGS, torch.optim.LBFGS)
+        if self.normalize_gradients and self.optimizer in line_searching:
             raise ValueError(
                 "`normalize_gradients` is True, but L-BFGS requires the gradient of a function. "
                 "Use optimizer='adam'."
