@@ -199,6 +199,7 @@ def test_references_that_cannot_be_blended_are_refused(
         (nst.SlicedWassersteinStyleLoss, {"units": "gatys"}, "must be one of 'relative', 'mean'"),
         (nst.SlicedWassersteinStyleLoss, {"num_directions": 0}, "`num_directions` is 0"),
         (nst.SlicedWassersteinStyleLoss, {"seed": -1}, "`seed` is -1"),
+        (nst.NearestNeighborStyleLoss, {"seed": 2**64}, r"must be below 2\*\*64"),
     ],
 )
 def test_bad_arguments_are_refused(
@@ -284,6 +285,14 @@ def test_only_floating_feature_maps_are_features(kind: Any, feature: Any) -> Non
         kind(["image"]).capture({"image": feature})
     with pytest.raises(ValueError, match=r"`features\['image'\]` is"):
         TotalVariationLoss()({"image": feature})
+
+
+def test_pixels_in_float64_are_compared_with_features_in_float32() -> None:
+    loss = CrossLayerGramStyleLoss(["image", "a"])
+    found = {"image": features(0, size=8)["a"], "a": features(1)["a"]}
+    for given in (found, {**found, "a": found["a"].float()}):
+        loss.capture(given)
+        assert float(loss(given)) == 0
 
 
 @pytest.mark.parametrize("kind", [MeanLoss, ContentLoss])

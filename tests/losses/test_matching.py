@@ -82,6 +82,8 @@ def test_features_and_references_that_do_not_fit_are_refused_and_change_nothing(
         with pytest.raises(ValueError, match=message):
             use()
     assert float(loss(features(0))) == before
+    with pytest.raises(ValueError, match="has a mask"):
+        nst.SelfSimilarityLoss(["a"]).capture({**one, "mask": torch.ones(1, 1, 4, 4)})
 
 
 @every_loss

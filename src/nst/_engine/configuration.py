@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nst import color
 from nst._engine.passing import check_definition, check_divisible, copied, is_divisible
-from nst._utils.checks import at_least, non_negative, one_of
+from nst._utils.checks import at_least, check_seed, non_negative, one_of
 from nst._utils.device import at_least_single, free_memory, is_exhausted, moved, resolve_device
 from nst._utils.group import own_device
 from nst._utils.text import byte_count, logger
@@ -242,9 +242,7 @@ class RunOptions:
         return cls(**arguments)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seed", at_least("seed", self.seed, 0))
-        if self.seed >= 2**64:
-            raise ValueError(f"`seed` is {self.seed}; it must be below 2**64.")
+        object.__setattr__(self, "seed", check_seed("seed", self.seed))
         # The third power of a larger strength overflows.
         object.__setattr__(self, "strength", non_negative("strength", self.strength, 1e100))
         if self.preserve_color is not None:

@@ -31,6 +31,14 @@ def at_least(argument: str, value: Any, lowest: int = 1) -> int:
     return number
 
 
+def check_seed(argument: str, value: Any) -> int:
+    """Return a seed that every generator takes: a whole number from 0 to 2**64 - 1; else raise."""
+    seed = at_least(argument, value, 0)
+    if seed >= 2**64:
+        raise ValueError(f"`{argument}` is {seed}; it must be below 2**64.")
+    return seed
+
+
 def number(argument: str, value: Any, noun: str = "a number") -> float:
     """Return a number of Python, NumPy or, with no axes, PyTorch; raise for any other type."""
     kind = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")

@@ -2,14 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nst import functional
-from nst._utils.checks import Checked, at_least
+from nst._utils.checks import Checked, at_least, check_seed
 from nst._utils.device import plain_arithmetic
 from nst.losses.base import Features, LayerLoss, Layers, Reference, References
 from nst.losses.statistics import STYLE_LAYERS, Units, UnitsLoss
@@ -21,7 +20,7 @@ class FeatureLoss(LayerLoss):
     @plain_arithmetic(gradients=False)
     def capture(self, references: References, blend: Sequence[float] | None = None) -> None:
         pairs = self._references(references, blend, single=self.reference != "style")
-        if self.reference == "style" and any("mask" in features for features, _ in pairs):
+        if self.reference != "previous" and any("mask" in features for features, _ in pairs):
             raise ValueError(
                 f"`references` has a mask, but {type(self).__name__} is not a mean over positions "
                 "that could be taken over a part. Use a StatisticLoss, or leave the mask out."
@@ -109,7 +108,7 @@ class SlicedWassersteinStyleLoss(HistogramStyleLoss):
     """
 
     num_directions = Checked(lambda name, value: None if value is None else at_least(name, value))
-    seed = Checked(partial(at_least, lowest=0))
+    seed = Checked(check_seed)
 
     def __init__(
         self,
@@ -139,7 +138,7 @@ class SamplingLoss(FeatureLoss):
     """Compares sampled positions, because there are too many pairs."""
 
     reference: ClassVar[Reference] = "style"
-    max_positions, seed = Checked(at_least), Checked(partial(at_least, lowest=0))
+    max_positions, seed = Checked(at_least), Checked(check_seed)
 
     def __init__(
         self,

@@ -171,10 +171,12 @@ class CrossLayerGramStyleLoss(StorableLoss):
         for shallow, deep in zip(self.layers, self.layers[1:], strict=False):
             feature = self._feature(deep, features)
             shape = (feature.shape[-2], feature.shape[-1])
-            averaged = functional.area_average(self._feature(shallow, features), shape).flatten(2)
+            averaged = functional.area_average(self._feature(shallow, features), shape)
             mask = self._mask(features, feature)
             weight = None if mask is None else functional.mask_weight(mask, shape)
-            summary[deep] = functional.cross_gram(averaged, feature.flatten(2), weight)
+            summary[deep] = functional.cross_gram(
+                averaged.flatten(2).to(feature), feature.flatten(2), weight
+            )
         return summary
 
     def prepare(self, statistic: Statistic) -> Statistic:
