@@ -19,6 +19,7 @@ from nst._utils.checks import file_path
 from nst._utils.device import is_exhausted
 from nst._utils.files import write_whole
 from nst._utils.schema import Rule, check
+from nst._utils.text import one_line
 
 _DTYPES = {torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.uint8}
 _DTYPES |= {torch.int64, torch.int32, torch.int16, torch.int8}
@@ -85,8 +86,8 @@ class FileFormat:
                 "other programs."
             )
         return ValueError(
-            f"{what} cannot be read ({error}); it must be a {self.name} of version {self.version}. "
-            f"{self.remedy}"
+            f"{what} cannot be read ({one_line(error)}); it must be a {self.name} of version "
+            f"{self.version}. {self.remedy}"
         )
 
 
