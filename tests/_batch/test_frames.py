@@ -173,6 +173,16 @@ def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alo
     assert float((found[0][10:-10, 10:-10] - torch.tensor([3.0, 0.0])).norm(dim=-1).mean()) < 0.2
 
 
+def test_what_is_drawn_on_a_result_does_not_enter_the_next_frame() -> None:
+    still = [pan(1)[0]] * 2
+    expected, drawn = stylized(still, flow=None)[1].image, list[Tensor]()
+    for result in small().frames(still, PAINTING, flow=None, num_steps=2, first_steps=3):
+        drawn.append(result.image.clone())
+        result.image.zero_()
+        result.content.zero_()
+    assert torch.equal(drawn[1], expected)
+
+
 def test_styles_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = spy(monkeypatch, Objective, "summarize")
     results = stylized(pan(4), style=[Style(PAINTING, 0.7), Style(picture(30, 30), 0.3)])

@@ -71,7 +71,7 @@ class Noting(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = self.executor.submit(fn, *args, **kwargs)
-        self.sizes.append(len(args[0]))
+        self.sizes.append(sum(map(len, (args[0], *args[1].values()))))
         self.futures.append(future)
         return future
 
@@ -252,6 +252,13 @@ def test_inference_mode_changes_nothing(threads: Executor) -> None:
         with torch.inference_mode():
             (found,) = results_of(repaint.map([content], picture(seed=1), executor=executor))
         assert_same(found, expected)
+
+
+def test_contents_may_reuse_the_memory_of_the_picture_before(processes: Executor) -> None:
+    buffer, repaint = torch.empty(1, 3, 24, 32), transfer()
+    contents = (buffer.copy_(picture(seed=i)) for i in range(3))
+    found = results_of(repaint.map(contents, PAINTING, executor=processes, max_in_flight=3))
+    assert_same(found[0], repaint.run(picture(seed=0), PAINTING))
 
 
 def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:

@@ -26,7 +26,7 @@ def network(extractor: nn.Module) -> Network:
 
 def task(**changes: Any) -> Task:
     content, parts = torch.rand(1, 3, 16, 16), network(tiny_extractor())
-    common = {"job": "job", "num_threads": 1, "sender": ("elsewhere", 1), "sent": {}}
+    common = {"job": "job", "num_threads": 1, "sender": ("elsewhere", 1)}
     return Task(**{"content": content, "network": parts, **common, **changes})
 
 
@@ -66,10 +66,10 @@ def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
 
 
 def test_what_cannot_be_read_is_an_outcome() -> None:
-    outcome = pickle.loads(work(packed(task(sent={"job": b"no pickle"}))))
+    outcome = pickle.loads(work(packed(task()), {"job": b"no pickle"}))
     assert isinstance(outcome, Failed)
     assert "a worker that cannot read a part of the transfer" in str(outcome.error)
-    assert isinstance(pickle.loads(work(b"nothing")), Failed)
+    assert isinstance(pickle.loads(work(b"nothing", {})), Failed)
 
 
 def test_the_number_of_threads_is_put_back() -> None:
@@ -77,5 +77,5 @@ def test_the_number_of_threads_is_put_back() -> None:
     job: Any = StyleTransfer, {"num_steps": 1}, [torch.rand(1, 3, 16, 16)], {}
     extractor = tiny_extractor()
     sent = {network(extractor).key: packed(extractor), "job": packed(job)}
-    assert pickle.loads(work(packed(task(sent=sent, num_threads=3)))).settings["num_threads"] == 3
+    assert pickle.loads(work(packed(task(num_threads=3)), sent)).settings["num_threads"] == 3
     assert torch.get_num_threads() == before

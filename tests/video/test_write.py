@@ -127,6 +127,14 @@ def test_pictures_are_numbered_from_one(path: str, expected: str) -> None:
     assert round(float(load_image(expected).mean()) * 255) == gray_levels(3)[1]
 
 
+@pytest.mark.parametrize("path", ["out", "a.gif", "a.webp", "a.mp4"])
+def test_frames_may_reuse_the_memory_of_the_frame_before(path: str) -> None:
+    buffer = torch.empty(1, 3, 32, 48)
+    write_video((buffer.copy_(gray) for gray in grays(3)), path)
+    found = [round(float(frame.mean()) * 255) for frame in open_video(path)]
+    assert near(found, gray_levels(3))
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
     Path("a.mp4").write_bytes(b"mine")
 

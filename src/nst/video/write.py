@@ -152,7 +152,7 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
             old, new = tuple(before[0].shape[-2:]), tuple(picture.shape[-2:])
             if old != new:
                 raise ValueError(f"`frames[{i}]` is {new} in size, but must be {old}. Resize it.")
-        before = picture, time
+        before = picture.clone(), time  # the caller may reuse its memory for the next frame
     if before is None:
         raise ValueError("`frames` is empty; at least one picture is needed.")
     left = Fraction(0) if like is None else like.end - like.start - before[1]
