@@ -183,6 +183,11 @@ def spy(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...
     return calls
 
 
+def halve(module: object, inputs: object, output: Tensor) -> Tensor:
+    """Halve features, as a hook."""
+    return output / 2
+
+
 def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:
     """Return a function that raises an error, whatever it is given."""
 

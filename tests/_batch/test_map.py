@@ -32,7 +32,7 @@ from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
-from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, spy
+from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, halve, spy
 from tests.pretend import PretendedDevice
 
 pytestmark = pytest.mark.cpu  # other processes know no pretended device
@@ -261,8 +261,9 @@ def test_contents_may_reuse_the_memory_of_the_picture_before(processes: Executor
     assert_same(found[0], repaint.run(picture(seed=0), PAINTING))
 
 
-def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:
+def test_another_network_is_sent_whole_with_its_hooks(processes: Executor, dask: Executor) -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    network[0].register_forward_hook(halve)
     losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}
     repaint = StyleTransfer(nst.BackboneExtractor(network), losses, num_steps=2)
     for executor in (processes, dask):

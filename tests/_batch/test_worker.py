@@ -11,7 +11,7 @@ from nst import FeatureExtractor, StyleTransfer
 from nst._batch.worker import Failed, Network, PartCache, Task, packed, work
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
-from tests.helpers import raising
+from tests.helpers import halve, raising
 
 
 @pytest.fixture
@@ -54,6 +54,9 @@ def test_a_network_of_a_known_name_is_made_by_the_worker_unless_it_is_another_th
         original.get_parameter("conv1_1.weight").mul_(2)
     assert network(original).create() is None
     assert network(tiny_extractor()).create() is None
+    hooked = FeatureExtractor("original")
+    hooked.register_forward_hook(halve)
+    assert network(hooked).create() is None
 
 
 def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
@@ -61,7 +64,10 @@ def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
     others: list[dict[str, Any]] = [{}, {"winograd": False}, {"pooling": "average"}]
     keys = {network(FeatureExtractor(weights, **other)).key for other in others}
     keys |= {network(tiny_extractor(seed=1)).key, network(nn.Identity()).key}
-    assert len(keys) == 5
+    hooked = tiny_extractor()
+    hooked.get_submodule("conv1_1").register_forward_hook(halve)
+    keys.add(Network.of(hooked, "cpu", "other").key)
+    assert len(keys) == 6
     assert network(tiny_extractor()).key == network(tiny_extractor()).key
 
 

@@ -81,7 +81,7 @@ class BatchTransfer(FrameTransfer):
         An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
         of machines with the same packages and folders. Each worker receives losses and styles once,
         5 MB with VGG19 and two scales, and the network (VGG19: 80 MB) unless it has the same named
-        weights; then a path, or the pixels, for each picture.
+        weights and no hooks; then a path, or the pixels, for each picture.
 
         Args:
             contents: The photographs, as in `run`; taken one by one, when there is room.
