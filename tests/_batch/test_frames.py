@@ -19,7 +19,7 @@ from nst._engine.objective import Objective
 from nst.images import read_record
 from nst.testing import tiny_extractor
 
-from ..helpers import LEFT, PAINTING, Deep, hooked, picture, small, spy
+from ..helpers import LEFT, PAINTING, Deep, hooked, in_turn, picture, small, spy
 
 HEIGHT, WIDTH = 32, 40
 WIDE = torch.nn.functional.interpolate(picture(9, 20, seed=5), (HEIGHT, 80), mode="bicubic")
@@ -156,7 +156,7 @@ def test_the_same_video_is_repainted_bit_for_bit() -> None:
 
 def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alone() -> None:
     cv2 = pytest.importorskip("cv2")
-    from nst._batch.flow import as_flow
+    from nst._batch.flow import _one_thread, as_flow
 
     find: Any = as_flow("dis")
     wide = torch.nn.functional.interpolate(picture(20, 30, seed=5), (120, 180), mode="bicubic")
@@ -167,6 +167,8 @@ def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alo
             cv2.setNumThreads(threads)
             found.append(torch.as_tensor(find(other, one)))
             assert cv2.getNumThreads() == threads
+        in_turn(_one_thread(cv2), _one_thread(cv2))
+        assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
     assert torch.equal(*found)
