@@ -285,6 +285,7 @@ def test_bad_arguments_are_refused_at_the_call(
         ([*pan(1), picture(32, 40).expand(2, -1, -1, -1)], exact, r"`frames\[1\]` is a batch of 2"),
         (pan(2), lambda *_: torch.zeros(2, HEIGHT, WIDTH), r"`flow` returned \(2, 32, 40\)"),
         (pan(2), lambda *_: torch.full((HEIGHT, WIDTH, 2), torch.nan), r"`flow` .* finite"),
+        (pan(2), lambda *_: None, r"`flow` returned a NoneType; it must return \(32, 40, 2\)"),
     ],
 )
 def test_a_frame_that_cannot_follow_is_an_error_and_the_others_were_there_before(
@@ -292,7 +293,7 @@ def test_a_frame_that_cannot_follow_is_an_error_and_the_others_were_there_before
 ) -> None:
     results = small().frames(frames, PAINTING, flow=flow, num_steps=1)
     assert next(results).stop_reason == "completed"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         next(results)
 
 

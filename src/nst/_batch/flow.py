@@ -143,11 +143,16 @@ def _is_same(change: Tensor) -> Tensor:
 
 
 def _checked(flow: Any, like: Tensor) -> Tensor:
-    """Return a flow as `(1, H, W, 2)`; raise if it has another shape or is not finite."""
-    found = torch.as_tensor(flow).detach().to(like)
-    if tuple(found.shape) != (*like.shape[-2:], 2) or not found.isfinite().all():
-        raise ValueError(
-            f"`flow` returned {tuple(found.shape)}; it must return {(*like.shape[-2:], 2)}, all "
-            "finite: x and y in pixels for each pixel of the frame."
-        )
+    """Return a flow as `(1, H, W, 2)`; raise if it is something else or not finite."""
+    wanted = (*like.shape[-2:], 2)
+    rule = f"{wanted}, all finite: x and y in pixels for each pixel of the frame."
+    try:
+        found = torch.as_tensor(flow).detach()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"`flow` returned a {type(flow).__name__}; it must return {rule}"
+        ) from error
+    found = found.to(like)
+    if tuple(found.shape) != wanted or not found.isfinite().all():
+        raise ValueError(f"`flow` returned {tuple(found.shape)}; it must return {rule}")
     return found[None]
