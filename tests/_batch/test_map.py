@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 import nst
 import nst._batch.map as map_module
@@ -261,7 +262,10 @@ def test_contents_may_reuse_the_memory_of_the_picture_before(processes: Executor
     assert_same(found[0], repaint.run(picture(seed=0), PAINTING))
 
 
-def test_another_network_is_sent_whole_with_its_hooks(processes: Executor, dask: Executor) -> None:
+def test_another_network_is_sent_whole_with_its_hooks(
+    processes: Executor, dask: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RemovableHandle, "next_id", 0)  # as in the new processes
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
     network[0].register_forward_hook(halve)
     losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
 from nst._utils.plain import fingerprint
@@ -165,12 +166,23 @@ def _outcome(task: Task, sent: Mapping[str, bytes]) -> Outcome:
         torch.set_num_threads(before)
 
 
+def _reserve_hooks(part: object) -> None:
+    """Keep PyTorch from replacing the hooks of a network from another process by new ones.
+
+    It numbers hooks in each process, and `BackboneExtractor` adds some for each pass.
+    """
+    for module in part.modules() if isinstance(part, nn.Module) else ():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            RemovableHandle.next_id = max([RemovableHandle.next_id, *(each + 1 for each in hooks)])
+
+
 def _part(task: Task, key: str, sent: Mapping[str, bytes]) -> Any:
     """Return a part of a task; None if this worker lacks it."""
     part = PARTS.get(key)
     if part is None and key in sent:
         try:
             part = pickle.loads(sent[key])
+            _reserve_hooks(part)
         except Exception as error:  # classes decide how they are unpickled
             raise TypeError(
                 f"`executor` has a worker that cannot read a part of the transfer ({error}). "
