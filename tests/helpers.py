@@ -7,6 +7,7 @@ import io
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,19 @@ def spy(patch: pytest.MonkeyPatch, owner: Any, name: str) -> list[tuple[Any, ...
 
     patch.setattr(owner, name, record)
     return calls
+
+
+def in_turn(*contexts: AbstractContextManager[Any]) -> None:
+    """Enter contexts as threads do, and leave each while the later ones are still in use."""
+    for context in contexts:
+        context.__enter__()
+    for context in contexts:
+        context.__exit__(None, None, None)
+
+
+def halve(module: object, inputs: object, output: Tensor) -> Tensor:
+    """Halve features, as a hook."""
+    return output / 2
 
 
 def raising(error: BaseException | type[BaseException]) -> Callable[..., Any]:

@@ -19,7 +19,7 @@ from nst._engine.objective import Objective
 from nst.images import read_record
 from nst.testing import tiny_extractor
 
-from ..helpers import LEFT, PAINTING, Deep, hooked, picture, small, spy
+from ..helpers import LEFT, PAINTING, Deep, hooked, in_turn, picture, small, spy
 
 HEIGHT, WIDTH = 32, 40
 WIDE = torch.nn.functional.interpolate(picture(9, 20, seed=5), (HEIGHT, 80), mode="bicubic")
@@ -156,7 +156,7 @@ def test_the_same_video_is_repainted_bit_for_bit() -> None:
 
 def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alone() -> None:
     cv2 = pytest.importorskip("cv2")
-    from nst._batch.flow import as_flow
+    from nst._batch.flow import _one_thread, as_flow
 
     find: Any = as_flow("dis")
     wide = torch.nn.functional.interpolate(picture(20, 30, seed=5), (120, 180), mode="bicubic")
@@ -167,10 +167,22 @@ def test_dis_finds_the_motion_whatever_the_number_of_threads_and_leaves_that_alo
             cv2.setNumThreads(threads)
             found.append(torch.as_tensor(find(other, one)))
             assert cv2.getNumThreads() == threads
+        in_turn(_one_thread(cv2), _one_thread(cv2))
+        assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(before)
     assert torch.equal(*found)
     assert float((found[0][10:-10, 10:-10] - torch.tensor([3.0, 0.0])).norm(dim=-1).mean()) < 0.2
+
+
+def test_what_is_drawn_on_a_result_does_not_enter_the_next_frame() -> None:
+    still = [pan(1)[0]] * 2
+    expected, drawn = stylized(still, flow=None)[1].image, list[Tensor]()
+    for result in small().frames(still, PAINTING, flow=None, num_steps=2, first_steps=3):
+        drawn.append(result.image.clone())
+        result.image.zero_()
+        result.content.zero_()
+    assert torch.equal(drawn[1], expected)
 
 
 def test_styles_are_captured_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +285,7 @@ def test_bad_arguments_are_refused_at_the_call(
         ([*pan(1), picture(32, 40).expand(2, -1, -1, -1)], exact, r"`frames\[1\]` is a batch of 2"),
         (pan(2), lambda *_: torch.zeros(2, HEIGHT, WIDTH), r"`flow` returned \(2, 32, 40\)"),
         (pan(2), lambda *_: torch.full((HEIGHT, WIDTH, 2), torch.nan), r"`flow` .* finite"),
+        (pan(2), lambda *_: None, r"`flow` returned a NoneType; it must return \(32, 40, 2\)"),
     ],
 )
 def test_a_frame_that_cannot_follow_is_an_error_and_the_others_were_there_before(
@@ -280,7 +293,7 @@ def test_a_frame_that_cannot_follow_is_an_error_and_the_others_were_there_before
 ) -> None:
     results = small().frames(frames, PAINTING, flow=flow, num_steps=1)
     assert next(results).stop_reason == "completed"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         next(results)
 
 

@@ -23,6 +23,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 import nst
 import nst._batch.map as map_module
@@ -32,7 +33,7 @@ from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
-from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, spy
+from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, halve, spy
 from tests.pretend import PretendedDevice
 
 pytestmark = pytest.mark.cpu  # other processes know no pretended device
@@ -71,7 +72,7 @@ class Noting(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future = self.executor.submit(fn, *args, **kwargs)
-        self.sizes.append(len(args[0]))
+        self.sizes.append(sum(map(len, (args[0], *args[1].values()))))
         self.futures.append(future)
         return future
 
@@ -254,8 +255,19 @@ def test_inference_mode_changes_nothing(threads: Executor) -> None:
         assert_same(found, expected)
 
 
-def test_another_network_is_sent_whole(processes: Executor, dask: Executor) -> None:
+def test_contents_may_reuse_the_memory_of_the_picture_before(processes: Executor) -> None:
+    buffer, repaint = torch.empty(1, 3, 24, 32), transfer()
+    contents = (buffer.copy_(picture(seed=i)) for i in range(3))
+    found = results_of(repaint.map(contents, PAINTING, executor=processes, max_in_flight=3))
+    assert_same(found[0], repaint.run(picture(seed=0), PAINTING))
+
+
+def test_another_network_is_sent_whole_with_its_hooks(
+    processes: Executor, dask: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RemovableHandle, "next_id", 0)  # as in the new processes
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())
+    network[0].register_forward_hook(halve)
     losses = {"content": ContentLoss(["0"], weight=0.1), "style": GramStyleLoss(["1"])}
     repaint = StyleTransfer(nst.BackboneExtractor(network), losses, num_steps=2)
     for executor in (processes, dask):

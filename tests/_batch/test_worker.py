@@ -11,7 +11,7 @@ from nst import FeatureExtractor, StyleTransfer
 from nst._batch.worker import Failed, Network, PartCache, Task, packed, work
 from nst.extractors.weights import Weights
 from nst.testing import tiny_extractor
-from tests.helpers import raising
+from tests.helpers import halve, raising
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def network(extractor: nn.Module) -> Network:
 
 def task(**changes: Any) -> Task:
     content, parts = torch.rand(1, 3, 16, 16), network(tiny_extractor())
-    common = {"job": "job", "num_threads": 1, "sender": ("elsewhere", 1), "sent": {}}
+    common = {"job": "job", "num_threads": 1, "sender": ("elsewhere", 1)}
     return Task(**{"content": content, "network": parts, **common, **changes})
 
 
@@ -54,6 +54,9 @@ def test_a_network_of_a_known_name_is_made_by_the_worker_unless_it_is_another_th
         original.get_parameter("conv1_1.weight").mul_(2)
     assert network(original).create() is None
     assert network(tiny_extractor()).create() is None
+    hooked = FeatureExtractor("original")
+    hooked.register_forward_hook(halve)
+    assert network(hooked).create() is None
 
 
 def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
@@ -61,15 +64,18 @@ def test_networks_are_told_apart_by_all_that_changes_a_bit() -> None:
     others: list[dict[str, Any]] = [{}, {"winograd": False}, {"pooling": "average"}]
     keys = {network(FeatureExtractor(weights, **other)).key for other in others}
     keys |= {network(tiny_extractor(seed=1)).key, network(nn.Identity()).key}
-    assert len(keys) == 5
+    hooked = tiny_extractor()
+    hooked.get_submodule("conv1_1").register_forward_hook(halve)
+    keys.add(Network.of(hooked, "cpu", "other").key)
+    assert len(keys) == 6
     assert network(tiny_extractor()).key == network(tiny_extractor()).key
 
 
 def test_what_cannot_be_read_is_an_outcome() -> None:
-    outcome = pickle.loads(work(packed(task(sent={"job": b"no pickle"}))))
+    outcome = pickle.loads(work(packed(task()), {"job": b"no pickle"}))
     assert isinstance(outcome, Failed)
     assert "a worker that cannot read a part of the transfer" in str(outcome.error)
-    assert isinstance(pickle.loads(work(b"nothing")), Failed)
+    assert isinstance(pickle.loads(work(b"nothing", {})), Failed)
 
 
 def test_the_number_of_threads_is_put_back() -> None:
@@ -77,5 +83,5 @@ def test_the_number_of_threads_is_put_back() -> None:
     job: Any = StyleTransfer, {"num_steps": 1}, [torch.rand(1, 3, 16, 16)], {}
     extractor = tiny_extractor()
     sent = {network(extractor).key: packed(extractor), "job": packed(job)}
-    assert pickle.loads(work(packed(task(sent=sent, num_threads=3)))).settings["num_threads"] == 3
+    assert pickle.loads(work(packed(task(num_threads=3)), sent)).settings["num_threads"] == 3
     assert torch.get_num_threads() == before

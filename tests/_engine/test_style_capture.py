@@ -12,7 +12,7 @@ import nst
 from nst import ContentLoss, CrossLayerGramStyleLoss, GramStyleLoss, Loss, MomentStyleLoss, Style
 from nst.styles.statistics import StyleStatistics
 from nst.testing import tiny_extractor
-from tests.helpers import LEFT, PAINTING, PHOTO, small
+from tests.helpers import LEFT, PAINTING, PHOTO, halve, small
 
 LAYERS = ["relu1_1", "relu2_1"]
 SIZES = [20, 40]
@@ -105,11 +105,18 @@ def average_pooling() -> nn.Module:
     return extractor
 
 
+def hooked() -> nn.Module:
+    extractor = tiny_extractor()
+    extractor.get_submodule("conv1_1").register_forward_hook(halve)
+    return extractor
+
+
 @pytest.mark.parametrize(
     ("captured", "other", "message"),
     [
         ({}, {"extractor": tiny_extractor(seed=1)}, "captured with another network"),
         ({}, {"extractor": average_pooling()}, "captured with another network"),
+        ({}, {"extractor": hooked()}, "captured with another network"),
         ({}, {"loss": MomentStyleLoss(LAYERS)}, "GramStyleLoss, but not for"),
         ({}, {"loss": GramStyleLoss(["relu3_1"])}, "but not 'relu3_1'"),
         ({}, {"loss": GramStyleLoss(LAYERS, centered=True)}, "but not for"),

@@ -26,7 +26,7 @@ from nst.callbacks.base import CallbackLike
 from nst.extractors.weights import Weights
 from nst.images import read_record
 from nst.testing import tiny_extractor
-from tests.helpers import LEFT, PHOTO, fail_at, hooked, mutations, raising, stop_at
+from tests.helpers import LEFT, PHOTO, fail_at, halve, hooked, mutations, raising, stop_at
 
 
 class OwnLoss(nst.TotalVariationLoss):
@@ -388,6 +388,20 @@ def test_a_network_without_a_fingerprint_is_recorded_as_unknown() -> None:
     made = run(StyleTransfer(Stateful(), num_steps=1))
     assert read_record("out.png")["network"] is None
     assert torch.equal(StyleTransfer.rerun("out.png", extractor=Stateful()).image, made.image)
+
+
+def test_a_network_with_hooks_is_not_made_again_without_them(
+    networks: dict[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    extractor = FeatureExtractor("original")
+    extractor.get_submodule("conv1_1").register_forward_hook(halve)
+    made = run(StyleTransfer(extractor, num_steps=1))
+    with pytest.raises(ValueError, match=r"its network had hooks.*extractor=\.\.\."):
+        StyleTransfer.rerun("out.png")
+    assert torch.equal(StyleTransfer.rerun("out.png", extractor=extractor).image, made.image)
+    assert "network" not in caplog.text
+    rerun()
+    assert "with the network unknown, as with hooks, but this one is" in caplog.text
 
 
 def test_no_path_of_a_record_is_followed_and_impossible_names_are_not_found(folder: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 import nst
 from nst import Checkpoint, GramStyleLoss, RunState, Style, StyleTransfer, StyleTransferResult
 from nst._engine.picture import OptimizedPicture
+from nst._record.snapshot import generators_set
 from nst._utils.files import reserve
 from nst._utils.plain import hash_values
 from nst.callbacks.base import CallbackLike, as_callbacks
@@ -33,6 +34,7 @@ from tests.helpers import (
     assert_same,
     at_step,
     fail_at,
+    in_turn,
     names,
     picture,
     places_in,
@@ -224,6 +226,8 @@ def test_a_loss_resumes_with_its_noise_and_buffers(optimizer: str, step: int, pa
     torch.manual_seed(7)
     before = torch.get_rng_state()
     assert_same(resume(path, losses=losses), whole)
+    states, device = {"cpu": torch.Generator().get_state()}, torch.device("cpu")
+    in_turn(generators_set(states, device), generators_set(states, device))
     assert torch.equal(torch.get_rng_state(), before)
 
 

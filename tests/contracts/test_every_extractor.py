@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nst import BackboneExtractor, ContentLoss, FeatureExtractor, GramStyleLoss, StyleTransfer
-from nst.extractors.base import as_extractor
+from nst.extractors.base import as_extractor, evaluation_mode
 from nst.testing import tiny_extractor
-from tests.helpers import PAINTING, PHOTO, paint, spy, total
+from tests.helpers import PAINTING, PHOTO, in_turn, paint, spy, total
 
 
 class Blur(nn.Module):
@@ -221,5 +221,8 @@ def test_a_network_in_training_mode_is_evaluated_and_left_as_it_was() -> None:
     transfer.estimate(PHOTO, PAINTING)
     assert len(images) == 5 and all(torch.equal(image, images[0]) for image in images)
     assert not any(extractor.modes)
+    other = nn.Sequential(extractor.network)  # shares modules
+    in_turn(evaluation_mode(extractor), evaluation_mode(other), evaluation_mode(extractor))
     assert [m.training for m in extractor.modules()] == [True, True, True, True, False]
+    assert other.training
     assert all(torch.equal(value, before[n]) for n, value in extractor.state_dict().items())

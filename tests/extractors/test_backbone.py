@@ -142,6 +142,17 @@ def test_bad_arguments_are_named(network: InPlace, image: Tensor) -> None:
         BackboneExtractor(network)(image.byte(), ["conv1"])
 
 
+def test_the_fingerprint_is_the_same_while_a_thread_computes_features(image: Tensor) -> None:
+    class Watched(InPlace):
+        def forward(self, x: Tensor) -> Tensor:
+            found.append(extractor.fingerprint())
+            return super().forward(x)
+
+    found, extractor = list[str | None](), BackboneExtractor(Watched())
+    extractor(image, ["last"])
+    assert found == [extractor.fingerprint()] != [None]
+
+
 def test_threads_do_not_see_each_others_features(network: InPlace) -> None:
     extractor = BackboneExtractor(network)
     images = [torch.full((1, 3, 8, 8), value / 8) for value in range(8)]

@@ -1,6 +1,8 @@
 """The motion between two frames of a video."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -21,6 +23,8 @@ _SAME = 0.1
 _SCENE = 0.4
 # How far away the flow of a pixel is tried for an unreliable one, in pixels.
 _REACHES = (4, 8, 16)
+_lock = threading.Lock()
+_numbers_before: list[int] = []
 
 
 def as_flow(flow: FlowLike) -> Callable[[Tensor, Tensor], Any] | None:
@@ -57,18 +61,29 @@ def _dis(previous: Tensor, following: Tensor) -> Any:
         pixels = (frame[0].movedim(0, -1) * 255).round().byte().cpu().numpy()
         single = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
         gray.append(cv2.GaussianBlur(single, (0, 0), 0.7))
-    # The result depends on the number of threads, which is that of the processors.
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
     try:
-        return method.calc(*gray, None)
+        with _one_thread(cv2):
+            return method.calc(*gray, None)
     except cv2.error as error:
         raise ValueError(
             f"`flow` is 'dis', which fails for frames of {gray[0].shape} pixels ({error}). Use "
             "larger ones, or flow=None."
         ) from error
+
+
+@contextmanager
+def _one_thread(cv2: Any) -> Iterator[None]:
+    """Let OpenCV use one thread, as its flow depends on their number."""
+    with _lock:  # the number is that of the process: the last user restores what the first found
+        _numbers_before.append(cv2.getNumThreads())
+        cv2.setNumThreads(1)
+    try:
+        yield
     finally:
-        cv2.setNumThreads(threads)
+        with _lock:
+            found = _numbers_before.pop()
+            if not _numbers_before:
+                cv2.setNumThreads(found)
 
 
 def follow(
@@ -128,11 +143,16 @@ def _is_same(change: Tensor) -> Tensor:
 
 
 def _checked(flow: Any, like: Tensor) -> Tensor:
-    """Return a flow as `(1, H, W, 2)`; raise if it has another shape or is not finite."""
-    found = torch.as_tensor(flow).detach().to(like)
-    if tuple(found.shape) != (*like.shape[-2:], 2) or not found.isfinite().all():
-        raise ValueError(
-            f"`flow` returned {tuple(found.shape)}; it must return {(*like.shape[-2:], 2)}, all "
-            "finite: x and y in pixels for each pixel of the frame."
-        )
+    """Return a flow as `(1, H, W, 2)`; raise if it is something else or not finite."""
+    wanted = (*like.shape[-2:], 2)
+    rule = f"{wanted}, all finite: x and y in pixels for each pixel of the frame."
+    try:
+        found = torch.as_tensor(flow).detach()
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"`flow` returned a {type(flow).__name__}; it must return {rule}"
+        ) from error
+    found = found.to(like)
+    if tuple(found.shape) != wanted or not found.isfinite().all():
+        raise ValueError(f"`flow` returned {tuple(found.shape)}; it must return {rule}")
     return found[None]

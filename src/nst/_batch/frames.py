@@ -163,7 +163,7 @@ class _Frames:
         """Yield the result of each frame."""
         for index, frame in enumerate(frames):
             result = self._result(index, frame, previous)
-            previous = result.content, result.image
+            previous = result.content.clone(), result.image.clone()  # the caller may draw on them
             yield result
             if result.stop_reason == "interrupted":
                 return

@@ -81,7 +81,7 @@ class BatchTransfer(FrameTransfer):
         An executor can be a `ProcessPoolExecutor`, or Dask's `Client.get_executor()` for a cluster
         of machines with the same packages and folders. Each worker receives losses and styles once,
         5 MB with VGG19 and two scales, and the network (VGG19: 80 MB) unless it has the same named
-        weights; then a path, or the pixels, for each picture.
+        weights and no hooks; then a path, or the pixels, for each picture.
 
         Args:
             contents: The photographs, as in `run`; taken one by one, when there is room.
@@ -230,6 +230,8 @@ class _Picture:
     """The network and the job, by key."""
     lacking: frozenset[str] = frozenset()
     """Keys of the parts that a worker lacked."""
+    task: bytes | None = None
+    """The packed task, to be sent again: the caller may have changed the picture since."""
 
     def failed(self, error: Exception) -> MapResult:
         return MapResult(self.index, self.content, None, error)
@@ -300,9 +302,10 @@ class _Dispatcher:
                 "Put custom losses, optimizers and networks at the top of a module."
             ) from error
         (_, job), threads, sender = picture.parts, self.num_threads, worker.own_process()
-        task = Task(_absolute(picture.content), self._network, job, threads, sender, sent)
         try:
-            data = worker.packed(task)
+            data = picture.task or worker.packed(
+                Task(_absolute(picture.content), self._network, job, threads, sender)
+            )
         except Exception as error:  # a picture in memory may be of any class
             yield picture.failed(error)
             return
@@ -311,7 +314,8 @@ class _Dispatcher:
         self._stored.update(picture.parts)
         if self._broken is None:
             try:
-                self._in_flight[self._executor.submit(worker.work, data)] = picture
+                future = self._executor.submit(worker.work, data, sent)
+                self._in_flight[future] = replace(picture, task=data)
                 return
             except Exception as error:  # broken or shut down meanwhile
                 self._broken = error

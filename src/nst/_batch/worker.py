@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
 from nst._utils.plain import fingerprint
@@ -104,8 +105,6 @@ class Task(NamedTuple):
     num_threads: int
     sender: tuple[str, int]
     """The process that called `map`; its own number of threads does not change."""
-    sent: Mapping[str, bytes]
-    """Parts that a worker lacked, by key."""
 
 
 class Lacking(NamedTuple):
@@ -135,10 +134,13 @@ def packed(value: object) -> bytes:
     return bytes(sys.modules.get("cloudpickle", pickle).dumps(value))
 
 
-def work(data: bytes) -> bytes:
-    """Stylize one picture: turn a packed `Task` into a packed `Outcome`, which may be an error."""
+def work(task: bytes, sent: Mapping[str, bytes]) -> bytes:
+    """Stylize one picture: turn a packed `Task` into a packed `Outcome`, which may be an error.
+
+    `sent` has the packed parts that a worker lacked, by key.
+    """
     try:
-        return packed(_outcome(pickle.loads(data)))
+        return packed(_outcome(pickle.loads(task), sent))
     except Exception as error:  # an executor could lose its text, or break over it
         trace = traceback.format_exc()
         with suppress(Exception):  # classes decide how they are pickled
@@ -148,8 +150,8 @@ def work(data: bytes) -> bytes:
         return packed(Failed(RuntimeError(f"{type(error).__name__}: {error}"), trace))
 
 
-def _outcome(task: Task) -> Outcome:
-    parts = {key: _part(task, key) for key in (task.network.key, task.job)}
+def _outcome(task: Task, sent: Mapping[str, bytes]) -> Outcome:
+    parts = {key: _part(task, key, sent) for key in (task.network.key, task.job)}
     lacking = frozenset(key for key, part in parts.items() if part is None)
     if lacking:
         return Lacking(lacking)
@@ -164,12 +166,23 @@ def _outcome(task: Task) -> Outcome:
         torch.set_num_threads(before)
 
 
-def _part(task: Task, key: str) -> Any:
+def _reserve_hooks(part: object) -> None:
+    """Keep PyTorch from replacing the hooks of a network from another process by new ones.
+
+    It numbers hooks in each process, and `BackboneExtractor` adds some for each pass.
+    """
+    for module in part.modules() if isinstance(part, nn.Module) else ():
+        for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
+            RemovableHandle.next_id = max([RemovableHandle.next_id, *(each + 1 for each in hooks)])
+
+
+def _part(task: Task, key: str, sent: Mapping[str, bytes]) -> Any:
     """Return a part of a task; None if this worker lacks it."""
     part = PARTS.get(key)
-    if part is None and key in task.sent:
+    if part is None and key in sent:
         try:
-            part = pickle.loads(task.sent[key])
+            part = pickle.loads(sent[key])
+            _reserve_hooks(part)
         except Exception as error:  # classes decide how they are unpickled
             raise TypeError(
                 f"`executor` has a worker that cannot read a part of the transfer ({error}). "

@@ -122,7 +122,12 @@ def recorded_extractor(
 ) -> Extractor:
     """Return the network of a run; raise if its weights differ, unless others are passed."""
     with _usable(record) as plain:
-        check(plain, {"extractor": {}, "network": str})
+        check(plain, {"extractor": {}, "network": (None, str)})
+        if plain["network"] is None:
+            raise ValueError(
+                "its network had hooks, or a state that cannot be hashed. Pass the same as "
+                "extractor=..."
+            )
         make: Any = FeatureExtractor
         rule, named = _EXTRACTOR, [*NAMED_WEIGHTS]
         found = plain["extractor"]
@@ -150,10 +155,12 @@ def recorded_extractor(
 
 def network_difference(record: Mapping[str, Any], network: nn.Module) -> str | None:
     """Return a sentence if a network is not the run's; None if it is, or if that is unknown."""
-    recorded, found = record.get("network"), fingerprint(network)
-    if None in (recorded, found) or recorded == found:
+    found = fingerprint(network)
+    recorded = record.get("network", found)
+    if recorded == found:
         return None
-    recorded, found = str(recorded)[:12], str(found)[:12]
+    unknown = "unknown, as with hooks"
+    recorded, found = (str(each)[:12] if each else unknown for each in (recorded, found))
     return f"The picture was made with the network {recorded}, but this one is {found}."
 
 

@@ -1,5 +1,6 @@
 """The content of a checkpoint: pictures and state of a run, without the targets of the losses."""
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,14 +17,16 @@ from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
 from nst.styles.style import Painting, Style
 
+_lock = threading.Lock()
+_states_before: dict[torch.device, list[Tensor]] = {}
+
 
 def take_snapshot(run: Run) -> dict[str, Any]:
     """Return the content of a checkpoint, whose tensors are the run's own, not copies."""
     run.packed_inputs = run.packed_inputs or _pack_inputs(run.inputs)
     # A custom loss may draw from torch's global generators.
-    generators, device = {"cpu": torch.get_rng_state()}, run.inputs.content.pixels.device
-    if device.type == "cuda":
-        generators["cuda"] = torch.cuda.get_rng_state(device)
+    devices = {torch.device("cpu"), run.inputs.content.pixels.device}
+    generators = {each.type: _state(each) for each in devices if each.type in ("cpu", "cuda")}
     return {
         "record": run.settings(),
         "inputs": run.packed_inputs,
@@ -162,9 +165,29 @@ def _moved(value: Any, device: torch.device) -> Any:
 @contextmanager
 def generators_set(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
     """Set the states of torch's global generators within the block."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.set_rng_state(states["cpu"])
-        if devices and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], device)
+    devices = {torch.device("cpu"), device} if device.type == "cuda" else {torch.device("cpu")}
+    with _lock:  # threads share them: the last one restores what the first found
+        for each in devices:
+            _states_before.setdefault(each, []).append(_state(each))
+    try:
+        for each in devices:
+            if each.type in states:
+                _set_state(each, states[each.type])
         yield
+    finally:
+        with _lock:
+            for each in devices:
+                found = _states_before[each].pop()
+                if not _states_before[each]:
+                    _set_state(each, found)
+
+
+def _state(device: torch.device) -> Tensor:
+    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
+
+
+def _set_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    else:
+        torch.cuda.set_rng_state(state, device)

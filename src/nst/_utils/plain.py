@@ -6,6 +6,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import Any
@@ -90,21 +91,33 @@ def hash_file(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+class OwnHook(partial[Any]):
+    """A hook of nst itself, which is registered for a single pass of one thread."""
+
+
 def hooks_of(module: nn.Module, kinds: Sequence[str] = ("forward", "backward")) -> list[Any]:
-    """Return the hooks of a module and all in it, and those of all modules."""
+    """Return the user's hooks of a module and all in it, and those of all modules."""
     names = [f"{kind}{pre}_hooks" for kind in kinds for pre in ("", "_pre")]
     found = [getattr(nn.modules.module, f"_global_{name}", {}) for name in names]
     found += [getattr(each, f"_{name}") for each in module.modules() for name in names]
-    return [hook for hooks in found for hook in hooks.values()]
+    # A copy of each, as another thread may register its own.
+    every = [hook for hooks in found for hook in list(hooks.values())]
+    return [hook for hook in every if not isinstance(hook, OwnHook)]
 
 
 def hash_network(network: nn.Module) -> str:
-    """Hash what affects a network's features: settings and tensors of its modules."""
+    """Hash what affects a network's features: settings, tensors and hooks of its modules.
+
+    Of a hook, only the name is known, which is the same in other processes.
+    """
     digest = hashlib.sha256()
     for name, module in network.named_modules():
         # The settings of an extractor of nst, whose `extra_repr` shows others.
         about = getattr(module, "fingerprint_settings", module.extra_repr)()
         digest.update(f"{name} {type(module).__name__} {_ADDRESS.sub('', str(about))}".encode())
+        if hooks := hooks_of(module):
+            names = [getattr(hook, "__qualname__", type(hook).__qualname__) for hook in hooks]
+            digest.update(f" with {names}".encode())
     tensors = {**dict(network.named_buffers()), **network.state_dict()}
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {hash_values(value)}".encode())
@@ -112,8 +125,8 @@ def hash_network(network: nn.Module) -> str:
 
 
 def fingerprint(network: nn.Module) -> str | None:
-    """Return `hash_network`; None for a network with a state that cannot be hashed."""
+    """Return `hash_network`; None for a network with hooks or a state that cannot be hashed."""
     try:
-        return hash_network(network)
+        return None if hooks_of(network) else hash_network(network)
     except Exception:  # a user's module may hold anything
         return None

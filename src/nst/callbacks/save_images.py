@@ -3,6 +3,7 @@
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -11,6 +12,14 @@ from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, load_image, save_image, side_by_side, to_pil
 from nst.video import write_video
 from nst.video.write import check_video_output, is_one_file
+
+_LONGEST_MS = 500_000  # of a frame: the lowest rate that `write_video` accepts
+
+
+def _duration(argument: str, value: Any) -> int:
+    if (number := at_least(argument, value)) > _LONGEST_MS:
+        raise ValueError(f"`{argument}` is {number}; it must be at most {_LONGEST_MS}.")
+    return number
 
 
 class SaveImages(Callback):
@@ -21,10 +30,11 @@ class SaveImages(Callback):
             `.webm`; extra `video`), or of a folder for `step-0050.png` and so on, created if
             necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation or video in milliseconds; at least 1.
+        frame_ms: Duration of each frame of the animation or video in milliseconds; from 1 to
+            500,000.
 
     Raises:
-        ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another format.
+        ValueError: `every` or `frame_ms` is out of range, or the suffix is that of another format.
         ImportError: The path is that of a video, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
@@ -33,7 +43,7 @@ class SaveImages(Callback):
         >>> save_animation = SaveImages("evolution.gif", every=5)
     """
 
-    path, every, frame_ms = Checked[Path](), Checked(at_least), Checked(at_least)
+    path, every, frame_ms = Checked[Path](), Checked(at_least), Checked(_duration)
 
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120

@@ -17,6 +17,7 @@ from torchvision import models
 
 from nst._utils.checks import file_path, floating_image, known, names_of
 from nst._utils.device import plain_arithmetic
+from nst._utils.plain import OwnHook
 from nst.extractors.vgg import Dtype, FrozenExtractor, check_dtype
 from nst.extractors.weights import read_tensors
 
@@ -211,7 +212,7 @@ class BackboneExtractor(FrozenExtractor):
 
         modules = {name: self.network.get_submodule(self._paths[name]) for name in wanted}
         whole = self._has_hooks_around(wanted)
-        hooks = [m.register_forward_hook(partial(store, name)) for name, m in modules.items()]
+        hooks = [m.register_forward_hook(OwnHook(store, name)) for name, m in modules.items()]
         device, kind = images.device.type, self.feature_dtype
         try:
             # PyTorch 2.4 has no autocast on MPS, and raises an error even for a disabled one.

@@ -15,8 +15,8 @@ from nst._utils.device import plain_arithmetic, replace_inference_tensors
 from nst._utils.plain import fingerprint
 
 _lock = threading.Lock()
-# By network, the number of its users now, and the modes of its modules before.
-_modes: dict[nn.Module, tuple[int, dict[nn.Module, bool]]] = {}
+# By module, the number of its users now, and its mode before. Networks may share modules.
+_modes: dict[nn.Module, tuple[int, bool]] = {}
 
 
 class Block(Protocol):
@@ -138,22 +138,28 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
     In training mode, dropout would be random, and statistics would change.
     """
-    with _lock:  # threads may share the network
-        users, before = _modes.get(network, (0, {m: m.training for m in network.modules()}))
-        _modes[network] = users + 1, before
-        if users == 0 and any(before.values()):
+    modules = [*network.modules()]
+    with _lock:  # threads may share the modules
+        for module in modules:
+            users, before = _modes.get(module, (0, module.training))
+            _modes[module] = users + 1, before
+        if any(module.training for module in modules):
             network.eval()
     try:
         yield
     finally:
         with _lock:
-            users, before = _modes.pop(network)
-            if users > 1:
-                _modes[network] = users - 1, before
-            elif any(before.values()):
-                network.train(before[network])
-                for module, mode in before.items():
-                    module.training = mode
+            unused = dict[nn.Module, bool]()
+            for module in modules:
+                users, before = _modes.pop(module)
+                if users > 1:
+                    _modes[module] = users - 1, before
+                else:
+                    unused[module] = before
+            if len(unused) == len(modules) and any(unused.values()):
+                network.train(unused[network])  # which a user's module may define
+            for module, before in unused.items():
+                module.training = before
 
 
 def check_features(features: Mapping[str, Any], layers: Iterable[str], images: Tensor) -> None:

@@ -21,7 +21,7 @@ from nst.images.write import format_of
 from nst.video.base import Frame, Video
 from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
-from nst.video.read import exact
+from nst.video.read import as_rate
 
 ANIMATIONS = {".gif": 10, ".webp": 1}
 """Suffixes of animations that can be written, and the unit of their times in milliseconds."""
@@ -48,7 +48,7 @@ def write_video(
             is written. H.264 requires even sides; the last row or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied. Further
             frames follow at its rate.
-        rate: Frames per second without `like`.
+        rate: Frames per second without `like`, from 0.002 to 1000.
         codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
             is 20 for H.264, 24 for VP9.
@@ -57,11 +57,15 @@ def write_video(
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
         ValueError: There are no frames, they differ in size, or their times do not increase;
-            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound.
+            `codec` or `crf` is unknown or not for this file, or `rate` out of range; or the format
+            cannot hold the sound.
+        TypeError: A frame is neither a tensor nor a `Frame`.
         ImportError: PyAV is not installed.
     """
     path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
-    speed = exact("rate", rate, positive=True)
+    speed = as_rate(rate)
+    if not isinstance(frames, Iterable):
+        raise TypeError(f"`frames` is {frames!r}; pictures are needed, such as open_video(path).")
     timed, suffix = _timed(frames, like, speed), path.suffix.lower()
     if suffix in CONTAINERS:
         write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
@@ -143,7 +147,12 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
     before, time = None, -step
     for i, frame in enumerate(frames):
         time = starts[i] if i < len(starts) else time + step
-        picture, time = (frame, time) if isinstance(frame, Tensor) else frame[:2]
+        picture, time = frame[:2] if isinstance(frame, Frame) else (frame, time)
+        if not isinstance(picture, Tensor):
+            raise TypeError(
+                f"`frames[{i}]` is of type {type(picture).__name__}; a tensor or a Frame is "
+                "needed. Use load_image to convert pictures."
+            )
         if before is not None:
             if time <= before[1]:
                 times = f"{float(time):g} s, but follows one at {float(before[1]):g} s"
@@ -152,7 +161,7 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
             old, new = tuple(before[0].shape[-2:]), tuple(picture.shape[-2:])
             if old != new:
                 raise ValueError(f"`frames[{i}]` is {new} in size, but must be {old}. Resize it.")
-        before = picture, time
+        before = picture.clone(), time  # the caller may reuse its memory for the next frame
     if before is None:
         raise ValueError("`frames` is empty; at least one picture is needed.")
     left = Fraction(0) if like is None else like.end - like.start - before[1]
