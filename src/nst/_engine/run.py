@@ -24,7 +24,7 @@ from nst._utils.text import logger
 from nst._utils.version import __version__
 from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.extractors.base import Extractor, evaluation_mode
-from nst.images import fit, resize
+from nst.images import resize
 from nst.losses.base import Loss
 from nst.result import StyleTransferResult, attach_result
 from nst.styles.statistics import StyleStatistics
@@ -46,7 +46,7 @@ class Run:
         self.group, self.history = Group.current(), LossHistory()
         self.callbacks = [self.history, *callbacks]
         configuration, scales = inputs.configuration, tuple(inputs.scales)
-        image = resize(inputs.start, fit(inputs.content.pixels.shape[-2:], scales[0].size)).clone()
+        image = resize(inputs.start, inputs.shape_at(scales[0].size)).clone()
         self.state = RunState(
             image, configuration.num_steps, len(scales), plan=scales, started=started
         )
@@ -101,7 +101,7 @@ class Run:
         inputs, state, scale = self.inputs, self.state, self.inputs.scales[index]
         state.scale = index
         before = sum(num_steps for _, num_steps in state.plan[:index])
-        height, width = fit(inputs.shape, scale.size)
+        shape = height, width = inputs.shape_at(scale.size)
         is_last, first_full = index == len(inputs.scales) - 1, scale.num_steps
         fine = (index > 0 and is_last) or inputs.previous is not None
         make_optimizer = inputs.configuration.optimizer_factories[fine]
@@ -111,7 +111,7 @@ class Run:
             if self.group.size > 1:
                 objectives = lead(inputs, index, self.group)
             for picture, objective in zip(self.pictures, objectives, strict=True):
-                picture.start_scale(objective, scale.size, make_optimizer)
+                picture.start_scale(objective, shape, make_optimizer)
                 if is_last and picture.is_mixed:
                     first_full = first_full_step(scale.num_steps)
             active = [picture for picture in self.pictures if picture.active]

@@ -18,7 +18,6 @@ from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective, Previous
 from nst._utils.device import blocks_kept
 from nst._utils.group import Group, ProcessLost
-from nst.images import fit
 from nst.result import StyleTransferResult
 
 AnyObjective: TypeAlias = "Objective | SharedObjective"
@@ -68,7 +67,7 @@ def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjectiv
     """Yield an objective for each picture at a scale; the other processes build them as well."""
     if group.rank == 0:
         group.broadcast_object(("scale", index, inputs.tile))
-    height, _ = fit(inputs.shape, inputs.scales[index].size)
+    height, _ = inputs.shape_at(inputs.scales[index].size)
     if inputs.previous is not None:  # a flow may differ by rounding between processes
         previous = (group.broadcast(each, "pictures") for each in inputs.previous)
         inputs = replace(inputs, previous=Previous(*previous))
@@ -132,7 +131,7 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
                 if kind == "scale":
                     index, tile = message
                     objectives = list(lead(replace(inputs, tile=tile), index, group))
-                    shape = fit(inputs.shape, inputs.scales[index].size)
+                    shape = inputs.shape_at(inputs.scales[index].size)
                 elif kind == "call":
                     number, method, state = message
                     image = pixels.new_empty(1, 3, *shape) if state is None else state
