@@ -301,6 +301,12 @@ def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) ->
     cut(repainting(), kept.with_name("b"), 2, CutLast(2))
     with pytest.raises(ValueError, match="holds an unfinished run"):  # nor by one that is resumed
         resume(kept.with_name("b"), callbacks=Checkpoint(kept))
+    again, broken = Checkpoint(kept, 1), Counting()
+    vars(broken)["on_resume"] = raising(ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):  # before the checkpoint is started
+        resume(kept, callbacks=[broken, again])
+    with pytest.raises(ValueError, match="holds an unfinished run"):
+        repainting(num_steps=steps)(callbacks=again)
     assert kept.read_bytes() == before and counting.steps == []
     resume(kept)
     repainting(num_steps=steps)(callbacks=[Checkpoint(kept), fail_at(3, KeyboardInterrupt())])

@@ -158,10 +158,14 @@ class Repeatable(Configuration):
             run = restore_run(snapshot, transfer, followers, started)
         except Exception as error:  # a forged file can raise nearly anything
             raise CHECKPOINT_FILE.refusal(path, error) from error
-        for each in followers:
-            if isinstance(each, Checkpoint):
-                each.resumed_run = snapshot["status"]["run"]  # which it may replace
+        keepers = [each for each in followers if isinstance(each, Checkpoint)]
+        for each in keepers:
+            each.resumed_run = snapshot["status"]["run"]  # which it may replace
         generators = snapshot["generators"]
         del snapshot  # the run owns its tensors now
-        with generators_set(generators, torch.device(transfer.device)):
-            return complete(run, take_snapshot)
+        try:
+            with generators_set(generators, torch.device(transfer.device)):
+                return complete(run, take_snapshot)
+        finally:
+            for each in keepers:
+                each.resumed_run = None  # the run may have failed before it started them
