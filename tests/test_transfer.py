@@ -361,6 +361,7 @@ class Numbered(BecomesNaN):
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
         ({"style": Style(PAINTING, weight=0)}, ValueError, "only weights of 0 in a region"),
         ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'pink-noise' or 'gray'"),
+        ({"init": None}, TypeError, "`init` is None; it must be a picture, 'content'.* or 'gray'"),
         ({"seed": -1}, ValueError, "`seed` is -1; it must be at least 0"),
         ({"init": torch.zeros(2, 3, 9, 9)}, ValueError, "`init` has 2 pictures for 1 contents"),
         ({"strength": -1}, ValueError, "`strength` is -1"),

@@ -248,6 +248,12 @@ class RunOptions:
         if self.preserve_color is not None:
             one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
         one_of("color_when", self.color_when, get_args(ColorWhen))
+        if self.init is None:
+            *names, last = map(repr, INITS)
+            raise TypeError(
+                f"`init` is None; it must be a picture, {', '.join(names)} or {last}. Leave it out "
+                "for the default."
+            )
 
     @property
     def init_picture(self) -> ImageLike | None:
