@@ -476,6 +476,7 @@ OTHER = ThreadPoolExecutor(1)
         ({"strenght": 1}, TypeError, "`map` has no argument 'strenght'"),
         ({"strength": -1}, ValueError, "`strength` is -1"),
         ({"callbacks": 3}, TypeError, "`callbacks`"),
+        ({"callbacks": nst.Checkpoint("a.ckpt")}, ValueError, "`callbacks` has a Checkpoint"),
         ({"callbacks": print, "executor": OTHER}, ValueError, "`callbacks` cannot be called in"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

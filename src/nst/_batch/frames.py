@@ -100,12 +100,8 @@ class FrameTransfer(Repeatable):
                 "result in the colors of the style. Use color_when='before', or "
                 "nst.color.preserve_color on each result."
             )
-        followers = as_callbacks(callbacks)
-        if any(isinstance(each, Checkpoint) for each in followers):
-            raise ValueError(
-                "`callbacks` has a Checkpoint, but a frame cannot be resumed by itself. Save each "
-                "result, and continue with `previous`."
-            )
+        remedy = "Save each result, and continue with `previous`."
+        followers = callbacks_of_many(callbacks, remedy)
         first_steps = self.num_steps if first_steps is None else first_steps
         first_steps = at_least("first_steps", first_steps, 1)
         first = replace(self.without("previous"), num_steps=first_steps)
@@ -114,6 +110,18 @@ class FrameTransfer(Repeatable):
         shared = SharedStyles(first, as_styles(style), options)
         video = _Frames(first, later, as_flow(flow), shared, options, followers)
         return video.results(frames, None if previous is None else video.read(previous))
+
+
+def callbacks_of_many(
+    callbacks: CallbackLike | Iterable[CallbackLike] | None, remedy: str
+) -> list[Callback]:
+    """Return the callbacks of several runs; raise for a `Checkpoint`."""
+    followers = as_callbacks(callbacks)
+    if any(isinstance(each, Checkpoint) for each in followers):
+        raise ValueError(
+            f"`callbacks` has a Checkpoint, but it can store only one of several runs. {remedy}"
+        )
+    return followers
 
 
 def _with_temporal(
