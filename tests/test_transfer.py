@@ -335,6 +335,7 @@ class Numbered(BecomesNaN):
     [
         ({"losses": {"a": Numbered(1)}}, ValueError, r"with layers \(1,\); they must be names"),
         ({"losses": [ContentLoss()]}, TypeError, "`losses` is a list; give each loss a name"),
+        ({"losses": {1: ContentLoss()}}, ValueError, "`losses` has the name 1; names must be"),
         ({"losses": {"a": ContentLoss}}, TypeError, r"`losses\['a'\]` is .*must be an nst.Loss"),
         ({"losses": {}}, ValueError, "`losses` has nothing to optimize"),
         ({"losses": {"a": ContentLoss(weight=0)}}, ValueError, "must weigh more than 0"),

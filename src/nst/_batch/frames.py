@@ -129,6 +129,11 @@ def _with_temporal(
 ) -> dict[str, Any]:
     """Return the losses of a frame that follows another."""
     if not (own := transfer.active_losses("previous")):
+        if (same := transfer.losses.get("temporal")) and same.reference != "previous":
+            raise ValueError(
+                f"`losses['temporal']` is a {type(same).__name__}, but frames adds a TemporalLoss "
+                "of this name. Rename yours."
+            )
         temporal = TemporalLoss(weight=5.0 if weight is None else weight, differences=differences)
         return {**transfer.losses, "temporal": temporal}
     if weight is not None:

@@ -128,6 +128,11 @@ class Configuration:
                 "{'content': ContentLoss(), 'style': GramStyleLoss()}."
             )
         for name, loss in self.losses.items():
+            if not (isinstance(name, str) and name):
+                raise ValueError(
+                    f"`losses` has the name {name!r}; names must be strings that are not empty, "
+                    "such as 'style'."
+                )
             if not isinstance(loss, Loss):
                 raise TypeError(
                     f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
