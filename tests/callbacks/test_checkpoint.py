@@ -199,15 +199,21 @@ def test_captured_styles_and_textures_resume(path: Path) -> None:
 class Jumpy(nst.TotalVariationLoss):
     """A loss of the user's: it draws from the global generator, and counts in a buffer."""
 
+    reference = "content"
     count: Tensor
+    factor: Tensor
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("factor", torch.ones(()), persistent=False)
+
+    def capture(self, *_: object) -> None:
+        self.factor = torch.rand(())
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         self.count += 1
-        noise = torch.rand(()) * 0.1 + torch.sin(self.count)
+        noise = torch.rand(()) * 0.1 + self.factor * torch.sin(self.count)
         return super().forward(features).double() * (2 + noise)
 
 
@@ -379,7 +385,7 @@ def test_a_stalled_scale_is_stored(scales: int, path: Path) -> None:
         ("run scale", 7),
         ("run step", "x"),
         ("run pictures", []),
-        ("generators", {"cpu": torch.zeros(3)}),
+        ("generators step", {"cpu": torch.zeros(3)}),
         ("record", {}),
     ],
 )

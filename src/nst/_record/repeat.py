@@ -14,7 +14,7 @@ from typing_extensions import Self
 from nst._engine.configuration import Configuration, Tile, check_count
 from nst._engine.run import complete
 from nst._record import replay
-from nst._record.snapshot import generators_set, restore_run, take_snapshot
+from nst._record.snapshot import restore_run, take_snapshot
 from nst._utils.device import plain_arithmetic
 from nst._utils.text import logger
 from nst.callbacks.base import CallbackLike, as_callbacks
@@ -161,10 +161,9 @@ class Repeatable(Configuration):
         keepers = [each for each in followers if isinstance(each, Checkpoint)]
         for each in keepers:
             each.resumed_run = snapshot["status"]["run"]  # which it may replace
-        generators = snapshot["generators"]
         del snapshot  # the run owns its tensors now
         try:
-            with generators_set(generators, torch.device(transfer.device)):
+            with torch.random.fork_rng([run.device] if run.device.type == "cuda" else []):
                 return complete(run, take_snapshot)
         finally:
             for each in keepers:

@@ -1,7 +1,6 @@
 """The content of a checkpoint: pictures and state of a run, without the targets of the losses."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from nst._engine.configuration import Configuration, RunOptions, as_scales
 from nst._engine.inputs import RunInputs
 from nst._engine.reading import StyleSource
 from nst._engine.run import Run
+from nst._utils.device import generator_states
 from nst.callbacks.base import Callback
 from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
@@ -20,16 +20,12 @@ from nst.styles.style import Painting, Style
 def take_snapshot(run: Run) -> dict[str, Any]:
     """Return the content of a checkpoint, whose tensors are the run's own, not copies."""
     run.packed_inputs = run.packed_inputs or _pack_inputs(run.inputs)
-    # A custom loss may draw from torch's global generators.
-    generators, device = {"cpu": torch.get_rng_state()}, run.inputs.content.pixels.device
-    if device.type == "cuda":
-        generators["cuda"] = torch.cuda.get_rng_state(device)
     return {
         "record": run.settings(),
         "inputs": run.packed_inputs,
         "exif": (run.inputs.exif or b"").hex(),
         "run": run.state_dict(),
-        "generators": generators,
+        "generators": {"scale": run.generators, "step": generator_states(run.device)},
     }
 
 
@@ -46,7 +42,9 @@ def restore_run(
         picture["work"] = each["work"]  # an optimizer moves its state itself
     run.load_state_dict(state)
     run.image()  # raises if there is none
-    torch.Generator("cpu").set_state(snapshot["generators"]["cpu"])  # raises if it is not a state
+    run.resumed_generators = dict(snapshot["generators"])
+    for moment in ("scale", "step"):  # raises if they are not states
+        torch.Generator("cpu").set_state(run.resumed_generators[moment]["cpu"])
     return run
 
 
@@ -157,14 +155,3 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_moved(each, device) for each in value)
     return value
-
-
-@contextmanager
-def generators_set(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Set the states of torch's global generators within the block."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.set_rng_state(states["cpu"])
-        if devices and "cuda" in states:
-            torch.cuda.set_rng_state(states["cuda"], device)
-        yield
