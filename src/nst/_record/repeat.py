@@ -77,8 +77,8 @@ class Repeatable(Configuration):
         """Repeat the run of a picture, from its record and its input files.
 
         With the same versions, device and number of threads, the result is bit-identical, unless
-        Ctrl-C interrupted the run. Files are found by name and content beside the picture, in the
-        current folder and in `inputs`. The run stops at the recorded step.
+        Ctrl-C or an error ended the run. Files are found by name and content beside the picture, in
+        the current folder and in `inputs`. The run stops at the recorded step.
 
         Args:
             path: The saved picture.
