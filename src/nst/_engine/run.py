@@ -250,7 +250,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                         if state.stop_reason is None or index == resumed:
                             run.optimize_scale(index)
             except KeyboardInterrupt:
-                state.stop("interrupted")
+                state.stop_reason = state.stop_reason or "interrupted"
             except BaseException as error:
                 state.stop(f"failed: {type(error).__name__}")
                 if state.step > 0:

@@ -284,6 +284,6 @@ class _StopAfter(Callback):
 
     def on_step(self, state: RunState) -> None:
         if state.step >= self.num_steps:
-            state.stop(self.reason)
+            state.stop_reason = state.stop_reason or self.reason
 
     on_start = on_step  # a run may have been stopped before its first step
