@@ -335,6 +335,7 @@ class Numbered(BecomesNaN):
     [
         ({"losses": {"a": Numbered(1)}}, ValueError, r"with layers \(1,\); they must be names"),
         ({"losses": [ContentLoss()]}, TypeError, "`losses` is a list; give each loss a name"),
+        ({"losses": {1: ContentLoss()}}, ValueError, "`losses` has the name 1; names must be"),
         ({"losses": {"a": ContentLoss}}, TypeError, r"`losses\['a'\]` is .*must be an nst.Loss"),
         ({"losses": {}}, ValueError, "`losses` has nothing to optimize"),
         ({"losses": {"a": ContentLoss(weight=0)}}, ValueError, "must weigh more than 0"),
@@ -366,6 +367,7 @@ class Numbered(BecomesNaN):
         ({"style": torch.zeros(2, 3, 32, 32)}, ValueError, r"`style\[0\]` is a batch of 2"),
         ({"style": Style(PAINTING, weight=0)}, ValueError, "only weights of 0 in a region"),
         ({"init": "contnet"}, FileNotFoundError, "`init` is 'contnet'.*'pink-noise' or 'gray'"),
+        ({"init": None}, TypeError, "`init` is None; it must be a picture, 'content'.* or 'gray'"),
         ({"seed": -1}, ValueError, "`seed` is -1; it must be at least 0"),
         ({"init": torch.zeros(2, 3, 9, 9)}, ValueError, "`init` has 2 pictures for 1 contents"),
         ({"strength": -1}, ValueError, "`strength` is -1"),

@@ -12,7 +12,7 @@ from nst._engine.run import first_full_step
 from nst._utils.device import blocks_kept
 from nst._utils.text import byte_count, duration
 from nst.extractors.base import evaluation_mode
-from nst.images import fit, resize
+from nst.images import resize
 from nst.losses.base import layers_of
 from nst.styles.style import Painting
 
@@ -61,7 +61,7 @@ def estimate_run(inputs: RunInputs) -> Estimate:
     )
     with blocks_kept(_pixels(inputs, finest.size)), evaluation_mode(configuration.extractor):
         objective.capture_styles(inputs.regions_at(size, captured_for=inputs.scales[0].size))
-        content = resize(photo[:1], fit(photo.shape[-2:], size))
+        content = resize(photo[:1], inputs.shape_at(size))
         objective.capture(content)
         picture = content.flip(-1)  # at the content itself, all gradients may be zero
         measured = [_measure(objective, picture)]
@@ -100,7 +100,7 @@ def _measured_size(inputs: RunInputs) -> int:
 
 
 def _pixels(inputs: RunInputs, size: int) -> int:
-    height, width = fit(inputs.content.pixels.shape[-2:], size)
+    height, width = inputs.shape_at(size)
     return height * width
 
 
@@ -108,7 +108,7 @@ def _picture_bytes(inputs: RunInputs, scale: Scale) -> int:
     """Return the bytes of the given pictures, and of those that a scale works with."""
     photo = inputs.content.pixels
     given = [photo, *(each.pixels for each in inputs.sources[0] if isinstance(each, Painting))]
-    shape = fit(photo.shape[-2:], scale.size)
+    shape = inputs.shape_at(scale.size)
     picture = photo.new_zeros(1).expand(1, 3, *shape).requires_grad_()  # takes no memory
     make, _ = inputs.configuration.optimizer_factories
     group = make([picture]).param_groups[0]

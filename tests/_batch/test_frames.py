@@ -234,6 +234,9 @@ def test_losses_of_the_transfer_take_the_place_of_the_default_one() -> None:
     alone = transfer.run(pan(1)[0], PAINTING)  # has no previous frame, as the first
     assert list(alone.history) == ["style"]
     assert torch.equal(alone.image, first.image)
+    calm: Any = {"style": GramStyleLoss(["relu1_1"]), "temporal": nst.TotalVariationLoss()}
+    with pytest.raises(ValueError, match=r"`losses\['temporal'\]` is a TotalVariationLoss, but"):
+        small(losses=calm).frames(pan(2), PAINTING)
     with pytest.raises(ValueError, match="nothing to optimize"):
         small(losses={"calm": TemporalLoss()}).run(pan(1)[0], PAINTING)
 

@@ -33,7 +33,7 @@ from nst._batch import worker
 from nst._batch.worker import PARTS, PartCache
 from nst.styles.statistics import StyleStatistics
 from tests import helpers
-from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, halve, spy
+from tests.helpers import PAINTING, MeanLoss, Recorder, fail_at, halve, spy, stop_at
 from tests.pretend import PretendedDevice
 
 pytestmark = pytest.mark.cpu  # other processes know no pretended device
@@ -421,6 +421,9 @@ def test_callbacks_follow_each_run_in_this_process_and_ctrl_c_ends_them_all() ->
     assert recorder.calls.count("step 1") == recorder.calls.count("step 2") == 2
     (only,) = transfer().map(contents, picture(), callbacks=fail_at(1, KeyboardInterrupt()))
     assert only.result is not None and only.result.stop_reason == "interrupted"
+    stop = stop_at(1, "interrupted")  # which ends only its run
+    stopped = [each.result for each in transfer().map(contents, picture(), callbacks=stop)]
+    assert [each and each.stop_reason for each in stopped] == 2 * ["interrupted by a callback"]
 
 
 @pytest.mark.parametrize("executor", ["none", "processes"], indirect=True)
@@ -488,6 +491,7 @@ OTHER = ThreadPoolExecutor(1)
         ({"strenght": 1}, TypeError, "`map` has no argument 'strenght'"),
         ({"strength": -1}, ValueError, "`strength` is -1"),
         ({"callbacks": 3}, TypeError, "`callbacks`"),
+        ({"callbacks": nst.Checkpoint("a.ckpt")}, ValueError, "`callbacks` has a Checkpoint"),
         ({"callbacks": print, "executor": OTHER}, ValueError, "`callbacks` cannot be called in"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -189,13 +189,21 @@ def test_a_rerun_may_end_elsewhere() -> None:
         assert (again.num_steps, again.stop_reason) == end
 
 
-def test_a_warning_says_that_an_interrupted_run_may_differ_and_no_reason_controls_the_terminal(
+def test_a_warning_says_that_an_interrupted_or_failed_run_may_differ(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     run(transfer(num_steps=8), callbacks=fail_at(3, KeyboardInterrupt()))
     again = rerun()
     assert (again.num_steps, again.stop_reason) == (3, "interrupted")
-    assert "interrupted within a step, after 3 of 8" in caplog.text
+    assert "interrupted or failed after step 3 of 8" in caplog.text
+    with pytest.raises(OSError, match="full") as caught:
+        run(transfer(num_steps=8), callbacks=fail_at(4, OSError("full")))
+    caught.value.result.save("out.png")  # type: ignore[attr-defined]
+    assert rerun().stop_reason == "failed: OSError"
+    assert "interrupted or failed after step 4 of 8" in caplog.text
+
+
+def test_no_reason_controls_the_terminal() -> None:
     record = valid_record(steps_done=2, stop_reason="red \x1b[31m\ndone")
     save_image(PHOTO, "out.png", record=record)
     assert rerun().stop_reason == "red  [31m done"

@@ -6,7 +6,8 @@ import logging
 import multiprocessing
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 import nst
 from nst import Checkpoint, GramStyleLoss, RunState, Style, StyleTransfer, StyleTransferResult
 from nst._engine.picture import OptimizedPicture
-from nst._record.snapshot import generators_set
+from nst._utils.device import generators_restored
 from nst._utils.files import reserve
 from nst._utils.plain import hash_values
 from nst.callbacks.base import CallbackLike, as_callbacks
@@ -201,15 +202,21 @@ def test_captured_styles_and_textures_resume(path: Path) -> None:
 class Jumpy(nst.TotalVariationLoss):
     """A loss of the user's: it draws from the global generator, and counts in a buffer."""
 
+    reference = "content"
     count: Tensor
+    factor: Tensor
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__(weight=weight)
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("factor", torch.ones(()), persistent=False)
+
+    def capture(self, *_: object) -> None:
+        self.factor = torch.rand(())
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         self.count += 1
-        noise = torch.rand(()) * 0.1 + torch.sin(self.count)
+        noise = torch.rand(()) * 0.1 + self.factor * torch.sin(self.count)
         return super().forward(features).double() * (2 + noise)
 
 
@@ -226,8 +233,14 @@ def test_a_loss_resumes_with_its_noise_and_buffers(optimizer: str, step: int, pa
     torch.manual_seed(7)
     before = torch.get_rng_state()
     assert_same(resume(path, losses=losses), whole)
-    states, device = {"cpu": torch.Generator().get_state()}, torch.device("cpu")
-    in_turn(generators_set(states, device), generators_set(states, device))
+
+    @contextmanager
+    def drawing() -> Iterator[None]:
+        with generators_restored(torch.device("cpu")):
+            torch.rand(1)
+            yield
+
+    in_turn(drawing(), drawing())
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -305,6 +318,12 @@ def test_an_unfinished_run_is_not_replaced_by_another(steps: int, kept: Path) ->
     cut(repainting(), kept.with_name("b"), 2, CutLast(2))
     with pytest.raises(ValueError, match="holds an unfinished run"):  # nor by one that is resumed
         resume(kept.with_name("b"), callbacks=Checkpoint(kept))
+    again, broken = Checkpoint(kept, 1), Counting()
+    vars(broken)["on_resume"] = raising(ZeroDivisionError)
+    with pytest.raises(ZeroDivisionError):  # before the checkpoint is started
+        resume(kept, callbacks=[broken, again])
+    with pytest.raises(ValueError, match="holds an unfinished run"):
+        repainting(num_steps=steps)(callbacks=again)
     assert kept.read_bytes() == before and counting.steps == []
     resume(kept)
     repainting(num_steps=steps)(callbacks=[Checkpoint(kept), fail_at(3, KeyboardInterrupt())])
@@ -377,7 +396,7 @@ def test_a_stalled_scale_is_stored(scales: int, path: Path) -> None:
         ("run scale", 7),
         ("run step", "x"),
         ("run pictures", []),
-        ("generators", {"cpu": torch.zeros(3)}),
+        ("generators step", {"cpu": torch.zeros(3)}),
         ("record", {}),
     ],
 )

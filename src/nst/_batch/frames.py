@@ -100,12 +100,8 @@ class FrameTransfer(Repeatable):
                 "result in the colors of the style. Use color_when='before', or "
                 "nst.color.preserve_color on each result."
             )
-        followers = as_callbacks(callbacks)
-        if any(isinstance(each, Checkpoint) for each in followers):
-            raise ValueError(
-                "`callbacks` has a Checkpoint, but a frame cannot be resumed by itself. Save each "
-                "result, and continue with `previous`."
-            )
+        remedy = "Save each result, and continue with `previous`."
+        followers = callbacks_of_many(callbacks, remedy)
         first_steps = self.num_steps if first_steps is None else first_steps
         first_steps = at_least("first_steps", first_steps, 1)
         first = replace(self.without("previous"), num_steps=first_steps)
@@ -116,11 +112,28 @@ class FrameTransfer(Repeatable):
         return video.results(frames, None if previous is None else video.read(previous))
 
 
+def callbacks_of_many(
+    callbacks: CallbackLike | Iterable[CallbackLike] | None, remedy: str
+) -> list[Callback]:
+    """Return the callbacks of several runs; raise for a `Checkpoint`."""
+    followers = as_callbacks(callbacks)
+    if any(isinstance(each, Checkpoint) for each in followers):
+        raise ValueError(
+            f"`callbacks` has a Checkpoint, but it can store only one of several runs. {remedy}"
+        )
+    return followers
+
+
 def _with_temporal(
     transfer: Configuration, weight: float | None, differences: bool
 ) -> dict[str, Any]:
     """Return the losses of a frame that follows another."""
     if not (own := transfer.active_losses("previous")):
+        if (same := transfer.losses.get("temporal")) and same.reference != "previous":
+            raise ValueError(
+                f"`losses['temporal']` is a {type(same).__name__}, but frames adds a TemporalLoss "
+                "of this name. Rename yours."
+            )
         temporal = TemporalLoss(weight=5.0 if weight is None else weight, differences=differences)
         return {**transfer.losses, "temporal": temporal}
     if weight is not None:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from nst._batch import worker
-from nst._batch.frames import FrameTransfer
+from nst._batch.frames import FrameTransfer, callbacks_of_many
 from nst._batch.styles import SharedStyles, Sizes
 from nst._batch.worker import PARTS, Failed, Lacking, Network, Outcome, Task
 from nst._engine.configuration import INITS, Configuration, RunOptions
 from nst._utils.checks import at_least
 from nst._utils.device import resolve_device
-from nst.callbacks.base import CallbackLike, as_callbacks
+from nst.callbacks.base import CallbackLike
 from nst.images import ImageLike
 from nst.result import StyleTransferResult
 from nst.styles.statistics import StyleStatistics
@@ -92,7 +92,7 @@ class BatchTransfer(FrameTransfer):
             num_threads: Number of PyTorch threads per picture in other processes.
             devices: Devices to use instead of an executor, such as `["cuda:0", "cuda:1"]`, each in
                 its own process; a script must start under `if __name__ == "__main__":`.
-            callbacks: As in `run`; only without an executor and devices.
+            callbacks: As in `run`, but no `Checkpoint`; only without an executor and devices.
             **arguments: Other arguments of `run`, the same for all pictures.
 
         Yields:
@@ -119,7 +119,9 @@ class BatchTransfer(FrameTransfer):
                 f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
                 "sorted(Path('photos').glob('*.jpg'))."
             )
-        followers, options = as_callbacks(callbacks), RunOptions.from_arguments("map", arguments)
+        remedy = "Save each result, or call `run` for each picture, with its own Checkpoint."
+        followers = callbacks_of_many(callbacks, remedy)
+        options = RunOptions.from_arguments("map", arguments)
         names = [] if devices is None else _device_names(devices, executor)
         if max_in_flight is None:
             max_in_flight = 2 * (len(names) or os.cpu_count() or 1)

@@ -130,6 +130,11 @@ class Configuration:
                 "{'content': ContentLoss(), 'style': GramStyleLoss()}."
             )
         for name, loss in self.losses.items():
+            if not (isinstance(name, str) and name):
+                raise ValueError(
+                    f"`losses` has the name {name!r}; names must be strings that are not empty, "
+                    "such as 'style'."
+                )
             if not isinstance(loss, Loss):
                 raise TypeError(
                     f"`losses[{name!r}]` is {loss!r}; it must be an nst.Loss (an instance). "
@@ -248,6 +253,12 @@ class RunOptions:
         if self.preserve_color is not None:
             one_of("preserve_color", self.preserve_color, color.COLOR_METHODS)
         one_of("color_when", self.color_when, get_args(ColorWhen))
+        if self.init is None:
+            *names, last = map(repr, INITS)
+            raise TypeError(
+                f"`init` is None; it must be a picture, {', '.join(names)} or {last}. Leave it out "
+                "for the default."
+            )
 
     @property
     def init_picture(self) -> ImageLike | None:

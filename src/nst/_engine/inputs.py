@@ -120,6 +120,10 @@ class RunInputs:
             exif=None if isinstance(content, Tensor) else read_exif(content),
         )
 
+    def shape_at(self, size: int) -> tuple[int, int]:
+        """Return height and width of the pictures at a scale of this size."""
+        return fit(self.content.pixels.shape[-2:], size)
+
     def shapes_at(self, size: int) -> list[tuple[int, int]]:
         """Return height and width of the content and of the paintings at a scale of this size."""
         content = self.content.pixels.shape[-2:]
@@ -147,7 +151,7 @@ class RunInputs:
     def objectives_at(self, index: int, group: Group) -> Iterator[Objective]:
         """Yield an objective for each picture, with the targets of the styles at a scale."""
         size, configuration = self.scales[index].size, self.configuration
-        height, _ = fit(self.shape, size)
+        height, _ = self.shape_at(size)
         for number in range(len(self.content.pixels)):
             if number < len(self.sources):  # otherwise its styles are those of the first picture
                 objective = Objective(

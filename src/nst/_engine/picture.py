@@ -64,10 +64,9 @@ class OptimizedPicture:
         return self.failure is None and self.stall is None
 
     def start_scale(
-        self, objective: AnyObjective, size: int, make_optimizer: OptimizerFactory
+        self, objective: AnyObjective, shape: tuple[int, int], make_optimizer: OptimizerFactory
     ) -> None:
-        """Continue from the best picture so far at another size."""
-        shape = fit(self._content.shape[-2:], size)
+        """Continue from the best picture so far at another height and width."""
         resumed, self._resumed = self._resumed, False
         if self.failure is not None:
             self.pixels = self.pixels if resumed else resize(self.best, shape)
@@ -75,7 +74,7 @@ class OptimizedPicture:
         content = resize(self._content, shape)
         self._free = None if self._where is None else (resize(self._where, shape) > 0)
         if not resumed:
-            self._enlarge(content, size)
+            self._enlarge(content, shape)
             self.is_mixed = objective.is_mixed
         elif objective.is_mixed and not self.is_mixed:
             objective.set_full_precision()
@@ -108,9 +107,9 @@ class OptimizedPicture:
         if isinstance(self._optimizer, BoundedLBFGS):
             self._optimizer.reevaluate()
 
-    def _enlarge(self, content: Tensor, size: int) -> None:
+    def _enlarge(self, content: Tensor, shape: tuple[int, int]) -> None:
         """Resize the best picture so far, with details of the starting picture."""
-        shape, best = (content.shape[-2], content.shape[-1]), self.best
+        best = self.best
         pixels = resize(best, shape)
         if self._size is not None:
             before = resize(self._start, (best.shape[-2], best.shape[-1]))
@@ -119,7 +118,7 @@ class OptimizedPicture:
         if self._free is not None:
             pixels = torch.where(self._free, pixels, content)
         self.pixels = pixels.clone(memory_format=torch.contiguous_format).requires_grad_()
-        self._size, self._average, self._averaged = size, None, 0
+        self._size, self._average, self._averaged = max(shape), None, 0
         self._best, self._best_total = self.pixels.detach().clone(), math.inf
         self._best_losses: dict[str, Tensor] = {}
         self.stall = self._problem = None

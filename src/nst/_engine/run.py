@@ -12,19 +12,19 @@ import torchvision
 from torch import Tensor, nn
 
 from nst import color
+from nst._engine import shared
 from nst._engine.configuration import as_scales, explaining_memory
 from nst._engine.inputs import RunInputs
 from nst._engine.picture import OptimizedPicture
-from nst._engine.shared import AnyObjective, check_same_inputs, lead, leading, serve, share_result
 from nst._utils.checks import at_least
-from nst._utils.device import blocks_kept
+from nst._utils.device import blocks_kept, generator_states
 from nst._utils.group import Group
 from nst._utils.plain import json_ready
 from nst._utils.text import logger
 from nst._utils.version import __version__
 from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.extractors.base import Extractor, evaluation_mode
-from nst.images import fit, resize
+from nst.images import resize
 from nst.losses.base import Loss
 from nst.result import StyleTransferResult, attach_result
 from nst.styles.statistics import StyleStatistics
@@ -46,7 +46,7 @@ class Run:
         self.group, self.history = Group.current(), LossHistory()
         self.callbacks = [self.history, *callbacks]
         configuration, scales = inputs.configuration, tuple(inputs.scales)
-        image = resize(inputs.start, fit(inputs.content.pixels.shape[-2:], scales[0].size)).clone()
+        image = resize(inputs.start, inputs.shape_at(scales[0].size)).clone()
         self.state = RunState(
             image, configuration.num_steps, len(scales), plan=scales, started=started
         )
@@ -55,6 +55,11 @@ class Run:
             OptimizedPicture(content, start, where=inputs.where, average=configuration.average)
             for content, start in zip(contents, starts, strict=True)
         ]
+        self.device = inputs.content.pixels.device
+        # States of torch's generators at the start of the scale, as `capture` may draw numbers.
+        self.generators: dict[str, Tensor] = {}
+        # Those at the start of the resumed scale and after its last step, until they are set.
+        self.resumed_generators: dict[str, Mapping[str, Tensor]] = {}
         self.packed_inputs: dict[str, Any] | None = None  # for checkpoints, created once
         self._resumed: list[tuple[str, dict[str, Any]]] | None = None
 
@@ -101,19 +106,22 @@ class Run:
         inputs, state, scale = self.inputs, self.state, self.inputs.scales[index]
         state.scale = index
         before = sum(num_steps for _, num_steps in state.plan[:index])
-        height, width = fit(inputs.shape, scale.size)
+        shape = height, width = inputs.shape_at(scale.size)
         is_last, first_full = index == len(inputs.scales) - 1, scale.num_steps
         fine = (index > 0 and is_last) or inputs.previous is not None
         make_optimizer = inputs.configuration.optimizer_factories[fine]
         callbacks = sorted(self.callbacks, key=attrgetter("called_last"))
+        self._resume_generators("scale")
+        self.generators = generator_states(self.device)
         with blocks_kept(height * width), evaluation_mode(inputs.configuration.extractor):
-            objectives: Iterator[AnyObjective] = inputs.objectives_at(index, self.group)
+            objectives: Iterator[shared.AnyObjective] = inputs.objectives_at(index, self.group)
             if self.group.size > 1:
-                objectives = lead(inputs, index, self.group)
+                objectives = shared.lead(inputs, index, self.group)
             for picture, objective in zip(self.pictures, objectives, strict=True):
-                picture.start_scale(objective, scale.size, make_optimizer)
+                picture.start_scale(objective, shape, make_optimizer)
                 if is_last and picture.is_mixed:
                     first_full = first_full_step(scale.num_steps)
+            self._resume_generators("step")
             active = [picture for picture in self.pictures if picture.active]
             while active and state.stop_reason is None and state.step - before < scale.num_steps:
                 for picture in active:
@@ -133,6 +141,11 @@ class Run:
                 picture.finish_scale()
         if not active and state.stop_reason is None:
             self._shorten_plan(index, before)
+
+    def _resume_generators(self, moment: str) -> None:
+        """Set torch's generators once to their states at a moment before the run was resumed."""
+        if states := self.resumed_generators.pop(moment, None):
+            shared.set_generators_of_all(states, self.device, self.group)
 
     def _shorten_plan(self, index: int, before: int) -> None:
         """Plan no more steps for a scale that stalled; they are not taken later."""
@@ -220,10 +233,10 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
     inputs, state, group, no_snapshot = run.inputs, run.state, run.group, run.state.snapshot
     explained = partial(explaining_memory, inputs.shape, inputs.tile, inputs.content.pixels)
     if group.size > 1:
-        check_same_inputs(inputs, group)
+        shared.check_same_inputs(inputs, group)
     if group.rank > 0:
-        return serve(inputs, group)
-    with leading(group) if group.size > 1 else nullcontext():
+        return shared.serve(inputs, group)
+    with shared.leading(group) if group.size > 1 else nullcontext():
         with ExitStack() as stack:
             try:
                 for callback in run.callbacks:
@@ -237,7 +250,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
                         if state.stop_reason is None or index == resumed:
                             run.optimize_scale(index)
             except KeyboardInterrupt:
-                state.stop("interrupted")
+                state.stop_reason = state.stop_reason or "interrupted"
             except BaseException as error:
                 state.stop(f"failed: {type(error).__name__}")
                 if state.step > 0:
@@ -251,7 +264,7 @@ def complete(run: Run, take_snapshot: Callable[[Run], dict[str, Any]]) -> StyleT
         logger.info("%s after %d steps", state.stop_reason, state.step)
         result = persistently(run.result)
         if group.size > 1:
-            share_result(inputs, group, result)
+            shared.share_result(inputs, group, result)
         return result
 
 

@@ -6,19 +6,19 @@ each scale, and evaluate their rows of a picture when the first process asks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partialmethod
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from nst._engine.inputs import RunInputs
 from nst._engine.objective import Objective, Previous
-from nst._utils.device import blocks_kept
+from nst._utils.device import blocks_kept, set_generators
 from nst._utils.group import Group, ProcessLost
-from nst.images import fit
 from nst.result import StyleTransferResult
 
 AnyObjective: TypeAlias = "Objective | SharedObjective"
@@ -68,12 +68,19 @@ def lead(inputs: RunInputs, index: int, group: Group) -> Iterator[SharedObjectiv
     """Yield an objective for each picture at a scale; the other processes build them as well."""
     if group.rank == 0:
         group.broadcast_object(("scale", index, inputs.tile))
-    height, _ = fit(inputs.shape, inputs.scales[index].size)
+    height, _ = inputs.shape_at(inputs.scales[index].size)
     if inputs.previous is not None:  # a flow may differ by rounding between processes
         previous = (group.broadcast(each, "pictures") for each in inputs.previous)
         inputs = replace(inputs, previous=Previous(*previous))
     for number, objective in enumerate(inputs.objectives_at(index, group)):
         yield SharedObjective(objective, group, number, height)
+
+
+def set_generators_of_all(states: Mapping[str, Tensor], device: torch.device, group: Group) -> None:
+    """Set torch's generators in all processes."""
+    if group.size > 1:
+        group.broadcast_object(("generators", states))
+    set_generators(states, device)
 
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
@@ -132,11 +139,13 @@ def serve(inputs: RunInputs, group: Group) -> StyleTransferResult:
                 if kind == "scale":
                     index, tile = message
                     objectives = list(lead(replace(inputs, tile=tile), index, group))
-                    shape = fit(inputs.shape, inputs.scales[index].size)
+                    shape = inputs.shape_at(inputs.scales[index].size)
                 elif kind == "call":
                     number, method, state = message
                     image = pixels.new_empty(1, 3, *shape) if state is None else state
                     objectives[number].perform(method, image)
+                elif kind == "generators":
+                    set_generators(message[0], pixels.device)
                 elif kind == "result":
                     image = group.broadcast(pixels.new_empty(len(pixels), 3, height, width))
                     return inputs.result(image, **message[0])

@@ -14,8 +14,8 @@ from typing_extensions import Self
 from nst._engine.configuration import Configuration, Tile, check_count
 from nst._engine.run import complete
 from nst._record import replay
-from nst._record.snapshot import generators_set, restore_run, take_snapshot
-from nst._utils.device import plain_arithmetic
+from nst._record.snapshot import restore_run, take_snapshot
+from nst._utils.device import generators_restored, plain_arithmetic
 from nst._utils.text import logger
 from nst.callbacks.base import CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import CHECKPOINT_FILE, Checkpoint
@@ -77,8 +77,8 @@ class Repeatable(Configuration):
         """Repeat the run of a picture, from its record and its input files.
 
         With the same versions, device and number of threads, the result is bit-identical, unless
-        Ctrl-C interrupted the run. Files are found by name and content beside the picture, in the
-        current folder and in `inputs`. The run stops at the recorded step.
+        Ctrl-C or an error ended the run. Files are found by name and content beside the picture, in
+        the current folder and in `inputs`. The run stops at the recorded step.
 
         Args:
             path: The saved picture.
@@ -158,10 +158,13 @@ class Repeatable(Configuration):
             run = restore_run(snapshot, transfer, followers, started)
         except Exception as error:  # a forged file can raise nearly anything
             raise CHECKPOINT_FILE.refusal(path, error) from error
-        for each in followers:
-            if isinstance(each, Checkpoint):
-                each.resumed_run = snapshot["status"]["run"]  # which it may replace
-        generators = snapshot["generators"]
+        keepers = [each for each in followers if isinstance(each, Checkpoint)]
+        for each in keepers:
+            each.resumed_run = snapshot["status"]["run"]  # which it may replace
         del snapshot  # the run owns its tensors now
-        with generators_set(generators, torch.device(transfer.device)):
-            return complete(run, take_snapshot)
+        try:
+            with generators_restored(run.device):
+                return complete(run, take_snapshot)
+        finally:
+            for each in keepers:
+                each.resumed_run = None  # the run may have failed before it started them

@@ -276,8 +276,8 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
             raise ValueError(f"`steps_done` is {done}, but `num_steps` only {planned}.")
     if done == planned:
         return []
-    if reason == "interrupted":
-        message = "the run was interrupted within a step, after %d of %d, so the result may differ"
+    if reason == "interrupted" or reason.startswith("failed: "):  # its last step was not scored
+        message = "the run was interrupted or failed after step %d of %d, so the result may differ"
         logger.warning(message, done, planned)
     # Control characters could act on a terminal.
     return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
@@ -291,6 +291,6 @@ class _StopAfter(Callback):
 
     def on_step(self, state: RunState) -> None:
         if state.step >= self.num_steps:
-            state.stop(self.reason)
+            state.stop_reason = state.stop_reason or self.reason
 
     on_start = on_step  # a run may have been stopped before its first step

@@ -1,8 +1,6 @@
 """The content of a checkpoint: pictures and state of a run, without the targets of the losses."""
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,27 +10,22 @@ from nst._engine.configuration import Configuration, RunOptions, as_scales
 from nst._engine.inputs import RunInputs
 from nst._engine.reading import StyleSource
 from nst._engine.run import Run
+from nst._utils.device import generator_states
 from nst.callbacks.base import Callback
 from nst.images import Picture, fit
 from nst.styles.statistics import Entry, StyleStatistics
 from nst.styles.style import Painting, Style
 
-_lock = threading.Lock()
-_states_before: dict[torch.device, list[Tensor]] = {}
-
 
 def take_snapshot(run: Run) -> dict[str, Any]:
     """Return the content of a checkpoint, whose tensors are the run's own, not copies."""
     run.packed_inputs = run.packed_inputs or _pack_inputs(run.inputs)
-    # A custom loss may draw from torch's global generators.
-    devices = {torch.device("cpu"), run.inputs.content.pixels.device}
-    generators = {each.type: _state(each) for each in devices if each.type in ("cpu", "cuda")}
     return {
         "record": run.settings(),
         "inputs": run.packed_inputs,
         "exif": (run.inputs.exif or b"").hex(),
         "run": run.state_dict(),
-        "generators": generators,
+        "generators": {"scale": run.generators, "step": generator_states(run.device)},
     }
 
 
@@ -49,7 +42,9 @@ def restore_run(
         picture["work"] = each["work"]  # an optimizer moves its state itself
     run.load_state_dict(state)
     run.image()  # raises if there is none
-    torch.Generator("cpu").set_state(snapshot["generators"]["cpu"])  # raises if it is not a state
+    run.resumed_generators = dict(snapshot["generators"])
+    for moment in ("scale", "step"):  # raises if they are not states
+        torch.Generator("cpu").set_state(run.resumed_generators[moment]["cpu"])
     return run
 
 
@@ -160,34 +155,3 @@ def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_moved(each, device) for each in value)
     return value
-
-
-@contextmanager
-def generators_set(states: Mapping[str, Tensor], device: torch.device) -> Iterator[None]:
-    """Set the states of torch's global generators within the block."""
-    devices = {torch.device("cpu"), device} if device.type == "cuda" else {torch.device("cpu")}
-    with _lock:  # threads share them: the last one restores what the first found
-        for each in devices:
-            _states_before.setdefault(each, []).append(_state(each))
-    try:
-        for each in devices:
-            if each.type in states:
-                _set_state(each, states[each.type])
-        yield
-    finally:
-        with _lock:
-            for each in devices:
-                found = _states_before[each].pop()
-                if not _states_before[each]:
-                    _set_state(each, found)
-
-
-def _state(device: torch.device) -> Tensor:
-    return torch.get_rng_state() if device.type == "cpu" else torch.cuda.get_rng_state(device)
-
-
-def _set_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cpu":
-        torch.set_rng_state(state)
-    else:
-        torch.cuda.set_rng_state(state, device)

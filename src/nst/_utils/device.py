@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,7 @@ _SMALL, _OTHERWISE = (65 * 2**20, 2**29), (2**25, 2**26)
 _MOST_PIXELS = 2**18  # of a small picture: VGG's first block takes 256 bytes per pixel
 _lock = threading.Lock()
 _users: list[tuple[int, int]] = []
+_states_before: dict[str, list[Tensor]] = {}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -92,6 +93,40 @@ def plain_arithmetic(*, gradients: bool | None = True) -> Iterator[None]:
             if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def generator_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's global generators, from which custom losses may draw."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set the states of torch's global generators."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+@contextmanager
+def generators_restored(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators; of several threads, the last one, as the first found."""
+    states = generator_states(device)
+    owners = {kind: "cpu" if kind == "cpu" else str(device) for kind in states}
+    with _lock:
+        for kind, owner in owners.items():
+            _states_before.setdefault(owner, []).append(states[kind])
+    try:
+        yield
+    finally:
+        with _lock:
+            for kind, owner in owners.items():
+                before = _states_before[owner].pop()
+                if not _states_before[owner]:
+                    set_generators({kind: before}, device)
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

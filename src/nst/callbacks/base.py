@@ -84,7 +84,13 @@ class RunState:
         return done / total if total else 1.0
 
     def stop(self, reason: str) -> None:
-        """End the run after this step; the first reason becomes `stop_reason` of the result."""
+        """End the run after this step; the first reason becomes `stop_reason` of the result.
+
+        `"interrupted"` becomes `"interrupted by a callback"`: alone, it stands for Ctrl-C, which
+        also ends `map` and `frames`.
+        """
+        if reason == "interrupted":
+            reason = "interrupted by a callback"
         self.stop_reason = self.stop_reason or reason or "stopped by a callback"
 
 

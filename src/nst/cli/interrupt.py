@@ -62,7 +62,7 @@ class EndAfterStep(Callback):
         """Stop the run if Ctrl-C came within the step."""
         if self._is_asked:
             self._timer.cancel()
-            state.stop("interrupted")
+            state.stop_reason = state.stop_reason or "interrupted"
 
     def on_end(self, state: RunState) -> None:
         """Give Ctrl-C back."""
