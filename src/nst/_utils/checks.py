@@ -169,8 +169,10 @@ def floating_image(argument: str, image: Tensor, channels: int | None = None) ->
 def floating(argument: str, values: Tensor) -> None:
     """Raise unless a value is a floating tensor."""
     if not isinstance(values, Tensor):
-        what = f"`{argument}` is of type {type(values).__name__}, but must be a tensor"
-        raise TypeError(f"{what}. Read pictures with nst.load_image.")
+        raise TypeError(
+            f"`{argument}` is of type {type(values).__name__}, but must be a tensor. Read pictures "
+            "with nst.load_image."
+        )
     if not values.is_floating_point():
         raise TypeError(
             f"`{argument}` has dtype {values.dtype}, but must be floating in [0, 1]. Divide by 255?"
