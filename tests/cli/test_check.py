@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst import StyleTransfer
+from nst import Checkpoint, StyleTransfer
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.losses.base import StorableLoss
 from nst.testing import tiny_extractor
@@ -233,3 +233,14 @@ def test_saved_steps_do_not_go_over_a_step_that_is_read(
     Path("last.png").symlink_to("out-steps/step-0002.png")
     err = refused_in(folder, f"{command} a.png -o out.png --save-every 1 --init {start}", capsys)
     assert "`--save-every` writes into 'out-steps', where `--init` is" in err
+
+
+def test_saved_steps_of_a_resumed_run_do_not_go_over_what_it_was_made_from(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out-steps").mkdir()
+    Image.new("RGB", (32, 32), "white").save("out-steps/step-0002.png")
+    run = StyleTransfer(tiny_extractor(), num_steps=1).run
+    run("out-steps/step-0002.png", "a.png", callbacks=Checkpoint("run.ckpt"))
+    err = refused_in(folder, "resume run.ckpt -o out.png --save-every 1", capsys)
+    assert "where the run has an input, 'out-steps/step-0002.png', which could be overw" in err

@@ -296,13 +296,16 @@ def test_a_folder_of_paintings_repaints_every_picture_in_each(
         (f"{FOLDER} --style a.png", "is the folder 'paintings' and others. Pass one folder"),
         ("batch photos --style empty -o out", "`--style` is 'empty', which contains no pictures"),
         ("batch twins --style paintings -o out", "would both be 'out/a-b-night.png'. Rename one"),
+        (f"{FOLDER} -o paintings", "`--output` is 'paintings', the folder of the paintings"),
+        (f"{FOLDER} -o linked --overwrite", "is also the input 'paintings/waves.png' and would"),
     ],
 )
 def test_a_folder_of_paintings_that_cannot_be_used_is_refused(
     line: str, said: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("empty").mkdir()
-    Path("twins").mkdir()
+    for name in ("empty", "twins", "linked"):
+        Path(name).mkdir()
+    Path("linked/one-night.png").symlink_to("../paintings/waves.png")
     for name in ("twins/a.png", "twins/a-b.png", "paintings/b-night.png"):
         Image.new("RGB", (24, 24)).save(name)
     assert nst_command(line) == 2

@@ -356,6 +356,17 @@ def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
     assert loaded == [] and names(Path()) == ["a.png", "video.mp4"]
 
 
+@pytest.mark.parametrize("source", ["frames", "frames/%d.gif"])
+def test_a_video_does_not_go_over_one_of_its_pictures(
+    source: str, capsys: pytest.CaptureFixture[str], loaded: list[str]
+) -> None:
+    Path("frames").mkdir()
+    for i in range(2):
+        save_image(picture(24, 32, seed=i), f"frames/{i}.gif")
+    err = refused(f"video {source} a.png -o frames/1.gif {OPTIONS}", capsys)
+    assert "`--output` is 'frames/1.gif', which is also `VIDEO`" in err and loaded == []
+
+
 @pytest.mark.parametrize("module", ["av", "cv2"])
 def test_a_missing_extra_is_named(
     module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

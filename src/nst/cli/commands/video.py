@@ -102,9 +102,10 @@ def _open(options: Namespace) -> tuple[Video, Path]:
     """Open the video, and check the places of all files."""
     inputs = [("VIDEO", options.video), *check_inputs(options)]
     video = open_video(options.video, name="VIDEO", **arguments.given(options, _PART))
+    inputs += [("VIDEO", str(path)) for path in getattr(video, "files", ())]
     encoder = arguments.given(options, ("codec", "crf"))
     # An interrupted command may have written some of the pictures.
-    encoder["overwrite"] = folder_of(Path(options.output)).exists()
+    encoder["overwrite"] = (folder_of(Path(options.output)) / "job.json").exists()
     output = check_video_output(options.output, name="--output", like=video, **encoder)
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
