@@ -173,6 +173,10 @@ def test_an_impossible_video_is_refused(path: str, arguments: dict[str, Any], me
         ([], "`frames` is empty"),
         ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)"),
         (
+            [torch.zeros(1, 3, 2, 16_386)],
+            "`path` is 'a.mp4', a file of at most 16384 pixels a side",
+        ),
+        (
             [Frame(grays()[0], Fraction(time, 10), 0) for time in (0, 3, 2)],
             "`frames[2]` is at 0.2 s, but follows one at 0.3 s; times must increase",
         ),

@@ -30,7 +30,7 @@ from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.images import ImageLike, check_input, check_output, read_record
-from nst.images.write import check_encoding, format_of
+from nst.images.write import check_encoding, check_shape, format_of
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
@@ -106,7 +106,9 @@ def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -
     """Check the whole configuration of a run, without its network, and return its record."""
     with weightless(options, styles) as (transfer, adopted):
         chosen = RunOptions(**build.run_arguments(options))
-        return describe_run(RunInputs.read(transfer, content, adopted, chosen))
+        inputs = RunInputs.read(transfer, content, adopted, chosen)
+        check_shape(options.output, inputs.shape, name="--output")
+        return describe_run(inputs)
 
 
 def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor
 from nst._utils.checks import file_path
 from nst._utils.files import check_place, write_whole
 from nst.images import check_output, load_image, save_image, to_pil
-from nst.images.write import format_of
+from nst.images.write import check_shape, format_of
 from nst.video.base import Frame, Video
 from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
@@ -57,12 +57,13 @@ def write_video(
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
         ValueError: There are no frames, they differ in size, or their times do not increase;
-            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound.
+            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound or
+            the size.
         ImportError: PyAV is not installed.
     """
     path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
     speed = exact("rate", rate, positive=True)
-    timed, suffix = _timed(frames, like, speed), path.suffix.lower()
+    timed, suffix = _fitting(_timed(frames, like, speed), path), path.suffix.lower()
     if suffix in CONTAINERS:
         write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
     elif suffix in ANIMATIONS:
@@ -157,6 +158,12 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
         raise ValueError("`frames` is empty; at least one picture is needed.")
     left = Fraction(0) if like is None else like.end - like.start - before[1]
     yield *before, left if left > 0 else step
+
+
+def _fitting(timed: Iterator[Timed], path: Path) -> Iterator[Timed]:
+    for each in timed:
+        check_shape(path, (each[0].shape[-2], each[0].shape[-1]))
+        yield each
 
 
 def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst import MapResult, StyleTransfer, load_image, save_image
+from nst import MapResult, StyleTransfer, StyleTransferResult, load_image, save_image
 from nst.cli.commands.batch import save_all
 from nst.cli.main import parse
 from nst.cli.workers import workers
@@ -188,6 +188,23 @@ def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().err == (
         "nst: error: one.png: killed\nnst: error: `executor` is broken\n"
     )
+
+
+def test_a_picture_that_the_format_cannot_hold_is_rescued_and_the_others_are_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    image = torch.rand(1, 3, 1, 16_400)
+    result = StyleTransferResult(image, {}, 1, "completed", 1.0, {}, image, [])
+    results = [replace(result, image=image[..., :width]) for width in (8, 16_400, 8)]
+    outcomes = [
+        (MapResult(i, f"{i}", each, None), Path(f"{i}.webp")) for i, each in enumerate(results)
+    ]
+    assert save_all(outcomes, 3, 0, parse([*LINE.split(), "--quality", "90"])) == 1
+    assert Path("0.webp").exists() and Path("2.webp").exists()
+    (rescued,) = folder.glob("nst-*/1.png")
+    assert load_image(rescued).shape == image.shape
+    assert f"The picture is in {str(rescued)!r} instead" in capsys.readouterr().err
 
 
 REFUSED = [

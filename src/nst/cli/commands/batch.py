@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +133,19 @@ def save_all(
     start, done, failed = time.perf_counter(), 0, 0
     try:
         for each, target in results:
-            if each.result is None:
+            failure = each.error
+            if each.result is not None:
+                if each.result.stop_reason == "interrupted":
+                    raise KeyboardInterrupt
+                try:
+                    saving = given(options, arguments.SAVING)
+                    build.save_or_rescue(each.result.save, target, **saving)
+                except (OSError, ValueError) as error:
+                    failure = error
+            if failure is not None:
                 failed += 1
-                say(f"nst: error: {each.name}: {one_line(each.error)}", "stderr")
+                say(f"nst: error: {each.name}: {one_line(failure)}", "stderr")
                 continue
-            if each.result.stop_reason == "interrupted":
-                raise KeyboardInterrupt
-            save = partial(each.result.save, **given(options, arguments.SAVING))
-            build.save_or_rescue(save, target)
             done += 1
             build.report(f"[{done + failed}/{total}] {target.resolve()}", options)
     except BrokenExecutor as error:
