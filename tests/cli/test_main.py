@@ -359,6 +359,15 @@ def test_a_custom_loss_is_named_by_its_module(line: str, runs: list[Run]) -> Non
     assert sys.path == path
 
 
+@pytest.mark.cpu  # workers know no pretended device
+@pytest.mark.usefixtures("losses_of_a_user", "loaded")
+def test_workers_find_a_custom_loss() -> None:
+    Path("photos").mkdir()
+    Path("photo.png").rename("photos/photo.png")
+    line = "batch photos --style painting.png -o out --steps 1 --workers 1 --quiet"
+    assert nst_command(f"{line} --style-loss my_losses:MeanLoss") == 0
+
+
 @pytest.mark.usefixtures("losses_of_a_user")
 @pytest.mark.parametrize(
     ("text", "message"),

@@ -54,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGHUP came before there was a picture to save. A closed stream does not change the status.
     """
     silence_dead_streams()
+    before = list(sys.path)  # `MODULE:CLASS` may add a folder
     try:
         return _main(argv)
     finally:
+        sys.path[:] = before
         silence_dead_streams()
 
 
