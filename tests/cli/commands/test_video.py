@@ -219,13 +219,19 @@ def test_another_command_is_refused_beside_an_unfinished_one(
     assert nst_command(f"{LINE} --crf 30 --quiet") == 0, "the encoder is another matter"
 
 
-def test_another_video_and_another_folder_are_refused(
-    interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_another_video_network_or_folder_is_refused(
+    interrupt: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     interrupt(1)
     move(count=7)
     capsys.readouterr()
     assert re.search(r"\(its (inputs|video) differs\)", refused(f"{LINE} --quiet", capsys))
+    move()
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.cli.build.FeatureExtractor", lambda *_, **__: tiny_extractor(seed=1))
+        assert "(its network differs)" in refused(f"{LINE} --quiet", capsys)
     Path("b.mp4.partial").mkdir()
     Path("b.mp4.partial/mine.txt").write_text("mine")
     err = refused(f"{LINE} --quiet".replace("out.mp4", "b.mp4"), capsys)
