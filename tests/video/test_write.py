@@ -148,7 +148,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("a", {"codec": "libx264"}, "`codec` has no effect on 'a'"),
         ("a.mp4", {"codec": "divx"}, "`codec` is 'divx'; it must be one of 'libx264'"),
         ("a.mp4", {"crf": 64}, "`crf` is 64; it must be at most 63"),
-        ("a.mp4", {"rate": 0}, "`rate` is 0; it must be above 0"),
+        ("a.mp4", {"rate": 1e-7}, "`rate` is 1e-07; it must be at least 1/600"),
         ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
         ("full", {}, "'full' exists and is not empty. Name a new folder"),
         ("full/mine.png/%d.png", {}, "'full/mine.png' is a file. Name a folder"),
@@ -185,6 +185,18 @@ def test_an_impossible_video_is_refused(path: str, arguments: dict[str, Any], me
 def test_frames_that_make_no_video_are_refused(frames: list[Tensor | Frame], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         write_video(frames, "a.mp4")
+
+
+def test_a_gif_that_would_show_a_frame_for_too_long_is_refused() -> None:
+    write_video(grays(2), "a.webp", rate=1 / 500)
+    slow = open_video("a.webp", every=2)
+    check_video_output("b.webp", like=slow)
+    message = r"`path` is 'b\.gif', and GIF cannot show a frame for more than 655 s. Choose \.webp"
+    with pytest.raises(ValueError, match=message):
+        check_video_output("b.gif", like=slow)
+    with pytest.raises(ValueError, match=message):
+        write_video(grays(1) * 2, "b.gif", rate=1 / 500)  # equal frames are merged
+    assert names(Path()) == ["a.webp"]
 
 
 def test_sound_that_does_not_fit_is_found_before_the_work() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,10 +23,11 @@ from nst.images.write import check_shape, format_of
 from nst.video.base import Frame, Video
 from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
-from nst.video.read import exact
+from nst.video.read import LOWEST_RATE, exact
 
 ANIMATIONS = {".gif": 10, ".webp": 1}
 """Suffixes of animations that can be written, and the unit of their times in milliseconds."""
+_LONGEST_GIF_TIME = 655  # seconds
 
 
 def write_video(
@@ -43,12 +46,13 @@ def write_video(
         frames: Pictures of one size, `(3, H, W)` or `(1, 3, H, W)`, sRGB in [0, 1]; or `Frame`s,
             which have times.
         path: Path of a video file (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
-            (`.gif`, `.webp`; all frames are held in memory), of a folder for `frame-00001.png` and
-            so on, or a pattern such as `"out/%04d.jpg"`. Apart from animations, one frame at a time
-            is written. H.264 requires even sides; the last row or column is repeated.
+            (`.gif`, `.webp`; all frames are held in memory, and equal neighbors merged), of a
+            folder for `frame-00001.png` and so on, or a pattern such as `"out/%04d.jpg"`. Apart
+            from animations, one frame at a time is written. H.264 requires even sides; the last row
+            or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied. Further
             frames follow at its rate.
-        rate: Frames per second without `like`.
+        rate: Frames per second without `like`, at least 1/600.
         codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
             is 20 for H.264, 24 for VP9.
@@ -62,12 +66,12 @@ def write_video(
         ImportError: PyAV is not installed.
     """
     path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
-    speed = exact("rate", rate, positive=True)
+    speed = exact("rate", rate, LOWEST_RATE)
     timed, suffix = _fitting(_timed(frames, like, speed), path), path.suffix.lower()
     if suffix in CONTAINERS:
         write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
     elif suffix in ANIMATIONS:
-        write_whole(path, partial(_write_animation, timed, suffix))
+        write_whole(path, partial(_write_animation, timed, path))
     else:
         pattern = picture_pattern(path)
         pattern.parent.mkdir(exist_ok=True)
@@ -120,6 +124,10 @@ def check_video_output(
         )
     elif is_file:
         check_output(path, name=name)
+        times = [] if like is None else [*like.times, like.end - like.start]
+        longest = max((after - before for before, after in pairwise(times)), default=0)
+        if path.suffix.lower() == ".gif" and longest > _LONGEST_GIF_TIME:
+            raise _too_long(path, name)
     else:
         pattern, what = picture_pattern(path), f"`{name}` is {str(path)!r}"
         folder = pattern.parent
@@ -166,7 +174,13 @@ def _fitting(timed: Iterator[Timed], path: Path) -> Iterator[Timed]:
         yield each
 
 
-def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> None:
+def _too_long(path: Path, name: str) -> ValueError:
+    what = f"`{name}` is {str(path)!r}, and GIF cannot show a frame for more than"
+    return ValueError(f"{what} {_LONGEST_GIF_TIME} s. Choose .webp or other times.")
+
+
+def _write_animation(timed: Iterator[Timed], path: Path, file: BinaryIO) -> None:
+    suffix = path.suffix.lower()
     unit, durations, pictures = ANIMATIONS[suffix], [], []
     for picture, time, duration in timed:
         # Errors of rounded durations would add up.
@@ -174,4 +188,7 @@ def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> Non
         durations.append(max(1, end - start) * unit)
         pictures.append(to_pil(picture))
     options = {"duration": durations, "loop": 0, "quality": 95, "save_all": True}
-    pictures[0].save(file, suffix[1:], append_images=pictures[1:], **options)
+    try:
+        pictures[0].save(file, suffix[1:], append_images=pictures[1:], **options)
+    except (OverflowError, struct.error) as error:  # of a time, or of those of equal frames
+        raise _too_long(path, "path") from error
