@@ -132,6 +132,14 @@ def test_the_frames_of_an_animation_have_its_durations(suffix: str) -> None:
     assert near(video.part(2, 3), [200])
 
 
+def test_a_pattern_matches_only_numbers_and_no_other_character_is_special() -> None:
+    Path("frames").mkdir()
+    for name in ("a[1]_2.png", "a[1]_010.png", "a[1]_mask.png", "a[1]_1-depth.png", "a1_3.png"):
+        save_image(picture(8, 12), Path("frames", name))
+    files = getattr(open_video("frames/a[1]_%04d.png"), "files")  # noqa: B009
+    assert [file.name for file in files] == ["a[1]_2.png", "a[1]_010.png"]
+
+
 @pytest.mark.parametrize("pattern", ["frames", "frames/*.png", "frames/f%d.png"])
 def test_pictures_are_read_by_their_numbers(pattern: str) -> None:
     Path("frames").mkdir()

@@ -10,6 +10,7 @@ from nst._utils.checks import Checked, at_least, file_path
 from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, load_image, save_image, side_by_side, to_pil
 from nst.video import write_video
+from nst.video.pictures import numbered
 from nst.video.write import check_video_output, is_one_file
 
 
@@ -30,7 +31,8 @@ class SaveImages(Callback):
         frame_ms: Duration of each frame of the animation or video in milliseconds, 1 to 600000.
 
     Raises:
-        ValueError: `every` or `frame_ms` is out of range, or the suffix is that of another format.
+        ValueError: `every` or `frame_ms` is out of range, the suffix is that of another format, or
+            the path is a pattern.
         ImportError: The path is that of a video, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
@@ -46,6 +48,10 @@ class SaveImages(Callback):
     ) -> None:
         self.path, self.every, self.frame_ms = file_path("path", path), every, frame_ms
         self._animate = is_one_file(self.path)
+        is_plain = self._animate or self.path.exists() or numbered(self.path, 1) == self.path
+        if not is_plain:
+            what = f"`path` is {str(self.path)!r}, a pattern"
+            raise ValueError(f"{what}. Name a folder; its files are numbered by steps.")
         self._frames: list[Image.Image] = []
 
     def on_start(self, state: RunState) -> None:

@@ -86,7 +86,7 @@ def is_one_file(path: Path, *, name: str = "path") -> bool:
     # In older Pillows, one format has an empty suffix.
     is_video = str(mimetypes.guess_type(path.name)[0]).startswith("video/")
     is_other = suffix and (is_video or suffix in Image.registered_extensions())
-    if suffix not in formats and is_other and not is_pattern(path):
+    if suffix not in formats and is_other and not is_pattern(path) and not path.is_dir():
         raise ValueError(
             f"`{name}` is {str(path)!r}, which is neither a folder nor a video that can be "
             f"written. Use {', '.join(formats)}, or a folder."
