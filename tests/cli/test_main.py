@@ -359,6 +359,15 @@ def test_a_custom_loss_is_named_by_its_module(line: str, runs: list[Run]) -> Non
     assert sys.path == path
 
 
+@pytest.mark.usefixtures("losses_of_a_user")
+def test_a_run_with_a_custom_loss_is_resumed_by_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert stylize("--style-loss my_losses:MeanLoss --checkpoint run.ckpt --quiet") == 0
+    assert "Enter the command that started the run" in refused("resume run.ckpt -o b.png", capsys)
+    assert "with StyleTransfer.rerun(losses=...)" in refused("rerun out.png -o b.png", capsys)
+
+
 @pytest.mark.cpu  # workers know no pretended device
 @pytest.mark.usefixtures("losses_of_a_user", "loaded")
 def test_workers_find_a_custom_loss() -> None:

@@ -27,6 +27,7 @@ from nst.cli.styles import parse_mask
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
+from nst.losses import LOSSES
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
@@ -72,6 +73,16 @@ def run_arguments(options: Namespace) -> dict[str, Any]:
 
 def replacements(options: Namespace, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that replace those of a recorded run."""
+    remedy = "Enter the command that started the run again, which resumes it."
+    if options.command == "rerun":
+        remedy = "It can be made again only in Python, with StyleTransfer.rerun(losses=...)."
+    with suppress(
+        AttributeError, LookupError, TypeError
+    ):  # of a forged record, which is refused later
+        for name, loss in record["losses"].items():
+            if loss["type"] not in LOSSES:
+                what = f"the loss {name!r} of type {loss['type']!r}, which is not nst's own"
+                raise ValueError(f"`nst {options.command}` cannot create {what}. {remedy}")
     replaced = given(options, REPLACEABLE)
     if options.weights is not None:
         replaced["extractor"] = recorded_extractor(record, options.weights)
