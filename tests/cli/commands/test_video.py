@@ -239,6 +239,30 @@ def test_another_video_network_or_folder_is_refused(
     assert Path("b.mp4.partial/mine.txt").read_text() == "mine"
 
 
+def test_a_folder_of_finished_frames_may_be_a_link() -> None:
+    Path("large").mkdir()
+    Path("out.mp4.partial").symlink_to("large")
+    for _ in range(2):
+        assert nst_command(f"{LINE} --end 0.2 --quiet") == 0
+    assert names(Path()) == ["a.png", "large", "out.mp4", "out.mp4.partial", "video.mp4"]
+    assert names(Path("large")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("b.mp4", "for which 'b.mp4.partial' cannot be created (File exists)"),
+        (250 * "c", "too long"),
+    ],
+)
+def test_a_folder_of_frames_that_cannot_be_created_is_refused(
+    name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("b.mp4.partial").touch()
+    err = refused(f"video video.mp4 a.png -o {name}", capsys)
+    assert err.startswith("nst: error: `--output` is ") and said in err
+
+
 def test_a_folder_of_frames_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with segments.workspace(Path("out.mp4"), {"record": {}}):
         err = refused(f"{LINE} --quiet", capsys)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nst._utils.files import check_place
 from nst._utils.plain import hash_file, hash_network
 from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
@@ -108,8 +109,11 @@ def _open(options: Namespace) -> tuple[Video, Path]:
     inputs += [("VIDEO", str(path)) for path in getattr(video, "files", ())]
     encoder = arguments.given(options, ("codec", "crf"))
     # An interrupted command may have written some of the pictures.
-    encoder["overwrite"] = (folder_of(Path(options.output)) / "job.json").exists()
+    job = folder_of(Path(options.output)) / "job.json"
+    encoder["overwrite"] = identity(job) is not None
     output = check_video_output(options.output, name="--output", like=video, **encoder)
+    if identity(job.parent) is None:
+        check_place(job.parent, name="--output", example="out.mp4")
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
             what = f"`--output` is {str(output)!r}, which is also `{name}` and would be overwritten"
