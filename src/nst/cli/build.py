@@ -76,9 +76,8 @@ def replacements(options: Namespace, record: Mapping[str, Any]) -> dict[str, Any
     remedy = "Enter the command that started the run again, which resumes it."
     if options.command == "rerun":
         remedy = "It can be made again only in Python, with StyleTransfer.rerun(losses=...)."
-    with suppress(
-        AttributeError, LookupError, TypeError
-    ):  # of a forged record, which is refused later
+    # A forged record is refused later.
+    with suppress(AttributeError, LookupError, TypeError):
         for name, loss in record["losses"].items():
             if loss["type"] not in LOSSES:
                 what = f"the loss {name!r} of type {loss['type']!r}, which is not nst's own"
