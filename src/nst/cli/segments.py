@@ -122,13 +122,14 @@ def workspace(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
     except BlockingIOError as error:
         remedy = "Wait until it ends, or choose another name."
         raise BlockingIOError(f"{what} is used by another nst. {remedy}") from error
+    except OSError as error:
+        raise _unusable(what, error) from error
     try:
         try:
             folder.mkdir(exist_ok=True)
             difference = _difference(folder, json.loads(json.dumps(job)))
         except OSError as error:
-            about = f"{what} cannot be created ({error.strerror}). Choose another name."
-            raise type(error)(about) from error
+            raise _unusable(what, error) from error
         if difference:
             raise FileExistsError(
                 f"{what} holds the unfinished video of another command (its {difference} differs). "
@@ -144,6 +145,10 @@ def workspace(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
                 _delete(folder)
     finally:
         release()
+
+
+def _unusable(what: str, error: OSError) -> OSError:
+    return type(error)(f"{what} cannot be created or read ({error.strerror}). Choose another name.")
 
 
 def _delete(folder: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_folder_of_finished_frames_may_be_a_link() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("b.mp4", "for which 'b.mp4.partial' cannot be created (File exists)"),
+        ("b.mp4", "for which 'b.mp4.partial' cannot be created or read (File exists)"),
         (250 * "c", "too long"),
     ],
 )
