@@ -72,6 +72,8 @@ def test_save_numbers_the_pictures_of_a_batch_and_a_file_takes_one(
         batch.save(buffer)
     assert buffer.getvalue() == b""
     assert batch.to_bytes(index=1) != batch.to_bytes(index=0)
+    with pytest.raises(IsADirectoryError, match=r"`path` is '\.', which is a folder. Add a file"):
+        batch.save("")
 
 
 def test_the_transparency_of_the_content_stays(cutout: StyleTransferResult, tmp_path: Path) -> None:

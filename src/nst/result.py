@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 from torch import Tensor
 
+from nst._utils.files import check_place
 from nst._utils.text import logger
 from nst.images import save_image, to_pil
 from nst.images.metadata import MetadataChoice, carried_over
@@ -109,7 +110,7 @@ class StyleTransferResult:
             raise ValueError(
                 f"`format` is {format!r}, but the suffix of `path` selects it. Leave it out."
             )
-        path = Path(os.fsdecode(path))
+        path = check_place(path, name="path", example="result.png")
         paths = [path.with_stem(f"{path.stem}-{i}") for i in range(count)] if count > 1 else [path]
         return [
             save_image(self.image[i], each, **self._encoding(i, record, metadata, **others))

@@ -422,6 +422,9 @@ def test_no_path_of_a_record_is_followed_and_impossible_names_are_not_found(fold
         message = r"was 'photo\.png', which" if name in paths else "which"
         with pytest.raises(FileNotFoundError, match=f"{message} is not in"):
             recorded_run(record, ["."])
+    record["inputs"]["content"]["name"] = "elsewhere\\photo.png"
+    hidden.rename("elsewhere\\photo.png")
+    assert recorded_run(record, ["."])["content"] == Path("elsewhere\\photo.png")
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def test_what_rounding_made_leave_the_range_is_clamped(dtype: str, overshoot: fl
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("https://example.com/a.jpg", "a URL. Pass a file: download it first"),
+        ("https://example.com/a.jpg", "a URL. Use a file of this machine; download"),
         ("s3://bucket/a.jpg", "a URL"),
         ("data:image/png;base64," + 1000 * "iVBO/Rw0", "a URL"),
-        ("~/a.jpg", "a path with '~', which only the shell expands. Pass Path(...).expanduser()"),
+        ("~/a.jpg", "a path with '~', which only the shell expands. Write the whole path"),
         (Path("~me/folder/out.png"), "a path with '~'"),
     ],
 )

@@ -30,8 +30,9 @@ def frames_of(path: Path) -> list[tuple[tuple[int, int], int]]:
 
 
 def test_the_picture_is_saved_every_few_steps_and_at_the_end(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "steps"
-    paint(SaveImages(folder, every=3), num_steps=3)
+    folder = tmp_path / "deep" / "steps.png"
+    paint(SaveImages(folder.with_suffix(""), every=3), num_steps=3)
+    folder.with_suffix("").rename(folder)
     result = paint(SaveImages(folder, every=2), num_steps=5)
     # Other files in the folder stay.
     assert names(folder) == ["step-0002.png", "step-0003.png", "step-0004.png", "step-0005.png"]

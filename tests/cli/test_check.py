@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst import StyleTransfer
+from nst import Checkpoint, StyleTransfer
 from nst.cli.losses import LOSSES_BY_REFERENCE
 from nst.losses.storable import StorableLoss
 from nst.testing import tiny_extractor
@@ -22,8 +22,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     style = StyleTransfer(tiny_extractor()).capture(torch.rand(1, 3, 32, 32), sizes=[32])
     monkeypatch.chdir(tmp_path)
     sizes = {"photo": (40, 32), "white": (40, 32), "black": (40, 32), "small": (4, 4)}
+    sizes |= {"wide": (16800, 32)}
     sizes |= {"a": (28, 36), "gray": (28, 36), "tall": (8, 80)}
-    colors = {"photo": "navy", "a": "teal", "small": "teal", "tall": "white"}
+    colors = {"photo": "navy", "a": "teal", "small": "teal", "tall": "white", "wide": "white"}
     for name, size in sizes.items():
         Image.new("RGB", size, colors.get(name, name)).save(f"{name}.png")
     Path("text.png").write_text("no picture")
@@ -111,6 +112,11 @@ LINES = [
     ("synthesize a.png -o out.png --init content", "Use 'pink-noise'"),
     ("synthesize a.png -o out.png --height 0 --width 9", "`shape` is 0"),
     ("synthesize style.nst -o out.png", "pass shape="),
+    ("synthesize a.png -o out.webp --height 64 --width 17000", "at most 16383 pixels a side"),
+    (
+        "stylize wide.png a.png -o out.webp --size none --scales 1",
+        "the picture has 16800 x 32. Choose",
+    ),
     ("capture style.nst -o out.nst", "captured already"),
     ("capture text.png -o out.nst", "which is not a picture"),
     ("capture a.png -o out.nst --sizes 0", "`sizes` is 0"),
@@ -233,3 +239,14 @@ def test_saved_steps_do_not_go_over_a_step_that_is_read(
     Path("last.png").symlink_to("out-steps/step-0002.png")
     err = refused_in(folder, f"{command} a.png -o out.png --save-every 1 --init {start}", capsys)
     assert "`--save-every` writes into 'out-steps', where `--init` is" in err
+
+
+def test_saved_steps_of_a_resumed_run_do_not_go_over_what_it_was_made_from(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out-steps").mkdir()
+    Image.new("RGB", (32, 32), "white").save("out-steps/step-0002.png")
+    run = StyleTransfer(tiny_extractor(), num_steps=1).run
+    run("out-steps/step-0002.png", "a.png", callbacks=Checkpoint("run.ckpt"))
+    err = refused_in(folder, "resume run.ckpt -o out.png --save-every 1", capsys)
+    assert "where the run has an input, 'out-steps/step-0002.png', which could be overw" in err

@@ -2,8 +2,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from nst import Style
 from nst.cli.config import _toml_reader, read_config
+from nst.cli.main import parse
+from nst.cli.styles import parse_style
 
 OPTIONS = dict.fromkeys(["content", "size", "init", "style"], True)
 OPTIONS |= {"normalize-gradients": False, "estimate": False}
@@ -28,6 +32,26 @@ def test_what_is_written_becomes_words_of_the_command_line(path: Path) -> None:
         f"--style={path.parent / 'a.png'}",
         f"--style={path.parent / 'b.png'},weight=2,region=alpha",
     ]
+
+
+def test_a_text_names_a_style_and_its_mask_in_the_folder_of_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "recipes, 2024"
+    folder.mkdir()
+    for name in ("waves.png", "left.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    table = '{image = "waves.png", weight = 0.7, region = "left.png"}'
+    (folder / "recipe.toml").write_text(f'style = ["waves.png:0.7@left.png", {table}]\n')
+    words = read_config(str(folder / "recipe.toml"), OPTIONS)
+    style = Style(f"{folder}/waves.png", weight=0.7, region=f"{folder}/left.png")
+    assert [repr(parse_style(word.removeprefix("--style="))) for word in words] == [repr(style)] * 2
+
+
+def test_an_option_takes_precedence_over_one_in_a_file_that_excludes_it(path: Path) -> None:
+    path.write_text("workers = 2\n")
+    line = ["video", "photos", "a.png", "-o", "out", "--config", str(path)]
+    assert parse(line).workers == 2
+    options = parse([*line, "--devices", "cpu"])
+    assert (options.workers, options.devices) == (None, ["cpu"])
 
 
 @pytest.mark.parametrize("name", ["tomllib", "tomli", None])

@@ -360,6 +360,24 @@ def test_a_custom_loss_is_named_by_its_module(line: str, runs: list[Run]) -> Non
 
 
 @pytest.mark.usefixtures("losses_of_a_user")
+def test_a_run_with_a_custom_loss_is_resumed_by_its_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert stylize("--style-loss my_losses:MeanLoss --checkpoint run.ckpt --quiet") == 0
+    assert "Enter the command that started the run" in refused("resume run.ckpt -o b.png", capsys)
+    assert "with StyleTransfer.rerun(losses=...)" in refused("rerun out.png -o b.png", capsys)
+
+
+@pytest.mark.cpu  # workers know no pretended device
+@pytest.mark.usefixtures("losses_of_a_user", "loaded")
+def test_workers_find_a_custom_loss() -> None:
+    Path("photos").mkdir()
+    Path("photo.png").rename("photos/photo.png")
+    line = "batch photos --style painting.png -o out --steps 1 --workers 1 --quiet"
+    assert nst_command(f"{line} --style-loss my_losses:MeanLoss") == 0
+
+
+@pytest.mark.usefixtures("losses_of_a_user")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -132,6 +132,14 @@ def test_the_frames_of_an_animation_have_its_durations(suffix: str) -> None:
     assert near(video.part(2, 3), [200])
 
 
+def test_a_pattern_matches_only_numbers_and_no_other_character_is_special() -> None:
+    Path("frames").mkdir()
+    for name in ("a[1]_2.png", "a[1]_010.png", "a[1]_mask.png", "a[1]_1-depth.png", "a1_3.png"):
+        save_image(picture(8, 12), Path("frames", name))
+    files = getattr(open_video("frames/a[1]_%04d.png"), "files")  # noqa: B009
+    assert [file.name for file in files] == ["a[1]_2.png", "a[1]_010.png"]
+
+
 @pytest.mark.parametrize("pattern", ["frames", "frames/*.png", "frames/f%d.png"])
 def test_pictures_are_read_by_their_numbers(pattern: str) -> None:
     Path("frames").mkdir()
@@ -240,7 +248,7 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
     [
         ({"start": -1}, "`start` is -1"),
         ({"every": 0}, "`every` is 0; it must be at least 1"),
-        ({"rate": 0}, "`rate` is 0; it must be from 0.002 to 1000"),
+        ({"rate": 0}, "`rate` is 0; it must be at least 1/600"),
         ({"rate": 30}, "`rate` is 30, but 'video.mp4' has a rate of its own"),
         ({"start": 5}, "ends at 0.48 s and has no frames from 5 s"),
         ({"start": 0.2, "end": 0.1}, "has no frames from 0.2 s to 0.1 s"),

@@ -156,7 +156,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("a", {"codec": "libx264"}, "`codec` has no effect on 'a'"),
         ("a.mp4", {"codec": "divx"}, "`codec` is 'divx'; it must be one of 'libx264'"),
         ("a.mp4", {"crf": 64}, "`crf` is 64; it must be at most 63"),
-        ("a.mp4", {"rate": 1e-9}, "`rate` is 1e-09; it must be from 0.002 to 1000"),
+        ("a.mp4", {"rate": 1e-7}, "`rate` is 1e-07; it must be at least 1/600"),
         ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
         ("full", {}, "'full' exists and is not empty. Name a new folder"),
         ("full/mine.png/%d.png", {}, "'full/mine.png' is a file. Name a folder"),
@@ -182,6 +182,10 @@ def test_an_impossible_video_is_refused(path: str, arguments: dict[str, Any], me
         ([None], "`frames[0]` is of type NoneType; a tensor or a Frame is needed"),
         ([*grays(2), torch.zeros(1, 3, 8, 8)], "`frames[2]` is (8, 8)"),
         (
+            [torch.zeros(1, 3, 2, 16_386)],
+            "`path` is 'a.mp4', a file of at most 16384 pixels a side",
+        ),
+        (
             [Frame(grays()[0], Fraction(time, 10), 0) for time in (0, 3, 2)],
             "`frames[2]` is at 0.2 s, but follows one at 0.3 s; times must increase",
         ),
@@ -190,6 +194,18 @@ def test_an_impossible_video_is_refused(path: str, arguments: dict[str, Any], me
 def test_frames_that_make_no_video_are_refused(frames: list[Any], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         write_video(frames, "a.mp4")
+
+
+def test_a_gif_that_would_show_a_frame_for_too_long_is_refused() -> None:
+    write_video(grays(2), "a.webp", rate=1 / 500)
+    slow = open_video("a.webp", every=2)
+    check_video_output("b.webp", like=slow)
+    message = r"`path` is 'b\.gif', and GIF cannot show a frame for more than 655 s. Choose \.webp"
+    with pytest.raises(ValueError, match=message):
+        check_video_output("b.gif", like=slow)
+    with pytest.raises(ValueError, match=message):
+        write_video(grays(1) * 2, "b.gif", rate=1 / 500)  # equal frames are merged
+    assert names(Path()) == ["a.webp"]
 
 
 def test_sound_that_does_not_fit_is_found_before_the_work() -> None:

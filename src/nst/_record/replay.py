@@ -234,10 +234,11 @@ def _find(argument: str, name: str | None, sha256: str, places: Sequence[Path]) 
             f"`{argument}` of this run was in memory, not a file, so it cannot be found. Use "
             "StyleTransfer.from_record, and pass it to run."
         )
-    name = PurePosixPath(name.replace("\\", "/")).name
-    candidates = [place / name if place.is_dir() else place for place in places]
+    names = dict.fromkeys([Path(name).name, PurePosixPath(name.replace("\\", "/")).name])
+    *_, name = names  # on Linux, the first may have a backslash
+    candidates = [place / each if place.is_dir() else place for each in names for place in places]
     # `Path.is_file` raises for a name that is too long.
-    candidates = [p for p in candidates if p.name == name and os.path.isfile(p)]  # noqa: PTH113
+    candidates = [p for p in candidates if p.name in names and os.path.isfile(p)]  # noqa: PTH113
     for path in candidates:
         if hash_file(path) == sha256:
             return path

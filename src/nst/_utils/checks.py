@@ -134,10 +134,10 @@ def file_path(argument: str, value: str | os.PathLike[str]) -> Path:
     what = f"`{argument}` is {_shortened(given)!r}, which"
     if len(path.parts) > 1 and not os.path.lexists(path.parts[0]):
         if _URL.match(given):
-            remedy = "Pass a file: download it first, e.g. with curl."
+            remedy = "Use a file of this machine; download an input first, e.g. with curl."
             raise FileNotFoundError(f"{what} is a URL. {remedy}")
         if path.parts[0].startswith("~"):
-            remedy = "Pass Path(...).expanduser()."
+            remedy = "Write the whole path, or in Python Path(...).expanduser()."
             raise FileNotFoundError(
                 f"{what} is a path with '~', which only the shell expands. {remedy}"
             )

@@ -11,9 +11,10 @@ from nst._utils.checks import Checked, at_least, file_path
 from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, load_image, save_image, side_by_side, to_pil
 from nst.video import write_video
+from nst.video.pictures import numbered
 from nst.video.write import check_video_output, is_one_file
 
-_LONGEST_MS = 500_000  # of a frame: the lowest rate that `write_video` accepts
+_LONGEST_MS = 600_000  # of a frame: the lowest rate that `write_video` accepts
 
 
 def _duration(argument: str, value: Any) -> int:
@@ -30,11 +31,11 @@ class SaveImages(Callback):
             `.webm`; extra `video`), or of a folder for `step-0050.png` and so on, created if
             necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation or video in milliseconds; from 1 to
-            500,000.
+        frame_ms: Duration of each frame of the animation or video in milliseconds, 1 to 600000.
 
     Raises:
-        ValueError: `every` or `frame_ms` is out of range, or the suffix is that of another format.
+        ValueError: `every` or `frame_ms` is out of range, the suffix is that of another format, or
+            the path is a pattern.
         ImportError: The path is that of a video, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
@@ -50,6 +51,10 @@ class SaveImages(Callback):
     ) -> None:
         self.path, self.every, self.frame_ms = file_path("path", path), every, frame_ms
         self._animate = is_one_file(self.path)
+        is_plain = self._animate or self.path.exists() or numbered(self.path, 1) == self.path
+        if not is_plain:
+            what = f"`path` is {str(self.path)!r}, a pattern"
+            raise ValueError(f"{what}. Name a folder; its files are numbered by steps.")
         self._frames: list[Image.Image] = []
 
     def on_start(self, state: RunState) -> None:

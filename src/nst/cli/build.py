@@ -27,6 +27,7 @@ from nst.cli.styles import parse_mask
 from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
+from nst.losses import LOSSES
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
@@ -72,6 +73,15 @@ def run_arguments(options: Namespace) -> dict[str, Any]:
 
 def replacements(options: Namespace, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that replace those of a recorded run."""
+    remedy = "Enter the command that started the run again, which resumes it."
+    if options.command == "rerun":
+        remedy = "It can be made again only in Python, with StyleTransfer.rerun(losses=...)."
+    # A forged record is refused later.
+    with suppress(AttributeError, LookupError, TypeError):
+        for name, loss in record["losses"].items():
+            if loss["type"] not in LOSSES:
+                what = f"the loss {name!r} of type {loss['type']!r}, which is not nst's own"
+                raise ValueError(f"`nst {options.command}` cannot create {what}. {remedy}")
     replaced = given(options, REPLACEABLE)
     if options.weights is not None:
         replaced["extractor"] = recorded_extractor(record, options.weights)
@@ -139,8 +149,8 @@ def save_result(result: StyleTransferResult, options: Namespace) -> None:
     """Save a result and report it, in the first process only."""
     if Group.current().rank > 0:
         return
-    save = partial(result.save, **given(options, SAVING))
-    saved = persistently(partial(save_or_rescue, save, options.output))
+    settings = given(options, SAVING)
+    saved = persistently(partial(save_or_rescue, result.save, options.output, **settings))
     height, width = result.image.shape[-2:]
     used = {"network": "VGG19", **result.settings["extractor"]}
     report(
@@ -152,25 +162,27 @@ def save_result(result: StyleTransferResult, options: Namespace) -> None:
         report(path.resolve(), options)
 
 
-def save_or_rescue(save: Callable[[Path], T], output: str | Path) -> T:
+def save_or_rescue(save: Callable[..., T], output: str | Path, **settings: Any) -> T:
     """Save to `output`; if that fails, to a temporary folder that the error names."""
     try:
-        return save(Path(output))
+        return save(Path(output), **settings)
     except OSError as error:
-        remedy = _rescue(save, Path(output).name)
+        remedy = _rescue(save, Path(output).name, settings)
         raise OSError(f"{error} {remedy}") from error
 
 
-def _rescue(save: Callable[[Path], object], name: str) -> str:
+def _rescue(save: Callable[..., object], name: str, settings: dict[str, Any]) -> str:
     """Save to a temporary folder, and return a sentence that says whether that succeeded."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="nst-"))
     except OSError:
         return "There is no temporary folder to save the picture to."
     try:
-        save(folder / name)
-        return f"The picture is in {str(folder / name)!r} instead."
-    except OSError:
+        for path in (folder / name, (folder / name).with_suffix(".png")):
+            with suppress(OSError):
+                save(path, **settings)
+                return f"The picture is in {str(path)!r} instead."
+            settings = {**settings, "quality": None}  # which PNG does not have
         return f"It could not be saved in {str(folder.parent)!r} either."
     finally:
         with suppress(OSError):  # it holds the picture, or some of a batch

@@ -5,7 +5,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from nst.extractors.base import Extractor
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import CONVOLUTIONS, Weights
 from nst.images import ImageLike, check_input, check_output, read_record
-from nst.images.write import check_encoding, format_of
+from nst.images.write import check_encoding, check_shape, format_of
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
 from nst.transfer import StyleTransfer
@@ -49,11 +48,12 @@ def check_files(options: Namespace) -> None:
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
             raise ValueError(f"{what} is also `{name}` and would be {remedy}")
+    recorded = ""
     for name, read in (("picture", read_record), ("file", read_checkpoint_record)):
-        made = getattr(options, name, None)
-        # A record has the hashes of the inputs.
-        if made is not None and output.is_file() and hash_file(output) in json.dumps(read(made)):
-            raise ValueError(f"{what} {made!r} was made from and which would be {remedy}")
+        if (made := getattr(options, name, None)) is not None:
+            recorded = json.dumps(read(made))  # which has the hashes of the inputs
+            if output.is_file() and hash_file(output) in recorded:
+                raise ValueError(f"{what} {made!r} was made from and which would be {remedy}")
     if getattr(options, "checkpoint", None) is not None:
         checkpoint = Path(options.checkpoint)
         if checkpoint.resolve() == output.resolve():
@@ -63,7 +63,7 @@ def check_files(options: Namespace) -> None:
             )
         check_replaceable(checkpoint, name="--checkpoint")  # which refuses all inputs
     if getattr(options, "save_every", None) is not None:
-        _check_steps(build.steps_folder(output), inputs)
+        _check_steps(build.steps_folder(output), inputs, recorded)
 
 
 def check_inputs(options: Namespace) -> list[tuple[str, str]]:
@@ -86,15 +86,18 @@ def check_inputs(options: Namespace) -> list[tuple[str, str]]:
     return inputs + [("--inputs", path) for path in getattr(options, "inputs", [])]
 
 
-def _check_steps(folder: Path, inputs: list[tuple[str, str]]) -> None:
+def _check_steps(folder: Path, inputs: list[tuple[str, str]], recorded: str) -> None:
     what = f"`--save-every` writes into {str(folder)!r}"
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{what}, which is a file. Name another output, or move it away.")
-    for name, path in inputs:
-        file = Path(path).resolve()
-        if file.parent == folder.resolve() and fnmatch(file.name, "step-*.png"):
+    names = {identity(path): f"`{name}` is" for name, path in inputs}
+    for file in folder.glob("step-*.png"):
+        name = names.get(identity(file))
+        if name is None and recorded and file.is_file() and hash_file(file) in recorded:
+            name = "the run has an input"
+        if name is not None:
             raise ValueError(
-                f"{what}, where `{name}` is, {path!r}, which could be overwritten. Name another "
+                f"{what}, where {name}, {str(file)!r}, which could be overwritten. Name another "
                 "output, or copy it elsewhere."
             )
 
@@ -103,7 +106,9 @@ def check_run(options: Namespace, content: ImageLike, styles: Sequence[Style]) -
     """Check the whole configuration of a run, without its network, and return its record."""
     with weightless(options, styles) as (transfer, adopted):
         chosen = RunOptions(**build.run_arguments(options))
-        return describe_run(RunInputs.read(transfer, content, adopted, chosen))
+        inputs = RunInputs.read(transfer, content, adopted, chosen)
+        check_shape(options.output, inputs.shape, name="--output")
+        return describe_run(inputs)
 
 
 def resumes_run(options: Namespace, record: Mapping[str, Any]) -> bool:

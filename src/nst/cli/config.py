@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nst.cli.arguments import KNOWN_WORDS
+from nst.cli.styles import split_style
 from nst.images import check_input
 
 _STYLE_KEYS = ("image", "weight", "region", "mask", "scale", "rotation")
@@ -67,7 +68,8 @@ def _words(name: str, value: Any, folder: Path, takes_value: bool) -> Iterator[s
 def _style(value: Any, folder: Path) -> str:
     """Return a style in the form of the command line, with paths from the current folder."""
     if isinstance(value, str):
-        return str(folder / value)
+        image, parts = split_style(str(folder / value))
+        return _joined(image, parts, folder)
     if not isinstance(value, dict) or "image" not in value:
         raise ValueError(
             f"`--config`: a style is {value!r}; a path is needed, or a table with 'image'."
@@ -75,9 +77,14 @@ def _style(value: Any, folder: Path) -> str:
     unknown = [key for key in value if key not in _STYLE_KEYS]
     if unknown:
         raise ValueError(f"`--config`: a style has {unknown[0]!r}; use {', '.join(_STYLE_KEYS)}.")
-    parts = [str(folder / str(value["image"]))]
+    return _joined(str(folder / str(value["image"])), value, folder)
+
+
+def _joined(image: str, parts: Mapping[str, Any], folder: Path) -> str:
+    """Return a style in the form of the command line, with masks from a folder."""
+    words = [image]
     for key in _STYLE_KEYS[1:]:
-        if key in value:
-            is_path = key in ("region", "mask") and value[key] != "alpha"
-            parts.append(f"{key}={folder / str(value[key]) if is_path else value[key]}")
-    return ",".join(parts)
+        if key in parts:
+            is_path = key in ("region", "mask") and parts[key] != "alpha"
+            words.append(f"{key}={folder / str(parts[key]) if is_path else parts[key]}")
+    return ",".join(words)

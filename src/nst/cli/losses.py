@@ -91,7 +91,10 @@ def _parse_layers(text: str) -> list[str] | dict[str, float]:
 
 
 def _loss_class(reference: str, text: str) -> type[Loss]:
-    """Find a loss by its short name, or by `MODULE:CLASS`; the module may be in this folder."""
+    """Find a loss by its short name, or by `MODULE:CLASS`; the module may be in this folder.
+
+    The folder then stays at the end of `sys.path`, which worker processes inherit.
+    """
     known = LOSSES_BY_REFERENCE[reference]
     if text in known:
         return known[text]
@@ -108,6 +111,9 @@ def _loss_class(reference: str, text: str) -> type[Loss]:
         ) from error
     finally:
         sys.path.remove(here)
+    file = getattr(sys.modules[module], "__file__", None)
+    if here not in sys.path and file is not None and Path(here) in Path(file).parents:
+        sys.path.append(here)
     if not (isinstance(found, type) and issubclass(found, Loss)):
         raise ArgumentTypeError(f"{text!r}: {module!r} has no nst.Loss {name!r}")
     if found.reference != reference:

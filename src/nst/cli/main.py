@@ -54,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     SIGHUP came before there was a picture to save. A closed stream does not change the status.
     """
     silence_dead_streams()
+    before = list(sys.path)  # `MODULE:CLASS` may add a folder
     try:
         return _main(argv)
     finally:
+        sys.path[:] = before
         silence_dead_streams()
 
 
@@ -142,8 +144,12 @@ def parse(arguments: Sequence[str]) -> Namespace:
         takes_value = {flag[2:]: each.nargs != 0 for flag, each in flags if flag.startswith("--")}
         del takes_value["config"], takes_value["help"]
         configured = read_config(options.config, takes_value)
-        if options.style or options.more_styles:
-            configured = [word for word in configured if not word.startswith("--style=")]
+        ignored = ["--style="] if options.style or options.more_styles else []
+        for group in command._mutually_exclusive_groups:
+            actions = group._group_actions
+            if any(getattr(options, each.dest) != each.default for each in actions):
+                ignored += [f"{flag}=" for each in actions for flag in each.option_strings]
+        configured = [word for word in configured if not word.startswith(tuple(ignored))]
         options = command.parse_intermixed_args([*configured, *words])
     if options.complete is not None:
         options.complete(options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -123,9 +122,15 @@ def workspace(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
     except BlockingIOError as error:
         remedy = "Wait until it ends, or choose another name."
         raise BlockingIOError(f"{what} is used by another nst. {remedy}") from error
+    except OSError as error:
+        raise _unusable(what, error) from error
     try:
-        folder.mkdir(exist_ok=True)
-        if difference := _difference(folder, json.loads(json.dumps(job))):
+        try:
+            folder.mkdir(exist_ok=True)
+            difference = _difference(folder, json.loads(json.dumps(job)))
+        except OSError as error:
+            raise _unusable(what, error) from error
+        if difference:
             raise FileExistsError(
                 f"{what} holds the unfinished video of another command (its {difference} differs). "
                 "Run that one to finish it, choose another name, or delete the folder."
@@ -137,9 +142,23 @@ def workspace(output: Path, job: Mapping[str, Any]) -> Iterator[Path]:
             is_complete = True
         finally:
             if is_complete or not any(folder.glob("*.state")):
-                shutil.rmtree(folder)
+                _delete(folder)
     finally:
         release()
+
+
+def _unusable(what: str, error: OSError) -> OSError:
+    return type(error)(f"{what} cannot be created or read ({error.strerror}). Choose another name.")
+
+
+def _delete(folder: Path) -> None:
+    """Delete the folder of finished frames, or the content of a linked one."""
+    with suppress(OSError):  # the video is written
+        (folder / "job.json").unlink()  # first, so that no command resumes from a part of the rest
+        for each in folder.iterdir():
+            each.unlink()
+        if not folder.is_symlink():
+            folder.rmdir()
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -21,7 +21,7 @@ _PARTS = {
     ",rotation=DEGREES": "counterclockwise rotation in degrees (default: 0)",
 }
 
-_OPTION = re.compile(r",(weight|region|mask|scale|rotation)=([^,]*)$")
+_OPTION = re.compile(r"(.*),(weight|region|mask|scale|rotation)=(.*)", re.DOTALL)
 _COLOR = re.compile("#[0-9A-Fa-f]{6}$")
 _WEIGHT = re.compile(r":([0-9.eE+-]+)$")
 
@@ -49,7 +49,7 @@ def parse_style(spec: str, name: str = "style") -> Style:
         >>> parse_style("waves.png:0.7,scale=0.5")
         Style(image='waves.png', weight=0.7, region=None, mask=None, scale=0.5, rotation=0.0)
     """
-    path, parts = _split(spec)
+    path, parts = split_style(spec)
     if not path:
         raise ValueError(f"`{name}` is {spec!r}, which names no file. Write it as {FORM}.")
     check_input(path, name=name)
@@ -69,13 +69,13 @@ def parse_style(spec: str, name: str = "style") -> Style:
 
 def in_folder(spec: str) -> tuple[Path, str] | None:
     """Return the folder that a style names, and what follows it; None if it names a file."""
-    path, _ = _split(spec)
+    path, _ = split_style(spec)
     return (Path(path), spec[len(path) :]) if Path(path).is_dir() else None
 
 
 def paths_of(spec: str, name: str) -> dict[str, str]:
     """Return the files of a style, by their names in messages."""
-    path, parts = _split(spec)
+    path, parts = split_style(spec)
     masks = [key for key in ("region", "mask") if parts.get(key, "alpha") != "alpha"]
     return {name: path, **{f"{name}, {key}": mask_file(parts[key]) for key in masks}}
 
@@ -97,12 +97,12 @@ def mask_file(text: str) -> str:
     return str(mask[0]) if isinstance(mask, tuple) else text
 
 
-def _split(spec: str) -> tuple[str, dict[str, str]]:
-    """Strip parts from the right until the rest is a file or has no more parts."""
+def split_style(spec: str) -> tuple[str, dict[str, str]]:
+    """Return the path of a style, and its parts: those that follow a file or cannot be a name."""
     path, parts = spec, dict[str, str]()
-    while not _is_file(path) and (found := _OPTION.search(path)):
-        path = path[: found.start()]
-        parts.setdefault(found[1], found[2])
+    while not _is_file(path) and (found := _OPTION.fullmatch(path)):
+        path = found[1]
+        parts.setdefault(found[2], found[3])
     if not _is_file(path) and "@" in path:
         path, parts["region"] = path.rsplit("@", 1)
     if identity(path) is None and (found := _WEIGHT.search(path)):

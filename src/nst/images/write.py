@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -34,6 +35,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 _EXIF_FORMATS = {"AVIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}
 BitDepth = Literal[8, 16]
 _MAX_JPEG_EXIF = 65_533  # bytes
+_LONGEST_SIDES = {".gif": 65_535, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
+_LONGEST_SIDES |= dict.fromkeys([".mp4", ".m4v", ".mov", ".mkv"], 16_384)  # of H.264
 _KEY, _VERSION = "nst record", 1
 
 
@@ -140,7 +143,7 @@ def encode(
     buffer = io.BytesIO()  # some formats would store the file name
     try:
         picture.save(buffer, format=format_name, **options)
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, ArithmeticError, RuntimeError, struct.error) as err:
         raise OSError(
             f"{what}, but Pillow could not encode {picture.width} x {picture.height} pixels as "
             f"{format_name} ({err}). Try .png or a smaller picture."
@@ -213,6 +216,18 @@ def check_output(path: str | os.PathLike[str], *, name: str = "path") -> Path:
             hint = f"suffix {path.suffix!r} names no known picture format. Use .png or .jpg."
         raise ValueError(f"`{name}` is {str(path)!r}, whose {hint}")
     return path
+
+
+def check_shape(
+    path: str | os.PathLike[str], shape: tuple[int, int], *, name: str = "path"
+) -> None:
+    """Raise for a picture or video, of this height and width, that its format cannot hold."""
+    longest = _LONGEST_SIDES.get(Path(path).suffix.lower())
+    if longest is not None and max(shape) > longest:
+        raise ValueError(
+            f"`{name}` is {str(path)!r}, a file of at most {longest} pixels a side, but the "
+            f"picture has {shape[1]} x {shape[0]}. Choose another suffix or a smaller size."
+        )
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nst._utils.checks import file_path
+from nst._utils.files import check_place
 from nst._utils.plain import hash_file
 from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
@@ -90,7 +91,7 @@ class StyleStatistics:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a style file; see `Style.save`."""
-        path = file_path("path", path)
+        path = check_place(path, name="path", example="style.nst")
         entries = [_converted(entry, _half)._asdict() for entry in self.entries]
         colors = {"color_mean": self.color_mean, "color_covariance": self.color_covariance}
         STYLE_FILE.write(path, {"network": self.network, "entries": entries, **colors})

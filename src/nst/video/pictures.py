@@ -24,6 +24,7 @@ _DEFAULT_DURATION = 100  # milliseconds for which browsers show a frame without 
 ANIMATED = (".gif", ".webp", ".png", ".apng", ".avif")
 """Suffixes of animations that can be read."""
 _NUMBER = re.compile(r"%0?\d*d")
+_PART = re.compile(rf"{_NUMBER.pattern}|.", re.DOTALL)
 
 
 class Animation(Video):
@@ -108,7 +109,7 @@ def pictures_in(path: Path, name: str) -> list[Path]:
     register_plugins()
     formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
     suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
-    found = path.iterdir() if path.is_dir() else path.parent.glob(_NUMBER.sub("*", path.name))
+    found = path.iterdir() if path.is_dir() else _matching(path)
     files = sorted((p for p in found if p.is_file() and p.name[0] != "."), key=_natural)
     pictures = [file for file in files if file.suffix.lower() in suffixes]
     if not pictures:
@@ -117,6 +118,16 @@ def pictures_in(path: Path, name: str) -> list[Path]:
     if others := [file.name for file in files if file not in pictures]:
         logger.warning("skipped files without the suffix of a picture: %s", ", ".join(others))
     return pictures
+
+
+def _matching(path: Path) -> list[Path]:
+    """Return the files of a pattern, in which only `*`, `?` and numbers are special."""
+    special = {"*": ".*", "?": "."}
+    parts = (part[0] for part in _PART.finditer(path.name))
+    regex = (r"\d+" if len(each) > 1 else special.get(each, re.escape(each)) for each in parts)
+    name = re.compile("".join(regex), re.DOTALL)
+    files = path.parent.iterdir() if path.parent.is_dir() else ()
+    return [file for file in files if name.fullmatch(file.name)]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -7,11 +7,14 @@ from fractions import Fraction
 
 from PIL import Image
 
-from nst._utils.checks import at_least, file_path, non_negative, number
+from nst._utils.checks import at_least, file_path, non_negative
 from nst.images import check_input
 from nst.video.base import Video
 from nst.video.files import VideoFile
 from nst.video.pictures import ANIMATED, Animation, Pictures, is_pattern
+
+LOWEST_RATE = Fraction(1, 600)
+"""Lowest number of frames per second; GIF shows a frame for at most 655.35 s."""
 
 
 def open_video(
@@ -32,8 +35,7 @@ def open_video(
         start: Seconds to leave out at the beginning.
         end: Seconds from the beginning of the video at which to end; None is its end.
         every: Takes one of this many frames.
-        rate: Frames per second of pictures, from 0.002 to 1000, 24 by default; other videos have
-            their own.
+        rate: Frames per second of pictures, at least 1/600; 24 by default. Others have their own.
         name: Name of the caller's argument in error messages.
 
     Raises:
@@ -45,7 +47,7 @@ def open_video(
     """
     path, step = file_path(name, source), at_least("every", every, 1)
     first, last = exact("start", start), None if end is None else exact("end", end)
-    speed = as_rate(24 if rate is None else rate)
+    speed = exact("rate", 24 if rate is None else rate, LOWEST_RATE)
     what = f"`{name}` is {str(path)!r}, which"
     if path.is_dir() or is_pattern(path):
         video: Video = Pictures.open(path, name, speed)
@@ -74,14 +76,8 @@ def open_video(
     )
 
 
-def exact(name: str, value: float | Fraction) -> Fraction:
-    """Return a number as a fraction; raise if it is negative."""
-    non_negative(name, value)
+def exact(name: str, value: float | Fraction, lowest: Fraction = Fraction(0)) -> Fraction:
+    """Return a number as a fraction; raise if it is below the lowest."""
+    if non_negative(name, value) < lowest:
+        raise ValueError(f"`{name}` is {value!r}; it must be at least {lowest}.")
     return Fraction(value).limit_denominator(1_000_000)
-
-
-def as_rate(rate: float | Fraction) -> Fraction:
-    """Return a number of frames per second as a fraction; raise if no format can hold it."""
-    if not 0.002 <= number("rate", rate) <= 1000:
-        raise ValueError(f"`rate` is {rate!r}; it must be from 0.002 to 1000 frames per second.")
-    return exact("rate", rate)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,14 +19,15 @@ from torch import Tensor
 from nst._utils.checks import file_path
 from nst._utils.files import check_place, write_whole
 from nst.images import check_output, load_image, save_image, to_pil
-from nst.images.write import format_of
+from nst.images.write import check_shape, format_of
 from nst.video.base import Frame, Video
 from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
-from nst.video.read import as_rate
+from nst.video.read import LOWEST_RATE, exact
 
 ANIMATIONS = {".gif": 10, ".webp": 1}
 """Suffixes of animations that can be written, and the unit of their times in milliseconds."""
+_LONGEST_GIF_TIME = 655  # seconds
 
 
 def write_video(
@@ -43,12 +46,13 @@ def write_video(
         frames: Pictures of one size, `(3, H, W)` or `(1, 3, H, W)`, sRGB in [0, 1]; or `Frame`s,
             which have times.
         path: Path of a video file (`.mp4`, `.mov`, `.mkv`, `.webm`; extra `video`), of an animation
-            (`.gif`, `.webp`; all frames are held in memory), of a folder for `frame-00001.png` and
-            so on, or a pattern such as `"out/%04d.jpg"`. Apart from animations, one frame at a time
-            is written. H.264 requires even sides; the last row or column is repeated.
+            (`.gif`, `.webp`; all frames are held in memory, and equal neighbors merged), of a
+            folder for `frame-00001.png` and so on, or a pattern such as `"out/%04d.jpg"`. Apart
+            from animations, one frame at a time is written. H.264 requires even sides; the last row
+            or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied. Further
             frames follow at its rate.
-        rate: Frames per second without `like`, from 0.002 to 1000.
+        rate: Frames per second without `like`, at least 1/600.
         codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
             is 20 for H.264, 24 for VP9.
@@ -57,20 +61,20 @@ def write_video(
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
         ValueError: There are no frames, they differ in size, or their times do not increase;
-            `codec` or `crf` is unknown or not for this file, or `rate` out of range; or the format
-            cannot hold the sound.
+            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound or
+            the size.
         TypeError: A frame is neither a tensor nor a `Frame`.
         ImportError: PyAV is not installed.
     """
     path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
-    speed = as_rate(rate)
+    speed = exact("rate", rate, LOWEST_RATE)
     if not isinstance(frames, Iterable):
         raise TypeError(f"`frames` is {frames!r}; pictures are needed, such as open_video(path).")
-    timed, suffix = _timed(frames, like, speed), path.suffix.lower()
+    timed, suffix = _fitting(_timed(frames, like, speed), path), path.suffix.lower()
     if suffix in CONTAINERS:
         write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
     elif suffix in ANIMATIONS:
-        write_whole(path, partial(_write_animation, timed, suffix))
+        write_whole(path, partial(_write_animation, timed, path))
     else:
         pattern = picture_pattern(path)
         pattern.parent.mkdir(exist_ok=True)
@@ -85,7 +89,7 @@ def is_one_file(path: Path, *, name: str = "path") -> bool:
     # In older Pillows, one format has an empty suffix.
     is_video = str(mimetypes.guess_type(path.name)[0]).startswith("video/")
     is_other = suffix and (is_video or suffix in Image.registered_extensions())
-    if suffix not in formats and is_other and not is_pattern(path):
+    if suffix not in formats and is_other and not is_pattern(path) and not path.is_dir():
         raise ValueError(
             f"`{name}` is {str(path)!r}, which is neither a folder nor a video that can be "
             f"written. Use {', '.join(formats)}, or a folder."
@@ -123,6 +127,10 @@ def check_video_output(
         )
     elif is_file:
         check_output(path, name=name)
+        times = [] if like is None else [*like.times, like.end - like.start]
+        longest = max((after - before for before, after in pairwise(times)), default=0)
+        if path.suffix.lower() == ".gif" and longest > _LONGEST_GIF_TIME:
+            raise _too_long(path, name)
     else:
         pattern, what = picture_pattern(path), f"`{name}` is {str(path)!r}"
         folder = pattern.parent
@@ -168,7 +176,19 @@ def _timed(frames: Iterable[Tensor | Frame], like: Video | None, rate: Fraction)
     yield *before, left if left > 0 else step
 
 
-def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> None:
+def _fitting(timed: Iterator[Timed], path: Path) -> Iterator[Timed]:
+    for each in timed:
+        check_shape(path, (each[0].shape[-2], each[0].shape[-1]))
+        yield each
+
+
+def _too_long(path: Path, name: str) -> ValueError:
+    what = f"`{name}` is {str(path)!r}, and GIF cannot show a frame for more than"
+    return ValueError(f"{what} {_LONGEST_GIF_TIME} s. Choose .webp or other times.")
+
+
+def _write_animation(timed: Iterator[Timed], path: Path, file: BinaryIO) -> None:
+    suffix = path.suffix.lower()
     unit, durations, pictures = ANIMATIONS[suffix], [], []
     for picture, time, duration in timed:
         # Errors of rounded durations would add up.
@@ -176,4 +196,7 @@ def _write_animation(timed: Iterator[Timed], suffix: str, file: BinaryIO) -> Non
         durations.append(max(1, end - start) * unit)
         pictures.append(to_pil(picture))
     options = {"duration": durations, "loop": 0, "quality": 95, "save_all": True}
-    pictures[0].save(file, suffix[1:], append_images=pictures[1:], **options)
+    try:
+        pictures[0].save(file, suffix[1:], append_images=pictures[1:], **options)
+    except (OverflowError, struct.error) as error:  # of a time, or of those of equal frames
+        raise _too_long(path, "path") from error

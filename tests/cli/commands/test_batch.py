@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nst import MapResult, StyleTransfer, load_image, save_image
+from nst import MapResult, StyleTransfer, StyleTransferResult, load_image, save_image
 from nst.cli.commands.batch import save_all
 from nst.cli.main import parse
 from nst.cli.workers import workers
@@ -190,6 +190,23 @@ def test_what_broke_the_executor_is_told(folder: Path, capsys: pytest.CaptureFix
     )
 
 
+def test_a_picture_that_the_format_cannot_hold_is_rescued_and_the_others_are_saved(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    image = torch.rand(1, 3, 1, 16_400)
+    result = StyleTransferResult(image, {}, 1, "completed", 1.0, {}, image, [])
+    results = [replace(result, image=image[..., :width]) for width in (8, 16_400, 8)]
+    outcomes = [
+        (MapResult(i, f"{i}", each, None), Path(f"{i}.webp")) for i, each in enumerate(results)
+    ]
+    assert save_all(outcomes, 3, 0, parse([*LINE.split(), "--quality", "90"])) == 1
+    assert Path("0.webp").exists() and Path("2.webp").exists()
+    (rescued,) = folder.glob("nst-*/1.png")
+    assert load_image(rescued).shape == image.shape
+    assert f"The picture is in {str(rescued)!r} instead" in capsys.readouterr().err
+
+
 REFUSED = [
     ("batch missing --style a.png -o out", "`FOLDER` is 'missing'; it must be a folder"),
     ("batch a.png --style a.png -o out", "`FOLDER` is 'a.png'; it must be a folder"),
@@ -296,13 +313,16 @@ def test_a_folder_of_paintings_repaints_every_picture_in_each(
         (f"{FOLDER} --style a.png", "is the folder 'paintings' and others. Pass one folder"),
         ("batch photos --style empty -o out", "`--style` is 'empty', which contains no pictures"),
         ("batch twins --style paintings -o out", "would both be 'out/a-b-night.png'. Rename one"),
+        (f"{FOLDER} -o paintings", "`--output` is 'paintings', the folder of the paintings"),
+        (f"{FOLDER} -o linked --overwrite", "is also the input 'paintings/waves.png' and would"),
     ],
 )
 def test_a_folder_of_paintings_that_cannot_be_used_is_refused(
     line: str, said: str, loaded: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("empty").mkdir()
-    Path("twins").mkdir()
+    for name in ("empty", "twins", "linked"):
+        Path(name).mkdir()
+    Path("linked/one-night.png").symlink_to("../paintings/waves.png")
     for name in ("twins/a.png", "twins/a-b.png", "paintings/b-night.png"):
         Image.new("RGB", (24, 24)).save(name)
     assert nst_command(line) == 2

@@ -219,18 +219,48 @@ def test_another_command_is_refused_beside_an_unfinished_one(
     assert nst_command(f"{LINE} --crf 30 --quiet") == 0, "the encoder is another matter"
 
 
-def test_another_video_and_another_folder_are_refused(
-    interrupt: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_another_video_network_or_folder_is_refused(
+    interrupt: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     interrupt(1)
     move(count=7)
     capsys.readouterr()
     assert re.search(r"\(its (inputs|video) differs\)", refused(f"{LINE} --quiet", capsys))
+    move()
+    with monkeypatch.context() as patch:
+        patch.setattr("nst.cli.build.FeatureExtractor", lambda *_, **__: tiny_extractor(seed=1))
+        assert "(its network differs)" in refused(f"{LINE} --quiet", capsys)
     Path("b.mp4.partial").mkdir()
     Path("b.mp4.partial/mine.txt").write_text("mine")
     err = refused(f"{LINE} --quiet".replace("out.mp4", "b.mp4"), capsys)
     assert "(its file 'job.json' differs)" in err
     assert Path("b.mp4.partial/mine.txt").read_text() == "mine"
+
+
+def test_a_folder_of_finished_frames_may_be_a_link() -> None:
+    Path("large").mkdir()
+    Path("out.mp4.partial").symlink_to("large")
+    for _ in range(2):
+        assert nst_command(f"{LINE} --end 0.2 --quiet") == 0
+    assert names(Path()) == ["a.png", "large", "out.mp4", "out.mp4.partial", "video.mp4"]
+    assert names(Path("large")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("b.mp4", "for which 'b.mp4.partial' cannot be created or read (File exists)"),
+        (250 * "c", "too long"),
+    ],
+)
+def test_a_folder_of_frames_that_cannot_be_created_is_refused(
+    name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("b.mp4.partial").touch()
+    err = refused(f"video video.mp4 a.png -o {name}", capsys)
+    assert err.startswith("nst: error: `--output` is ") and said in err
 
 
 def test_a_folder_of_frames_in_use_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -354,6 +384,17 @@ def test_what_cannot_be_done_is_refused_before_the_network_is_loaded(
 ) -> None:
     assert message in refused(line, capsys)
     assert loaded == [] and names(Path()) == ["a.png", "video.mp4"]
+
+
+@pytest.mark.parametrize("source", ["frames", "frames/%d.gif"])
+def test_a_video_does_not_go_over_one_of_its_pictures(
+    source: str, capsys: pytest.CaptureFixture[str], loaded: list[str]
+) -> None:
+    Path("frames").mkdir()
+    for i in range(2):
+        save_image(picture(24, 32, seed=i), f"frames/{i}.gif")
+    err = refused(f"video {source} a.png -o frames/1.gif {OPTIONS}", capsys)
+    assert "`--output` is 'frames/1.gif', which is also `VIDEO`" in err and loaded == []
 
 
 @pytest.mark.parametrize("module", ["av", "cv2"])

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,12 @@ def run(options: Namespace) -> int:
     check_encoding(format_of(options.format), **given(options, arguments.ENCODING))
     jobs: list[tuple[list[Style], dict[Path, Path]]] = []
     num_skipped = 0
-    for ending, specs in _styles_by_ending(options.styles):
+    by_ending = _styles_by_ending(options)
+    options.styles = [spec for _, specs in by_ending for spec in specs]
+    inputs = check_inputs(options)
+    for ending, specs in by_ending:
         options.styles, styles = specs, parse_styles(specs)
-        outputs, skipped = find_pictures(options, ending)
+        outputs, skipped = find_pictures(options, ending, [path for _, path in inputs])
         num_skipped += skipped
         if outputs:
             _check_options(outputs, styles, options)
@@ -80,13 +82,17 @@ def run(options: Namespace) -> int:
             return save_all(results, len(targets), num_skipped, options)
 
 
-def _styles_by_ending(specs: list[str]) -> list[tuple[str, list[str]]]:
+def _styles_by_ending(options: Namespace) -> list[tuple[str, list[str]]]:
     """Return the end of the outputs' names with the styles, for each painting of a folder."""
+    specs: list[str] = options.styles
     folder = next((found for spec in specs if (found := in_folder(spec))), None)
     if folder is None:
         return [("", specs)]
     if len(specs) > 1:
         raise ValueError(f"`--style` is the folder {str(folder[0])!r} and others. Pass one folder.")
+    if identity(options.output) == identity(folder[0]):
+        what = f"`--output` is {options.output!r}, the folder of the paintings"
+        raise ValueError(f"{what}. Choose another.")
     return [(f"-{path.stem}", [f"{path}{folder[1]}"]) for path in pictures_in(folder[0], "--style")]
 
 
@@ -127,14 +133,19 @@ def save_all(
     start, done, failed = time.perf_counter(), 0, 0
     try:
         for each, target in results:
-            if each.result is None:
+            failure = each.error
+            if each.result is not None:
+                if each.result.stop_reason == "interrupted":
+                    raise KeyboardInterrupt
+                try:
+                    saving = given(options, arguments.SAVING)
+                    build.save_or_rescue(each.result.save, target, **saving)
+                except (OSError, ValueError) as error:
+                    failure = error
+            if failure is not None:
                 failed += 1
-                say(f"nst: error: {each.name}: {one_line(each.error)}", "stderr")
+                say(f"nst: error: {each.name}: {one_line(failure)}", "stderr")
                 continue
-            if each.result.stop_reason == "interrupted":
-                raise KeyboardInterrupt
-            save = partial(each.result.save, **given(options, arguments.SAVING))
-            build.save_or_rescue(save, target)
             done += 1
             build.report(f"[{done + failed}/{total}] {target.resolve()}", options)
     except BrokenExecutor as error:
@@ -147,12 +158,14 @@ def save_all(
     return 1 if failed else 0
 
 
-def find_pictures(options: Namespace, ending: str) -> tuple[dict[Path, Path], int]:
+def find_pictures(
+    options: Namespace, ending: str, inputs: Iterable[str]
+) -> tuple[dict[Path, Path], int]:
     """Return pictures and their output files, whose names have this ending, and create the folder.
 
-    The second value is the number of pictures that are skipped.
+    The second value is the number of pictures that are skipped. No output may be one of `inputs`.
     """
-    folder, target, inputs = Path(options.folder), Path(options.output), check_inputs(options)
+    folder, target = Path(options.folder), Path(options.output)
     what = f"`--output` is {str(target)!r}"
     if not folder.is_dir():
         raise NotADirectoryError(f"`FOLDER` is {str(folder)!r}; it must be a folder that exists.")
@@ -170,14 +183,13 @@ def find_pictures(options: Namespace, ending: str) -> tuple[dict[Path, Path], in
             )
         sources[output] = picture
     target.mkdir(exist_ok=True)
-    read = {identity(path): name for name, path in inputs}
-    read.update({identity(picture): picture.name for picture in sources.values()})
+    read = {identity(path): path for path in (*inputs, *map(str, sources.values()))}
     outputs = {p: o for o, p in sources.items() if options.overwrite or not o.exists()}
     for output in outputs.values():
         check_output(output, name="--output")
-        if output.exists() and (name := read.get(identity(output))):
+        if output.exists() and (path := read.get(identity(output))):
             raise ValueError(
-                f"`--output`: {str(output)!r} is also `{name}` and would be overwritten. "
-                "Choose another folder."
+                f"`--output`: {str(output)!r} is also the input {path!r} and would be "
+                "overwritten. Choose another folder."
             )
     return outputs, len(sources) - len(outputs)

@@ -7,6 +7,7 @@ from nst.cli import arguments, build
 from nst.cli.check import check_files, resumes_run, weightless
 from nst.cli.parser import Parser
 from nst.cli.styles import FORM, explain, parse_styles
+from nst.images.write import check_shape
 from nst.transfer import StyleTransfer
 
 HELP = "make a texture: a style without a photograph"
@@ -51,5 +52,7 @@ def run(options: Namespace) -> None:
     with weightless(options, styles) as (transfer, adopted):
         chosen = build.run_arguments(options)
         checked = transfer.synthesize(adopted, shape, callbacks=_Stop(), **chosen)
+    height, width = checked.image.shape[-2:]
+    check_shape(options.output, (height, width), name="--output")
     resumes = resumes_run(options, checked.settings)
     build.paint(options, StyleTransfer.synthesize, styles, shape, resumes=resumes)

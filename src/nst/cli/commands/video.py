@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nst._utils.plain import hash_file
+from nst._utils.files import check_place
+from nst._utils.plain import hash_file, hash_network
 from nst._utils.text import one_line, say
 from nst.callbacks.base import RunState
 from nst.cli import arguments, build
@@ -84,13 +85,16 @@ def run(options: Namespace) -> int:
     if options.estimate:
         build.report(_estimate(options, video, frame, styles), options)
         return 0
-    part = {name: getattr(options, name, None) for name in (*_PART, "weights")}
+    transfer = build.load_transfer(options)
+    part = {name: getattr(options, name, None) for name in _PART}
     files = getattr(video, "files", [video.path])
     job = {"record": record, **settings, **part, "video": [hash_file(each) for each in files]}
+    job["network"] = hash_network(transfer.extractor)  # the file of the weights may change
     with workspace(output, job) as folder:
         segments = divide(folder, video, settings, shape if has_workers(options) else None)
         try:
-            return _write(segments, _stylize(segments, styles, frame, options), output, options)
+            damage = _stylize(segments, styles, frame, transfer, options)
+            return _write(segments, damage, output, options)
         except BaseException:
             if done := _count(segments):
                 text = f"{done} of {len(video)} frames are finished; the same command resumes"
@@ -102,10 +106,14 @@ def _open(options: Namespace) -> tuple[Video, Path]:
     """Open the video, and check the places of all files."""
     inputs = [("VIDEO", options.video), *check_inputs(options)]
     video = open_video(options.video, name="VIDEO", **arguments.given(options, _PART))
+    inputs += [("VIDEO", str(path)) for path in getattr(video, "files", ())]
     encoder = arguments.given(options, ("codec", "crf"))
     # An interrupted command may have written some of the pictures.
-    encoder["overwrite"] = folder_of(Path(options.output)).exists()
+    job = folder_of(Path(options.output)) / "job.json"
+    encoder["overwrite"] = identity(job) is not None
     output = check_video_output(options.output, name="--output", like=video, **encoder)
+    if identity(job.parent) is None:
+        check_place(job.parent, name="--output", example="out.mp4")
     for name, path in inputs:
         if output.exists() and identity(output) == identity(path):
             what = f"`--output` is {str(output)!r}, which is also `{name}` and would be overwritten"
@@ -127,7 +135,11 @@ def _count(segments: list[Segment]) -> int:
 
 
 def _stylize(
-    segments: list[Segment], styles: list[Style], frame: Tensor, options: Namespace
+    segments: list[Segment],
+    styles: list[Style],
+    frame: Tensor,
+    transfer: StyleTransfer,
+    options: Namespace,
 ) -> DamagedVideo | None:
     """Stylize the frames that are not finished; return the error of a damaged video."""
     left: list[Any] = [each for each in segments if each.end < each.last]
@@ -138,11 +150,10 @@ def _stylize(
         return None
     if not has_workers(options):
         state = RunState(frame, total, step=done, unit="frame")
-        return _one_by_one(left, styles, options, state)
+        return _one_by_one(left, styles, transfer, options, state)
     with workers(options) as (executor, settings):
-        transfer = SegmentTransfer.of(build.load_transfer(options))
         settings |= {"executor": executor, **build.run_arguments(options)}
-        for each in transfer.map(left, styles, **settings):
+        for each in SegmentTransfer.of(transfer).map(left, styles, **settings):
             if isinstance(each.error, DamagedVideo):
                 damage = damage or each.error
             elif each.error is not None and not isinstance(each.error, EmptySegment):
@@ -152,11 +163,14 @@ def _stylize(
 
 
 def _one_by_one(
-    segments: list[Segment], styles: list[Style], options: Namespace, state: RunState
+    segments: list[Segment],
+    styles: list[Style],
+    transfer: StyleTransfer,
+    options: Namespace,
+    state: RunState,
 ) -> DamagedVideo | None:
     """Stylize the frames in this process, and show the progress."""
     with build.live_callbacks(options, every=1) as callbacks, ExitStack() as stack:
-        transfer = build.load_transfer(options)
         for callback in callbacks:
             callback.on_start(state)
             stack.callback(callback.on_end, state)
