@@ -73,7 +73,6 @@ def test_an_object_that_is_not_a_callback_is_refused_before_any_work(wrong: obje
         (LivePage, {"host": ""}, ValueError, "`host` is empty. Name an address, such as '127."),
         (SaveImages, {"every": 0}, ValueError, "`every` is 0; it must be at least 1."),
         (SaveImages, {"frame_ms": 0}, ValueError, "`frame_ms` is 0; it must be at least 1."),
-        (SaveImages, {"frame_ms": 700_000}, ValueError, "it must be at most 600000."),
         (SaveImages, {"path": "a.png"}, ValueError, "`path` is 'a.png', which is neither a folder"),
         (SaveImages, {"path": "%04d.png"}, ValueError, "`path` is '%04d.png', a pattern. Name a"),
     ],

@@ -248,7 +248,7 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
     [
         ({"start": -1}, "`start` is -1"),
         ({"every": 0}, "`every` is 0; it must be at least 1"),
-        ({"rate": 0}, "`rate` is 0; it must be at least 1/600"),
+        ({"rate": 0}, "`rate` is 0; it must be above 0"),
         ({"rate": 30}, "`rate` is 30, but 'video.mp4' has a rate of its own"),
         ({"start": 5}, "ends at 0.48 s and has no frames from 5 s"),
         ({"start": 0.2, "end": 0.1}, "has no frames from 0.2 s to 0.1 s"),

@@ -148,7 +148,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else() -> None:
         ("a", {"codec": "libx264"}, "`codec` has no effect on 'a'"),
         ("a.mp4", {"codec": "divx"}, "`codec` is 'divx'; it must be one of 'libx264'"),
         ("a.mp4", {"crf": 64}, "`crf` is 64; it must be at most 63"),
-        ("a.mp4", {"rate": 1e-7}, "`rate` is 1e-07; it must be at least 1/600"),
+        ("a.mp4", {"rate": 0}, "`rate` is 0; it must be above 0"),
         ("a.webm", {"codec": "libx264"}, "`codec` is 'libx264'; it must be one of 'libvpx-vp9'"),
         ("full", {}, "'full' exists and is not empty. Name a new folder"),
         ("full/mine.png/%d.png", {}, "'full/mine.png' is a file. Name a folder"),

@@ -14,12 +14,6 @@ from nst.video.pictures import numbered
 from nst.video.write import check_video_output, is_one_file
 
 
-def _duration(name: str, value: object) -> int:
-    if at_least(name, value) > 600_000:
-        raise ValueError(f"`{name}` is {value!r}; it must be at most 600000.")
-    return at_least(name, value)
-
-
 class SaveImages(Callback):
     """Saves the picture every few steps, as files, an animation or a video; a batch side by side.
 
@@ -28,11 +22,10 @@ class SaveImages(Callback):
             `.webm`; extra `video`), or of a folder for `step-0050.png` and so on, created if
             necessary.
         every: Number of steps between pictures; at least 1. The result is always saved.
-        frame_ms: Duration of each frame of the animation or video in milliseconds, 1 to 600000.
+        frame_ms: Duration of each frame of the animation or video in milliseconds; at least 1.
 
     Raises:
-        ValueError: `every` or `frame_ms` is out of range, the suffix is that of another format, or
-            the path is a pattern.
+        ValueError: `every` or `frame_ms` is below 1, or the suffix is that of another format.
         ImportError: The path is that of a video, and PyAV is not installed.
         OSError: When the run starts: the path cannot be written.
 
@@ -41,7 +34,7 @@ class SaveImages(Callback):
         >>> save_animation = SaveImages("evolution.gif", every=5)
     """
 
-    path, every, frame_ms = Checked[Path](), Checked(at_least), Checked(_duration)
+    path, every, frame_ms = Checked[Path](), Checked(at_least), Checked(at_least)
 
     def __init__(
         self, path: str | os.PathLike[str] = "steps", every: int = 50, *, frame_ms: int = 120

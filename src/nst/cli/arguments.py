@@ -65,7 +65,6 @@ _RANGES = {  # added to the description; with the default where the signature ha
     "end": " (default: the end of the video)",
     "temporal_weight": ", at least 0 (default: 5)",
     "tile": ", at least 1",
-    "rate": ", at least 1/600",
     "learning_rate": ", above 0 (default: 0.02)",
     "preserve_color": " (default: the style's colors)",
     "quality": " (default: 95)",

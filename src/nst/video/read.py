@@ -13,9 +13,6 @@ from nst.video.base import Video
 from nst.video.files import VideoFile
 from nst.video.pictures import ANIMATED, Animation, Pictures, is_pattern
 
-LOWEST_RATE = Fraction(1, 600)
-"""Lowest number of frames per second; GIF shows a frame for at most 655.35 s."""
-
 
 def open_video(
     source: str | os.PathLike[str],
@@ -47,7 +44,7 @@ def open_video(
     """
     path, step = file_path(name, source), at_least("every", every, 1)
     first, last = exact("start", start), None if end is None else exact("end", end)
-    speed = exact("rate", 24 if rate is None else rate, LOWEST_RATE)
+    speed = exact("rate", 24 if rate is None else rate, positive=True)
     what = f"`{name}` is {str(path)!r}, which"
     if path.is_dir() or is_pattern(path):
         video: Video = Pictures.open(path, name, speed)
@@ -76,8 +73,8 @@ def open_video(
     )
 
 
-def exact(name: str, value: float | Fraction, lowest: Fraction = Fraction(0)) -> Fraction:
-    """Return a number as a fraction; raise if it is below the lowest."""
-    if non_negative(name, value) < lowest:
-        raise ValueError(f"`{name}` is {value!r}; it must be at least {lowest}.")
+def exact(name: str, value: float | Fraction, *, positive: bool = False) -> Fraction:
+    """Return a number as a fraction; raise if it is negative, or 0 if it must be positive."""
+    if non_negative(name, value) == 0 and positive:
+        raise ValueError(f"`{name}` is {value!r}; it must be above 0.")
     return Fraction(value).limit_denominator(1_000_000)

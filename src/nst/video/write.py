@@ -23,7 +23,7 @@ from nst.images.write import check_shape, format_of
 from nst.video.base import Frame, Video
 from nst.video.files import CONTAINERS, Timed, VideoEncoder
 from nst.video.pictures import is_pattern, numbered
-from nst.video.read import LOWEST_RATE, exact
+from nst.video.read import exact
 
 ANIMATIONS = {".gif": 10, ".webp": 1}
 """Suffixes of animations that can be written, and the unit of their times in milliseconds."""
@@ -52,7 +52,7 @@ def write_video(
             or column is repeated.
         like: Video that determines the times and the shape of pixels; its sound is copied. Further
             frames follow at its rate.
-        rate: Frames per second without `like`, at least 1/600.
+        rate: Frames per second without `like`.
         codec: Encoder of a video file: `"libx264"`, or `"libvpx-vp9"`, the default for `.webm`.
         crf: Constant rate factor of the encoder, up to 63; lower is better and larger. The default
             is 20 for H.264, 24 for VP9.
@@ -61,13 +61,13 @@ def write_video(
     Raises:
         OSError: The path cannot be written; an existing file is unchanged.
         ValueError: There are no frames, they differ in size, or their times do not increase;
-            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound or
-            the size.
+            `codec` or `crf` is unknown or not for this file; or the format cannot hold the sound.
         ImportError: PyAV is not installed.
     """
     path = check_video_output(path, codec=codec, crf=crf, overwrite=overwrite)
-    speed = exact("rate", rate, LOWEST_RATE)
-    timed, suffix = _fitting(_timed(frames, like, speed), path), path.suffix.lower()
+    speed = exact("rate", rate, positive=True)
+    timed, suffix = _timed(frames, like, speed), path.suffix.lower()
+    timed = _fitting(timed, path)
     if suffix in CONTAINERS:
         write_whole(path, partial(VideoEncoder(path, like, speed, codec, crf).encode, timed))
     elif suffix in ANIMATIONS:
