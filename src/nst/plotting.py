@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from nst._utils.checks import Checked, at_least
+from nst._utils.checks import Checked, at_least, required
 from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 from nst.result import StyleTransferResult
@@ -141,12 +141,7 @@ def _side_by_side(pictures: Sequence[tuple[str, Tensor]]) -> Figure:
 
 
 def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        what = "`nst.plotting` needs matplotlib, which is not installed"
-        raise ImportError(f"{what}. Run `pip install 'nst[plot]'`.") from error
-    return plt
+    return required("matplotlib.pyplot", "`nst.plotting` needs matplotlib", "plot")
 
 
 def _in_notebook() -> bool:

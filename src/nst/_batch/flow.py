@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nst import functional
 from nst._engine.objective import Previous
+from nst._utils.checks import required
 from nst.functional.flow import leads_outside
 
 FlowLike: TypeAlias = Literal["dis"] | Callable[[Tensor, Tensor], Any] | None
@@ -36,13 +37,8 @@ def as_flow(flow: FlowLike) -> Callable[[Tensor, Tensor], Any] | None:
             f"`flow` is {flow!r}; it must be 'dis', None, or a function from two frames to the "
             "flow (H, W, 2)."
         )
-    try:
-        import cv2  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "`flow` is 'dis', which needs OpenCV, which is not installed. Run "
-            "`pip install 'nst[video]'`, or use flow=None for a still camera."
-        ) from error
+    otherwise = ", or use flow=None for a still camera"
+    required("cv2", "`flow` is 'dis', which needs OpenCV", "video", otherwise)
     return _dis
 
 

@@ -26,7 +26,6 @@ from nst.result import StyleTransferResult
 from nst.styles.style import StyleLike, as_styles
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class FrameTransfer(Repeatable):
     """The method of `StyleTransfer` for videos."""
 

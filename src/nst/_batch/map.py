@@ -56,7 +56,6 @@ class MapResult:
         return f"contents[{self.index}]"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class BatchTransfer(FrameTransfer):
     """The method of `StyleTransfer` for many photographs."""
 

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +24,6 @@ from nst.optim import OptimizerLike
 from nst.result import StyleTransferResult
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Repeatable(Configuration):
     """The methods of `StyleTransfer` that repeat or resume runs."""
 

@@ -281,10 +281,10 @@ def recorded_end(record: Mapping[str, Any]) -> list[Callback]:
         message = "the run was interrupted or failed after step %d of %d, so the result may differ"
         logger.warning(message, done, planned)
     # Control characters could act on a terminal.
-    return [_StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
+    return [StopAfter(done, "".join(c if c.isprintable() else " " for c in reason))]
 
 
-class _StopAfter(Callback):
+class StopAfter(Callback):
     """Stops a run after a number of steps."""
 
     def __init__(self, num_steps: int, reason: str) -> None:

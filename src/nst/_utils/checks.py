@@ -1,6 +1,7 @@
 """Checks of arguments."""
 
 import difflib
+import importlib
 import math
 import operator
 import os
@@ -105,6 +106,16 @@ def known(what: str, name: str, names: Iterable[str], owner: str) -> None:
     if name not in names:
         guess = difflib.get_close_matches(str(name), names, n=1, cutoff=0)
         raise ValueError(f"{what} {name!r}, which {owner} lacks. Did you mean {guess[0]!r}?")
+
+
+def required(module: str, what: str, extra: str, otherwise: str = "") -> Any:
+    """Return the module of an extra; raise `ImportError` if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{what}, which is not installed. Run `pip install 'nst[{extra}]'`{otherwise}."
+        ) from error
 
 
 def normalized_blend(blend: Sequence[float] | None, count: int) -> list[float]:

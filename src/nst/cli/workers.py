@@ -1,6 +1,5 @@
 """The worker processes of `nst batch` and `nst video`."""
 
-import importlib
 import os
 from argparse import Namespace
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from nst._batch.worker import worker_pool
-from nst._utils.checks import at_least
+from nst._utils.checks import at_least, required
 from nst._utils.device import resolve_device
 from nst.cli import build
 
@@ -32,12 +31,7 @@ def has_workers(options: Namespace) -> bool:
 def workers(options: Namespace) -> Iterator[tuple[Executor | None, dict[str, Any]]]:
     """Yield the executor, and further arguments of `StyleTransfer.map`."""
     if options.dask is not None:
-        try:
-            distributed: Any = importlib.import_module("distributed")
-        except ImportError as error:
-            raise ImportError(
-                "`--dask` needs Dask, which is not installed. Run `pip install 'nst[dask]'`."
-            ) from error
+        distributed = required("distributed", "`--dask` needs Dask", "dask")
         with distributed.Client(options.dask, set_as_default=False, timeout=10) as client:
             count = sum(client.nthreads().values())
             if count == 0:

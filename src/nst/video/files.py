@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from nst._utils.checks import at_least, one_of
+from nst._utils.checks import at_least, one_of, required
 from nst.images import read_picture, to_pil
 from nst.video.base import Decoded, Video
 
@@ -43,12 +42,7 @@ _READABLE = (
 
 def video_library() -> Any:
     """Return PyAV."""
-    try:
-        return importlib.import_module("av")
-    except ImportError as error:
-        raise ImportError(
-            "video files need PyAV, which is not installed. Run `pip install 'nst[video]'`."
-        ) from error
+    return required("av", "video files need PyAV", "video")
 
 
 @contextmanager

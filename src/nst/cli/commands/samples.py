@@ -1,12 +1,12 @@
 """`nst samples`: write sample images to a folder."""
 
-import importlib
 from argparse import Namespace
 from importlib import resources
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from nst._utils.checks import required
 from nst.cli.build import report
 from nst.cli.parser import Parser
 from nst.images import check_output
@@ -68,11 +68,5 @@ def painting(name: str) -> bytes:
 
 def photograph(name: str) -> Image.Image:
     """Return a photograph of scikit-image, by the name of the function in `skimage.data`."""
-    try:
-        data = importlib.import_module("skimage").data
-    except ImportError as error:
-        raise ImportError(
-            "`nst demo` and `nst samples` need scikit-image, which is not installed. "
-            "Run `pip install 'nst[demo]'`."
-        ) from error
+    data = required("skimage", "`nst demo` and `nst samples` need scikit-image", "demo").data
     return Image.fromarray(getattr(data, name)())

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from nst.callbacks.base import Callback, RunState
+from nst._record.replay import StopAfter
 from nst.cli import arguments, build
 from nst.cli.check import check_files, resumes_run, weightless
 from nst.cli.parser import Parser
@@ -16,13 +16,6 @@ DESCRIPTION = "Make a texture in the style of STYLE; several styles are blended.
 EXAMPLES = """\
 nst synthesize painting.jpg -o texture.png
 nst synthesize painting.jpg -o texture.png --height 512 --width 1024"""
-
-
-class _Stop(Callback):
-    """Ends a run before its first step."""
-
-    def on_start(self, state: RunState) -> None:
-        state.stop("checked")
 
 
 def add_arguments(parser: Parser) -> None:
@@ -51,7 +44,7 @@ def run(options: Namespace) -> None:
     shape = None if options.height is None else (options.height, options.width)
     with weightless(options, styles) as (transfer, adopted):
         chosen = build.run_arguments(options)
-        checked = transfer.synthesize(adopted, shape, callbacks=_Stop(), **chosen)
+        checked = transfer.synthesize(adopted, shape, callbacks=StopAfter(0, "checked"), **chosen)
     height, width = checked.image.shape[-2:]
     check_shape(options.output, (height, width), name="--output")
     resumes = resumes_run(options, checked.settings)
