@@ -4,8 +4,6 @@ A statistic and a mean error are sums over positions. A block may be computed so
 and again on the backward pass, so that its features need not be stored.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """An optimized picture: its pixels, its optimizer, and the best result so far."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

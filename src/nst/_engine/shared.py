@@ -4,8 +4,6 @@ The first process runs the optimizers and the callbacks. The others build the sa
 each scale, and evaluate their rows of a picture when the first process asks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace

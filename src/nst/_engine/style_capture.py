@@ -1,7 +1,5 @@
 """Capture a style: the statistics that the losses compare with, without the picture."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from nst._engine.configuration import Configuration, explaining_memory, plan_scales

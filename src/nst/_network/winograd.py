@@ -8,8 +8,6 @@ rotated by 180 degrees; rotating the tiles instead lets both directions use the 
 Paper: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

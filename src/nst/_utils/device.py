@@ -5,8 +5,6 @@ mapping them again takes a seventh of a step's time at 512 pixels. For larger pi
 blocks between used ones took a sixth of the memory, so there the process reuses fewer blocks.
 """
 
-from __future__ import annotations
-
 import ctypes
 import math
 import os

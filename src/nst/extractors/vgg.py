@@ -1,7 +1,5 @@
 """VGG19 as a feature extractor."""
 
-from __future__ import annotations
-
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence

@@ -4,8 +4,6 @@ Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Re
 2015).
 """
 
-from __future__ import annotations
-
 import importlib.util
 import math
 import os

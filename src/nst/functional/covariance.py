@@ -1,7 +1,5 @@
 """Covariances of the channels and the distance between them; see `nst.functional`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

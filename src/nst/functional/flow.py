@@ -5,8 +5,6 @@ in pixels: first x, to the right, then y, downward. Formulas are those of Ruder 
 Style Transfer for Videos" (GCPR 2016).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Formulas of the smoothness and the lines of an image."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch.nn.functional as F

@@ -5,8 +5,6 @@ Constraints", SIAM J. Control Optim. 1982) with the limited-memory BFGS directio
 Wright, "Numerical Optimization" (2006), algorithm 7.4, over the pixels that are not at a bound.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence

@@ -1,7 +1,5 @@
 """Write videos: video files with PyAV, animations and numbered pictures with Pillow."""
 
-from __future__ import annotations
-
 import mimetypes
 import os
 import struct
