@@ -88,10 +88,11 @@ class _TraceOfRoot(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: object, output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(output[1])
         ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)  # its gradient is None, not a matrix of zeros
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, None, None]:
         (slope,) = ctx.saved_tensors
         return gradient[:, None, None] * slope / 2, None, None
 
