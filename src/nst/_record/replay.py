@@ -24,7 +24,7 @@ from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import DtypeName, FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
-from nst.losses import LOSSES
+from nst.losses import LOSSES, type_name
 from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
@@ -189,7 +189,7 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
     with _usable(record) as plain:
         check(plain, _LOSSES)
     types = {name: described["type"] for name, described in plain["losses"].items()}
-    found = {name: type(loss).__name__ for name, loss in losses.items()}
+    found = {name: type_name(loss) for name, loss in losses.items()}
     if found != types:
         raise ValueError(f"`losses` is {found}, but the run's were {types}. Pass the same.")
 
