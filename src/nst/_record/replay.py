@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from nst._engine.configuration import INITS, RunOptions
+from nst._engine.configuration import INITS, RunOptions, take_weights
 from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
 from nst._utils.plain import fingerprint, hash_file
@@ -103,6 +103,7 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
             check(plain, _LOSSES)
             losses = plain["losses"].items()
             arguments["losses"] = {name: _loss(name, **each) for name, each in losses}
+            take_weights(arguments["losses"], arguments)
         rules = {name: rule for name, rule in _ARGUMENTS.items() if name not in changes}
         check(plain, rules)
         return {**arguments, **{name: plain[name] for name in rules}}
