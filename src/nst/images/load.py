@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias
 
@@ -96,13 +97,19 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
 
 def picture_shape(source: ImageLike) -> tuple[int, int]:
-    """Return height and width of a picture; those of a file are from its header."""
-    if isinstance(source, str | os.PathLike):
-        path = check_input(source, name="source")
-        what = f"`source` is {str(path)!r}, which"
-        with decoding(what), opened(path) as image:
+    """Return height and width of a picture; those of a file or PIL image are from its header."""
+    if isinstance(source, str | os.PathLike | Image.Image):
+        what = "`source`"
+        if not isinstance(source, Image.Image):
+            path = check_input(source, name="source")
+            what = f"`source` is {str(path)!r}, which"
+        with (
+            decoding(what),
+            nullcontext(source) if isinstance(source, Image.Image) else opened(path) as image,
+        ):
             shape = image.height, image.width
-            if isinstance(image, tiff.TiffImageFile):  # whose size Pillow turns since 11.2
+            # Pillow turns the size when it decodes, since 11.2.
+            if isinstance(image, tiff.TiffImageFile) and image.tile:
                 shape = image.tag_v2[tiff.IMAGELENGTH], image.tag_v2[tiff.IMAGEWIDTH]
             if image.format == "PNG" and "exif" not in image.info:
                 return shape  # Pillow would decode it to find EXIF data behind the pixels
