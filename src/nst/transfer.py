@@ -111,10 +111,7 @@ class StyleTransfer(BatchTransfer):
         return transfer
 
     def replace(self, **changes: Any) -> StyleTransfer:
-        """Return a copy with other arguments, which shares the network and the losses.
-
-        `content_weight` and `style_weight` are for copies of the losses called content and style.
-        """
+        """Return a copy with other arguments, which shares the network and unchanged losses."""
         if "losses" not in changes and {"content_weight", "style_weight"} & changes.keys():
             changes["losses"] = {name: copied(name, each) for name, each in self.losses.items()}
             take_weights(changes["losses"], changes)

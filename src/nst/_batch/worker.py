@@ -149,8 +149,7 @@ def as_received(result: StyleTransferResult, content: ImageLike) -> StyleTransfe
     if not isinstance(content, Image.Image):
         return result
     inputs = {**result.settings["inputs"], **identify_pictures(content, [])}
-    settings = {**result.settings, "inputs": inputs}
-    return replace(result, settings=settings, exif=read_exif(content))
+    return replace(result, settings={**result.settings, "inputs": inputs}, exif=read_exif(content))
 
 
 def work(task: bytes, sent: Mapping[str, bytes]) -> bytes:

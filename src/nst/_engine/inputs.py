@@ -126,9 +126,8 @@ class RunInputs:
     def check_group(self, group: Group) -> None:
         """Raise if processes would share a scale, but its losses cannot be divided among them."""
         if group.divides(self.shape[0]):
-            reason = f"there are {group.size} processes"
-            network = self.configuration.extractor
-            check_divisible(network, self.configuration.losses, reason, "a single one")
+            parts = self.configuration.extractor, self.configuration.losses
+            check_divisible(*parts, f"there are {group.size} processes", "a single one")
 
     def shape_at(self, size: int) -> tuple[int, int]:
         """Return height and width of the pictures at a scale of this size."""
