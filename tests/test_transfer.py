@@ -407,6 +407,15 @@ def test_weights_of_the_default_losses_are_arguments() -> None:
     expected = small(losses=losses).run(PHOTO, PAINTING)
     found = own.replace(size=512).run(PHOTO, PAINTING)
     assert torch.equal(found.image, expected.image) and found.settings == expected.settings
+    light = small()
+    for other in (
+        light.replace(content_weight=0.5, style_weight=2),
+        StyleTransfer.from_record(found.settings, tiny_extractor(), content_weight=0.5),
+    ):
+        assert torch.equal(other.run(PHOTO, PAINTING).image, expected.image)
+    assert light.losses["content"].weight == 0.01
+    with pytest.raises(ValueError, match="`style_weight` is 3, but only for the default losses"):
+        small(losses={"mine": GramStyleLoss()}).replace(style_weight=3)
     preset = StyleTransfer.from_preset("strokes", tiny_extractor(), content_weight=0.5)
     assert preset.losses["content"].weight == 0.5
     assert isinstance(preset.losses["style"], nst.WassersteinStyleLoss)

@@ -12,6 +12,7 @@ from torch import nn
 from nst._batch.map import BatchTransfer
 from nst._engine.configuration import ColorWhen, RunOptions, take_weights
 from nst._engine.inputs import RunInputs
+from nst._engine.passing import copied
 from nst._engine.run import Run, complete
 from nst._engine.style_capture import capture_style
 from nst._record.snapshot import take_snapshot
@@ -110,7 +111,10 @@ class StyleTransfer(BatchTransfer):
         return transfer
 
     def replace(self, **changes: Any) -> StyleTransfer:
-        """Return a copy with other arguments, which shares the network and the losses."""
+        """Return a copy with other arguments, which shares the network and unchanged losses."""
+        if "losses" not in changes and {"content_weight", "style_weight"} & changes.keys():
+            changes["losses"] = {name: copied(name, each) for name, each in self.losses.items()}
+            take_weights(changes["losses"], changes)
         return replace(self, **changes)
 
     @plain_arithmetic()

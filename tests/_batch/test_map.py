@@ -154,6 +154,28 @@ def test_each_picture_is_bit_for_bit_that_of_run(executor: Executor | None, tmp_
         assert_same(result, repaint.run(content, styles, init="pink-noise"))
 
 
+@pytest.mark.parametrize("executor", ["none", "processes"], indirect=True)
+def test_an_open_pil_image_gives_what_its_file_gives(
+    executor: Executor | None, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x013B], exif[0x0112] = "Ann", 6  # artist, and turned
+    small = Image.fromarray(np.arange(24 * 32 * 3, dtype=np.uint8).reshape(24, 32, 3))
+    small.save(tmp_path / "a.tiff", exif=exif)
+    save_image(picture(), tmp_path / "b.png", bit_depth=16)
+    with Image.open(tmp_path / "a.tiff") as mask:
+        for name in ("a.tiff", "b.png"):
+            path, style = tmp_path / name, Style(picture(seed=1), mask=picture(seed=2)[:, :1])
+            with Image.open(path) as image:
+                found = results_of(
+                    transfer().map([image], style, executor=executor, init=mask.copy())
+                )
+            expected = transfer().run(path, style, init=mask)
+            assert torch.equal(found[0].content, expected.content)
+            assert torch.equal(found[0].image, expected.image)
+            assert found[0].exif == expected.exif
+
+
 def test_each_device_repaints_pictures_in_a_process_of_its_own(tmp_path: Path) -> None:
     contents, repaint = [*files(tmp_path, 2), tmp_path / "missing.png"], transfer()
     before = multiprocessing.active_children()

@@ -11,6 +11,7 @@ from torch import Tensor
 import nst
 from nst import Checkpoint, ContentLoss, GramStyleLoss, Loss, Style, StyleTransfer
 from nst._engine.objective import Objective, Region
+from nst._engine.shared import leading
 from nst._utils.group import Group, ProcessLost
 from nst.cli import main as cli
 from nst.extractors.base import as_extractor
@@ -18,6 +19,7 @@ from nst.styles.style import Painting
 from tests.helpers import Deep, Recorder, fail_at, stop_at, tiny, uniform
 
 T = TypeVar("T")
+Divided = Callable[[int, Callable[[], Any]], list[Any]]
 pytestmark = pytest.mark.cpu  # the pretended device is that of one thread
 
 
@@ -153,6 +155,32 @@ def test_a_loss_that_is_no_sum_is_refused_by_name() -> None:
     assert not Group(0, 3).divides(191) and Group(0, 3).divides(192)
 
 
+def test_such_a_loss_is_refused_before_a_coarse_scale_that_one_process_could_do(
+    divided: Divided, tmp_path: Path
+) -> None:
+    own = StyleTransfer(tiny(), {"own": nst.SelfSimilarityLoss()}, num_steps=2, num_scales=2)
+    one, path = noise(160, 32, 0), tmp_path / "run.ckpt"
+    own.run(one, one, init="gray", callbacks=[stop_at(1), Checkpoint(path)])
+    for work in (
+        lambda: own.check(one, one),
+        lambda: StyleTransfer.resume(path, extractor=tiny()),
+    ):
+        with pytest.raises(ValueError, match="there are 2 processes, but the loss 'own'"):
+            divided(2, work)
+    assert divided(2, lambda: own.run(one[:, :, :120], one).num_steps) == [2, 2]
+
+
+def test_the_first_process_raises_its_own_error_although_the_others_have_ended() -> None:
+    class Alone(Group):
+        def broadcast_object(self, value: Any) -> Any:
+            raise ProcessLost("no answer")
+
+    group = Alone(0, 2)
+    with pytest.raises(ZeroDivisionError), leading(group):
+        raise ZeroDivisionError
+    assert group.size == 1
+
+
 def test_bytes_go_with_the_width_and_not_with_the_height() -> None:
     def count(group: Group, height: int, width: int) -> dict[str, int]:
         losses = {"content": ContentLoss(), "style": GramStyleLoss()}
@@ -199,7 +227,6 @@ HALF[..., 140:, :] = 1
 PHOTO = noise(301, 64, 0)
 STYLES = [Style(noise(80, 60, 1), 0.7), Style(noise(60, 90, 2), 0.3)]
 REGIONS = [Style(STYLES[0].image, region=HALF), Style(STYLES[1].image, region=1 - HALF)]
-Divided = Callable[[int, Callable[[], Any]], list[Any]]
 
 
 @pytest.mark.parametrize("size", [2, 4])

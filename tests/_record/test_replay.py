@@ -309,6 +309,24 @@ def test_custom_parts_are_named_and_can_be_passed() -> None:
         StyleTransfer.from_record("out.png", **given)
 
 
+def test_own_parts_with_the_names_of_nsts_are_not_replaced_by_those() -> None:
+    def adam(params: list[Tensor]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(params, lr=0.2)
+
+    adam.__qualname__ = "adam"  # as at the top of a module
+    kind = type("GramStyleLoss", (nst.GramStyleLoss,), {})
+    own = {"style": kind(["relu1_1"])}
+    record = run(transfer(losses=own, optimizer=adam, num_steps=1)).settings
+    given: dict[str, Any] = {"extractor": tiny_extractor()}
+    with pytest.raises(ValueError, match="the loss 'style' of type 'custom GramStyleLoss'"):
+        StyleTransfer.from_record(record, **given)
+    with pytest.raises(ValueError, match="`optimizer` is 'custom adam'"):
+        StyleTransfer.from_record(record, **given, losses=own)
+    captured = transfer().capture("painting.png")
+    with pytest.raises(ValueError, match=r"not for \{'type': 'custom GramStyleLoss'"):
+        transfer(losses={"style": kind(["relu1_1"], centered=True)}).check("photo.png", captured)
+
+
 HALF = torch.bfloat16
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor, nn
 
 from nst._batch import worker
@@ -181,9 +182,11 @@ def _with_absolute_paths(style: Style) -> Style:
 
 
 def _absolute(source: Any, words: Sequence[str] = ()) -> Any:
-    """Return an absolute path, or a tensor on the CPU; a worker may lack the folder or device."""
+    """Return a source without what a worker may lack: the working folder, a device or a file."""
     if isinstance(source, Tensor):
         return source.cpu()
+    if isinstance(source, TiffImageFile):  # Pillow cannot unpickle it
+        return source.copy()
     if isinstance(source, tuple):  # a picture of labels, and the color of one
         return _absolute(source[0]), *source[1:]
     if not isinstance(source, (str, os.PathLike)) or source in words:
@@ -305,7 +308,9 @@ class _Dispatcher:
         (_, job), threads, sender = picture.parts, self.num_threads, worker.own_process()
         try:
             data = picture.task or worker.packed(
-                Task(_absolute(picture.content), self._network, job, threads, sender)
+                Task(
+                    _absolute(worker.as_sent(picture.content)), self._network, job, threads, sender
+                )
             )
         except Exception as error:  # a picture in memory may be of any class
             yield picture.failed(error)
@@ -339,4 +344,5 @@ class _Dispatcher:
             yield picture.failed(outcome.error)
         else:
             result = self.shared.restore(outcome, picture.sizes)
+            result = worker.as_received(result, picture.content)
             yield MapResult(picture.index, picture.content, result, None)

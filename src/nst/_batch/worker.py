@@ -12,17 +12,22 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from typing_extensions import Self
 
+from nst._engine.reading import identify_pictures
 from nst._utils.plain import fingerprint
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
 from nst.images import ImageLike
+from nst.images.decode import image_array
+from nst.images.metadata import read_exif
 from nst.result import StyleTransferResult
 
 
@@ -132,6 +137,19 @@ def packed(value: object) -> bytes:
     """Pickle a value, if possible with cloudpickle, which supports the classes of a notebook."""
     # An executor that pickled tensors itself would move each to shared memory, with an open file.
     return bytes(sys.modules.get("cloudpickle", pickle).dumps(value))
+
+
+def as_sent(content: ImageLike) -> ImageLike:
+    """Return a picture as it is sent: as an array if it is a PIL image, whose file is not sent."""
+    return image_array(content, "`content`") if isinstance(content, Image.Image) else content
+
+
+def as_received(result: StyleTransferResult, content: ImageLike) -> StyleTransferResult:
+    """Return the result of a picture with what only the PIL image has that was not sent."""
+    if not isinstance(content, Image.Image):
+        return result
+    inputs = {**result.settings["inputs"], **identify_pictures(content, [])}
+    return replace(result, settings={**result.settings, "inputs": inputs}, exif=read_exif(content))
 
 
 def work(task: bytes, sent: Mapping[str, bytes]) -> bytes:

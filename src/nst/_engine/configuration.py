@@ -52,7 +52,7 @@ _STEP_RATIO = 0.8
 
 def take_weights(losses: dict[str, Loss], arguments: dict[str, Any]) -> None:
     """Remove `content_weight` and `style_weight` from arguments, and set them in new losses."""
-    for name in ("content", "style"):
+    for name in [each for each in ("content", "style") if each in losses]:
         weight = arguments.pop(f"{name}_weight", None)
         if weight is not None:
             losses[name].weight = non_negative(f"{name}_weight", weight)

@@ -19,6 +19,7 @@ from nst._engine.configuration import (
     plan_scales,
 )
 from nst._engine.objective import Objective, Previous, Region
+from nst._engine.passing import check_divisible
 from nst._engine.reading import StyleSource
 from nst._utils.checks import at_least
 from nst._utils.group import Group
@@ -104,7 +105,7 @@ class RunInputs:
             early = options.recolors("before")  # in the colors of each picture of the batch
             colored = reading.recolor_styles(sources, photo.pixels, options) if early else [sources]
             start = reading.read_start(options, photo.pixels, colored, fit(given, scales[0].size))
-        return cls(
+        inputs = cls(
             configuration=configuration,
             options=options,
             content=photo,
@@ -119,6 +120,14 @@ class RunInputs:
             identities=reading.identify_pictures(content, styles, options),
             exif=None if isinstance(content, Tensor) else read_exif(content),
         )
+        inputs.check_group(Group.current())
+        return inputs
+
+    def check_group(self, group: Group) -> None:
+        """Raise if processes would share a scale, but its losses cannot be divided among them."""
+        if group.divides(self.shape[0]):
+            parts = self.configuration.extractor, self.configuration.losses
+            check_divisible(*parts, f"there are {group.size} processes", "a single one")
 
     def shape_at(self, size: int) -> tuple[int, int]:
         """Return height and width of the pictures at a scale of this size."""

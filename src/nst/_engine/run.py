@@ -25,7 +25,9 @@ from nst._utils.version import __version__
 from nst.callbacks.base import Callback, LossHistory, RunState
 from nst.extractors.base import Extractor, evaluation_mode
 from nst.images import resize
+from nst.losses import type_name
 from nst.losses.base import Loss
+from nst.optim import OPTIMIZERS
 from nst.result import StyleTransferResult, attach_result
 from nst.styles.statistics import StyleStatistics
 from nst.styles.style import Style
@@ -274,6 +276,8 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
     names = [each.name for each in fields(configuration) if not each.name.endswith("_weight")]
     optimizer: Any = configuration.optimizer
     name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__qualname__", "custom")
+    if name in OPTIMIZERS and not isinstance(optimizer, str):  # a function of the user's
+        name = f"custom {name}"
     task = "run" if "content" in inputs.identities else "synthesize"
     settings = {
         **{name: getattr(configuration, name) for name in names},
@@ -326,11 +330,12 @@ def describe_styles(
 
 def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
     """Return a part's type and the arguments that would create it again, if known."""
+    name = type_name(part) if isinstance(part, Loss) else type(part).__name__
     try:
-        return {**described.settings(), "type": type(part).__name__}
+        return {**described.settings(), "type": name}
     except Exception:  # a custom part may raise anything, and the picture matters more
-        logger.exception("%s.settings failed, so they are not recorded", type(part).__name__)
-        return {"type": type(part).__name__}
+        logger.exception("%s.settings failed, so they are not recorded", name)
+        return {"type": name}
 
 
 def persistently(work: Callable[[], T]) -> T:

@@ -82,7 +82,8 @@ def set_generators_of_all(states: Mapping[str, Tensor], device: torch.device, gr
 
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
-    """Raise in all processes if one of them has other inputs than the first."""
+    """Raise in all processes if one of them has other inputs than the first, or cannot share."""
+    inputs.check_group(group)  # those of a checkpoint may have been read by a single process
     configuration, options = inputs.configuration, inputs.options
     given = (
         inputs.identities,
@@ -114,7 +115,10 @@ def leading(group: Group) -> Iterator[None]:
         raise
     except BaseException as error:
         if group.size > 1:
-            group.broadcast_object(("failed", f"{type(error).__name__}: {error}"))
+            try:
+                group.broadcast_object(("failed", f"{type(error).__name__}: {error}"))
+            except ProcessLost:  # the others may have failed for the same reason
+                group.leave()
         raise
 
 

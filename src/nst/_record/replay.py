@@ -13,7 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from nst._engine.configuration import INITS, RunOptions
+from nst._engine.configuration import INITS, RunOptions, take_weights
 from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
 from nst._utils.plain import fingerprint, hash_file
@@ -24,7 +24,7 @@ from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import DtypeName, FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
-from nst.losses import LOSSES
+from nst.losses import LOSSES, type_name
 from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
@@ -103,6 +103,7 @@ def recorded_arguments(record: Mapping[str, Any], changes: Mapping[str, Any]) ->
             check(plain, _LOSSES)
             losses = plain["losses"].items()
             arguments["losses"] = {name: _loss(name, **each) for name, each in losses}
+            take_weights(arguments["losses"], arguments)
         rules = {name: rule for name, rule in _ARGUMENTS.items() if name not in changes}
         check(plain, rules)
         return {**arguments, **{name: plain[name] for name in rules}}
@@ -189,7 +190,7 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
     with _usable(record) as plain:
         check(plain, _LOSSES)
     types = {name: described["type"] for name, described in plain["losses"].items()}
-    found = {name: type(loss).__name__ for name, loss in losses.items()}
+    found = {name: type_name(loss) for name, loss in losses.items()}
     if found != types:
         raise ValueError(f"`losses` is {found}, but the run's were {types}. Pass the same.")
 

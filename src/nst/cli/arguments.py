@@ -18,6 +18,7 @@ from nst.cli.styles import explain
 from nst.color import COLOR_METHODS
 from nst.extractors.vgg import FeatureExtractor
 from nst.extractors.weights import NAMED_WEIGHTS
+from nst.optim import OPTIMIZERS
 from nst.presets import preset
 from nst.result import StyleTransferResult
 from nst.transfer import StyleTransfer
@@ -39,7 +40,7 @@ KNOWN_WORDS = {"init": INITS, "weights": ("auto", *NAMED_WEIGHTS), "where": ("al
 
 _FLAGS = {"num_steps": "--steps", "num_scales": "--scales", "winograd": "--no-winograd"}
 _FLAGS["record"] = "--no-record"
-_CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": ["lbfgs", "adam"]}
+_CHOICES = {"preserve_color": list(COLOR_METHODS), "optimizer": [*OPTIMIZERS]}
 _METAVARS = {"where": "MASK", "init": "IMAGE", "weights": "FILE", "codec": "NAME"}
 _HELP = {  # replaces docstrings that are about Python
     "content_weight": "weight of the content loss",

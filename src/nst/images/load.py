@@ -96,17 +96,18 @@ def read_picture(source: ImageLike, *, name: str = "source") -> Picture:
 
 
 def picture_shape(source: ImageLike) -> tuple[int, int]:
-    """Return height and width of a picture; those of a file are from its header."""
+    """Return height and width of a picture; those of a file or PIL image are from its header."""
     if isinstance(source, str | os.PathLike):
         path = check_input(source, name="source")
-        what = f"`source` is {str(path)!r}, which"
-        with decoding(what), opened(path) as image:
-            shape = image.height, image.width
-            if isinstance(image, tiff.TiffImageFile):  # whose size Pillow turns since 11.2
-                shape = image.tag_v2[tiff.IMAGELENGTH], image.tag_v2[tiff.IMAGEWIDTH]
-            if image.format == "PNG" and "exif" not in image.info:
-                return shape  # Pillow would decode it to find EXIF data behind the pixels
-            return shape[::-1] if orientation(image, what) in (5, 6, 7, 8) else shape
+        with decoding(f"`source` is {str(path)!r}, which"), opened(path) as image:
+            return picture_shape(image)
+    if isinstance(source, Image.Image):  # which decodes only once in 16 bits
+        shape = source.height, source.width
+        if isinstance(source, tiff.TiffImageFile) and source.tile:  # decoded, it may be turned
+            shape = source.tag_v2[tiff.IMAGELENGTH], source.tag_v2[tiff.IMAGEWIDTH]
+        if source.format == "PNG" and "exif" not in source.info:
+            return shape  # Pillow would decode it to find EXIF data behind the pixels
+        return shape[::-1] if orientation(source, "`source`") in (5, 6, 7, 8) else shape
     height, width = read_picture(source).pixels.shape[-2:]
     return height, width
 

@@ -16,6 +16,13 @@ LOSSES: Mapping[str, type[Loss]] = {
 """Loss classes by name, those that can be instantiated."""
 
 
+def type_name(loss: Loss) -> str:
+    """Return the name of a loss's class, as recorded: "custom ..." for a user's named as nst's."""
+    kind = type(loss)
+    is_ambiguous = LOSSES.get(kind.__name__, kind) is not kind
+    return f"custom {kind.__name__}" if is_ambiguous else kind.__name__
+
+
 def default_losses(
     style: type[statistics.UnitsLoss] = statistics.GramStyleLoss,
     *,

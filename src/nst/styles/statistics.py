@@ -19,6 +19,7 @@ from nst._utils.files import check_place
 from nst._utils.plain import hash_file
 from nst._utils.schema import check, whole
 from nst._utils.tensors import FileFormat
+from nst.losses import type_name
 from nst.losses.base import Loss, Statistic, parts_of
 from nst.losses.storable import StatisticLoss
 
@@ -115,7 +116,7 @@ def loss_identity(loss: Loss) -> dict[str, Any]:
         settings.pop(name, None)
     if not isinstance(loss, StatisticLoss):  # the statistic of a layer may depend on the others
         settings["layers"] = list(loss.layers)
-    return {"type": type(loss).__name__, **json.loads(json.dumps(settings, default=repr))}
+    return {"type": type_name(loss), **json.loads(json.dumps(settings, default=repr))}
 
 
 def contradict(one: Entry, other: Entry) -> bool:
