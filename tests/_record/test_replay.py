@@ -177,6 +177,15 @@ def test_a_texture_is_made_again_as_far_as_it_went(callbacks: Any) -> None:
     assert torch.equal(again.image, first.image) and again.num_steps == (2 if callbacks else 4)
 
 
+def test_a_rerun_may_change_the_arguments_of_the_run() -> None:
+    changes: dict[str, Any] = {"strength": 0.5, "init": "noise", "where": None}
+    run(where="half.png")
+    again = rerun(**changes, style=Style("photo.png", scale=0.9), num_scales=1)
+    first = transfer(num_scales=1).run("photo.png", Style("photo.png", scale=0.9), **changes)
+    assert again.settings == first.settings
+    assert torch.equal(again.image, first.image)
+
+
 def test_a_rerun_may_end_elsewhere() -> None:
     cases: list[tuple[Any, dict[str, Any], tuple[int, str]]] = [
         ((), {}, (8, "completed")),

@@ -482,6 +482,7 @@ def test_a_users_own_parts_have_to_be_given(path: Path) -> None:
         ({}, "'own' of type 'Jumpy', which is not nst's own"),
         ({"losses": losses}, "`optimizer` is 'sgd'; it must be 'lbfgs' or 'adam', or"),
         ({"losses": {**losses, "own": other}, "optimizer": sgd}, "`losses` has one that cannot re"),
+        ({"losses": {**losses, "own": Jumpy(2.0)}, "optimizer": sgd}, "2.0.* but the run's"),
     ]
     for given, message in refused:
         with pytest.raises(ValueError, match=message):

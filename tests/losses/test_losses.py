@@ -1,7 +1,9 @@
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -343,12 +345,13 @@ def test_a_changed_setting_asks_for_a_new_target(loss: Any, name: str, value: An
 
 def test_own_arguments_are_settings_if_they_are_numbers_or_text() -> None:
     class Own(MeanLoss):
-        def __init__(self, power: float, *, seen: Any = None, lost: int = 0) -> None:
+        def __init__(self, power: Any, *, seen: Any = None, lost: int = 0) -> None:
             super().__init__(["a"])
             self.power, self.seen = power, seen
 
-    settings = Own(2.0, seen=torch.ones(3)).settings()
-    assert settings == {"layers": {"a": 1.0}, "weight": 1.0, "power": 2.0}
+    for two in (2.0, np.int64(2)):
+        settings = json.loads(json.dumps(Own(two, seen=torch.ones(3)).settings()))
+        assert settings == {"layers": {"a": 1.0}, "weight": 1.0, "power": 2.0}
 
 
 @pytest.mark.parametrize("method", ["capture", "forward"])

@@ -288,9 +288,9 @@ def describe_run(inputs: RunInputs) -> dict[str, Any]:
         "task": task if inputs.previous is None else "frame",
         "inputs": inputs.identities,
         "shape": inputs.shape,
-        "extractor": _describe(configuration.extractor, configuration.network),
+        "extractor": describe_part(configuration.extractor, configuration.network),
         "network": configuration.network.fingerprint(),
-        "losses": {name: _describe(loss, loss) for name, loss in configuration.losses.items()},
+        "losses": {name: describe_part(loss, loss) for name, loss in configuration.losses.items()},
         "styles": describe_styles(inputs.styles, [members for _, members in inputs.regions]),
         "optimizer": name,
         "steps_done": 0,
@@ -328,7 +328,7 @@ def describe_styles(
     return described
 
 
-def _describe(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
+def describe_part(part: nn.Module, described: Loss | Extractor) -> dict[str, Any]:
     """Return a part's type and the arguments that would create it again, if known."""
     name = type_name(part) if isinstance(part, Loss) else type(part).__name__
     try:

@@ -83,7 +83,8 @@ class Repeatable(Configuration):
             inputs: More files, or folders to search.
             callbacks: As in `run`.
             extractor: As in `from_record`.
-            **changes: As in `from_record`. With another `num_steps`, the run is not stopped early.
+            **changes: As in `from_record`, or arguments of `run`, such as `strength`. With another
+                `num_steps`, the run is not stopped early.
 
         Raises:
             FileNotFoundError: A file is not found.
@@ -96,6 +97,7 @@ class Repeatable(Configuration):
         record = read_record(path)
         places = [Path(os.fsdecode(path)).resolve().parent, Path.cwd(), *inputs]
         arguments = replay.recorded_run(record, places)
+        arguments |= {name: changes.pop(name) for name in arguments.keys() & changes.keys()}
         arguments["callbacks"] = as_callbacks(callbacks)
         if "num_steps" not in changes:
             arguments["callbacks"] += replay.recorded_end(record)

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from nst._engine.configuration import INITS, RunOptions, take_weights
+from nst._engine.run import describe_part
 from nst._utils.checks import file_path, non_negative
 from nst._utils.device import resolve_device
-from nst._utils.plain import fingerprint, hash_file
+from nst._utils.plain import fingerprint, hash_file, json_ready
 from nst._utils.schema import Rule, check, choice, whole
 from nst._utils.text import logger
 from nst.callbacks.base import Callback, RunState
@@ -24,7 +25,7 @@ from nst.extractors.backbone import BackboneExtractor
 from nst.extractors.base import Extractor
 from nst.extractors.vgg import DtypeName, FeatureExtractor, Padding, Pooling
 from nst.extractors.weights import NAMED_WEIGHTS, Channels
-from nst.losses import LOSSES, type_name
+from nst.losses import LOSSES
 from nst.losses.base import Loss
 from nst.optim import optimizer_factory
 from nst.styles.statistics import StyleStatistics
@@ -189,10 +190,9 @@ def check_same(record: Mapping[str, Any], network: nn.Module, losses: Mapping[st
         raise ValueError(f"`extractor` is not the run's; it must be the same. {difference}")
     with _usable(record) as plain:
         check(plain, _LOSSES)
-    types = {name: described["type"] for name, described in plain["losses"].items()}
-    found = {name: type_name(loss) for name, loss in losses.items()}
-    if found != types:
-        raise ValueError(f"`losses` is {found}, but the run's were {types}. Pass the same.")
+    found = {name: json_ready(describe_part(loss, loss)) for name, loss in losses.items()}
+    if found != (before := plain["losses"]):
+        raise ValueError(f"`losses` is {found}, but the run's were {before}. Pass the same.")
 
 
 def recorded_run(

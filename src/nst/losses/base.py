@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
@@ -105,6 +106,8 @@ class Loss(nn.Module, ABC):
         settings = {name: getattr(self, name) for name in inspect.signature(kind).parameters}
         for name in inspect.signature(type(self)).parameters:
             value = getattr(self, name, None)
+            if isinstance(value, np.generic):  # such as an element of `np.arange`
+                value = value.item()
             if isinstance(value, (bool, int, float, str)):
                 settings.setdefault(name, value)
         return settings
