@@ -136,6 +136,7 @@ def test_metadata_too_long_is_left_out(photograph: str, caplog: pytest.LogCaptur
     large[Base.Artist] = "x" * 70_000
     path = save_image(PHOTO, "out.jpg", exif=large.tobytes(), record={"seed": 7})
     assert "metadata is left out" in caplog.text and Base.Artist not in tags(path)
+    assert read_record(path) == {"seed": 7}
 
 
 @pytest.mark.parametrize("metadata", ["default", "all", "none"])

@@ -180,12 +180,15 @@ def _metadata_options(
     length = len(stored.tobytes())
     if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
         # An error would lose a picture that may have taken an hour; `settings` has the record.
-        left_out = "metadata is" if record is None else "record is"
+        is_exif_long = exif is not None and len(copied(exif).tobytes()) > _MAX_JPEG_EXIF
+        left_out = "metadata is" if is_exif_long else "record is"
         logger.warning(
             f"{what}: the {left_out} left out, as it has {length} bytes, and JPEG can hold "
             f"{_MAX_JPEG_EXIF}; save as .png to keep it"
         )
-        return {} if record is None else _metadata_options(format_name, None, exif, what)
+        if is_exif_long:
+            return _metadata_options(format_name, record, None, what)
+        return _metadata_options(format_name, None, exif, what)
     options: dict[str, Any] = {"exif": stored}
     if format_name == "TIFF":  # its writer supports other types of values here
         options = {"tiffinfo": dict(stored.items())}
