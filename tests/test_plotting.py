@@ -16,7 +16,7 @@ from torch import Tensor
 
 import nst.plotting
 from nst import RunState, StyleTransferResult
-from nst.plotting import LiveDisplay, plot_losses, show_transfer
+from nst.plotting import LiveDisplay, plot_losses, show_images, show_transfer
 from tests import helpers
 from tests.helpers import PAINTING, PHOTO, Recorder, fail_at, raising
 
@@ -58,6 +58,10 @@ def test_show_transfer_puts_content_styles_and_result_side_by_side_for_one_of_a_
     content, _, last = show_transfer(result, index=1).axes
     assert torch.allclose(shown(content), result.content[1], atol=0.51 / 255)
     assert torch.allclose(shown(last), result.image[1], atol=0.51 / 255)
+    with pytest.raises(IndexError, match="`index` is 2; it must be below 2"):
+        show_transfer(result, index=2)
+    with pytest.raises(TypeError, match="`images` is of type list, but must be a mapping"):
+        show_images([PHOTO])  # type: ignore[arg-type]
 
 
 def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult) -> None:
@@ -77,7 +81,9 @@ def test_plot_losses_draws_every_loss_and_their_sum(result: StyleTransferResult)
     result.history["style"] = [0.0, 0.0]
     (axes,) = plot_losses(result).axes
     assert [line.get_label() for line in axes.lines] == ["style"]
-    assert axes.get_yscale() == "linear"
+    assert axes.get_yscale() == "linear" and axes.lines[0].get_marker() == "None"
+    result.history["style"] = [1.0]  # a point, which a line does not show
+    assert plot_losses(result).axes[0].lines[0].get_marker() == "o"
 
 
 def test_live_display_shows_every_few_steps_and_the_result() -> None:

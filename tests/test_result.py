@@ -72,6 +72,10 @@ def test_save_numbers_the_pictures_of_a_batch_and_a_file_takes_one(
         batch.save(buffer)
     assert buffer.getvalue() == b""
     assert batch.to_bytes(index=1) != batch.to_bytes(index=0)
+    assert batch.to_bytes(index=-1) == batch.to_bytes(index=2)
+    for read in (batch.to_pil, lambda index: batch.to_bytes(index=index)):
+        with pytest.raises(IndexError, match="`index` is 3; it must be below 3, the number of pic"):
+            read(3)
     with pytest.raises(IsADirectoryError, match=r"`path` is '\.', which is a folder. Add a file"):
         batch.save("")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from nst._utils.checks import Checked, at_least, required
+from nst._utils.checks import Checked, at_least, check_index, required
 from nst.callbacks.base import Display, RunState
 from nst.images import side_by_side, to_pil
 from nst.result import StyleTransferResult
@@ -30,11 +30,15 @@ def show_images(images: Mapping[str, Tensor]) -> Figure:
     Examples:
         >>> figure = show_images({"one": torch.rand(3, 8, 8), "two": torch.rand(1, 3, 8, 6)})
     """
+    if not isinstance(images, Mapping):
+        what = f"`images` is of type {type(images).__name__}, but must be a mapping of titles"
+        raise TypeError(f"{what} to images. Pass e.g. {{'result': image}}.")
     return _side_by_side(list(images.items()))
 
 
 def show_transfer(result: StyleTransferResult, *, index: int = 0) -> Figure:
     """Show content, styles and result side by side, for the picture `index` of a batch."""
+    index = check_index("index", index, len(result.image))
     styles = [("style", style[0]) for style in result.styles]
     return _side_by_side(
         [("content", result.content[index]), *styles, ("result", result.image[index])]
@@ -57,7 +61,8 @@ def plot_losses(result: StyleTransferResult) -> Figure:
     if len(curves) > 1:
         curves["total"] = [sum(values) for values in zip(*result.history.values(), strict=True)]
     for name, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, label=name)
+        marker = "o" if len(values) == 1 else None  # a line through one point is invisible
+        axes.plot(range(1, len(values) + 1), values, label=name, marker=marker)
     if any(value > 0 for values in curves.values() for value in values):
         axes.set_yscale("log")
     axes.set_xlabel("step")

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from PIL import Image
 from torch import Tensor
 
+from nst._utils.checks import check_index
 from nst._utils.files import check_place
 from nst._utils.text import logger
 from nst.images import save_image, to_pil
@@ -45,6 +46,7 @@ class StyleTransferResult:
 
     def to_pil(self, index: int = 0) -> Image.Image:
         """Return a picture of the batch, 8-bit RGB (RGBA if the content had transparency)."""
+        index = check_index("index", index, len(self.image))
         return to_pil(self.image[index], None if self.alpha is None else self.alpha[index])
 
     def show(self, index: int = 0) -> None:
@@ -62,6 +64,7 @@ class StyleTransferResult:
         bit_depth: BitDepth = 8,
     ) -> bytes:
         """Return the file of a picture of the batch; arguments and errors are those of `save`."""
+        index = check_index("index", index, len(self.image))
         encoding = self._encoding(index, record, metadata, quality=quality, bit_depth=bit_depth)
         return encode(self.image[index], format_of(format), **encoding)
 

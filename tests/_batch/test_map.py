@@ -514,6 +514,7 @@ OTHER = ThreadPoolExecutor(1)
         ({"strength": -1}, ValueError, "`strength` is -1"),
         ({"callbacks": 3}, TypeError, "`callbacks`"),
         ({"callbacks": nst.Checkpoint("a.ckpt")}, ValueError, "`callbacks` has a Checkpoint"),
+        ({"callbacks": nst.SaveImages()}, ValueError, "`callbacks` has a SaveImages, but it can"),
         ({"callbacks": print, "executor": OTHER}, ValueError, "`callbacks` cannot be called in"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -75,6 +75,9 @@ def test_all_of_exif_is_carried_over_only_if_asked_for_and_nothing_with_none(
     assert found[GPS.GPSLatitude] == PLACE[GPS.GPSLatitude]
     assert (found[Base.Model], found[Base.ISOSpeed]) == ("camera", 7)
     assert found[Base.ImageDescription] == "a cup"
+    (again,) = paint(photograph).save(f"again.{suffix}")
+    (path,) = paint(again).save(f"out.{suffix}", metadata="all", record=False)
+    assert Base.ImageDescription not in tags(path)  # the record would be of another run
     assert found.get(Base.Orientation, 1) == 1 and found["size"] == (48, 32)  # it is upright
     assert Base.ExifImageWidth not in found
     result = paint(photograph)
@@ -133,6 +136,7 @@ def test_metadata_too_long_is_left_out(photograph: str, caplog: pytest.LogCaptur
     large[Base.Artist] = "x" * 70_000
     path = save_image(PHOTO, "out.jpg", exif=large.tobytes(), record={"seed": 7})
     assert "metadata is left out" in caplog.text and Base.Artist not in tags(path)
+    assert read_record(path) == {"seed": 7}
 
 
 @pytest.mark.parametrize("metadata", ["default", "all", "none"])

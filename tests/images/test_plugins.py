@@ -10,6 +10,7 @@ from PIL import Image, features
 from nst.images import check_output, load_image, read_record, save_image
 from nst.images.metadata import read_exif
 from nst.images.plugins import BRANDS, NEEDED, register_plugins
+from nst.video.pictures import pictures_in
 from tests.helpers import picture
 
 needs_heif = pytest.mark.skipif(
@@ -57,3 +58,11 @@ def test_without_the_plugin_the_extra_is_named(tmp_path: Path, brand: bytes) -> 
     for suffix in (".heic", ".HEIC", ".avif"):
         with pytest.raises(ValueError, match=rf"whose suffix '{suffix}' is of .*nst\[heif"):
             check_output(tmp_path / f"out{suffix}")
+
+
+@pytest.mark.usefixtures("without_plugins")
+def test_without_the_plugin_a_folder_has_its_pictures_which_name_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x1cftypheic" + bytes(40))
+    (file,) = pictures_in(tmp_path, "FOLDER")
+    with pytest.raises(ValueError, match=r"is HEIC or AVIF, .*nst\[heif"):
+        load_image(file)

@@ -8,12 +8,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from nst import load_image, save_image
 from nst.video import DamagedVideo, open_video, write_video
 from tests.helpers import names, picture, raising
 from tests.video.videos import REORDERED, gray_levels, lose_last_frame, make_video, turn_video
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow has no AVIF here")
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +117,7 @@ def test_hdr_is_refused(transfer: int, name: str) -> None:
         open_video(path)
 
 
-@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png", pytest.param("avif", marks=needs_avif)])
 def test_the_frames_of_an_animation_have_its_durations(suffix: str) -> None:
     frames = [Image.new("RGB", (12, 8), (level,) * 3) for level in (0, 100, 200)]
     durations = [100, 50, 200]
@@ -125,6 +127,7 @@ def test_the_frames_of_an_animation_have_its_durations(suffix: str) -> None:
         save_all=True,
         duration=durations,
         lossless=True,
+        quality=95,
     )
     video = open_video(f"video.{suffix}")
     assert video.times == [0, Fraction(1, 10), Fraction(3, 20)] and video.end == Fraction(7, 20)
@@ -217,6 +220,7 @@ def sound_only() -> None:
         ("no-frames.mp4", ValueError, "has no video stream"),
         ("picture.png", ValueError, "is one picture"),
         ("picture.jpg", ValueError, "is a picture. Use `nst stylize`"),
+        ("picture.heic", ValueError, "is a picture. Use `nst stylize`"),
         ("nothing", ValueError, "contains no pictures"),
         ("nothing/%d.png", ValueError, "contains no pictures"),
         ("sizes", ValueError, "contains pictures of several sizes, such as 'b.png'"),
@@ -234,6 +238,7 @@ def test_what_is_no_video_is_refused(name: str, error: type[Exception], message:
         out.start_encoding()
     save_image(picture(8, 8), "picture.png")
     save_image(picture(8, 8), "picture.jpg")
+    Path("picture.heic").write_bytes(b"unread")
     for folder in ("nothing", "sizes", "turned"):
         Path(folder).mkdir()
     for folder, width in (("sizes", 8), ("turned", 9)):

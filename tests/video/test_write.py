@@ -87,6 +87,16 @@ def test_a_variable_frame_rate_stays_and_further_frames_follow_at_the_mean_rate(
     assert seen("b.mp4")["times"] == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm"])
+def test_the_last_frame_is_shown_as_long_as_that_of_the_source(suffix: str) -> None:
+    pictures = [to_pil(each) for each in grays(3)]
+    pictures[0].save("a.gif", append_images=pictures[1:], save_all=True, duration=[100, 100, 3000])
+    video = open_video("a.gif")
+    write_video(video, f"b.{suffix}", like=video)
+    assert open_video(f"b.{suffix}").end == video.end == Fraction(32, 10)
+    assert seen(f"b.{suffix}")["duration"] == pytest.approx(3.2, abs=0.002)
+
+
 def test_wide_pixels_stay_wide() -> None:
     wide = open_video(make_video("video.mp4", 2))
     object.__setattr__(wide, "aspect", Fraction(4, 3))

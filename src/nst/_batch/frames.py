@@ -20,6 +20,7 @@ from nst._utils.checks import at_least
 from nst._utils.device import plain_arithmetic
 from nst.callbacks.base import Callback, CallbackLike, as_callbacks
 from nst.callbacks.checkpoint import Checkpoint
+from nst.callbacks.save_images import SaveImages
 from nst.images import ImageLike, resize
 from nst.losses.temporal import TemporalLoss
 from nst.result import StyleTransferResult
@@ -61,7 +62,7 @@ class FrameTransfer(Repeatable):
                 it. Without a flow, it compares `differences`.
             num_steps: Number of steps for a frame that follows another.
             first_steps: Number of steps for the others; by default the transfer's.
-            callbacks: As in `run`, for each frame; no `Checkpoint`.
+            callbacks: As in `run`, for each frame; no `Checkpoint` or `SaveImages`.
             seed: As in `run`.
             previous: The last frame and the image of its result (float32, not rounded), to continue
                 a video bit for bit as if it had not been interrupted.
@@ -114,12 +115,12 @@ class FrameTransfer(Repeatable):
 def callbacks_of_many(
     callbacks: CallbackLike | Iterable[CallbackLike] | None, remedy: str
 ) -> list[Callback]:
-    """Return the callbacks of several runs; raise for a `Checkpoint`."""
+    """Return the callbacks of several runs; raise for one whose files a run would replace."""
     followers = as_callbacks(callbacks)
-    if any(isinstance(each, Checkpoint) for each in followers):
-        raise ValueError(
-            f"`callbacks` has a Checkpoint, but it can store only one of several runs. {remedy}"
-        )
+    for each in followers:
+        if isinstance(each, Checkpoint | SaveImages):
+            what = f"`callbacks` has a {type(each).__name__}"
+            raise ValueError(f"{what}, but it can store only one of several runs. {remedy}")
     return followers
 
 

@@ -92,7 +92,8 @@ class BatchTransfer(FrameTransfer):
             num_threads: Number of PyTorch threads per picture in other processes.
             devices: Devices to use instead of an executor, such as `["cuda:0", "cuda:1"]`, each in
                 its own process; a script must start under `if __name__ == "__main__":`.
-            callbacks: As in `run`, but no `Checkpoint`; only without an executor and devices.
+            callbacks: As in `run`, but no `Checkpoint` or `SaveImages`; only without an executor
+                and devices.
             **arguments: Other arguments of `run`, the same for all pictures.
 
         Yields:
@@ -119,7 +120,7 @@ class BatchTransfer(FrameTransfer):
                 f"`contents` is {contents!r}; several pictures are needed. Pass [photo], or "
                 "sorted(Path('photos').glob('*.jpg'))."
             )
-        remedy = "Save each result, or call `run` for each picture, with its own Checkpoint."
+        remedy = "Save each result, or call `run` for each picture, with its own callbacks."
         followers = callbacks_of_many(callbacks, remedy)
         options = RunOptions.from_arguments("map", arguments)
         names = [] if devices is None else _device_names(devices, executor)

@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from pathlib import Path
@@ -30,6 +31,16 @@ def at_least(argument: str, value: Any, lowest: int = 1) -> int:
     if number < lowest:
         raise ValueError(f"`{argument}` is {number}; it must be at least {lowest}.")
     return number
+
+
+def check_index(argument: str, value: Any, count: int) -> int:
+    """Return the index of one of so many pictures, negative from the end; else raise."""
+    index = at_least(argument, value, -sys.maxsize)
+    if not -count <= index < count:
+        raise IndexError(
+            f"`{argument}` is {index}; it must be below {count}, the number of pictures."
+        )
+    return index
 
 
 def check_seed(argument: str, value: Any) -> int:

@@ -72,7 +72,9 @@ def image_array(source: Path | Image.Image, what: str) -> npt.NDArray[Any]:
         decoding(what),
         opened(source) if isinstance(source, Path) else nullcontext(source) as image,
     ):
-        if isinstance(image, ImageFile) and image.tile and image.fp is None:
+        # AVIF's decoder has read the whole file, which Pillow closes after the first frame.
+        is_avif = image.format == "AVIF"
+        if isinstance(image, ImageFile) and not is_avif and image.tile and image.fp is None:
             raise _Unsupported(_CLOSED)
         # Pillow checks this when it opens a file, but may only warn.
         limit = Image.MAX_IMAGE_PIXELS

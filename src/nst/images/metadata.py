@@ -12,6 +12,8 @@ from nst._utils.text import logger
 from nst.images.decode import decoding, opened
 
 MetadataChoice = Literal["default", "all", "none"]
+RECORD = "nst record"
+"""Key of a record of a run in the description of a picture."""
 
 _RESOLUTION = (Base.XResolution, Base.YResolution, Base.ResolutionUnit)
 # Tags that describe a photograph, not the layout of its file or its colors. Those from XPTitle to
@@ -57,6 +59,8 @@ def copied(source: Image.Exif | bytes | None, metadata: MetadataChoice = "all") 
     if isinstance(source, bytes):
         found.load(source)
     wanted = (_ALL if everything else _DEFAULT) & found.keys()
+    if f'"{RECORD}"' in str(found.get(Base.ImageDescription)):
+        wanted -= {Base.ImageDescription}  # the record of the run that made the photograph
     main: dict[int, Any] = {tag: found[tag] for tag in wanted}
     if resolution(main) is None:
         main = {tag: value for tag, value in main.items() if tag not in _RESOLUTION}

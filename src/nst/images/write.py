@@ -21,7 +21,7 @@ from nst._utils.text import logger
 from nst.images.decode import check_input, decoding, opened
 from nst.images.deep import png_file, tiff_file
 from nst.images.load import STRIP
-from nst.images.metadata import copied, resolution
+from nst.images.metadata import RECORD, copied, resolution
 from nst.images.plugins import NEEDED, SUFFIXES, register_plugins
 
 _ALPHA_FORMATS = {"AVIF", "DDS", "HEIF", "JPEG2000", "PNG", "QOI", "SGI", "TGA", "TIFF", "WEBP"}
@@ -37,7 +37,7 @@ BitDepth = Literal[8, 16]
 _MAX_JPEG_EXIF = 65_533  # bytes
 _LONGEST_SIDES = {".gif": 65_535, ".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}
 _LONGEST_SIDES |= dict.fromkeys([".mp4", ".m4v", ".mov", ".mkv"], 16_384)  # of H.264
-_KEY, _VERSION = "nst record", 1
+_VERSION = 1  # of a record
 
 
 def to_pil(image: Tensor, alpha: Tensor | None = None) -> Image.Image:
@@ -174,16 +174,21 @@ def _metadata_options(
         return {}
     stored = copied(exif)
     if record is not None:
-        stored[ExifTags.Base.ImageDescription] = json.dumps({_KEY: _VERSION, **json_ready(record)})
+        stored[ExifTags.Base.ImageDescription] = json.dumps(
+            {RECORD: _VERSION, **json_ready(record)}
+        )
     length = len(stored.tobytes())
     if format_name == "JPEG" and length > _MAX_JPEG_EXIF:
         # An error would lose a picture that may have taken an hour; `settings` has the record.
-        left_out = "metadata is" if record is None else "record is"
+        is_exif_long = exif is not None and len(copied(exif).tobytes()) > _MAX_JPEG_EXIF
+        left_out = "metadata is" if is_exif_long else "record is"
         logger.warning(
             f"{what}: the {left_out} left out, as it has {length} bytes, and JPEG can hold "
             f"{_MAX_JPEG_EXIF}; save as .png to keep it"
         )
-        return {} if record is None else _metadata_options(format_name, None, exif, what)
+        if is_exif_long:
+            return _metadata_options(format_name, record, None, what)
+        return _metadata_options(format_name, None, exif, what)
     options: dict[str, Any] = {"exif": stored}
     if format_name == "TIFF":  # its writer supports other types of values here
         options = {"tiffinfo": dict(stored.items())}
@@ -249,7 +254,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = picture.getexif().get(ExifTags.Base.ImageDescription, "")
     try:
         record: dict[str, Any] = json.loads(text)
-        version = record.pop(_KEY)
+        version = record.pop(RECORD)
     except Exception as error:  # an arbitrary description can raise almost any type
         raise ValueError(refusal) from error
     if version != _VERSION:

@@ -194,7 +194,13 @@ class VideoEncoder:
     def _encoded(self, stream: Any, frames: Iterable[Timed]) -> Iterator[tuple[Fraction, Any]]:
         """Yield the packets of the pictures, and their times."""
         context, base = stream.codec_context, self._time_base
-        time = Fraction(0)
+        time, durations = Fraction(0), dict[int, int]()
+
+        def lasting(packets: Iterable[Any]) -> Iterator[tuple[Fraction, Any]]:
+            for packet in packets:  # to which the encoder gives the mean duration
+                packet.duration = durations.pop(packet.pts, packet.duration)
+                yield time, packet
+
         for picture, time, duration in frames:
             array = np.asarray(to_pil(picture))
             if self._codec == "libx264":  # which requires even sides
@@ -209,8 +215,9 @@ class VideoEncoder:
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
             frame.pts, frame.time_base = round(time / base), base
             frame.duration = round((time + duration) / base) - frame.pts
-            yield from ((time, packet) for packet in stream.encode(frame))
-        yield from ((time, packet) for packet in stream.encode())
+            durations[frame.pts] = frame.duration
+            yield from lasting(stream.encode(frame))
+        yield from lasting(stream.encode())
 
 
 def _sound(video: VideoFile, out: Any) -> Iterator[tuple[Fraction, Any]]:

@@ -17,7 +17,7 @@ from nst._utils.text import logger
 from nst.images import read_picture
 from nst.images.decode import decoding
 from nst.images.load import picture_shape
-from nst.images.plugins import register_plugins
+from nst.images.plugins import SUFFIXES, register_plugins
 from nst.video.base import Decoded, Video
 
 _DEFAULT_DURATION = 100  # milliseconds for which browsers show a frame without a duration
@@ -108,7 +108,8 @@ def pictures_in(path: Path, name: str) -> list[Path]:
     """Return the pictures of a folder or pattern, by name and number; warn about other files."""
     register_plugins()
     formats = Image.registered_extensions()  # also loads Pillow's plug-ins, which fill Image.OPEN
-    suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN}
+    # Without the plug-in, reading a HEIC file names it.
+    suffixes = {suffix for suffix, name in formats.items() if name in Image.OPEN} | SUFFIXES
     found = path.iterdir() if path.is_dir() else _matching(path)
     files = sorted((p for p in found if p.is_file() and p.name[0] != "."), key=_natural)
     pictures = [file for file in files if file.suffix.lower() in suffixes]

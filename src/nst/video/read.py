@@ -9,6 +9,7 @@ from PIL import Image
 
 from nst._utils.checks import at_least, file_path, non_negative
 from nst.images import check_input
+from nst.images.plugins import SUFFIXES
 from nst.video.base import Video
 from nst.video.files import VideoFile
 from nst.video.pictures import ANIMATED, Animation, Pictures, is_pattern
@@ -57,7 +58,7 @@ def open_video(
         )
     elif (suffix := check_input(path, name=name).suffix.lower()) in ANIMATED:
         video = Animation.open(path, what)
-    elif Image.registered_extensions().get(suffix, "MPEG") != "MPEG":
+    elif suffix in SUFFIXES or Image.registered_extensions().get(suffix, "MPEG") != "MPEG":
         raise ValueError(f"{what} is a picture. Use `nst stylize`, or StyleTransfer.run.")
     else:
         video = VideoFile.open(path, what)
