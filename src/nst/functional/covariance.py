@@ -92,7 +92,9 @@ class _TraceOfRoot(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor | None, _: None) -> tuple[Tensor | None, None, None]:
+        if gradient is None:
+            return None, None, None
         (slope,) = ctx.saved_tensors
         return gradient[:, None, None] * slope / 2, None, None
 
