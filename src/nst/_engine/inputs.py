@@ -105,7 +105,7 @@ class RunInputs:
             early = options.recolors("before")  # in the colors of each picture of the batch
             colored = reading.recolor_styles(sources, photo.pixels, options) if early else [sources]
             start = reading.read_start(options, photo.pixels, colored, fit(given, scales[0].size))
-        inputs = cls(
+        return cls(
             configuration=configuration,
             options=options,
             content=photo,
@@ -119,15 +119,14 @@ class RunInputs:
             start=start,
             identities=reading.identify_pictures(content, styles, options),
             exif=None if isinstance(content, Tensor) else read_exif(content),
-        )
-        inputs.check_group(Group.current())
-        return inputs
+        ).checked_for(Group.current())
 
-    def check_group(self, group: Group) -> None:
-        """Raise if processes would share a scale, but its losses cannot be divided among them."""
+    def checked_for(self, group: Group) -> RunInputs:
+        """Return these inputs; raise if processes would share losses that cannot be divided."""
         if group.divides(self.shape[0]):
             parts = self.configuration.extractor, self.configuration.losses
             check_divisible(*parts, f"there are {group.size} processes", "a single one")
+        return self
 
     def shape_at(self, size: int) -> tuple[int, int]:
         """Return height and width of the pictures at a scale of this size."""

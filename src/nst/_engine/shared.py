@@ -83,7 +83,7 @@ def set_generators_of_all(states: Mapping[str, Tensor], device: torch.device, gr
 
 def check_same_inputs(inputs: RunInputs, group: Group) -> None:
     """Raise in all processes if one of them has other inputs than the first, or cannot share."""
-    inputs.check_group(group)  # those of a checkpoint may have been read by a single process
+    inputs.checked_for(group)  # those of a checkpoint may have been read by a single process
     configuration, options = inputs.configuration, inputs.options
     given = (
         inputs.identities,
