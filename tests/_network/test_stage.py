@@ -136,7 +136,7 @@ def test_kernels_are_made_anew_however_the_weights_change(
     plain_vgg: PlainVGG, monkeypatch: pytest.MonkeyPatch, change: str, winograd: bool
 ) -> None:
     monkeypatch.setattr("nst._network.winograd.is_faster", lambda kernel, height, width: winograd)
-    extractor, photo = tiny(), torch.rand(1, 3, 24, 24).requires_grad_()
+    extractor, photo = tiny(), uniform(1, 3, 24, 24).float().requires_grad_()
     gradient([extractor(photo, ["relu3_1"])["relu3_1"]], photo, 0)  # derives kernels both ways
     twin = copy.deepcopy(extractor)
     CHANGES[change](extractor)
