@@ -1,6 +1,5 @@
 """The motion between two frames of a video."""
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
@@ -13,6 +12,7 @@ from torch import Tensor
 from nst import functional
 from nst._engine.objective import Previous
 from nst._utils.checks import required
+from nst._utils.device import restored
 from nst.functional.flow import leads_outside
 
 FlowLike: TypeAlias = Literal["dis"] | Callable[[Tensor, Tensor], Any] | None
@@ -24,8 +24,6 @@ _SAME = 0.1
 _SCENE = 0.4
 # How far away the flow of a pixel is tried for an unreliable one, in pixels.
 _REACHES = (4, 8, 16)
-_lock = threading.Lock()
-_numbers_before: list[int] = []
 
 
 def as_flow(flow: FlowLike) -> Callable[[Tensor, Tensor], Any] | None:
@@ -70,16 +68,9 @@ def _dis(previous: Tensor, following: Tensor) -> Any:
 @contextmanager
 def _one_thread(cv2: Any) -> Iterator[None]:
     """Let OpenCV use one thread, as its flow depends on their number."""
-    with _lock:  # the number is that of the process: the last user restores what the first found
-        _numbers_before.append(cv2.getNumThreads())
+    with restored("threads of OpenCV", cv2.getNumThreads, cv2.setNumThreads):
         cv2.setNumThreads(1)
-    try:
         yield
-    finally:
-        with _lock:
-            found = _numbers_before.pop()
-            if not _numbers_before:
-                cv2.setNumThreads(found)
 
 
 def follow(

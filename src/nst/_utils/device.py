@@ -13,13 +13,16 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 # Parts of PyTorch's messages for which it has no error class. A library that cannot allocate its
 # workspace, or that finds no algorithm with one that fits, does not speak of memory.
@@ -44,7 +47,7 @@ _SMALL, _OTHERWISE = (65 * 2**20, 2**29), (2**25, 2**26)
 _MOST_PIXELS = 2**18  # of a small picture: VGG's first block takes 256 bytes per pixel
 _lock = threading.Lock()
 _users: list[tuple[int, int]] = []
-_states_before: dict[str, list[Tensor]] = {}
+_before: dict[str, list[Any]] = {}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -103,28 +106,35 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
 
 def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Set the states of torch's global generators."""
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
+    torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
 @contextmanager
 def generators_restored(device: torch.device) -> Iterator[None]:
-    """Restore torch's global generators; of several threads, the last one, as the first found."""
-    states = generator_states(device)
-    owners = {kind: "cpu" if kind == "cpu" else str(device) for kind in states}
+    """Restore torch's global generators at the end of the block."""
+    with ExitStack() as stack:
+        stack.enter_context(restored("generator", torch.get_rng_state, torch.set_rng_state))
+        if device.type == "cuda":
+            read = partial(torch.cuda.get_rng_state, device)
+            write = partial(torch.cuda.set_rng_state, device=device)
+            stack.enter_context(restored(f"generator of {device}", read, write))
+        yield
+
+
+@contextmanager
+def restored(name: str, read: Callable[[], T], write: Callable[[T], object]) -> Iterator[None]:
+    """Restore a setting of the process; of several threads, the last one, as the first found it."""
     with _lock:
-        for kind, owner in owners.items():
-            _states_before.setdefault(owner, []).append(states[kind])
+        _before.setdefault(name, []).append(read())
     try:
         yield
     finally:
         with _lock:
-            for kind, owner in owners.items():
-                before = _states_before[owner].pop()
-                if not _states_before[owner]:
-                    set_generators({kind: before}, device)
+            found = _before[name].pop()
+            if not _before[name]:
+                write(found)
 
 
 def at_least_single(tensor: Tensor) -> Tensor:

@@ -12,9 +12,10 @@ from nst.callbacks.base import Callback, RunState
 from nst.images import check_output, load_image, save_image, side_by_side, to_pil
 from nst.video import write_video
 from nst.video.pictures import numbered
+from nst.video.read import LOWEST_RATE
 from nst.video.write import check_video_output, is_one_file
 
-_LONGEST_MS = 600_000  # of a frame: the lowest rate that `write_video` accepts
+_LONGEST_MS = int(1000 / LOWEST_RATE)  # of a frame of an animation or video
 
 
 def _duration(argument: str, value: Any) -> int:

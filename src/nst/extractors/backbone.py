@@ -80,7 +80,8 @@ class BackboneExtractor(FrozenExtractor):
         for name, path in layers.items():
             known(f"`layers[{name!r}]` is", path, modules, self.network_name)
             if name in ("image", "mask"):
-                raise ValueError(f"`layers` has {name!r}, which are pixels. Use another name.")
+                what = f"`layers` has {name!r}, which is reserved for the pixels or their mask"
+                raise ValueError(f"{what}. Use another name.")
         self._paths = dict(layers)
         self.layer_names = tuple(self._paths)
         for module in modules.values():

@@ -89,7 +89,7 @@ def flow_reliability(forward: Tensor, backward: Tensor) -> Tensor:
         [[[[0.0, 1.0, 1.0]]]]
     """
     outside = leads_outside(backward, "backward")
-    _sources("forward", forward, backward.shape[1], backward.shape[2], len(backward))  # checks it
+    _sources("forward", forward, backward.shape[1], backward.shape[2], len(backward))  # to check
     there, back = warp(forward.movedim(-1, 1), backward), backward.movedim(-1, 1)
     length = back.square().sum(1, keepdim=True)
     apart = (there + back).square().sum(1, keepdim=True)

@@ -98,9 +98,10 @@ class Loss(nn.Module, ABC):
         return bool(self._summing) and own and not hooks_of(self)
 
     def settings(self) -> dict[str, Any]:
-        """Return the constructor's arguments by name; a subclass adds those that are no attribute.
+        """Return the constructor's arguments by name.
 
-        Of a subclass's own arguments, those are included that are numbers or text.
+        Those that a subclass adds are found if they are attributes that are numbers or text; for
+        others, it extends this method.
         """
         kind = next(k for k in type(self).__mro__ if k.__module__.split(".")[0] == "nst")
         settings = {name: getattr(self, name) for name in inspect.signature(kind).parameters}
